@@ -1,1 +1,53 @@
-//! Placeholder of the room `worker`.
+//! The worker: connections and the one epoll loop that serves them. It does not know how to bind, fork or read a
+//! configuration file, and of Python it knows two verbs, [`Application`].
+
+mod body;
+mod connection;
+mod event_loop;
+mod exchange;
+mod timers;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use body::Body;
+pub use event_loop::{Ending, run};
+pub use exchange::{Delivery, Exchange};
+
+use crate::http::Limits;
+use crate::http::access_log::AccessFormat;
+use crate::log::AccessLog;
+use crate::os::listener::Listener;
+use crate::os::scoreboard::Slot;
+use crate::os::signal::Signals;
+
+/// What a worker calls: the application, and steps that may block.
+pub trait Application {
+    /// Answers one request through `exchange`. It does not fail: what goes wrong is answered and logged.
+    fn call(&self, exchange: &mut Exchange<'_>);
+
+    /// Runs a step that may block with the interpreter's lock laid down, so that the application's threads run.
+    fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
+}
+
+/// What a worker is given.
+pub struct Setup {
+    /// Where to accept.
+    pub listeners: Vec<Listener>,
+    /// TERM (graceful) and QUIT (quick) arrive here.
+    pub signals: Signals,
+    /// This worker's slot of the scoreboard.
+    pub slot: Slot,
+    /// What a request may be.
+    pub limits: Limits,
+    /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
+    pub keep_alive: Duration,
+    /// Bodies up to this many bytes stay in memory.
+    pub post_buffering: usize,
+    /// Where larger bodies are kept.
+    pub spill_directory: PathBuf,
+    /// After this many requests `spent` is called; 0 is never.
+    pub max_requests: u64,
+    /// Where and how requests are noted.
+    pub access: Option<(AccessLog, AccessFormat)>,
+}

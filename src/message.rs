@@ -1,0 +1,175 @@
+//! What master, zygote and workers say to each other: a JSON object a packet, over a channel of `os::stream`.
+//!
+//! Master and zygote are two copies of this crate in two files, so nothing crosses but these values and descriptors.
+//! What comes from a zygote or a worker that has dropped its privileges is hostile to the master: it is bounded in
+//! length by the channel, speaks for its own channel's slot alone, and names no path, pid or index that is followed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+/// What the master says to a zygote.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToZygote {
+    /// The first word, read before Python is there. With it comes the engine's file.
+    Load(Load),
+    /// What to serve, read by the engine. With it come the descriptors that [`Start::descriptors`] counts.
+    Start(Box<Start>),
+    /// Fork a worker for a slot. With it comes the worker's end of its channel.
+    Fork(Fork),
+}
+
+/// Which Python to enter.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Load {
+    /// The setting `python`.
+    pub python: Option<String>,
+    /// Which door to take; `None` leaves it to what is there.
+    pub door: Option<String>,
+}
+
+/// What a zygote needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// The program's [`BUILD_ID`]; the engine's own must be the same.
+    pub build: String,
+    /// All settings, resolved.
+    pub settings: Settings,
+    /// The words of the command line, for `sys.argv`.
+    pub arguments: Vec<String>,
+    /// The number of this generation, from 1.
+    pub generation: u64,
+    /// The master's pid, which is to become every worker's parent.
+    pub master: i32,
+    /// Load the application and report, serve nothing (`rwsgi check`).
+    pub check: bool,
+    /// The user to become, and its name where one is known.
+    pub user: Option<(u32, Option<String>)>,
+    /// The group to become.
+    pub group: Option<u32>,
+    /// How many listeners come with this message.
+    pub listeners: usize,
+    /// Does the error log's file come with this message (else standard error is the log)?
+    pub error_log: bool,
+    /// Does the access log's file come with this message?
+    pub access_log: bool,
+}
+
+/// One worker to fork.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Fork {
+    /// The slot of the scoreboard.
+    pub slot: usize,
+    /// The worker's number, counted from 1 over the master's life (gunicorn's `worker.age`).
+    pub age: u64,
+    /// Requests after which the worker asks to be replaced; 0 = never. Jitter is drawn already.
+    pub max_requests: u64,
+}
+
+/// What a zygote says to the master.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromZygote {
+    /// This Python will be entered.
+    Found(Found),
+    /// Ready to fork; the application is loaded if it is preloaded or checked.
+    Ready,
+    /// The zygote cannot go on and ends.
+    Failed(BootFailure),
+    /// No worker could be forked for this slot.
+    ForkFailed {
+        /// The slot that was asked for.
+        slot: usize,
+        /// Why.
+        error: String,
+    },
+}
+
+/// The Python that was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Its version, as `3.13.5`.
+    pub version: String,
+    /// The interpreter's path, a virtualenv's own.
+    pub executable: String,
+    /// `library` or `executable`.
+    pub door: String,
+}
+
+/// What a worker says to the master. The channel says which slot it speaks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// The first word; the packet's credentials say the pid.
+    Hello,
+    /// The application is loaded and the loop runs.
+    Ready,
+    /// The application could not be loaded; the worker ends.
+    Failed(BootFailure),
+    /// `max_requests` is reached: replace me.
+    Spent,
+}
+
+/// Why a zygote or a worker could not start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootFailure {
+    /// What kind of failure, and with it the exit code.
+    pub cause: BootCause,
+    /// One sentence, with hints on lines of their own.
+    pub message: String,
+    /// A Python traceback, if there is one.
+    pub traceback: Option<String>,
+}
+
+/// The kinds of boot failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootCause {
+    /// The surroundings: no Python, no such directory, no such user.
+    Setup,
+    /// The application raised while it was loaded.
+    Raised,
+    /// There is no such application.
+    NotFound,
+}
+
+impl BootCause {
+    /// The exit code of a server that could not start for this cause (gunicorn's codes).
+    pub fn exit_code(self) -> i32 {
+        match self {
+            BootCause::Setup => 1,
+            BootCause::Raised => 3,
+            BootCause::NotFound => 4,
+        }
+    }
+}
+
+impl BootFailure {
+    /// This failure, its texts cut so that it fits a packet.
+    #[must_use]
+    pub fn bounded(mut self) -> BootFailure {
+        let mut limit = PACKET_LIMIT / 2;
+        while serde_json::to_vec(&self).map_or(0, |json| json.len()) > PACKET_LIMIT {
+            cut_front(&mut self.message, limit / 4);
+            if let Some(traceback) = &mut self.traceback {
+                cut_front(traceback, limit);
+            }
+            limit /= 2;
+        }
+        self
+    }
+}
+
+/// Keeps the end of a long text: a traceback says what happened in its last lines.
+fn cut_front(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        let mut from = text.len() - limit;
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text.replace_range(..from, "[...]\n");
+    }
+}
+
+/// Identifies the sources this crate was built from; made by build.rs.
+pub const BUILD_ID: &str = env!("RWSGI_BUILD_ID");
+
+/// The channel takes packets of 64 KiB; the enum around a failure needs a few bytes of them.
+const PACKET_LIMIT: usize = 60 * 1024;

@@ -1,0 +1,356 @@
+//! Processes: starting the zygote, forking a worker away from it, reaping, signalling, privileges, titles.
+//!
+//! No child returns into its parent's stack: `start` ends in exec, and `fork_away` is told apart by its return value
+//! in processes that share nothing further.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User};
+
+/// The descriptor on which a started role finds its channel.
+pub const CHANNEL_FD: i32 = 3;
+
+/// Bytes of command line that a role is started with so that its title has room: gunicorn's titles stay below this.
+const TITLE_ROOM: usize = 120;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By `exit` or by returning, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Code(code) => write!(f, "code {code}"),
+            Exit::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "{}", signal.as_str()),
+                Err(_) => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// A process to start: this program again, in a hidden role.
+pub struct Role<'a> {
+    /// The program's own file, opened at the start of the master.
+    pub program: BorrowedFd<'a>,
+    /// The word that selects the role.
+    pub word: &'a str,
+    /// Becomes [`CHANNEL_FD`] of the new process.
+    pub channel: BorrowedFd<'a>,
+    /// Set or replaced in the new process's environment.
+    pub environment: &'a [(String, String)],
+    /// The new process's working directory, if not the master's.
+    pub directory: Option<&'a Path>,
+}
+
+/// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
+/// its CLOEXEC flag.
+pub fn start(role: &Role<'_>) -> io::Result<Pid> {
+    let mut command = Command::new(format!("/proc/self/fd/{}", role.program.as_raw_fd()));
+    command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
+    command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
+    if let Some(directory) = role.directory {
+        command.current_dir(directory);
+    }
+    let channel = role.channel.as_raw_fd();
+    // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
+    unsafe { command.pre_exec(move || hand_over_channel(channel)) };
+    let child = command.spawn()?;
+    // The pid is below 2^22 (PID_MAX_LIMIT).
+    Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+fn hand_over_channel(channel: i32) -> io::Result<()> {
+    if channel == CHANNEL_FD {
+        // dup2 onto itself would leave CLOEXEC set.
+        // SAFETY: fcntl on a descriptor number reads no memory.
+        Errno::result(unsafe { libc::fcntl(channel, libc::F_SETFD, 0) })?;
+    } else {
+        // SAFETY: dup2 on descriptor numbers reads no memory.
+        Errno::result(unsafe { libc::dup2(channel, CHANNEL_FD) })?;
+    }
+    Ok(())
+}
+
+/// Which side of [`fork_away`] this process is.
+pub enum Side {
+    /// The process that called. The new process is nobody's child here: it belongs to the nearest subreaper.
+    Caller,
+    /// The new process.
+    New,
+}
+
+/// Forks twice and lets the middle process end, so that the new process is adopted by the nearest subreaper.
+///
+/// The caller must have one thread; the middle process runs nothing but the second fork.
+pub fn fork_away() -> io::Result<Side> {
+    // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
+    match unsafe { nix::unistd::fork()? } {
+        ForkResult::Child => {
+            // SAFETY: as above; the middle process has one thread.
+            match unsafe { nix::unistd::fork() } {
+                Ok(ForkResult::Child) => Ok(Side::New),
+                Ok(ForkResult::Parent { .. }) => exit_now(0),
+                Err(errno) => exit_now(errno as i32),
+            }
+        }
+        ForkResult::Parent { child } => loop {
+            match waitpid(child, None) {
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Exited(_, 0)) => return Ok(Side::Caller),
+                Ok(WaitStatus::Exited(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                Ok(status) => return Err(io::Error::other(format!("the middle process ended by {status:?}"))),
+                Err(errno) => return Err(errno.into()),
+            }
+        },
+    }
+}
+
+/// Waits until this process's parent is `parent`. `false` when that does not come about within `limit`.
+///
+/// The kernel moves an orphan after it closed the dead parent's files, so there is nothing to wait on but the id.
+pub fn wait_for_parent(parent: Pid, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while nix::unistd::getppid() != parent {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    true
+}
+
+/// Ends this process at once, without atexit handlers or destructors.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes no memory and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes orphans below this process its children (prctl(2), `PR_SET_CHILD_SUBREAPER`).
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// The kernel sends `signal` to this process when its parent dies. A change of user clears that: set it again.
+pub fn die_with_parent(signal: Signal) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(signal)?)
+}
+
+/// One child that has ended, or `None` when no further one has.
+pub fn reap() -> Option<(Pid, Exit)> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Exit::Code(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Exit::Signal(signal as i32))),
+            Ok(WaitStatus::StillAlive) => return None,
+            Ok(_) | Err(Errno::EINTR) => {}
+            // nix does not name every signal; the process has been reaped all the same.
+            Err(Errno::EINVAL) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Is `pid` a child of this process, alive or not yet reaped?
+pub fn is_child(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    pid.as_raw() > 1 && waitid(Id::Pid(pid), flags).is_ok()
+}
+
+/// Signals a child. A child that has just ended is not an error.
+pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    match nix::sys::signal::kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Why a user or a group cannot be taken.
+#[derive(Debug)]
+pub enum IdentityError {
+    /// No such user in the system's database.
+    NoUser(String),
+    /// No such group in the system's database.
+    NoGroup(String),
+    /// The database could not be read.
+    Database(Errno),
+    /// The kernel refused the change.
+    Refused {
+        /// The call that was refused.
+        call: &'static str,
+        /// Its error.
+        errno: Errno,
+    },
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdentityError::NoUser(name) => write!(f, "user: expected a user of this system, found \"{name}\""),
+            IdentityError::NoGroup(name) => write!(f, "group: expected a group of this system, found \"{name}\""),
+            IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
+            IdentityError::Refused { call, errno } => {
+                write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+/// A user and a group to become, looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's id and, if the database knows one, name.
+    pub user: Option<(u32, Option<String>)>,
+    /// The group's id: the one asked for, else the user's own.
+    pub group: Option<u32>,
+}
+
+impl Identity {
+    /// Looks up names or numbers. A user given by name brings its own group unless one is asked for.
+    pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Identity, IdentityError> {
+        let mut identity = Identity::default();
+        if let Some(name) = user {
+            let known = match name.parse::<u32>() {
+                Ok(id) => User::from_uid(Uid::from_raw(id)).map_err(IdentityError::Database)?,
+                Err(_) => Some(
+                    User::from_name(name)
+                        .map_err(IdentityError::Database)?
+                        .ok_or_else(|| IdentityError::NoUser(name.to_owned()))?,
+                ),
+            };
+            match known {
+                Some(known) => {
+                    identity.group = Some(known.gid.as_raw());
+                    identity.user = Some((known.uid.as_raw(), Some(known.name)));
+                }
+                None => identity.user = name.parse().ok().map(|id| (id, None)),
+            }
+        }
+        if let Some(name) = group {
+            identity.group = Some(match name.parse::<u32>() {
+                Ok(id) => id,
+                Err(_) => Group::from_name(name)
+                    .map_err(IdentityError::Database)?
+                    .ok_or_else(|| IdentityError::NoGroup(name.to_owned()))?
+                    .gid
+                    .as_raw(),
+            });
+        }
+        Ok(identity)
+    }
+
+    /// Would taking this identity change anything?
+    pub fn is_change(&self) -> bool {
+        self.user.as_ref().is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
+            || self.group.is_some_and(|id| id != nix::unistd::getegid().as_raw())
+    }
+
+    /// Becomes this user and group, for good: supplementary groups first, then group, then user.
+    pub fn take(&self) -> Result<(), IdentityError> {
+        if !self.is_change() {
+            return Ok(());
+        }
+        let refused = |call: &'static str| move |errno| IdentityError::Refused { call, errno };
+        if let Some(group) = self.group {
+            let group = Gid::from_raw(group);
+            match &self.user {
+                Some((_, Some(name))) => {
+                    let name = CString::new(name.as_str()).map_err(|_| IdentityError::NoUser(name.clone()))?;
+                    nix::unistd::initgroups(&name, group).map_err(refused("initgroups"))?;
+                }
+                _ => nix::unistd::setgroups(&[group]).map_err(refused("setgroups"))?,
+            }
+            nix::unistd::setresgid(group, group, group).map_err(refused("setresgid"))?;
+        }
+        if let Some((user, _)) = self.user {
+            let user = Uid::from_raw(user);
+            if self.group.is_none() {
+                nix::unistd::setgroups(&[nix::unistd::getegid()]).map_err(refused("setgroups"))?;
+            }
+            nix::unistd::setresuid(user, user, user).map_err(refused("setresuid"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets the kernel kill this process `delay` after its parent has died, whatever the application is doing by then;
+/// until then a SIGTERM's byte in [`super::signal::Signals`] asks it to end by itself.
+pub fn end_with_parent(delay: Duration) -> io::Result<()> {
+    // SAFETY: all-zero is a valid sigevent, filled in below.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    // SAFETY: both pointers are to locals that outlive the call.
+    Errno::result(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
+    LAST_WORD.store(timer, Ordering::SeqCst);
+    LAST_WORD_MS.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    let action = SigAction::new(SigHandler::Handler(orphaned), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler calls timer_settime and write only, which are async-signal-safe.
+    unsafe { sigaction(ORPHANED, &action)? };
+    die_with_parent(ORPHANED)
+}
+
+/// The signal that tells a worker that its master died. Hardware sends it to init alone.
+const ORPHANED: Signal = Signal::SIGPWR;
+/// The timer that [`end_with_parent`] made; a timer is not inherited by a fork, so a child arms none.
+static LAST_WORD: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
+static LAST_WORD_MS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn orphaned(_: i32) {
+    let delay = LAST_WORD_MS.load(Ordering::SeqCst);
+    // SAFETY: all-zero is a valid itimerspec.
+    let mut when: libc::itimerspec = unsafe { std::mem::zeroed() };
+    when.it_value.tv_sec = libc::time_t::try_from(delay / 1000).unwrap_or(libc::time_t::MAX);
+    when.it_value.tv_nsec = libc::c_long::try_from(delay % 1000 * 1_000_000).unwrap_or(0);
+    // SAFETY: the id came from timer_create in this process; the handler is set after it was stored.
+    unsafe { libc::timer_settime(LAST_WORD.load(Ordering::SeqCst), 0, &raw const when, std::ptr::null_mut()) };
+    super::signal::write_noted(libc::SIGTERM);
+}
+
+/// Sets what `ps` and `top` show of this process: the name (15 bytes) and, as far as the room that the kernel gave the
+/// command line reaches, the whole title (proc(5), `/proc/pid/cmdline`).
+pub fn set_title(title: &str) {
+    let name: String = title.chars().filter(char::is_ascii).take(15).collect();
+    if let Ok(name) = CString::new(name) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+    let Some((start, end)) = argument_room() else { return };
+    let title = title.as_bytes();
+    let shown = title.len().min(end - start - 1);
+    // SAFETY: the kernel says that [start, end) holds this process's arguments: writable memory of the initial stack,
+    // which nobody reads after the start (std copied what it needed; CPython copies its own).
+    unsafe {
+        std::ptr::write_bytes(start as *mut u8, 0, end - start);
+        std::ptr::copy_nonoverlapping(title.as_ptr(), start as *mut u8, shown);
+    }
+}
+
+/// `arg_start` and `arg_end` of /proc/self/stat (fields 48 and 49).
+fn argument_room() -> Option<(usize, usize)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the name in brackets, which may itself hold blanks and brackets.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let start = fields.nth(45)?.parse().ok()?;
+    let end = fields.next()?.parse().ok()?;
+    (start != 0 && start < end).then_some((start, end))
+}

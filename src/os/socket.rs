@@ -1,0 +1,89 @@
+//! Non-blocking reads and writes on connected sockets. It does not know what the bytes mean.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// This many bytes were appended. `more` when the room was filled, so that the kernel may hold further ones.
+    Bytes {
+        /// How many.
+        count: usize,
+        /// Were there as many as asked for?
+        more: bool,
+    },
+    /// Nothing is there now.
+    Nothing,
+    /// The peer will send no more.
+    Closed,
+}
+
+/// Appends up to `room` bytes to `buffer`. A reset is reported as [`Read::Closed`].
+pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
+    buffer.reserve(room);
+    loop {
+        let spare = &mut buffer.spare_capacity_mut()[..room];
+        // SAFETY: `spare` is writable memory of `room` bytes.
+        let got = unsafe { libc::recv(stream.as_raw_fd(), spare.as_mut_ptr().cast(), room, 0) };
+        match Errno::result(got) {
+            Ok(0) => return Read::Closed,
+            Ok(count) => {
+                let count = count.unsigned_abs();
+                // SAFETY: the kernel has written `count` bytes, at most `room`, behind the buffer's length.
+                unsafe { buffer.set_len(buffer.len() + count) };
+                return Read::Bytes { count, more: count == room };
+            }
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Read::Nothing,
+            Err(_) => return Read::Closed,
+        }
+    }
+}
+
+/// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
+/// gone.
+pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3]) -> io::Result<usize> {
+    let pieces = pieces.map(io::IoSlice::new);
+    // SAFETY: all-zero is a valid msghdr.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len() as _;
+    loop {
+        // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
+        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        match Errno::result(sent) {
+            Ok(count) => return Ok(count.unsigned_abs()),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(0),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Blocks until the socket takes bytes, or its peer is gone, or `limit` is over; `false` is the last.
+pub fn wait_writable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut fds, timeout) {
+        Ok(ready) => ready > 0,
+        // A signal came: the caller looks again.
+        Err(_) => true,
+    }
+}
+
+/// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.
+pub fn finish(stream: BorrowedFd<'_>) {
+    let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
+}
+
+/// Tells the peer that no more bytes will come; it may still send.
+pub fn finish_writing(stream: BorrowedFd<'_>) {
+    let _ = shutdown(stream.as_raw_fd(), Shutdown::Write);
+}

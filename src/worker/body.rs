@@ -1,0 +1,96 @@
+//! A request's body, collected before the application runs: in memory up to a limit, beyond it in an unlinked file.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// A whole request body.
+#[derive(Debug)]
+pub enum Body {
+    /// There is none, or it has no bytes.
+    Empty,
+    /// All of it.
+    Memory(Vec<u8>),
+    /// All of it, in an unlinked file positioned at the start.
+    File(File),
+}
+
+/// A body that is being received.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    memory: Vec<u8>,
+    file: Option<File>,
+    length: u64,
+}
+
+impl Collected {
+    /// The buffer that decoders append to; [`settle`](Self::settle) takes it from there.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.memory
+    }
+
+    /// Must [`settle`](Self::settle) touch the disk?
+    pub(super) fn overflows(&self, limit: usize) -> bool {
+        self.file.is_some() || self.memory.len() > limit
+    }
+
+    /// Moves what the buffer holds to the file, where the body is beyond `limit`.
+    pub(super) fn settle(&mut self, limit: usize, directory: &Path) -> io::Result<()> {
+        if !self.overflows(limit) {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            self.file = Some(tempfile::tempfile_in(directory)?);
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(&self.memory)?;
+        }
+        self.length += self.memory.len() as u64;
+        self.memory.clear();
+        Ok(())
+    }
+
+    /// The whole body, and its length in bytes.
+    pub(super) fn finish(self) -> io::Result<(Body, u64)> {
+        let length = self.length + self.memory.len() as u64;
+        Ok(match self.file {
+            Some(mut file) => {
+                file.write_all(&self.memory)?;
+                file.seek(SeekFrom::Start(0))?;
+                (Body::File(file), length)
+            }
+            None if self.memory.is_empty() => (Body::Empty, 0),
+            None => (Body::Memory(self.memory), length),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_small_body_stays_in_memory() {
+        let mut collected = Collected::default();
+        collected.buffer().extend_from_slice(b"hello");
+        collected.settle(5, Path::new("/nonexistent")).unwrap();
+        let (body, length) = collected.finish().unwrap();
+        assert!(matches!(body, Body::Memory(bytes) if bytes == b"hello"));
+        assert_eq!(length, 5);
+    }
+
+    #[test]
+    fn a_large_body_goes_to_a_file_whole() {
+        let mut collected = Collected::default();
+        for piece in [&b"hello "[..], b"large ", b"world"] {
+            collected.buffer().extend_from_slice(piece);
+            collected.settle(8, &std::env::temp_dir()).unwrap();
+        }
+        let (body, length) = collected.finish().unwrap();
+        let Body::File(mut file) = body else { panic!("expected a file, found {body:?}") };
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), length), ("hello large world", 17));
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection: what was received, what is still to be sent, and how far its request has come. It reads and writes
+//! its own socket and never blocks; when, is the loop's business.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use super::Application;
+use super::body::{Body, Collected};
+use super::exchange::State;
+use super::timers::Millis;
+use crate::http::body::BodyDecoder;
+use crate::http::{BodyLength, Head, Limits, Progress, Reject};
+use crate::os::listener::Peer;
+use crate::os::socket::{self, Read};
+
+/// A connected client.
+pub(super) struct Connection {
+    pub(super) stream: OwnedFd,
+    pub(super) peer: Peer,
+    pub(super) listener: usize,
+    pub(super) token: u64,
+    /// Received and not used up; the head's spans point into it.
+    pub(super) input: Vec<u8>,
+    pub(super) output: Output,
+    pub(super) head: Head,
+    pub(super) stage: Stage,
+    /// How the last request was answered.
+    pub(super) answered: State,
+    /// The kernel may hold further bytes (edge-triggered: it will not say so again).
+    pub(super) more: bool,
+    /// The client will send no more.
+    pub(super) ended: bool,
+    /// A request was served on it.
+    pub(super) served: bool,
+    /// A head has begun, and its deadline is set.
+    pub(super) in_head: bool,
+    /// What the epoll instance was told.
+    pub(super) registered: Registered,
+    /// When to give up on it.
+    pub(super) deadline: Millis,
+    /// When its entry among the timers comes up.
+    pub(super) scheduled: Millis,
+}
+
+/// What the epoll instance knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Registered {
+    Nothing,
+    Reads,
+    ReadsAndWrites,
+}
+
+/// How far a connection has come.
+pub(super) enum Stage {
+    /// Between requests, or inside a head.
+    Head,
+    /// The head is whole; this is its body.
+    Body(Box<Receiving>),
+    /// The rest of a response waits for the client.
+    Flushing { keep_alive: bool },
+    /// The response is out and the sending side closed; what still comes is read and dropped, so that the kernel does
+    /// not answer it with a reset that would take the response along (RFC 9112, 9.6).
+    Lingering { left: usize },
+}
+
+/// A body under way.
+pub(super) struct Receiving {
+    head_length: usize,
+    decoder: BodyDecoder,
+    collected: Collected,
+}
+
+/// What has become of the bytes received.
+pub(super) enum Step {
+    /// More are needed.
+    Wait,
+    /// A whole request: its head's length in `input`, and its body.
+    Request { head_length: usize, body: Body, body_length: Option<u64> },
+    /// This must not be served.
+    Refuse(Reject),
+    /// The body could not be kept.
+    Spill(io::Error),
+}
+
+/// What a body is collected by.
+pub(super) struct BodyRules<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) post_buffering: usize,
+    pub(super) directory: &'a Path,
+}
+
+impl Connection {
+    pub(super) fn new(stream: OwnedFd, peer: Peer, listener: usize) -> Connection {
+        Connection {
+            stream,
+            peer,
+            listener,
+            token: 0,
+            input: Vec::new(),
+            output: Output::default(),
+            head: Head::default(),
+            stage: Stage::Head,
+            answered: State::Open,
+            more: false,
+            ended: false,
+            served: false,
+            in_head: false,
+            registered: Registered::Nothing,
+            deadline: Millis::MAX,
+            scheduled: Millis::MAX,
+        }
+    }
+
+    /// Is it between two requests, with nothing received?
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Head) && self.input.is_empty()
+    }
+
+    pub(super) fn read(&mut self) -> Read {
+        socket::read(self.stream.as_fd(), &mut self.input, READ_SIZE)
+    }
+
+    /// Looks how far the bytes received reach.
+    pub(super) fn step<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
+        if matches!(self.stage, Stage::Head) {
+            let head_length = match self.head.parse(&self.input, rules.limits) {
+                Ok(Progress::Complete { used }) => used,
+                Ok(Progress::NeedMore) => return Step::Wait,
+                Err(reject) => return Step::Refuse(reject),
+            };
+            let request = self.head.of(&self.input);
+            let length = request.body_length();
+            if length == BodyLength::None {
+                return Step::Request { head_length, body: Body::Empty, body_length: None };
+            }
+            if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
+                if found > limit {
+                    return Step::Refuse(Reject::body_too_large(limit));
+                }
+            }
+            // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).
+            if request.expects_continue() && self.input.len() == head_length {
+                self.output.bytes.extend_from_slice(CONTINUE);
+                let _ = self.output.flush(self.stream.as_fd());
+            }
+            let decoder = BodyDecoder::new(length, rules.limits);
+            self.stage = Stage::Body(Box::new(Receiving { head_length, decoder, collected: Collected::default() }));
+        }
+        self.receive_body(rules, app)
+    }
+
+    fn receive_body<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
+        let Stage::Body(receiving) = &mut self.stage else { return Step::Wait };
+        let Receiving { head_length, decoder, collected } = &mut **receiving;
+        let head_length = *head_length;
+        match decoder.decode(&self.input[head_length..], collected.buffer(), usize::MAX) {
+            Ok(used) => drop(self.input.drain(head_length..head_length + used)),
+            Err(reject) => return Step::Refuse(reject),
+        }
+        if collected.overflows(rules.post_buffering) {
+            // The disk may take its time: the interpreter is not held meanwhile.
+            if let Err(error) = app.detached(|| collected.settle(rules.post_buffering, rules.directory)) {
+                return Step::Spill(error);
+            }
+        }
+        if !decoder.is_done() {
+            return Step::Wait;
+        }
+        let collected = mem::take(collected);
+        self.stage = Stage::Head;
+        match collected.finish() {
+            Ok((body, length)) => Step::Request { head_length, body, body_length: Some(length) },
+            Err(error) => Step::Spill(error),
+        }
+    }
+
+    /// The request in the first `head_length` bytes is served: makes room for the next one.
+    pub(super) fn next_request(&mut self, head_length: usize) {
+        if self.input.len() == head_length {
+            self.input.clear();
+        } else {
+            self.input.drain(..head_length);
+        }
+        self.head.reset();
+        self.stage = Stage::Head;
+    }
+}
+
+/// Bytes that wait for the socket to take them.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Takes what was written off the front.
+    pub(super) fn consume(&mut self, written: &mut usize) {
+        let taken = (*written).min(self.bytes.len() - self.sent);
+        *written -= taken;
+        self.sent += taken;
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Sends what the socket takes now.
+    pub(super) fn flush(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
+        if self.pending().is_empty() {
+            return Ok(());
+        }
+        let mut written = socket::write(stream, &[self.pending(), b"", b""])?;
+        self.consume(&mut written);
+        Ok(())
+    }
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// One read. nginx reads heads by 1 KiB and bodies by 16 KiB; a turn's fairness is 64 KiB (architecture, section 5).
+const READ_SIZE: usize = 64 * 1024;

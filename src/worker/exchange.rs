@@ -1,0 +1,221 @@
+//! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
+//! how the response is delimited; it does not know the loop.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::body::Body;
+use super::{Application, connection::Output};
+use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
+use crate::http::{Request, error_response};
+use crate::os::listener::Peer;
+use crate::os::scoreboard::Slot;
+use crate::os::socket;
+
+/// One request and the response that is being made of it.
+pub struct Exchange<'c> {
+    pub(super) request: Request<'c>,
+    pub(super) body: Body,
+    pub(super) body_length: Option<u64>,
+    pub(super) peer: &'c Peer,
+    pub(super) listener: usize,
+    pub(super) head: &'c mut ResponseHead,
+    pub(super) stream: BorrowedFd<'c>,
+    pub(super) output: &'c mut Output,
+    pub(super) to: ResponseTo,
+    pub(super) date: &'c [u8; 29],
+    pub(super) slot: &'c Slot,
+    pub(super) state: State,
+    pub(super) body_bytes: u64,
+}
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// They are in the kernel or in the bounded buffer.
+    Accepted,
+    /// The peer takes no more; the application may stop.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing was sent.
+    Open,
+    /// The head is out; this is how the body goes.
+    Sending { transfer: Transfer, keep_alive: bool },
+    /// All is out.
+    Finished { keep_alive: bool },
+    /// The response cannot be completed: close without a terminator, so that nobody takes it for whole.
+    Broken,
+}
+
+impl<'c> Exchange<'c> {
+    /// The request's head.
+    pub fn request(&self) -> Request<'c> {
+        self.request
+    }
+
+    /// The request's body; the second call gets an empty one.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::replace(&mut self.body, Body::Empty)
+    }
+
+    /// The body's length in bytes, if the request had a body.
+    pub fn body_length(&self) -> Option<u64> {
+        self.body_length
+    }
+
+    /// Who asked.
+    pub fn peer(&self) -> &'c Peer {
+        self.peer
+    }
+
+    /// The index of the listener in [`super::Setup::listeners`].
+    pub fn listener(&self) -> usize {
+        self.listener
+    }
+
+    /// The response's head, to be filled in before anything is sent.
+    pub fn head(&mut self) -> &mut ResponseHead {
+        self.head
+    }
+
+    /// Has the head been sent?
+    pub fn is_begun(&self) -> bool {
+        self.state != State::Open
+    }
+
+    /// Sends a piece of the body, the head before the first. `whole` says that this piece is all of the body.
+    pub fn send<A: Application>(&mut self, app: &A, piece: &[u8], whole: bool) -> Delivery {
+        if self.state == State::Open {
+            self.begin(whole.then_some(piece.len() as u64));
+        }
+        let State::Sending { transfer, keep_alive } = self.state else { return Delivery::Gone };
+        match transfer {
+            Transfer::Nothing => self.flush(),
+            Transfer::Length(left) => {
+                let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+                if fitting < piece.len() {
+                    let surplus = piece.len() - fitting;
+                    tracing::error!(surplus, "response longer than its Content-Length, the rest is dropped");
+                }
+                let transfer = Transfer::Length(left - fitting as u64);
+                self.state = State::Sending { transfer, keep_alive };
+                self.push(app, &piece[..fitting], b"")
+            }
+            Transfer::UntilClose => self.push(app, piece, b""),
+            Transfer::Chunked if piece.is_empty() => self.flush(),
+            Transfer::Chunked => {
+                response::chunk_head(&mut self.output.bytes, piece.len());
+                self.push(app, piece, b"\r\n")
+            }
+        }
+    }
+
+    /// The application has no more to say.
+    pub fn finish(&mut self) {
+        if self.state == State::Open {
+            self.begin(Some(0));
+        }
+        let State::Sending { transfer, keep_alive } = self.state else { return };
+        self.state = State::Finished { keep_alive };
+        match transfer {
+            Transfer::Length(missing) if missing > 0 => {
+                tracing::error!(missing, "response shorter than its Content-Length, the connection is closed");
+                self.state = State::Broken;
+            }
+            Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
+            _ => {}
+        }
+        self.flush();
+    }
+
+    /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
+    pub fn fail(&mut self) {
+        if self.state == State::Open {
+            self.head.clear();
+            let _ = self.head.start(b"500 Internal Server Error");
+            let before = self.output.bytes.len();
+            error_response(&mut self.output.bytes, 500, self.date, self.request.field(b"accept"));
+            self.body_bytes = self.output.bytes.len().saturating_sub(before) as u64;
+            self.state = State::Finished { keep_alive: false };
+            self.flush();
+        } else {
+            self.state = State::Broken;
+        }
+    }
+
+    fn begin(&mut self, known_length: Option<u64>) {
+        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
+        self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
+    }
+
+    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all.
+    fn push<A: Application>(&mut self, app: &A, mut piece: &[u8], mut end: &[u8]) -> Delivery {
+        self.body_bytes += piece.len() as u64;
+        if piece.len() <= COPIED {
+            self.output.bytes.extend_from_slice(piece);
+            self.output.bytes.extend_from_slice(end);
+            piece = b"";
+            end = b"";
+        }
+        loop {
+            let pieces = [self.output.pending(), piece, end];
+            let stream = self.stream;
+            let written = if piece.len() > LONG {
+                app.detached(|| socket::write(stream, &pieces))
+            } else {
+                socket::write(stream, &pieces)
+            };
+            let Ok(mut written) = written else { return self.gone() };
+            self.output.consume(&mut written);
+            consume(&mut piece, &mut written);
+            consume(&mut end, &mut written);
+            if self.output.pending().len() + piece.len() <= BUFFERED {
+                self.output.bytes.extend_from_slice(piece);
+                self.output.bytes.extend_from_slice(end);
+                return Delivery::Accepted;
+            }
+            if !self.wait(app) {
+                return self.gone();
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Delivery {
+        if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
+    }
+
+    /// Waits for the client, which is not the application's time.
+    fn wait<A: Application>(&self, app: &A) -> bool {
+        self.slot.pause();
+        let writable = app.detached(|| socket::wait_writable(self.stream, SEND_STALL));
+        self.slot.resume();
+        if !writable {
+            tracing::info!(limit = ?SEND_STALL, "client takes no bytes, the connection is closed");
+        }
+        writable
+    }
+
+    fn gone(&mut self) -> Delivery {
+        self.state = State::Broken;
+        Delivery::Gone
+    }
+}
+
+/// Takes what was written off the front of `piece`.
+fn consume(piece: &mut &[u8], written: &mut usize) {
+    let taken = (*written).min(piece.len());
+    *piece = &piece[taken..];
+    *written -= taken;
+}
+
+/// Copying this much costs less than a second entry in the kernel's list of pieces.
+const COPIED: usize = 4 * 1024;
+/// Sending more than this takes long enough for another thread to use the interpreter.
+const LONG: usize = 64 * 1024;
+/// What a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
+const BUFFERED: usize = 256 * 1024;
+/// How long a client may take no bytes at all. nginx `send_timeout`: 60 s; below gunicorn's `timeout` of 30 s.
+const SEND_STALL: Duration = Duration::from_secs(20);
