@@ -1,0 +1,307 @@
+//! Listening sockets: TCP, unix, or inherited as `fd://N`. Opens them, accepts from them, says in words why it could not.
+//! Knows no settings and no HTTP.
+#![allow(unsafe_code)]
+
+mod address;
+mod error;
+mod file;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, getsockopt, listen, setsockopt, socket, sockopt,
+};
+
+pub use error::{Cause, ListenError};
+use file::SocketFile;
+
+/// Where to listen, as asked for. Displays as it is written in settings: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`,
+/// `fd://3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// A host name or address (with or without the brackets of IPv6; empty for every IPv4 address) and a port, 0 for any
+    /// free one. A name is looked up; an IPv4 address of it is preferred.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A socket file.
+    Unix {
+        /// Its path, at most 107 bytes.
+        path: PathBuf,
+        /// Its permission bits; by default 0777 less the umask.
+        mode: Option<u32>,
+        /// Its user and group.
+        owner: Option<(u32, u32)>,
+    },
+    /// A descriptor of this process that listens already.
+    Fd(RawFd),
+}
+
+/// Where a socket really listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
+/// `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A socket file, by the path it was bound to; empty for a socket without name.
+    Unix(PathBuf),
+    /// A name in Linux's abstract namespace, without the leading zero byte (unix(7)); displays as `unix:@name`.
+    Abstract(Vec<u8>),
+}
+
+/// Who connected. Displays as `REMOTE_ADDR` (the IP address; empty for a unix socket).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// IPv4 or IPv6; IPv4 on an IPv6 socket is the mapped address, as the kernel says it.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix,
+}
+
+/// A listening socket: non-blocking, close-on-exec. Closing it removes no socket file; see [`Listener::unlink`].
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: Address,
+    file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Binds and listens. `backlog`: how many connections may wait to be accepted; the kernel caps it at `somaxconn`.
+    /// TCP sockets get `SO_REUSEADDR`; whether an IPv6 one takes IPv4 too is the system's default. A stale socket file is
+    /// removed, a served one is an error. A descriptor by number is duplicated and the original made close-on-exec.
+    pub fn open(at: &Where, backlog: u32) -> Result<Listener, ListenError> {
+        let backlog = Backlog::new(i32::try_from(backlog.min(MAX_BACKLOG)).unwrap_or(0))
+            .unwrap_or(Backlog::MAXCONN);
+        let opened = match at {
+            Where::Tcp { host, port } => open_tcp(host, *port, backlog),
+            Where::Unix { path, mode, owner } => file::open(path, *mode, *owner, backlog)
+                .and_then(|(socket, file)| adopt(socket, Some(file))),
+            Where::Fd(fd) => inherited(*fd).and_then(|socket| adopt(socket, None)),
+        };
+        opened.map_err(|cause| ListenError {
+            at: at.clone(),
+            cause,
+        })
+    }
+
+    /// Takes a listening socket that was received from another process.
+    pub fn from_fd(socket: OwnedFd) -> Result<Listener, ListenError> {
+        let at = Where::Fd(socket.as_raw_fd());
+        adopt(socket, None).map_err(|cause| ListenError { at, cause })
+    }
+
+    /// Where it listens; the real port if 0 was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener); none
+    /// if no one waits. A connection that broke before it was taken is passed over (accept(2)). Errors are this process's
+    /// own lack: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`; the connection stays in the queue then.
+    pub fn accept(&self) -> io::Result<Option<(OwnedFd, Peer)>> {
+        loop {
+            match address::accept(self.socket.as_fd()) {
+                Ok((socket, Some(Address::Tcp(address)))) => {
+                    return Ok(Some((socket, Peer::Tcp(address))));
+                }
+                Ok((socket, _)) => return Ok(Some((socket, Peer::Unix))),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(cause) if PASSED_OVER.contains(&cause) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+    }
+
+    /// Removes the socket file, if this listener made it and it is still the same file (device and inode). Says whether a
+    /// file was removed. For the master alone: workers have the socket without the file.
+    pub fn unlink(&self) -> bool {
+        self.file.as_ref().is_some_and(SocketFile::unlink)
+    }
+}
+
+fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> {
+    let address = resolve(host, port)?;
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = socket(
+        family,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )
+    .map_err(|errno| Cause::kernel("socket", errno))?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)
+        .map_err(|errno| Cause::kernel("SO_REUSEADDR", errno))?;
+    for outcome in [
+        address::bind(socket.as_fd(), address),
+        listen(&socket, backlog),
+    ] {
+        outcome.map_err(|errno| match errno {
+            Errno::EADDRINUSE => Cause::InUse { port },
+            Errno::EACCES | Errno::EPERM => Cause::PortDenied { port },
+            Errno::EADDRNOTAVAIL => Cause::NotAvailable,
+            other => Cause::kernel("bind", other),
+        })?;
+    }
+    adopt(socket, None)
+}
+
+/// The address to bind for a host: gunicorn binds names to IPv4, and so do most who write `localhost`.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let bare = if bare.is_empty() { "0.0.0.0" } else { bare };
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let found: Vec<SocketAddr> = (bare, port)
+        .to_socket_addrs()
+        .map_err(|cause| Cause::Unresolvable(cause.to_string()))?
+        .collect();
+    let first = found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| Cause::Unresolvable("the name has no address".into()))
+}
+
+/// Duplicates a descriptor of this process, and keeps the original from the processes that are started later. The original
+/// stays open: it belongs to who passed it, and an upgraded program finds it at the same number.
+fn inherited(fd: RawFd) -> Result<OwnedFd, Cause> {
+    if fd < 0 {
+        return Err(Cause::NotOpen);
+    }
+    // SAFETY: the borrow ends with this function, which does not close `fd`; a number that is not open is EBADF.
+    let original = unsafe { BorrowedFd::borrow_raw(fd) };
+    let copy = original.try_clone_to_owned().map_err(|_| Cause::NotOpen)?;
+    fcntl(original, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .map_err(|errno| Cause::kernel("fcntl", errno))?;
+    Ok(copy)
+}
+
+/// Checks that this is a listening stream socket, and sets what every listener has.
+fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
+    match getsockopt(&socket, sockopt::SockType) {
+        Ok(SockType::Stream) => {}
+        Ok(SockType::Datagram) => return Err(Cause::NotStream("a datagram socket")),
+        Err(Errno::ENOTSOCK) => return Err(Cause::NotStream("an open file that is no socket")),
+        Ok(_) | Err(_) => return Err(Cause::NotStream("a socket of another kind")),
+    }
+    if !getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
+        return Err(Cause::NotListening);
+    }
+    let address = address::name_of(socket.as_fd())
+        .map_err(|errno| Cause::kernel("getsockname", errno))?
+        .ok_or(Cause::NotStream("a socket of another family"))?;
+    let flags = fcntl(&socket, FcntlArg::F_GETFL).map_err(|errno| Cause::kernel("fcntl", errno))?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    for set in [
+        FcntlArg::F_SETFL(flags),
+        FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC),
+    ] {
+        fcntl(&socket, set).map_err(|errno| Cause::kernel("fcntl", errno))?;
+    }
+    if matches!(address, Address::Tcp(_)) {
+        // Once here, not once a connection: Linux lets accepted sockets inherit it.
+        setsockopt(&socket, sockopt::TcpNoDelay, &true)
+            .map_err(|errno| Cause::kernel("TCP_NODELAY", errno))?;
+    }
+    Ok(Listener {
+        socket,
+        address,
+        file,
+    })
+}
+
+impl Peer {
+    /// The IP address; none for a unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
+
+    /// `REMOTE_PORT`; none for a unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Peer::Tcp(address) => Some(address.port()),
+            Peer::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().map_or(Ok(()), |ip| ip.fmt(f))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "http://{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Where::Tcp { host, port } if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Where::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Where::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Where::Fd(fd) => write!(f, "fd://{fd}"),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// More than any `somaxconn` (4096 by default since Linux 5.4); only keeps the number within C's int.
+const MAX_BACKLOG: u32 = 65_535;
+
+/// Errors of a connection that is gone already, which accept(2) says to treat like "try again", and a signal.
+const PASSED_OVER: [Errno; 10] = [
+    Errno::EINTR,
+    Errno::ECONNABORTED,
+    Errno::EPROTO,
+    Errno::ENETDOWN,
+    Errno::ENOPROTOOPT,
+    Errno::EHOSTDOWN,
+    Errno::ENONET,
+    Errno::EHOSTUNREACH,
+    Errno::ENETUNREACH,
+    Errno::EOPNOTSUPP,
+];

@@ -1,0 +1,169 @@
+//! The file of a unix socket: made, found stale, removed. Accepts nothing.
+//!
+//! A connection is refused until the socket listens, whatever the file's permissions say; so the file gets its mode and
+//! owner between bind and listen, and nobody who should not can connect in between. Mode and owner are set on the file
+//! itself, never through a symbolic link: in a directory that others may write to, the name may have been swapped.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::{Gid, Uid, fchownat};
+
+use super::Cause;
+use super::error::MAX_PATH;
+
+/// The file as it was made.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    /// Absolute, since the process may change its directory later.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Binds `path`, sets mode and owner, listens.
+pub(super) fn open(
+    path: &Path,
+    mode: Option<u32>,
+    owner: Option<(u32, u32)>,
+    backlog: Backlog,
+) -> Result<(OwnedFd, SocketFile), Cause> {
+    let length = path.as_os_str().len();
+    if length > MAX_PATH {
+        return Err(Cause::PathTooLong(length));
+    }
+    // An empty path would make an unnamed socket, a leading zero byte an abstract one.
+    if length == 0 || path.as_os_str().as_bytes().contains(&0) {
+        return Err(Cause::PathInvalid);
+    }
+    let name = UnixAddr::new(path).map_err(|errno| Cause::kernel("bind", errno))?;
+    make_room(path, &name)?;
+    let socket = stream()?;
+    bind(socket.as_raw_fd(), &name).map_err(|errno| path_cause("bind", errno))?;
+    let file = SocketFile::at(path).map_err(|errno| path_cause("stat", errno))?;
+    prepare(path, mode, owner)
+        .and_then(|()| listen(&socket, backlog).map_err(|errno| Cause::kernel("listen", errno)))
+        .inspect_err(|_| {
+            file.unlink();
+        })?;
+    Ok((socket, file))
+}
+
+/// Removes a stale socket at `path`, one on which nobody listens; anything else there is an error.
+fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(path_cause("stat", errno_of(&error))),
+    };
+    if !there.file_type().is_socket() {
+        return Err(Cause::NotASocket(kind(there.file_type())));
+    }
+    match connect(stream()?.as_raw_fd(), name) {
+        Err(Errno::ECONNREFUSED) => {}
+        Err(Errno::ENOENT) => return Ok(()),
+        // EAGAIN: it listens and its queue is full. EPROTOTYPE: a datagram or packet socket, bound and so alive.
+        Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => return Err(Cause::Served),
+        Err(errno) => return Err(path_cause("connect", errno)),
+    }
+    // Not what another server has put there meanwhile.
+    let stale = SocketFile {
+        path: path.to_owned(),
+        device: there.dev(),
+        inode: there.ino(),
+    };
+    if stale.is_there() {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(path_cause("unlink", errno_of(&error)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
+    if let Some(bits) = mode {
+        fchmodat(
+            AT_FDCWD,
+            path,
+            Mode::from_bits_truncate(bits),
+            FchmodatFlags::NoFollowSymlink,
+        )
+        .map_err(|errno| path_cause("chmod", errno))?;
+    }
+    if let Some((uid, gid)) = owner {
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| {
+            match errno {
+                Errno::EPERM => Cause::OwnerDenied { uid, gid },
+                other => path_cause("chown", other),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Result<SocketFile, Errno> {
+        let there = fs::symlink_metadata(path).map_err(|error| errno_of(&error))?;
+        let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
+        Ok(SocketFile {
+            path,
+            device: there.dev(),
+            inode: there.ino(),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
+    }
+
+    /// Removes the file if it is still this one; says whether it did.
+    pub(super) fn unlink(&self) -> bool {
+        self.is_there() && fs::remove_file(&self.path).is_ok()
+    }
+}
+
+fn stream() -> Result<OwnedFd, Cause> {
+    // Non-blocking: a live server with a full queue must not hold us at connect.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Stream, flags, None)
+        .map_err(|errno| Cause::kernel("socket", errno))
+}
+
+fn path_cause(doing: &'static str, errno: Errno) -> Cause {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Cause::NoDirectory,
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => Cause::PathDenied,
+        // Made by another server since it was looked at.
+        Errno::EADDRINUSE => Cause::Served,
+        other => Cause::kernel(doing, other),
+    }
+}
+
+fn kind(file: fs::FileType) -> &'static str {
+    match file {
+        file if file.is_dir() => "a directory",
+        file if file.is_symlink() => "a symbolic link",
+        file if file.is_fifo() => "a fifo",
+        file if file.is_file() => "a file",
+        _ => "a device",
+    }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,231 @@
+//! What every worker is doing, in memory that the processes of one generation share: a memfd, a slot a worker. The worker
+//! writes, the master reads. What a slot says is never trusted: it is a number to compare or a text to print, no index and
+//! no length.
+//!
+//! | word | written by | says |
+//! |---|---|---|
+//! | `busy_since` | `begin`, `end` | since when a request runs (ns of `CLOCK_MONOTONIC`), 0 for none |
+//! | `requests` | `begin` | how many requests were begun |
+//! | `length`, `line` | `begin` | the head of the request line |
+//!
+//! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
+//! the count has a pair that belongs together.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
+use nix::unistd::ftruncate;
+
+/// The board of one generation, mapped into this process.
+#[derive(Clone, Debug)]
+pub struct Scoreboard(Arc<Map>);
+
+/// One worker's slot. Keeps the board mapped.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    map: Arc<Map>,
+    number: usize,
+}
+
+impl Scoreboard {
+    /// Makes a board of `slots` idle slots, and the descriptor by which other processes [`Scoreboard::attach`] to it. Its
+    /// size is sealed: no process can pull the memory from under another. Errors: `InvalidInput` unless `slots` is 1 to
+    /// [`MAX_SLOTS`].
+    pub fn create(slots: usize) -> io::Result<(Scoreboard, OwnedFd)> {
+        if slots == 0 || slots > MAX_SLOTS {
+            let text = format!("scoreboard: expected 1 to {MAX_SLOTS} slots, found {slots}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        // Without this flag Linux 6.3 and later complain in the kernel's log; older ones do not know it.
+        let fd = match memfd_create(
+            c"rwsgi scoreboard",
+            flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
+        ) {
+            Err(Errno::EINVAL) => memfd_create(c"rwsgi scoreboard", flags)?,
+            other => other?,
+        };
+        let size = i64::try_from(slots * size_of::<Words>()).map_err(io::Error::other)?;
+        ftruncate(&fd, size)?;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals() | SealFlag::F_SEAL_SEAL))?;
+        let board = Scoreboard::map(&fd, slots)?;
+        Ok((board, fd))
+    }
+
+    /// Maps a board that another process made. `InvalidData` unless it is a memfd of whole slots with sealed size.
+    pub fn attach(fd: OwnedFd) -> io::Result<Scoreboard> {
+        let found =
+            fcntl(&fd, FcntlArg::F_GET_SEALS).map_or(SealFlag::empty(), SealFlag::from_bits_retain);
+        if !found.contains(seals()) {
+            let text = "scoreboard: expected a memfd of sealed size, found another file";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let size = usize::try_from(fstat(&fd)?.st_size).unwrap_or(0);
+        let slots = size / size_of::<Words>();
+        if slots == 0 || slots > MAX_SLOTS || size % size_of::<Words>() != 0 {
+            let text = format!(
+                "scoreboard: expected 1 to {MAX_SLOTS} slots of {} bytes, found {size} bytes",
+                size_of::<Words>()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Scoreboard::map(&fd, slots)
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.0.slots
+    }
+
+    /// The slot `number`, counted from 0; none beyond the last.
+    pub fn slot(&self, number: usize) -> Option<Slot> {
+        (number < self.0.slots).then(|| Slot {
+            map: Arc::clone(&self.0),
+            number,
+        })
+    }
+
+    fn map(fd: impl AsFd, slots: usize) -> io::Result<Scoreboard> {
+        let size = std::num::NonZeroUsize::new(slots * size_of::<Words>())
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice; the file is `size` bytes long and sealed against
+        // shrinking, so no access within it can fault.
+        let start = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, fd, 0) }?;
+        Ok(Scoreboard(Arc::new(Map {
+            start: start.cast(),
+            slots,
+        })))
+    }
+}
+
+impl Slot {
+    /// Notes that a request begins: `now` in ns of `CLOCK_MONOTONIC`, and the request line, of which the first
+    /// [`MAX_LINE`] bytes are kept. Only the slot's own thread may call this.
+    pub fn begin(&self, now: u64, request_line: &[u8]) {
+        let words = self.words();
+        let kept = &request_line[..request_line.len().min(MAX_LINE)];
+        for (word, bytes) in words.line.iter().zip(kept.chunks(8)) {
+            let mut eight = [0; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(eight), Ordering::Relaxed);
+        }
+        words.length.store(kept.len() as u64, Ordering::Relaxed);
+        // The thread is the only writer: a plain store, no locked addition.
+        words.requests.store(
+            words.requests.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Release,
+        );
+        words.busy_since.store(now.max(1), Ordering::Release);
+    }
+
+    /// Notes that the request is over. The request line stays, as the last one.
+    pub fn end(&self) {
+        self.words().busy_since.store(0, Ordering::Release);
+    }
+
+    /// Since when (ns of `CLOCK_MONOTONIC`) which request (its number in this slot) runs; none when idle, or when requests
+    /// change so fast that no pair could be read.
+    pub fn busy_since(&self) -> Option<(u64, u64)> {
+        let words = self.words();
+        for _ in 0..TRIES {
+            let since = words.busy_since.load(Ordering::Acquire);
+            let number = words.requests.load(Ordering::Acquire);
+            if since == words.busy_since.load(Ordering::Acquire) {
+                return (since != 0).then_some((since, number));
+            }
+        }
+        None
+    }
+
+    /// The head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
+    /// [`MAX_LINE`] characters. Read while it changes, it may mix two lines.
+    pub fn request_line(&self) -> String {
+        let words = self.words();
+        let length = usize::try_from(words.length.load(Ordering::Relaxed))
+            .map_or(MAX_LINE, |n| n.min(MAX_LINE));
+        let bytes = words
+            .line
+            .iter()
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        bytes
+            .take(length)
+            .map(|byte| {
+                if matches!(byte, b' '..=b'~') {
+                    char::from(byte)
+                } else {
+                    '?'
+                }
+            })
+            .collect()
+    }
+
+    /// How many requests were begun in this slot.
+    pub fn requests(&self) -> u64 {
+        self.words().requests.load(Ordering::Relaxed)
+    }
+
+    /// Makes the slot as new, for the next worker in it.
+    pub fn clear(&self) {
+        let words = self.words();
+        for word in [&words.busy_since, &words.requests, &words.length] {
+            word.store(0, Ordering::Release);
+        }
+    }
+
+    fn words(&self) -> &Words {
+        debug_assert!(self.number < self.map.slots);
+        // SAFETY: slots are handed out only with a number below map.slots, and `map` is alive as long as this slot. Words
+        // are atomics, for which every value is valid, and are aligned, since the mapping starts on a page.
+        unsafe { self.map.start.add(self.number).as_ref() }
+    }
+}
+
+/// A slot in memory: three cache lines and a bit, four with what aligns it, so that no two workers write to one line.
+#[repr(C, align(64))]
+struct Words {
+    busy_since: AtomicU64,
+    requests: AtomicU64,
+    length: AtomicU64,
+    line: [AtomicU64; MAX_LINE / 8],
+}
+
+#[derive(Debug)]
+struct Map {
+    start: NonNull<Words>,
+    slots: usize,
+}
+
+// SAFETY: the memory is atomics only, and `start` is read-only after it was made.
+unsafe impl Send for Map {}
+// SAFETY: as for Send.
+unsafe impl Sync for Map {}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this size, and nobody has a reference into it: each would hold an Arc of this.
+        let _ = unsafe { munmap(self.start.cast(), self.slots * size_of::<Words>()) };
+    }
+}
+
+fn seals() -> SealFlag {
+    SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW
+}
+
+/// The most slots of a board: 64 Ki workers and threads, 16 MiB. A bound for what a broken peer may say, not a plan.
+pub const MAX_SLOTS: usize = 65_536;
+
+/// How much of a request line is kept, in bytes: enough to know the page, a few stores on the hot path.
+pub const MAX_LINE: usize = 200;
+
+/// The second try succeeds unless a request ended and another began within a few loads; the third unless it did so twice.
+const TRIES: usize = 3;
