@@ -1,9 +1,9 @@
-//! Becomes the interpreter: by loading libpython into this process, or by executing the interpreter. Knows no virtualenv
-//! and no rule about versions; what it is given has been judged.
+//! Becomes the interpreter: by loading libpython into this process, or by executing the interpreter. Knows no
+//! virtualenv and no rule about versions; what it is given has been judged.
 //!
-//! Either way `CPython` reads a command line, `<executable> -c <bootstrap>`, so that it configures itself exactly as the
-//! virtualenv's own python would. When the bootstrap runs, `sys.path[0]` is the working directory, where any `json.py`
-//! may lie: a bootstrap imports only what is builtin or frozen.
+//! Either way `CPython` reads a command line, `<executable> -c <bootstrap>`, so that it configures itself exactly as
+//! the virtualenv's own python would. When the bootstrap runs, `sys.path[0]` is the working directory, where any
+//! `json.py` may lie: a bootstrap imports only what is builtin or frozen.
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ type GetVersion = unsafe extern "C" fn() -> *const c_char;
 impl Interpreter {
     /// Enters Python, which calls `_rwsgi.main(channel_fd, door)` in its main thread; returns only when it cannot.
     ///
-    /// For a process that was started for this: one thread, no Python yet, the fds of interest above 2, `/proc` mounted.
+    /// For a process that was started for this: one thread, no Python yet, `/proc` mounted, the fds above 2.
     /// SIGINT is ignored from here on, so that `CPython` leaves it alone; `channel_fd` is inherited by the interpreter.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
         let entered = match &self.door {
@@ -51,7 +51,7 @@ impl Interpreter {
             library: library.to_owned(),
             cause,
         };
-        // RTLD_GLOBAL: extension modules of packages are not linked with libpython; they find it as python itself offers it.
+        // RTLD_GLOBAL: extension modules are not linked with libpython; they look for its symbols in the process.
         let libpython = load(library.as_os_str(), libc::RTLD_GLOBAL).map_err(unloadable)?;
         let get_version = symbol(libpython, c"Py_GetVersion").map_err(unloadable)?;
         // SAFETY: the symbol is CPython's, of this type since 1.5; the string it returns is static.
@@ -77,13 +77,13 @@ impl Interpreter {
         let engine = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
         let main = symbol(engine, c"rwsgi_engine_main").map_err(unloadable)?;
         ignore_interrupts();
-        let mut argv = pointers(&arguments);
-        let argc = c_int::try_from(arguments.len()).expect("three arguments");
-        // SAFETY: the engine exports this name with this type and no other (engine/src/lib.rs). argv ends with NULL, and
-        // what it points to lives as long as the process, since this call ends in exit.
+        let mut words = pointers(&arguments);
+        let count = c_int::try_from(arguments.len()).expect("three arguments");
+        // SAFETY: the engine exports this name with this type (engine/src/lib.rs). The words end with NULL, and they
+        // and what they point to live as long as the process, since this call ends in exit.
         let code = unsafe {
             let main = std::mem::transmute::<*mut c_void, EngineMain>(main);
-            main(argc, argv.as_mut_ptr().cast())
+            main(count, words.as_mut_ptr().cast())
         };
         std::process::exit(code)
     }
@@ -106,9 +106,9 @@ impl Interpreter {
                 .map_err(|errno| not_entered(errno.into()))?;
         }
         ignore_interrupts();
-        let argv = pointers(&arguments);
-        // SAFETY: executable and every element of argv are NUL-terminated strings that outlive the call; argv ends with NULL.
-        unsafe { libc::execv(executable.as_ptr(), argv.as_ptr()) };
+        let words = pointers(&arguments);
+        // SAFETY: the words are NUL-terminated strings that outlive the call, and end with NULL.
+        unsafe { libc::execv(executable.as_ptr(), words.as_ptr()) };
         Err(not_entered(io::Error::last_os_error()))
     }
 
@@ -149,8 +149,8 @@ fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// `CPython` installs its own SIGINT handler only over the default one. Ignored, it also stays so in `signal.getsignal`,
-/// and asyncio does not take it from us.
+/// `CPython` installs its own SIGINT handler only over the default one. Ignored, it also stays so in
+/// `signal.getsignal`, and asyncio does not take it from us.
 fn ignore_interrupts() {
     // SAFETY: SIG_IGN runs no code.
     unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }.expect("SIGINT can be ignored");

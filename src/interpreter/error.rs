@@ -55,7 +55,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why there is no Python to serve with. `Display` is one line (where, expected, found); [`InterpreterError::hint`] the remedy.
+/// Why there is no Python to serve with. `Display` is one line: where, expected, found.
+/// [`InterpreterError::hint`] is the remedy.
 #[derive(Debug)]
 pub enum InterpreterError {
     /// Nothing of this name on PATH.
@@ -84,6 +85,8 @@ pub enum InterpreterError {
     BaseGone {
         /// The virtualenv's interpreter.
         place: Place,
+        /// The virtualenv.
+        directory: PathBuf,
         /// What it leads to, and is not there.
         gone: PathBuf,
     },
@@ -181,230 +184,198 @@ pub enum InterpreterError {
     },
 }
 
-/// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
-pub(super) fn blame(place: &Place, failure: Failure) -> InterpreterError {
-    let place = place.clone();
-    let home = Virtualenv::of(&place.path).map(|virtualenv| virtualenv.home);
-    match (failure, home) {
-        (Failure::NoAnswer { .. }, Some(home)) if !home.is_dir() => {
-            InterpreterError::BaseGone { place, gone: home }
-        }
-        (Failure::NoAnswer { said, .. }, _) if said.starts_with("Unknown option: -I") => {
-            InterpreterError::TooOld {
-                place,
-                found: "one older than 3.4".to_owned(),
-            }
-        }
-        (Failure::NoAnswer { status, said }, _) => InterpreterError::NoAnswer {
-            place,
-            status,
-            said,
-        },
-        (Failure::NotStarted(cause), _) => InterpreterError::NotStarted { place, cause },
-        (Failure::TimedOut(after), _) => InterpreterError::TimedOut { place, after },
+impl fmt::Display for InterpreterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: expected {}, found {}",
+            self.at(),
+            self.expected(),
+            self.found()
+        )
     }
 }
 
-impl fmt::Display for InterpreterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::error::Error for InterpreterError {}
+
+impl InterpreterError {
+    fn at(&self) -> String {
+        match self {
+            Self::NotOnPath { origin, .. } => origin.to_string(),
+            Self::NoSuchFile(place)
+            | Self::NoPythonIn(place)
+            | Self::NotExecutable(place)
+            | Self::NotStarted { place, .. }
+            | Self::BaseGone { place, .. }
+            | Self::NotCPython { place, .. }
+            | Self::TooOld { place, .. }
+            | Self::FreeThreaded { place, .. }
+            | Self::ForeignPlatform { place, .. }
+            | Self::OtherPythonsVirtualenv { place, .. }
+            | Self::NoAnswer { place, .. }
+            | Self::TimedOut { place, .. }
+            | Self::NoLibrary { place, .. } => place.to_string(),
+            Self::LibraryUnloadable { library, .. }
+            | Self::LibraryOfAnotherVersion { library, .. } => library.display().to_string(),
+            Self::EngineUnloadable { .. } => "engine".to_owned(),
+            Self::NotEntered { executable, .. } => executable.display().to_string(),
+        }
+    }
+
+    fn expected(&self) -> String {
         match self {
             Self::NotOnPath {
-                origin: origin @ Origin::Path,
+                origin: Origin::Path,
                 name,
                 path,
             } => {
-                write!(
-                    f,
-                    "{origin}: expected {} in one of {}, found none",
+                format!(
+                    "{} in one of {}",
                     Path::new(name).display(),
                     Path::new(path).display()
                 )
             }
-            Self::NotOnPath { origin, name, .. } => {
-                write!(
-                    f,
-                    "{origin}: expected {} on PATH, found none",
-                    Path::new(name).display()
-                )
-            }
-            Self::NoSuchFile(place) => write!(
-                f,
-                "{place}: expected an interpreter or a virtualenv, found nothing there"
-            ),
-            Self::NoPythonIn(place) => write!(
-                f,
-                "{place}: expected a virtualenv, found no bin/python in it"
-            ),
-            Self::NotExecutable(place) => write!(
-                f,
-                "{place}: expected an executable, found a file that may not be executed"
-            ),
-            Self::NotStarted { place, cause } => write!(
-                f,
-                "{place}: expected an interpreter, found a file that does not run: {cause}"
-            ),
-            Self::BaseGone { place, gone } => {
-                write!(
-                    f,
-                    "{place}: expected the Python that the virtualenv was made from, found nothing at {}",
-                    gone.display()
-                )
-            }
-            Self::NotCPython { place, found } => {
-                write!(f, "{place}: expected CPython, found {found}")
-            }
-            Self::TooOld { place, found } => {
-                write!(f, "{place}: expected CPython 3.11 or newer, found {found}")
-            }
-            Self::FreeThreaded { place, found } => {
-                write!(
-                    f,
-                    "{place}: expected a CPython with the GIL, found the free-threaded build of {found}"
-                )
-            }
-            Self::ForeignPlatform {
-                place,
-                expected,
-                found,
-            } => {
-                write!(
-                    f,
-                    "{place}: expected a CPython for {expected}, found one for {found}"
-                )
-            }
+            Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
+            Self::NoSuchFile(_) => "an interpreter or a virtualenv".to_owned(),
+            Self::NoPythonIn(_) => "a virtualenv".to_owned(),
+            Self::NotExecutable(_) | Self::NotEntered { .. } => "an executable".to_owned(),
+            Self::NotStarted { .. } | Self::NoAnswer { .. } => "an interpreter".to_owned(),
+            Self::BaseGone { .. } => "the Python that the virtualenv was made from".to_owned(),
+            Self::NotCPython { .. } => "CPython".to_owned(),
+            Self::TooOld { .. } => "CPython 3.11 or newer".to_owned(),
+            Self::FreeThreaded { .. } => "a CPython with the GIL".to_owned(),
+            Self::ForeignPlatform { expected, .. } => format!("a CPython for {expected}"),
             Self::OtherPythonsVirtualenv {
-                place,
-                directory,
-                made_for,
-                found,
+                directory, found, ..
             } => {
-                let directory = directory.display();
-                write!(
-                    f,
-                    "{place}: expected the packages of Python {found} in {directory}, found a virtualenv made by {made_for}"
-                )
+                format!("the packages of Python {found} in {}", directory.display())
             }
-            Self::NoAnswer {
-                place,
-                status,
-                said,
-            } if said.is_empty() => {
-                write!(
-                    f,
-                    "{place}: expected an interpreter, found a program that said nothing: {status}"
-                )
+            Self::TimedOut { after, .. } => format!("an answer within {} s", after.as_secs_f64()),
+            Self::NoLibrary { .. } => "an interpreter with a libpython".to_owned(),
+            Self::LibraryUnloadable { .. } => "a libpython that loads".to_owned(),
+            Self::LibraryOfAnotherVersion { expected, .. } => {
+                format!("the library of Python {expected}")
             }
-            Self::NoAnswer {
-                place,
-                status,
-                said,
-            } => {
-                write!(
-                    f,
-                    "{place}: expected an interpreter, found one that does not start: {status}: {said}"
-                )
-            }
-            Self::TimedOut { place, after } => {
-                write!(
-                    f,
-                    "{place}: expected an answer within {} s, found none",
-                    after.as_secs_f64()
-                )
-            }
-            _ => self.fmt_door(f),
+            Self::EngineUnloadable { .. } => "a library that loads".to_owned(),
         }
     }
-}
 
-impl InterpreterError {
-    /// The causes on the way in.
-    fn fmt_door(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn found(&self) -> String {
         match self {
-            Self::NoLibrary { place, searched } if searched.is_empty() => {
-                write!(
-                    f,
-                    "{place}: expected an interpreter with a libpython, found one built without"
-                )
+            Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
+            Self::NoSuchFile(_) => "nothing there".to_owned(),
+            Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
+            Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
+            Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
+                format!("a file that does not run: {cause}")
             }
-            Self::NoLibrary { place, searched } => {
-                let searched: Vec<_> = searched
+            Self::BaseGone { gone, .. } => format!("nothing at {}", gone.display()),
+            Self::NotCPython { found, .. }
+            | Self::TooOld { found, .. }
+            | Self::LibraryOfAnotherVersion { found, .. } => found.clone(),
+            Self::FreeThreaded { found, .. } => format!("the free-threaded build of {found}"),
+            Self::ForeignPlatform { found, .. } => format!("one for {found}"),
+            Self::OtherPythonsVirtualenv { made_for, .. } => {
+                format!("a virtualenv made by {made_for}")
+            }
+            Self::NoAnswer { status, said, .. } if said.is_empty() => {
+                format!("a program that does not answer: {status}")
+            }
+            Self::NoAnswer { status, said, .. } => format!("one that fails: {status}: {said}"),
+            Self::NoLibrary { searched, .. } if searched.is_empty() => {
+                "one that was built without".to_owned()
+            }
+            Self::NoLibrary { searched, .. } => {
+                let files: Vec<_> = searched
                     .iter()
                     .map(|file| file.display().to_string())
                     .collect();
-                write!(
-                    f,
-                    "{place}: expected a libpython, found none at {}",
-                    searched.join(" or ")
-                )
+                format!("none at {}", files.join(" or "))
             }
-            Self::LibraryUnloadable { library, cause } => {
-                write!(
-                    f,
-                    "{}: expected a libpython that loads, found: {cause}",
-                    library.display()
-                )
+            Self::LibraryUnloadable { cause, .. } | Self::EngineUnloadable { cause } => {
+                format!("one that does not: {cause}")
             }
-            Self::LibraryOfAnotherVersion {
-                library,
-                expected,
-                found,
-            } => {
-                write!(
-                    f,
-                    "{}: expected the library of Python {expected}, found {found}",
-                    library.display()
-                )
-            }
-            Self::EngineUnloadable { cause } => {
-                write!(f, "engine: expected a library that loads, found: {cause}")
-            }
-            Self::NotEntered { executable, cause } => {
-                write!(
-                    f,
-                    "{}: expected to become this interpreter, found: {cause}",
-                    executable.display()
-                )
-            }
-            _ => Ok(()),
         }
     }
 
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NotOnPath { origin: Origin::Path, .. } => "install python3, or name an interpreter or a virtualenv by --python".to_owned(),
-            Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv".to_owned(),
-            Self::NoSuchFile(Place { origin: Origin::VirtualEnv, .. }) => {
-                "activate a virtualenv that exists, unset VIRTUAL_ENV, or name one by --python".to_owned()
+        let words = match self {
+            Self::NotOnPath {
+                origin: Origin::Path,
+                ..
+            } => "install python3, or name an interpreter or a virtualenv by --python",
+            Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
+            Self::NoSuchFile(Place {
+                origin: Origin::VirtualEnv,
+                ..
+            }) => "activate a virtualenv that exists, or unset VIRTUAL_ENV",
+            Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
+            Self::NoPythonIn(place) => {
+                return Some(format!(
+                    "python3 -m venv {} makes one",
+                    place.path.display()
+                ));
             }
-            Self::NoSuchFile(_) => "make a virtualenv with python3 -m venv, or name an interpreter that exists".to_owned(),
-            Self::NoPythonIn(place) => format!("python3 -m venv {} makes one", place.path.display()),
-            Self::NotExecutable(place) => format!("chmod +x {}, or name the interpreter itself", place.path.display()),
-            Self::BaseGone { place, .. } => remake(place.path.parent().and_then(Path::parent).unwrap_or(&place.path)),
-            Self::OtherPythonsVirtualenv { directory, .. } => remake(directory),
+            Self::NotExecutable(place) => {
+                return Some(format!("chmod +x {} allows it", place.path.display()));
+            }
+            // No command: `venv --clear` empties the directory, and a project may lie in it.
+            Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
+                let directory = directory.display();
+                return Some(format!(
+                    "make {directory} anew and install its packages again"
+                ));
+            }
             Self::NotCPython { .. } | Self::TooOld { .. } => {
-                "name a CPython 3.11 or newer, or a virtualenv made with one, by --python".to_owned()
+                "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
             }
-            Self::FreeThreaded { .. } => "name the ordinary build of the same version (its command has no t at the end) by --python".to_owned(),
-            Self::ForeignPlatform { .. } => "install a Python for this machine, or the rwsgi built for that one".to_owned(),
-            Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
-                format!("try it by hand: {} -c 'import sysconfig'", place.path.display())
+            Self::FreeThreaded { .. } => {
+                "name the ordinary build, whose command has no t at its end, by --python"
             }
-            Self::NoLibrary { .. } => "install libpython (Debian: libpython3.x), or leave RWSGI_DOOR unset".to_owned(),
+            Self::ForeignPlatform { .. } => "install a Python for this machine",
+            Self::NotStarted { place, .. }
+            | Self::NoAnswer { place, .. }
+            | Self::TimedOut { place, .. } => {
+                return Some(format!(
+                    "try {} -c 'import sysconfig'",
+                    place.path.display()
+                ));
+            }
+            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
             Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
-                "install the libpython of the same package, or go by RWSGI_DOOR=executable".to_owned()
+                "RWSGI_DOOR=executable does without the library"
             }
-            Self::EngineUnloadable { .. } => "install program and engine of the same build".to_owned(),
+            Self::EngineUnloadable { .. } => "install program and engine of the same build",
             Self::NotEntered { .. } => return None,
-        })
+        };
+        Some(words.to_owned())
     }
 }
 
-fn remake(virtualenv: &Path) -> String {
-    format!(
-        "python3 -m venv --clear {} makes it anew; then install its packages again",
-        virtualenv.display()
-    )
+/// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
+pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
+    match failure {
+        Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
+            Some(Virtualenv {
+                directory, home, ..
+            }) if !home.is_dir() => InterpreterError::BaseGone {
+                place,
+                directory,
+                gone: home,
+            },
+            // Python 2 does not know the option; its first line of stderr says so.
+            _ if said.starts_with("Unknown option: -I") => InterpreterError::TooOld {
+                place,
+                found: "one older than 3.4".to_owned(),
+            },
+            _ => InterpreterError::NoAnswer {
+                place,
+                status,
+                said,
+            },
+        },
+        Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
+        Failure::TimedOut(after) => InterpreterError::TimedOut { place, after },
+    }
 }
-
-impl std::error::Error for InterpreterError {}

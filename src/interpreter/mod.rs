@@ -20,7 +20,6 @@ mod probe;
 mod tests;
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -105,9 +104,10 @@ impl Door {
 /// Runs `<python> -I -S -c <probe>` once, for at most ten seconds.
 pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
     let place = locate(wish)?;
-    let answer = probe::ask(&place.path, probe::PATIENCE)
-        .map_err(|failure| error::blame(&place, failure))?;
-    judge(place, answer, wish.door)
+    match probe::ask(&place.path, probe::PATIENCE) {
+        Ok(answer) => judge(place, answer, wish.door),
+        Err(failure) => Err(error::blame(place, failure)),
+    }
 }
 
 /// Names the file to run, without running it.
@@ -165,13 +165,17 @@ fn python_at(mut place: Place) -> Result<Place, InterpreterError> {
             Err(InterpreterError::NotExecutable(place))
         };
     }
-    match place.path.read_link() {
-        // The last link of a chain is what is gone: bin/python -> python3 -> /opt/python/bin/python3.
-        Ok(_) => Err(InterpreterError::BaseGone {
-            gone: end_of_links(&place.path),
-            place,
-        }),
-        Err(_) => Err(InterpreterError::NoSuchFile(place)),
+    // A virtualenv's bin/python leads to its base; PEP 405's file tells it from any other broken link.
+    match Virtualenv::of(&place.path) {
+        Some(Virtualenv { directory, .. }) if place.path.is_symlink() => {
+            let gone = end_of_links(&place.path);
+            Err(InterpreterError::BaseGone {
+                place,
+                directory,
+                gone,
+            })
+        }
+        _ => Err(InterpreterError::NoSuchFile(place)),
     }
 }
 
@@ -197,54 +201,17 @@ fn judge(
     answer: Answer,
     wish: Option<DoorWish>,
 ) -> Result<Interpreter, InterpreterError> {
-    if answer.implementation != "cpython" {
-        return Err(InterpreterError::NotCPython {
-            place,
-            found: format!("{} {}", answer.implementation, answer.release),
-        });
-    }
-    if (answer.version.0, answer.version.1) < OLDEST {
-        return Err(InterpreterError::TooOld {
-            place,
-            found: answer.release,
-        });
-    }
-    if answer.free_threaded {
-        return Err(InterpreterError::FreeThreaded {
-            place,
-            found: answer.release,
-        });
-    }
-    if let Some(found) = foreign_platform(&answer.abi) {
-        return Err(InterpreterError::ForeignPlatform {
-            place,
-            expected: PLATFORM,
-            found,
-        });
-    }
-    // A wrapper (pyenv's shim) names itself in argv[0] and another file in sys.executable; the latter is the interpreter.
-    let executable = if answer.executable.is_file() {
-        answer.executable.clone()
-    } else {
-        place.path.clone()
+    check_build(&place, &answer)?;
+    // A wrapper (pyenv's shim) is what was run, and sys.executable is what it led to: the interpreter itself.
+    let own = Some(&answer.executable).filter(|file| file.is_file());
+    let executable = own.unwrap_or(&place.path).clone();
+    let prefix = match Virtualenv::of(&executable) {
+        Some(virtualenv) => virtualenv.check(&place, &answer)?,
+        None => answer.prefix.clone(),
     };
-    let virtualenv = Virtualenv::of(&executable);
-    if let Some(virtualenv) = &virtualenv {
-        if !virtualenv.serves(answer.version) {
-            let made_for = virtualenv
-                .version
-                .clone()
-                .unwrap_or_else(|| "another one".to_owned());
-            let (directory, found) = (virtualenv.directory.clone(), answer.release);
-            return Err(InterpreterError::OtherPythonsVirtualenv {
-                place,
-                directory,
-                made_for,
-                found,
-            });
-        }
-    }
-    let libpython = libpython(&answer);
+    let libpython = library_candidates(&answer)
+        .into_iter()
+        .find(|file| file.is_file());
     let door = match (wish, &libpython) {
         (Some(DoorWish::Executable), _) | (None, None) => Door::Executable,
         (_, Some(library)) => Door::Library(library.clone()),
@@ -253,47 +220,63 @@ fn judge(
             return Err(InterpreterError::NoLibrary { place, searched });
         }
     };
+    let Answer {
+        version,
+        release,
+        implementation,
+        ..
+    } = answer;
     Ok(Interpreter {
-        prefix: virtualenv.map_or(answer.prefix, |virtualenv| virtualenv.directory),
         executable,
-        version: answer.version,
-        release: answer.release,
-        implementation: answer.implementation,
+        version,
+        release,
+        implementation,
+        prefix,
         libpython,
         door,
     })
 }
 
-/// The libpython of this very interpreter. The one that it runs by itself comes first: a runpath or `LD_LIBRARY_PATH`
-/// may have chosen it. `Py_ENABLE_SHARED` says nothing: Debian's static python3 has it set.
-fn libpython(answer: &Answer) -> Option<PathBuf> {
-    library_candidates(answer)
-        .into_iter()
-        .find(|file| file.is_file())
+/// Whether the engine can run in this kind of Python at all.
+fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
+    let place = place.clone();
+    let found = answer.release.clone();
+    if answer.implementation != "cpython" {
+        let found = format!("{} {found}", answer.implementation);
+        return Err(InterpreterError::NotCPython { place, found });
+    }
+    if (answer.version.0, answer.version.1) < OLDEST {
+        return Err(InterpreterError::TooOld { place, found });
+    }
+    if answer.free_threaded {
+        return Err(InterpreterError::FreeThreaded { place, found });
+    }
+    match foreign_platform(&answer.abi) {
+        Some(found) => Err(InterpreterError::ForeignPlatform {
+            place,
+            expected: PLATFORM,
+            found,
+        }),
+        None => Ok(()),
+    }
 }
 
+/// Where the libpython of this very interpreter may be, best first. What is in its own memory leads: a runpath or
+/// `LD_LIBRARY_PATH` chose it. `Py_ENABLE_SHARED` says nothing: Debian's static python3 has it set. Where ld.so would
+/// find a file of that name is not asked: that may be another build's, and the executable's door is as good.
 fn library_candidates(answer: &Answer) -> Vec<PathBuf> {
     // A build without --enable-shared names its static archive here.
-    if !answer
-        .library
-        .as_bytes()
-        .windows(3)
-        .any(|three| three == b".so")
-    {
+    if !answer.library.to_string_lossy().contains(".so") {
         return Vec::new();
     }
-    let mut candidates = Vec::new();
-    // The prefix, too: a build that was moved (python-build-standalone) still has its first LIBDIR in its tables.
-    for directory in [&answer.library_directory, &answer.base_prefix.join("lib")] {
-        let file = directory.join(&answer.library);
-        if directory.is_absolute() && !candidates.contains(&file) {
-            candidates.push(file);
-        }
-    }
-    if answer.library_mapped.is_absolute() {
-        candidates.retain(|file| *file != answer.library_mapped);
-        candidates.insert(0, answer.library_mapped.clone());
-    }
+    // The prefix, too: a build that was moved (python-build-standalone) has its builder's LIBDIR in its tables.
+    let mut candidates = vec![
+        answer.library_mapped.clone(),
+        answer.library_directory.join(&answer.library),
+        answer.base_prefix.join("lib").join(&answer.library),
+    ];
+    candidates.retain(|file| file.is_absolute());
+    candidates.dedup();
     candidates
 }
 
@@ -336,13 +319,19 @@ impl Virtualenv {
         })
     }
 
-    /// Whether anything installed in it can be imported by this Python. After an upgrade of the system `bin/python`
-    /// leads to the new Python, and what was installed lies in the old one's directory.
-    fn serves(&self, (major, minor, _): (u8, u8, u8)) -> bool {
-        ["lib", "lib64"].iter().any(|lib| {
-            self.directory
-                .join(format!("{lib}/python{major}.{minor}"))
-                .is_dir()
+    /// Its directory, if anything installed in it can be imported by this Python. After an upgrade of the system
+    /// `bin/python` leads to the new Python, and what was installed lies in the old one's directory.
+    fn check(self, place: &Place, answer: &Answer) -> Result<PathBuf, InterpreterError> {
+        let (major, minor, _) = answer.version;
+        let own = |lib| self.directory.join(format!("{lib}/python{major}.{minor}"));
+        if own("lib").is_dir() || own("lib64").is_dir() {
+            return Ok(self.directory);
+        }
+        Err(InterpreterError::OtherPythonsVirtualenv {
+            place: place.clone(),
+            directory: self.directory,
+            made_for: self.version.unwrap_or_else(|| "another one".to_owned()),
+            found: answer.release.clone(),
         })
     }
 }
