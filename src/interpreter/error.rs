@@ -1,0 +1,381 @@
+//! What can be wrong with the Python that was asked for, in words. Knows no way to find or enter one.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Virtualenv;
+use super::probe::Failure;
+
+/// Who named the interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The setting `python`.
+    Setting,
+    /// The environment variable `VIRTUAL_ENV`.
+    VirtualEnv,
+    /// Nobody: the first `python3` on PATH.
+    Path,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Setting => "python",
+            Self::VirtualEnv => "VIRTUAL_ENV",
+            Self::Path => "PATH",
+        })
+    }
+}
+
+/// An interpreter's file, and who named it. Prints as the "where" of an error: `python: /srv/venv/bin/python`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Who named it.
+    pub origin: Origin,
+    /// Absolute; symlinks are not resolved.
+    pub path: PathBuf,
+}
+
+impl Place {
+    /// A path as the user wrote it is relative to the working directory.
+    pub(super) fn new(origin: Origin, path: &Path) -> Self {
+        Self {
+            origin,
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.path.display())
+    }
+}
+
+/// Why there is no Python to serve with. `Display` is one line: where, expected, found.
+/// [`InterpreterError::hint`] is the remedy.
+#[derive(Debug)]
+pub enum InterpreterError {
+    /// Nothing of this name on PATH.
+    NotOnPath {
+        /// Who asked.
+        origin: Origin,
+        /// The name looked for.
+        name: OsString,
+        /// The PATH searched.
+        path: OsString,
+    },
+    /// The file or directory named does not exist.
+    NoSuchFile(Place),
+    /// A directory without bin/python.
+    NoPythonIn(Place),
+    /// A file that may not be executed.
+    NotExecutable(Place),
+    /// The kernel did not run it.
+    NotStarted {
+        /// The file.
+        place: Place,
+        /// The kernel's reason.
+        cause: io::Error,
+    },
+    /// A virtualenv that outlived the Python it was made from.
+    BaseGone {
+        /// The virtualenv's interpreter.
+        place: Place,
+        /// The virtualenv.
+        directory: PathBuf,
+        /// What it leads to, and is not there.
+        gone: PathBuf,
+    },
+    /// `PyPy`, `GraalPy`: no `CPython` inside.
+    NotCPython {
+        /// The interpreter.
+        place: Place,
+        /// Name and version.
+        found: String,
+    },
+    /// Older than 3.11.
+    TooOld {
+        /// The interpreter.
+        place: Place,
+        /// Its version.
+        found: String,
+    },
+    /// A build without the GIL (PEP 703), which has no stable ABI of 3.11.
+    FreeThreaded {
+        /// The interpreter.
+        place: Place,
+        /// Its version.
+        found: String,
+    },
+    /// For another processor or another C library.
+    ForeignPlatform {
+        /// The interpreter.
+        place: Place,
+        /// Ours, in the words of SOABI.
+        expected: &'static str,
+        /// The interpreter's.
+        found: String,
+    },
+    /// A virtualenv whose packages are another Python's: its base was upgraded beneath it.
+    OtherPythonsVirtualenv {
+        /// The virtualenv's interpreter.
+        place: Place,
+        /// The virtualenv.
+        directory: PathBuf,
+        /// The version in its pyvenv.cfg.
+        made_for: String,
+        /// The version that it leads to now.
+        found: String,
+    },
+    /// It did not answer, and said this.
+    NoAnswer {
+        /// The interpreter.
+        place: Place,
+        /// How it ended, in words.
+        status: String,
+        /// The telling line of its stderr; may be empty.
+        said: String,
+    },
+    /// It did not answer in time.
+    TimedOut {
+        /// The interpreter.
+        place: Place,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The library door was asked for, and there is no libpython.
+    NoLibrary {
+        /// The interpreter.
+        place: Place,
+        /// Where it would have been; empty for a build that has none at all.
+        searched: Vec<PathBuf>,
+    },
+    /// The loader refused libpython.
+    LibraryUnloadable {
+        /// The file.
+        library: PathBuf,
+        /// The loader's words, dlerror(3).
+        cause: String,
+    },
+    /// libpython is of another version than the interpreter.
+    LibraryOfAnotherVersion {
+        /// The file.
+        library: PathBuf,
+        /// The interpreter's version.
+        expected: String,
+        /// The library's.
+        found: String,
+    },
+    /// The loader refused the engine, or it is not the engine.
+    EngineUnloadable {
+        /// The loader's words.
+        cause: String,
+    },
+    /// The kernel refused to execute the interpreter or to hand it the engine.
+    NotEntered {
+        /// The interpreter.
+        executable: PathBuf,
+        /// The kernel's reason.
+        cause: io::Error,
+    },
+}
+
+impl fmt::Display for InterpreterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: expected {}, found {}",
+            self.at(),
+            self.expected(),
+            self.found()
+        )
+    }
+}
+
+impl std::error::Error for InterpreterError {}
+
+impl InterpreterError {
+    fn at(&self) -> String {
+        match self {
+            Self::NotOnPath { origin, .. } => origin.to_string(),
+            Self::NoSuchFile(place)
+            | Self::NoPythonIn(place)
+            | Self::NotExecutable(place)
+            | Self::NotStarted { place, .. }
+            | Self::BaseGone { place, .. }
+            | Self::NotCPython { place, .. }
+            | Self::TooOld { place, .. }
+            | Self::FreeThreaded { place, .. }
+            | Self::ForeignPlatform { place, .. }
+            | Self::OtherPythonsVirtualenv { place, .. }
+            | Self::NoAnswer { place, .. }
+            | Self::TimedOut { place, .. }
+            | Self::NoLibrary { place, .. } => place.to_string(),
+            Self::LibraryUnloadable { library, .. }
+            | Self::LibraryOfAnotherVersion { library, .. } => library.display().to_string(),
+            Self::EngineUnloadable { .. } => "engine".to_owned(),
+            Self::NotEntered { executable, .. } => executable.display().to_string(),
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::NotOnPath {
+                origin: Origin::Path,
+                name,
+                path,
+            } => {
+                format!(
+                    "{} in one of {}",
+                    Path::new(name).display(),
+                    Path::new(path).display()
+                )
+            }
+            Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
+            Self::NoSuchFile(_) => "an interpreter or a virtualenv".to_owned(),
+            Self::NoPythonIn(_) => "a virtualenv".to_owned(),
+            Self::NotExecutable(_) | Self::NotEntered { .. } => "an executable".to_owned(),
+            Self::NotStarted { .. } | Self::NoAnswer { .. } => "an interpreter".to_owned(),
+            Self::BaseGone { .. } => "the Python that the virtualenv was made from".to_owned(),
+            Self::NotCPython { .. } => "CPython".to_owned(),
+            Self::TooOld { .. } => "CPython 3.11 or newer".to_owned(),
+            Self::FreeThreaded { .. } => "a CPython with the GIL".to_owned(),
+            Self::ForeignPlatform { expected, .. } => format!("a CPython for {expected}"),
+            Self::OtherPythonsVirtualenv {
+                directory, found, ..
+            } => {
+                format!("the packages of Python {found} in {}", directory.display())
+            }
+            Self::TimedOut { after, .. } => format!("an answer within {} s", after.as_secs_f64()),
+            Self::NoLibrary { .. } => "an interpreter with a libpython".to_owned(),
+            Self::LibraryUnloadable { .. } => "a libpython that loads".to_owned(),
+            Self::LibraryOfAnotherVersion { expected, .. } => {
+                format!("the library of Python {expected}")
+            }
+            Self::EngineUnloadable { .. } => "a library that loads".to_owned(),
+        }
+    }
+
+    fn found(&self) -> String {
+        match self {
+            Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
+            Self::NoSuchFile(_) => "nothing there".to_owned(),
+            Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
+            Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
+            Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
+                format!("a file that does not run: {cause}")
+            }
+            Self::BaseGone { gone, .. } => format!("nothing at {}", gone.display()),
+            Self::NotCPython { found, .. }
+            | Self::TooOld { found, .. }
+            | Self::LibraryOfAnotherVersion { found, .. } => found.clone(),
+            Self::FreeThreaded { found, .. } => format!("the free-threaded build of {found}"),
+            Self::ForeignPlatform { found, .. } => format!("one for {found}"),
+            Self::OtherPythonsVirtualenv { made_for, .. } => {
+                format!("a virtualenv made by {made_for}")
+            }
+            Self::NoAnswer { status, said, .. } if said.is_empty() => {
+                format!("a program that does not answer: {status}")
+            }
+            Self::NoAnswer { status, said, .. } => format!("one that fails: {status}: {said}"),
+            Self::NoLibrary { searched, .. } if searched.is_empty() => {
+                "one that was built without".to_owned()
+            }
+            Self::NoLibrary { searched, .. } => {
+                let files: Vec<_> = searched
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect();
+                format!("none at {}", files.join(" or "))
+            }
+            Self::LibraryUnloadable { cause, .. } | Self::EngineUnloadable { cause } => {
+                format!("one that does not: {cause}")
+            }
+        }
+    }
+
+    /// What can be done about it, without the word `hint:`.
+    pub fn hint(&self) -> Option<String> {
+        let words = match self {
+            Self::NotOnPath {
+                origin: Origin::Path,
+                ..
+            } => "install python3, or name an interpreter or a virtualenv by --python",
+            Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
+            Self::NoSuchFile(Place {
+                origin: Origin::VirtualEnv,
+                ..
+            }) => "activate a virtualenv that exists, or unset VIRTUAL_ENV",
+            Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
+            Self::NoPythonIn(place) => {
+                return Some(format!(
+                    "python3 -m venv {} makes one",
+                    place.path.display()
+                ));
+            }
+            Self::NotExecutable(place) => {
+                return Some(format!("chmod +x {} allows it", place.path.display()));
+            }
+            // No command: `venv --clear` empties the directory, and a project may lie in it.
+            Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
+                let directory = directory.display();
+                return Some(format!(
+                    "make {directory} anew and install its packages again"
+                ));
+            }
+            Self::NotCPython { .. } | Self::TooOld { .. } => {
+                "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
+            }
+            Self::FreeThreaded { .. } => {
+                "name the ordinary build, whose command has no t at its end, by --python"
+            }
+            Self::ForeignPlatform { .. } => "install a Python for this machine",
+            Self::NotStarted { place, .. }
+            | Self::NoAnswer { place, .. }
+            | Self::TimedOut { place, .. } => {
+                return Some(format!(
+                    "try {} -c 'import sysconfig'",
+                    place.path.display()
+                ));
+            }
+            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
+            Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
+                "RWSGI_DOOR=executable does without the library"
+            }
+            Self::EngineUnloadable { .. } => "install program and engine of the same build",
+            Self::NotEntered { .. } => return None,
+        };
+        Some(words.to_owned())
+    }
+}
+
+/// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
+pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
+    match failure {
+        Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
+            Some(Virtualenv {
+                directory, home, ..
+            }) if !home.is_dir() => InterpreterError::BaseGone {
+                place,
+                directory,
+                gone: home,
+            },
+            // Python 2 does not know the option; its first line of stderr says so.
+            _ if said.starts_with("Unknown option: -I") => InterpreterError::TooOld {
+                place,
+                found: "one older than 3.4".to_owned(),
+            },
+            _ => InterpreterError::NoAnswer {
+                place,
+                status,
+                said,
+            },
+        },
+        Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
+        Failure::TimedOut(after) => InterpreterError::TimedOut { place, after },
+    }
+}

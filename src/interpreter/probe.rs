@@ -1,0 +1,223 @@
+//! Asks an interpreter what it is, by running it once. Knows nothing of what makes a good answer.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// An interpreter's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Answer {
+    pub(super) implementation: String,
+    pub(super) version: (u8, u8, u8),
+    /// The first word of `sys.version`.
+    pub(super) release: String,
+    pub(super) executable: PathBuf,
+    /// `sys.prefix` without `site`: before 3.14 the installation's, even in a virtualenv.
+    pub(super) prefix: PathBuf,
+    pub(super) base_prefix: PathBuf,
+    /// SOABI. Ex.: `cpython-313-x86_64-linux-gnu`.
+    pub(super) abi: String,
+    pub(super) free_threaded: bool,
+    /// INSTSONAME. Ex.: `libpython3.13.so.1.0`; of a static build `libpython3.13.a`.
+    pub(super) library: OsString,
+    /// The libpython that is in the interpreter's memory; empty where it is linked statically.
+    pub(super) library_mapped: PathBuf,
+    /// LIBDIR.
+    pub(super) library_directory: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The kernel would not run it.
+    NotStarted(io::Error),
+    /// It ended, and what it said is not an answer; `status` is how it ended, `said` the end of its stderr.
+    NoAnswer { status: String, said: String },
+    /// It said nothing, or did not stop, within the time.
+    TimedOut(Duration),
+}
+
+/// Generous: 12 ms on a warm disk, seconds on a cold network file system.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an answer may have at most, in bytes; a long one has 600.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Runs without `site` (-S: no .pth file, no sitecustomize) and without the user's PYTHON variables (-I). It answers in
+/// `key=value` pairs, each ended by NUL: paths are bytes, and importing `json` would double the time it takes.
+const PROBE: &str = include_str!("probe.py");
+
+/// Runs `<python> -I -S -c <probe>` for at most `patience`. Whatever it may have started dies with it.
+pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + patience;
+    let mut child = Command::new(python)
+        .args(["-I", "-S", "-c", PROBE])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(Failure::NotStarted)?;
+    let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits in pid_t"));
+    let heard = listen(&mut child, deadline);
+    let ended = match &heard {
+        Ok(_) => wait(&mut child, deadline),
+        Err(_) => None,
+    };
+    // Also after a good end: a wrapper may have left something behind.
+    let _ = killpg(group, Signal::SIGKILL);
+    if ended.is_none() {
+        let _ = child.wait();
+    }
+    match (heard, ended) {
+        (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(Failure::TimedOut(patience)),
+        (Err(error), _) => Err(Failure::NoAnswer {
+            status: "was not heard".to_owned(),
+            said: error.to_string(),
+        }),
+        (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
+            Some(status) => Failure::NoAnswer {
+                status,
+                said: end_of(&stderr),
+            },
+            None => Failure::TimedOut(patience),
+        }),
+    }
+}
+
+/// Both outputs up to their ends.
+fn listen(child: &mut Child, deadline: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut stdout = child.stdout.take().expect("stdout is a pipe");
+    let mut stderr = child.stderr.take().expect("stderr is a pipe");
+    fcntl(&stdout, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    fcntl(&stderr, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let (mut said, mut complained) = (Vec::new(), Vec::new());
+    let (mut out_open, mut err_open) = (true, true);
+    while out_open || err_open {
+        let mut fds = Vec::with_capacity(2);
+        if out_open {
+            fds.push(PollFd::new(stdout.as_fd(), PollFlags::POLLIN));
+        }
+        if err_open {
+            fds.push(PollFd::new(stderr.as_fd(), PollFlags::POLLIN));
+        }
+        wait_for(&mut fds, deadline)?;
+        drop(fds);
+        out_open = out_open && take(&mut stdout, &mut said)?;
+        err_open = err_open && take(&mut stderr, &mut complained)?;
+    }
+    Ok((said, complained))
+}
+
+fn wait_for(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    // A millisecond more, so that a rest of some microseconds is not a busy loop.
+    let timeout =
+        PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    match poll(fds, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Reads what is there; false at the end.
+fn take(pipe: &mut impl Read, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut chunk = [0; 4096];
+    loop {
+        match pipe.read(&mut chunk) {
+            Ok(0) => return Ok(false),
+            Ok(read) if into.len() + read > LONGEST_ANSWER => {
+                return Err(io::Error::other(format!(
+                    "more than {LONGEST_ANSWER} bytes of output"
+                )));
+            }
+            Ok(read) => into.extend_from_slice(&chunk[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How it ended. The outputs are closed already, so it is about to end; a process that closed them and goes on is None
+/// at the deadline.
+fn wait(child: &mut Child, deadline: Instant) -> Option<String> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status.to_string()),
+            // Nobody to wait for: SIGCHLD is ignored, and the kernel has reaped it.
+            Err(_) => return Some("unknown exit status".to_owned()),
+            Ok(None) => {
+                if Instant::now() >= deadline {
+                    return None;
+                }
+                let _ = poll(&mut [], 2_u8);
+            }
+        }
+    }
+}
+
+fn parse(said: &[u8]) -> Option<Answer> {
+    let value = |wanted: &str| {
+        said.split(|byte| *byte == 0)
+            .filter_map(|field| field.strip_prefix(wanted.as_bytes()))
+            .find_map(|rest| rest.strip_prefix(b"="))
+    };
+    let text = |wanted: &str| {
+        value(wanted)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .map(str::to_owned)
+    };
+    let path = |wanted: &str| value(wanted).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+    Some(Answer {
+        implementation: text("implementation")?,
+        version: parse_version(&text("version")?)?,
+        release: text("release")?,
+        executable: path("executable")?,
+        prefix: path("prefix")?,
+        abi: text("abi")?,
+        free_threaded: value("gil_disabled")? == b"1",
+        library: OsString::from_vec(value("library")?.to_vec()),
+        library_mapped: path("library_mapped")?,
+        library_directory: path("library_directory")?,
+        // The last one, so that an answer that has it is whole.
+        base_prefix: path("base_prefix")?,
+    })
+}
+
+fn parse_version(text: &str) -> Option<(u8, u8, u8)> {
+    let mut numbers = text.splitn(3, '.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// The last line that says something: of a traceback the exception, of "Fatal Python error" what follows it.
+fn end_of(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let fatal = text
+        .lines()
+        .find(|line| line.starts_with("Fatal Python error") || line.starts_with("Unknown option"));
+    let last = text
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && *line != "<no Python frame>");
+    fatal
+        .or(last)
+        .unwrap_or_default()
+        .chars()
+        .take(300)
+        .collect()
+}

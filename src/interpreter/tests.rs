@@ -1,0 +1,551 @@
+//! Fake interpreters (scripts that print an answer) show what is refused and in which words; the interpreters that
+//! this machine has show that a real one is found.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::probe::{self, Failure};
+use super::*;
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "rwsgi-interpreter-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Written by another process: a file that this one has open for writing while another test forks cannot be
+    /// executed (ETXTBSY).
+    fn script(&self, name: &str, body: &str) -> PathBuf {
+        let file = self.path(name);
+        let mut install = Command::new("install")
+            .args(["-D", "-m", "755", "/dev/stdin"])
+            .arg(&file)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}\n").unwrap();
+        assert!(install.wait().unwrap().success());
+        file
+    }
+
+    /// A script that answers as an interpreter would; `changes` are pairs that differ from a good 3.13.
+    fn python(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+        let mut answer = vec![
+            ("implementation", "cpython"),
+            ("version", "3.13.5"),
+            ("release", "3.13.5"),
+            ("executable", ""),
+            ("prefix", "/usr"),
+            ("abi", "cpython-313"),
+            ("gil_disabled", "0"),
+            ("library", "libpython3.13.so.1.0"),
+            ("library_mapped", ""),
+            ("library_directory", "/nowhere"),
+            ("base_prefix", "/nowhere"),
+        ];
+        for (key, value) in &mut answer {
+            if let Some((_, changed)) = changes.iter().find(|(name, _)| name == key) {
+                *value = changed;
+            }
+        }
+        let pairs: Vec<_> = answer
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\\0"))
+            .collect();
+        self.script(name, &format!("printf '\\0{}'", pairs.concat()))
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn by_setting(setting: &Path) -> Result<Interpreter, InterpreterError> {
+    find(&Wish {
+        setting: setting.to_str(),
+        ..Wish::default()
+    })
+}
+
+/// The error in full; the test's directory is `@`.
+fn words(scratch: &Scratch, found: Result<Interpreter, InterpreterError>) -> String {
+    let error = found.unwrap_err();
+    let hint = error
+        .hint()
+        .map(|hint| format!("\nhint: {hint}"))
+        .unwrap_or_default();
+    format!("{error}{hint}").replace(scratch.0.to_str().unwrap(), "@")
+}
+
+#[test]
+fn what_cannot_serve_is_refused_with_its_reason() {
+    let check = |changes: &[(&str, &str)], expected: &str| {
+        let scratch = Scratch::new();
+        let python = scratch.python("python", changes);
+        assert_eq!(words(&scratch, by_setting(&python)), expected);
+    };
+    check(
+        &[
+            ("implementation", "pypy"),
+            ("version", "3.11.13"),
+            ("release", "3.11.13"),
+        ],
+        "python: @/python: expected CPython, found pypy 3.11.13\n\
+         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+    );
+    check(
+        &[("version", "3.10.13"), ("release", "3.10.13")],
+        "python: @/python: expected CPython 3.11 or newer, found 3.10.13\n\
+         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+    );
+    check(
+        &[
+            ("gil_disabled", "1"),
+            ("version", "3.14.0"),
+            ("release", "3.14.0rc2"),
+        ],
+        "python: @/python: expected a CPython with the GIL, found the free-threaded build of 3.14.0rc2\n\
+         hint: name the ordinary build, whose command has no t at its end, by --python",
+    );
+}
+
+#[test]
+fn a_python_for_another_platform_is_refused() {
+    if PLATFORM.is_empty() {
+        return;
+    }
+    for platform in ["i386-linux-gnu", "sparc64-linux-gnu", "sparc64-linux-musl"] {
+        let scratch = Scratch::new();
+        let python = scratch.python("python", &[("abi", &format!("cpython-313-{platform}"))]);
+        let expected = format!(
+            "python: @/python: expected a CPython for {PLATFORM}, found one for {platform}\n\
+             hint: install a Python for this machine"
+        );
+        assert_eq!(words(&scratch, by_setting(&python)), expected);
+    }
+}
+
+#[test]
+fn what_was_named_and_is_not_there_is_said() {
+    let scratch = Scratch::new();
+    let check = |wish: Wish<'_>, expected: &str| {
+        assert_eq!(words(&scratch, find(&wish)), expected);
+    };
+    let (nothing, empty) = (scratch.path("nothing"), scratch.path("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    let plain = scratch.write("plain", "");
+    let garbage = scratch.script("garbage", "");
+    std::fs::write(&garbage, "no program").unwrap();
+    let link = scratch.path("link");
+    std::os::unix::fs::symlink("gone", &link).unwrap();
+    let wish = |path: &'static str| Wish {
+        path: Some(OsStr::new(path)),
+        ..Wish::default()
+    };
+    check(
+        wish("/nowhere:/nothing"),
+        "PATH: expected python3 in one of /nowhere:/nothing, found none\n\
+         hint: install python3, or name an interpreter or a virtualenv by --python",
+    );
+    check(
+        Wish {
+            setting: Some("python3.77"),
+            ..wish("/nowhere")
+        },
+        "python: expected python3.77 on PATH, found none\n\
+         hint: give the path of an executable or of a virtualenv",
+    );
+    check(
+        Wish {
+            virtual_env: nothing.to_str(),
+            ..Wish::default()
+        },
+        "VIRTUAL_ENV: @/nothing: expected an interpreter or a virtualenv, found nothing there\n\
+         hint: activate a virtualenv that exists, or unset VIRTUAL_ENV",
+    );
+    for (file, expected) in [
+        (
+            &nothing,
+            "python: @/nothing: expected an interpreter or a virtualenv, found nothing there\n\
+             hint: python3 -m venv makes a virtualenv",
+        ),
+        (
+            &link,
+            "python: @/link: expected an interpreter or a virtualenv, found nothing there\n\
+             hint: python3 -m venv makes a virtualenv",
+        ),
+        (
+            &empty,
+            "python: @/empty: expected a virtualenv, found no bin/python in it\n\
+             hint: python3 -m venv @/empty makes one",
+        ),
+        (
+            &plain,
+            "python: @/plain: expected an executable, found a file that may not be executed\n\
+             hint: chmod +x @/plain allows it",
+        ),
+        (
+            &garbage,
+            "python: @/garbage: expected an interpreter, found a file that does not run: \
+             Exec format error (os error 8)\n\
+             hint: try @/garbage -c 'import sysconfig'",
+        ),
+    ] {
+        check(
+            Wish {
+                setting: file.to_str(),
+                ..Wish::default()
+            },
+            expected,
+        );
+    }
+}
+
+#[test]
+fn a_virtualenv_whose_base_is_gone_is_named() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "linked/pyvenv.cfg",
+        "home = /opt/gone/bin\nversion = 3.12.1\n",
+    );
+    std::fs::create_dir(scratch.path("linked/bin")).unwrap();
+    std::os::unix::fs::symlink("python3", scratch.path("linked/bin/python")).unwrap();
+    std::os::unix::fs::symlink("/opt/gone/bin/python3", scratch.path("linked/bin/python3"))
+        .unwrap();
+    assert_eq!(
+        words(&scratch, by_setting(&scratch.path("linked"))),
+        "python: @/linked/bin/python: expected the Python that the virtualenv was made from, \
+         found nothing at /opt/gone/bin/python3\n\
+         hint: make @/linked anew and install its packages again"
+    );
+    scratch.write("copied/pyvenv.cfg", "home = /opt/gone/bin\n");
+    scratch.script(
+        "copied/bin/python",
+        "echo Fatal Python error: init_fs_encoding >&2; exit 1",
+    );
+    assert_eq!(
+        words(&scratch, by_setting(&scratch.path("copied"))),
+        "python: @/copied/bin/python: expected the Python that the virtualenv was made from, \
+         found nothing at /opt/gone/bin\n\
+         hint: make @/copied anew and install its packages again"
+    );
+}
+
+#[test]
+fn a_virtualenv_whose_base_was_upgraded_is_named() {
+    let scratch = Scratch::new();
+    scratch.write("venv/pyvenv.cfg", "home = /usr/bin\nversion = 3.11.2\n");
+    std::fs::create_dir_all(scratch.path("venv/lib/python3.11/site-packages")).unwrap();
+    scratch.python("venv/bin/python", &[]);
+    assert_eq!(
+        words(&scratch, by_setting(&scratch.path("venv"))),
+        "python: @/venv/bin/python: expected the packages of Python 3.13.5 in @/venv, \
+         found a virtualenv made by 3.11.2\n\
+         hint: make @/venv anew and install its packages again"
+    );
+}
+
+#[test]
+fn a_program_that_is_no_interpreter_is_quoted() {
+    let check = |body: &str, expected: &str| {
+        let scratch = Scratch::new();
+        let python = scratch.script("python", body);
+        assert_eq!(
+            words(&scratch, by_setting(&python)),
+            format!("python: @/python: expected {expected}")
+        );
+    };
+    let hint = "\nhint: try @/python -c 'import sysconfig'";
+    check(
+        "exit 3",
+        &format!("an interpreter, found a program that does not answer: exit status: 3{hint}"),
+    );
+    check(
+        "kill -SEGV $$",
+        &format!(
+            "an interpreter, found a program that does not answer: signal: 11 (SIGSEGV){hint}"
+        ),
+    );
+    check(
+        "echo pyenv: python3: command not found >&2; exit 127",
+        &format!(
+            "an interpreter, found one that fails: exit status: 127: pyenv: python3: command not found{hint}"
+        ),
+    );
+    check(
+        "printf 'Fatal Python error: init_import_site: Failed\\nmore\\n\\n' >&2; exit 1",
+        &format!(
+            "an interpreter, found one that fails: exit status: 1: \
+             Fatal Python error: init_import_site: Failed{hint}"
+        ),
+    );
+    check(
+        "head -c 70000 /dev/zero",
+        &format!(
+            "an interpreter, found one that fails: was not heard: more than 65536 bytes of output{hint}"
+        ),
+    );
+    check(
+        "echo 'Unknown option: -I' >&2; echo 'usage: python' >&2; exit 2",
+        "CPython 3.11 or newer, found one older than 3.4\n\
+         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+    );
+}
+
+#[test]
+fn a_program_that_does_not_end_is_ended() {
+    let scratch = Scratch::new();
+    // To open a fifo that nobody writes to has no end.
+    let fifo = scratch.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for outputs in ["", "exec >&- 2>&-;"] {
+        let body = format!("{outputs} read never < {}", fifo.display());
+        let python = scratch.script("python", &body);
+        let failure = probe::ask(&python, Duration::from_millis(200)).unwrap_err();
+        assert!(
+            matches!(failure, Failure::TimedOut(_)),
+            "{body}: {failure:?}"
+        );
+    }
+}
+
+#[test]
+fn the_setting_goes_before_virtual_env_and_that_before_path() {
+    let scratch = Scratch::new();
+    let [setting, virtual_env, path] = ["a", "b", "c"].map(|directory| {
+        scratch.python(&format!("{directory}/bin/python"), &[]);
+        scratch.python(&format!("{directory}/bin/python3"), &[]);
+        scratch.path(directory)
+    });
+    let path = format!("relative::{}", path.join("bin").display());
+    let mut wish = Wish {
+        setting: setting.to_str(),
+        virtual_env: virtual_env.to_str(),
+        path: Some(OsStr::new(&path)),
+        door: None,
+    };
+    assert_eq!(
+        find(&wish).unwrap().executable,
+        scratch.path("a/bin/python")
+    );
+    wish.setting = None;
+    assert_eq!(
+        find(&wish).unwrap().executable,
+        scratch.path("b/bin/python")
+    );
+    wish.virtual_env = Some("");
+    assert_eq!(
+        find(&wish).unwrap().executable,
+        scratch.path("c/bin/python3")
+    );
+    wish.setting = Some("python3");
+    assert_eq!(
+        find(&wish).unwrap().executable,
+        scratch.path("c/bin/python3")
+    );
+}
+
+#[test]
+fn a_shim_leads_to_the_interpreter_behind_it() {
+    let scratch = Scratch::new();
+    let behind = scratch.script("behind", "");
+    let shim = scratch.python("shim", &[("executable", behind.to_str().unwrap())]);
+    assert_eq!(by_setting(&shim).unwrap().executable, behind);
+}
+
+#[test]
+fn a_newer_python_than_the_newest_known_is_let_in() {
+    let scratch = Scratch::new();
+    let python = scratch.python("python", &[("version", "3.19.0"), ("release", "3.19.0a1+")]);
+    let found = by_setting(&python).unwrap();
+    assert_eq!(
+        (found.version, found.release.as_str()),
+        ((3, 19, 0), "3.19.0a1+")
+    );
+}
+
+#[test]
+fn the_door_is_the_library_that_exists() {
+    let scratch = Scratch::new();
+    let library = scratch.write("lib/libpython3.13.so.1.0", "");
+    let (lib, here) = (scratch.path("lib"), scratch.0.to_str().unwrap());
+    let check = |changes: &[(&str, &str)], wish: Option<DoorWish>, expected: &Door| {
+        let python = scratch.python("python", changes);
+        let found = find(&Wish {
+            setting: python.to_str(),
+            door: wish,
+            ..Wish::default()
+        });
+        assert_eq!(&found.unwrap().door, expected, "{changes:?}");
+    };
+    let by_library = Door::Library(library.clone());
+    let found_in = [("library_directory", lib.to_str().unwrap())];
+    check(&found_in, None, &by_library);
+    check(&found_in, Some(DoorWish::Library), &by_library);
+    check(&found_in, Some(DoorWish::Executable), &Door::Executable);
+    check(&[("base_prefix", here)], None, &by_library);
+    check(
+        &[("library_mapped", library.to_str().unwrap())],
+        None,
+        &by_library,
+    );
+    check(&[], None, &Door::Executable);
+    scratch.write("lib/libpython3.13.a", "");
+    check(
+        &[("library", "libpython3.13.a"), found_in[0]],
+        None,
+        &Door::Executable,
+    );
+}
+
+#[test]
+fn the_library_door_without_a_library_is_an_error() {
+    let scratch = Scratch::new();
+    let check = |changes: &[(&str, &str)], found: &str| {
+        let python = scratch.python("python", changes);
+        let wish = Wish {
+            setting: python.to_str(),
+            door: Some(DoorWish::Library),
+            ..Wish::default()
+        };
+        let expected = format!(
+            "python: @/python: expected an interpreter with a libpython, found {found}\n\
+             hint: install libpython, or leave RWSGI_DOOR unset"
+        );
+        assert_eq!(words(&scratch, find(&wish)), expected);
+    };
+    check(
+        &[("library_directory", "/a")],
+        "none at /a/libpython3.13.so.1.0 or /nowhere/lib/libpython3.13.so.1.0",
+    );
+    check(
+        &[("library", "libpython3.13.a")],
+        "one that was built without",
+    );
+}
+
+#[test]
+fn a_door_is_named_by_its_word() {
+    assert_eq!("library".parse(), Ok(DoorWish::Library));
+    assert_eq!("executable".parse(), Ok(DoorWish::Executable));
+    assert_eq!(
+        "window".parse::<DoorWish>(),
+        Err("expected library or executable, found \"window\"".to_owned())
+    );
+}
+
+/// The interpreters that there are, of every version that may be let in.
+fn real_pythons() -> Vec<Interpreter> {
+    let path = std::env::var_os("PATH");
+    (11..=15)
+        .map(|minor| format!("python3.{minor}"))
+        .filter_map(|name| {
+            find(&Wish {
+                setting: Some(&name),
+                path: path.as_deref(),
+                ..Wish::default()
+            })
+            .ok()
+        })
+        .collect()
+}
+
+#[test]
+fn a_real_virtualenv_keeps_its_own_name() {
+    for python in real_pythons() {
+        let scratch = Scratch::new();
+        let venv = scratch.path("venv");
+        let made = Command::new(&python.executable)
+            .args(["-m", "venv", "--without-pip"])
+            .arg(&venv)
+            .output()
+            .unwrap();
+        if !made.status.success() {
+            continue;
+        }
+        let found = by_setting(&venv).unwrap();
+        assert_eq!(found.executable, venv.join("bin/python"));
+        assert_eq!(found.prefix, venv);
+        assert_eq!(
+            (found.version, found.libpython),
+            (python.version, python.libpython)
+        );
+    }
+}
+
+#[test]
+fn an_engine_that_is_none_is_refused_by_the_library_door() {
+    let scratch = Scratch::new();
+    let engine = std::fs::File::open(scratch.write("engine", "not a library")).unwrap();
+    for python in real_pythons()
+        .into_iter()
+        .filter(|python| python.libpython.is_some())
+        .take(1)
+    {
+        let error = python.enter(engine.as_fd(), 3).to_string();
+        assert!(
+            error.starts_with("engine: expected a library that loads, found one that does not: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_library_that_is_none_is_refused() {
+    let scratch = Scratch::new();
+    let library = scratch.write("libpython3.13.so.1.0", "not a library");
+    let python = scratch.python("python", &[("library_mapped", library.to_str().unwrap())]);
+    let engine = std::fs::File::open(&library).unwrap();
+    let error = by_setting(&python)
+        .unwrap()
+        .enter(engine.as_fd(), 3)
+        .to_string();
+    let expected = format!(
+        "{0}: expected a libpython that loads, found one that does not: {0}: ",
+        library.display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[test]
+fn an_executable_that_went_away_is_said() {
+    let scratch = Scratch::new();
+    let python = scratch.python("python", &[]);
+    let found = by_setting(&python).unwrap();
+    std::fs::remove_file(&python).unwrap();
+    let engine = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(
+        found.enter(engine.as_fd(), 0).to_string(),
+        format!(
+            "{}: expected an executable, found a file that does not run: No such file or directory (os error 2)",
+            python.display()
+        )
+    );
+}
