@@ -1,0 +1,89 @@
+# rwsgi: `make help` lists what can be made. PYTHON=/path/to/python3 chooses the interpreter of the virtualenv.
+
+PYTHON ?= python3
+CARGO ?= cargo
+PREFIX ?= /usr/local
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+VENV := $(TARGET)/venv
+RWSGI := $(TARGET)/release/rwsgi
+
+# Debian keeps nginx where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: build run test test-door test-pythons bench-floor install clean help missing needs FORCE
+
+build: ## the release binary, target/release/rwsgi: one file, the engine inside
+	$(CARGO) build --release --locked -p rwsgi-engine
+	RWSGI_ENGINE_FILE=$(TARGET)/release/librwsgi_engine.so $(CARGO) build --release --locked -p rwsgi
+
+run: build $(VENV)/.filled ## build, and serve examples/django on http://127.0.0.1:8000 with 2 workers
+	@DJANGO_DB=$(TARGET)/polls.sqlite3 $(VENV)/bin/python examples/django/manage.py migrate --verbosity 0
+	@echo "The polls are at http://127.0.0.1:8000/polls/ (Ctrl-C ends the server)."
+	@cd examples/django && DJANGO_DB=$(TARGET)/polls.sqlite3 exec $(RWSGI) --config app.toml --python $(VENV)
+
+test: needs build $(VENV)/.filled ## every test there is, the server's own twice: libpython loaded, and python executed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(VENV)/bin/python examples/django/manage.py test polls
+	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked -p rwsgi --doc
+	@$(MAKE) test-door DOOR=library
+	@$(MAKE) test-door DOOR=executable
+
+# What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the door to Python.
+test-door:
+	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) $(CARGO) test --locked -p rwsgi --test '*'
+
+test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
+	tests/pythons.sh
+
+bench-floor: build $(TARGET)/floor $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
+	benches/compare.py --python $(VENV) --floor $(TARGET)/floor --rwsgi $(RWSGI) $(BENCH)
+
+install: $(RWSGI) ## copy the binary to $(PREFIX)/bin
+	install -D -m 755 $(RWSGI) $(DESTDIR)$(PREFIX)/bin/rwsgi
+
+clean: ## remove target/
+	$(CARGO) clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(RWSGI):
+	@$(MAKE) build
+
+# The virtualenv is made anew when its interpreter or a list of packages changes.
+$(VENV)/.filled: $(TARGET)/python tests/requirements.txt examples/django/requirements.txt examples/flask/requirements.txt
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no ensurepip: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# Which interpreter this is; written only when it has changed.
+$(TARGET)/python: FORCE
+	@mkdir -p $(TARGET)
+	@$(PYTHON) -c 'import sys; print(sys.executable, sys.base_prefix, sys.version)' > $@.now
+	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
+
+# The base interpreter's own python3.x-config: the floor must run on the library that rwsgi finds.
+PYTHON_CONFIG = $$($(PYTHON) -c 'import sys; print("%s/bin/python%d.%d-config" % (sys.base_prefix, *sys.version_info[:2]))')
+$(TARGET)/floor: benches/floor.c $(TARGET)/python
+	@test -x "$(PYTHON_CONFIG)" || { echo "make: $(PYTHON_CONFIG) not found: apt-get install python3-dev" >&2; exit 1; }
+	$(CC) -O2 -Wall -Wextra -std=gnu17 -isystem $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	    -o $@ $< $$($(PYTHON_CONFIG) --embed --ldflags)
+
+# What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
+NEEDED := cc:gcc curl:curl nginx:nginx-light ab:apache2-utils $(PYTHON):python3
+LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSONAME"), s.get_config_var("LIBDIR"); \
+    p = os.path.join(d, n); ctypes.CDLL(p if os.path.exists(p) else n)
+missing:
+	@for pair in $(NEEDED); do command -v "$${pair%:*}" >/dev/null || echo "$${pair##*:}"; done
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv
+	@$(PYTHON) -c '$(LIBPYTHON)' 2>/dev/null || \
+	    $(PYTHON) -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])' 2>/dev/null || true
+
+needs:
+	@missing=$$($(MAKE) -s missing | tr '\n' ' '); test -z "$$missing" || \
+	    { echo "make test: something is missing: apt-get install $$missing" >&2; exit 1; }
