@@ -1,1 +1,153 @@
-//! Placeholder of the room `command`.
+//! The commands that a master obeys: a row each, with the signal that gives it. Sends and catches no signal.
+
+/// What a master can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Finish what is being served, then end.
+    Stop,
+    /// End at once.
+    Quit,
+    /// Read settings and code anew.
+    Reload,
+    /// Open the log files anew.
+    Reopen,
+    /// Start a new master beside this one.
+    Upgrade,
+    /// Stop the workers, keep the master.
+    Rest,
+    /// One worker more.
+    More,
+    /// One worker fewer.
+    Fewer,
+}
+
+/// A command, but for who gives it.
+#[derive(Debug)]
+pub struct Row {
+    /// The command.
+    pub command: Command,
+    /// What it is called in logs and on the control socket.
+    pub name: &'static str,
+    /// The signals that give it, each with its name without `SIG`.
+    pub signals: &'static [(i32, &'static str)],
+    /// What it does, one line.
+    pub help: &'static str,
+    /// Whether it is built; one that is not is logged as "not there yet" and changes nothing.
+    pub is_built: bool,
+}
+
+/// Every command.
+pub const TABLE: &[Row] = &[
+    Row {
+        command: Command::Stop,
+        name: "stop",
+        signals: &[(libc::SIGTERM, "TERM")],
+        help: "finish what is being served, for at most graceful_timeout, then end",
+        is_built: true,
+    },
+    Row {
+        command: Command::Quit,
+        name: "quit",
+        signals: &[(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT")],
+        help: "end at once",
+        is_built: true,
+    },
+    Row {
+        command: Command::Reload,
+        name: "reload",
+        signals: &[(libc::SIGHUP, "HUP")],
+        help: "read settings and code anew, and replace the workers",
+        is_built: false,
+    },
+    Row {
+        command: Command::Reopen,
+        name: "reopen",
+        signals: &[(libc::SIGUSR1, "USR1")],
+        help: "open the log files anew",
+        is_built: false,
+    },
+    Row {
+        command: Command::Upgrade,
+        name: "upgrade",
+        signals: &[(libc::SIGUSR2, "USR2")],
+        help: "start a new master beside this one",
+        is_built: false,
+    },
+    Row {
+        command: Command::Rest,
+        name: "rest",
+        signals: &[(libc::SIGWINCH, "WINCH")],
+        help: "stop the workers and keep the master",
+        is_built: false,
+    },
+    Row {
+        command: Command::More,
+        name: "more",
+        signals: &[(libc::SIGTTIN, "TTIN")],
+        help: "one worker more",
+        is_built: false,
+    },
+    Row {
+        command: Command::Fewer,
+        name: "fewer",
+        signals: &[(libc::SIGTTOU, "TTOU")],
+        help: "one worker fewer",
+        is_built: false,
+    },
+];
+
+impl Command {
+    /// The command that a signal gives, by the signal's number.
+    pub fn by_signal(signal: i32) -> Option<Self> {
+        TABLE
+            .iter()
+            .find(|row| row.signals.iter().any(|(number, _)| *number == signal))
+            .map(|row| row.command)
+    }
+
+    /// Its row.
+    pub fn row(self) -> &'static Row {
+        TABLE
+            .iter()
+            .find(|row| row.command == self)
+            .expect("every command has a row")
+    }
+}
+
+/// Every signal that gives a command, by number; a master catches these.
+pub fn signals() -> impl Iterator<Item = i32> {
+    TABLE
+        .iter()
+        .flat_map(|row| row.signals)
+        .map(|(number, _)| *number)
+}
+
+/// The name of a signal that gives a command, without `SIG`.
+pub fn signal_name(signal: i32) -> Option<&'static str> {
+    TABLE
+        .iter()
+        .flat_map(|row| row.signals)
+        .find(|(number, _)| *number == signal)
+        .map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, TABLE, signal_name, signals};
+
+    #[test]
+    fn every_signal_gives_one_command() {
+        let mut numbers: Vec<i32> = signals().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), signals().count());
+        for row in TABLE {
+            assert_eq!(row.command.row().name, row.name);
+            for (number, name) in row.signals {
+                assert_eq!(Command::by_signal(*number), Some(row.command));
+                assert_eq!(signal_name(*number), Some(*name));
+            }
+        }
+        assert_eq!(Command::by_signal(libc::SIGCHLD), None);
+    }
+}

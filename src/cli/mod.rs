@@ -1,1 +1,3 @@
 //! Placeholder of the room `cli`.
+
+pub mod args;

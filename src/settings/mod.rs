@@ -1,1 +1,30 @@
-//! Placeholder of the room `settings`.
+//! Settings: one table, four sources, one immutable result.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`table`] | a row per setting: name, flags, type, default, words; [`Settings`] comes from it |
+//! | [`types`] | what a value can be: parsed once, printed back the same |
+//! | [`given`] | what a source said, before anybody judged it |
+//! | [`read`] | what was said, to a type |
+//! | [`problem`] | what is wrong with it, in words |
+//! | [`resolve`] | default < file < environment < command line, all problems at once |
+//! | [`docs`] | the reference page |
+//!
+//! Must not know: files, the environment, the clock, Python. The caller reads; this room judges.
+
+pub mod docs;
+pub mod given;
+pub mod problem;
+pub mod read;
+pub mod resolve;
+pub mod table;
+pub mod types;
+
+pub use given::{Given, Origin, Value};
+pub use problem::{Cause, Problem, Problems, Wrong};
+pub use resolve::{Resolved, Sources, resolve};
+pub use table::{Row, Section, Settings, TABLE};
+pub use types::{
+    AppCallable, AppName, AppSource, Bind, Bytes, EnvPair, LogFormat, LogLevel, LogTarget, Mode,
+    Seconds, WorkerClass, Workers,
+};

@@ -1,0 +1,289 @@
+//! Words of the command line to a call. Starts nothing, reads no file and no environment, judges no value: a flag's
+//! word goes to `settings::resolve` as it is.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::settings::given::{Item, quoted};
+use crate::settings::read::Kind;
+use crate::settings::table::NOT_YET;
+use crate::settings::{Cause, Given, Origin, Problem, Row, TABLE, Value};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Serve.
+    Start(Invocation),
+    /// Load settings and application, and say whether a start would work.
+    Check(Invocation),
+    /// Print the settings and where they come from.
+    Settings(Invocation),
+    /// Print this on standard output: help or version.
+    Print(String),
+}
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invocation {
+    /// The path of the configuration file.
+    pub config: Option<String>,
+    /// The settings given.
+    pub flags: Vec<Given>,
+}
+
+/// A command line that is refused before there are settings to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError {
+    words: String,
+    exit_code: u8,
+}
+
+impl UsageError {
+    /// 2 for words that cannot be understood, 1 for a configuration file of a kind that there is not.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+
+    fn usage(words: impl fmt::Display) -> Self {
+        Self {
+            words: format!("{words}\nhint: rwsgi --help lists the options"),
+            exit_code: 2,
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Understands the words after the program's name.
+///
+/// The first word that is no option is the verb if it is `check` or `settings`; an application of that name is called
+/// `check:application`.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageError> {
+    let matches = match command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => return refused(&error),
+    };
+    let mut plain = matches
+        .get_many::<String>(WORDS)
+        .unwrap_or_default()
+        .map(String::as_str)
+        .peekable();
+    let verb = plain.next_if(|word| ["check", "settings"].contains(word));
+    let app = plain.next();
+    if let Some(word) = plain.next() {
+        return Err(UsageError::usage(format!(
+            "expected one application, found also {}",
+            quoted(word)
+        )));
+    }
+    let config = matches
+        .get_one::<String>(CONFIG)
+        .map(|text| config_path(text))
+        .transpose()?;
+    let invocation = Invocation {
+        config,
+        flags: flags(&matches, app),
+    };
+    Ok(match verb {
+        Some("check") => Call::Check(invocation),
+        Some(_) => Call::Settings(invocation),
+        None if matches.get_flag(CHECK_CONFIG) => Call::Check(invocation),
+        None if matches.get_flag(PRINT_CONFIG) => Call::Settings(invocation),
+        None => Call::Start(invocation),
+    })
+}
+
+const WORDS: &str = "words";
+const CONFIG: &str = "config";
+/// gunicorn's flags for what are verbs here.
+const CHECK_CONFIG: &str = "check-config";
+const PRINT_CONFIG: &str = "print-config";
+/// Columns of the help: what fits any terminal.
+const WIDTH: usize = 100;
+const USAGE: &str = "\
+rwsgi [OPTIONS] [APP]           serve APP
+       rwsgi check [OPTIONS] [APP]     load settings and APP, and say what is wrong
+       rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from";
+const AFTER: &str = "\
+Every option is also a key of the configuration file and an environment variable: --max-requests 100 is
+max_requests = 100 there and RWSGI_MAX_REQUESTS=100 here. `rwsgi settings` lists all the names.";
+
+fn command() -> clap::Command {
+    let hidden = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .hide(true)
+    };
+    let app = Row::named("wsgi_app").expect("the table has a row for the application");
+    clap::Command::new("rwsgi")
+        .no_binary_name(true)
+        .infer_long_args(true)
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .term_width(WIDTH)
+        .version(env!("CARGO_PKG_VERSION"))
+        .override_usage(USAGE)
+        .help_template("{usage-heading} {usage}\n\n{all-args}\n\n{after-help}\n")
+        .after_help(AFTER)
+        .arg(
+            Arg::new(WORDS)
+                .value_name(app.metavar)
+                .num_args(1..)
+                .action(ArgAction::Append)
+                .help(app.help)
+                .help_heading(app.section.title()),
+        )
+        .args(
+            TABLE
+                .iter()
+                .filter(|row| !row.flags.is_empty())
+                .map(argument),
+        )
+        .next_help_heading("Other")
+        .arg(
+            Arg::new(CONFIG)
+                .short('c')
+                .long(CONFIG)
+                .value_name("FILE")
+                .help("read settings from this TOML file"),
+        )
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Help)
+                .help("print this"),
+        )
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("print the version"),
+        )
+        .args([hidden(CHECK_CONFIG), hidden(PRINT_CONFIG)])
+}
+
+fn argument(row: &'static Row) -> Arg {
+    let mut arg = Arg::new(row.name)
+        .help(row.help)
+        .help_heading(row.section.title());
+    for flag in row.flags {
+        arg = match (
+            flag.strip_prefix("--"),
+            flag.strip_prefix('-')
+                .and_then(|letter| letter.chars().next()),
+        ) {
+            (Some(name), _) if arg.get_long().is_none() => arg.long(name),
+            (Some(name), _) => arg.visible_alias(name),
+            (None, Some(letter)) => arg.short(letter),
+            (None, None) => arg,
+        };
+    }
+    match row.kind {
+        Kind::Switch => arg.action(ArgAction::SetTrue),
+        // A negative number is no option; what is wrong with it is said by its setting.
+        Kind::One => arg
+            .action(ArgAction::Set)
+            .value_name(row.metavar)
+            .allow_negative_numbers(true),
+        Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
+    }
+}
+
+fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
+    let given = |row: &Row, value| Given {
+        name: row.name,
+        value,
+        origin: Origin::Flag(row.flag_name().to_owned()),
+    };
+    let word = |text: &str| Value::Word(text.to_owned());
+    let item = |text: &String| Item {
+        value: word(text),
+        line: None,
+    };
+    let of_row = |row: &'static Row| {
+        let value = match row.kind {
+            _ if row.flags.is_empty() => word(app.filter(|_| row.name == "wsgi_app")?),
+            Kind::Switch => Value::Bool(Some(true).filter(|_| matches.get_flag(row.name))?),
+            Kind::One => word(matches.get_one::<String>(row.name)?),
+            Kind::List => Value::List(matches.get_many::<String>(row.name)?.map(item).collect()),
+        };
+        Some(given(row, value))
+    };
+    TABLE.iter().filter_map(of_row).collect()
+}
+
+/// `PATH` or `file:PATH`; gunicorn's Python files and modules are told apart, so that nobody reads them as TOML.
+fn config_path(text: &str) -> Result<String, UsageError> {
+    let path = text.strip_prefix("file:").unwrap_or(text);
+    let is_python =
+        text.starts_with("python:") || path.rsplit_once('.').is_some_and(|(_, end)| end == "py");
+    if !is_python {
+        return Ok(path.to_owned());
+    }
+    let problem = Problem {
+        origin: Origin::Flag("--config".to_owned()),
+        cause: Cause::File(format!(
+            "expected a TOML file, found {}; python configuration files are not there yet",
+            quoted(text)
+        )),
+        hint: Some(
+            "write the settings as name = value, strings in quotes, to a file that ends in .toml"
+                .to_owned(),
+        ),
+    };
+    Err(UsageError {
+        words: problem.to_string(),
+        exit_code: 1,
+    })
+}
+
+/// clap's refusals in the words of this program; help and version are among them.
+fn refused(error: &clap::Error) -> Result<Call, UsageError> {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.split([' ', '=']).next().unwrap_or_default(),
+        _ => "",
+    };
+    Err(match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return Ok(Call::Print(error.to_string()));
+        }
+        ErrorKind::UnknownArgument => unknown(argument, error.get(ContextKind::SuggestedArg)),
+        ErrorKind::InvalidValue => {
+            UsageError::usage(format!("{argument}: expected a value, found none"))
+        }
+        ErrorKind::TooManyValues => {
+            UsageError::usage(format!("{argument}: expected no value, found one"))
+        }
+        ErrorKind::InvalidUtf8 => UsageError::usage("expected words in UTF-8, found other bytes"),
+        kind => UsageError::usage(format!("expected another command line: {kind}")),
+    })
+}
+
+fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
+    let name = argument.trim_start_matches('-').replace('-', "_");
+    if NOT_YET.contains(&name.as_str()) {
+        return UsageError::usage(format!(
+            "{argument}: this option of gunicorn is not there yet"
+        ));
+    }
+    match suggested {
+        Some(ContextValue::String(flag)) => UsageError {
+            words: format!("{argument}: unknown option\nhint: did you mean {flag}?"),
+            exit_code: 2,
+        },
+        _ => UsageError::usage(format!("{argument}: unknown option")),
+    }
+}

@@ -1,0 +1,70 @@
+//! The reference page of the settings, from the table. Writes no file.
+
+use std::fmt::Write as _;
+
+use super::read::Kind;
+use super::table::{Row, Section, Settings, TABLE};
+
+/// `docs/reference/settings.md`.
+pub fn reference() -> String {
+    let mut page = String::from(OPENING);
+    for section in Section::ALL {
+        let _ = write!(page, "\n## {}\n", section.title());
+        for row in TABLE.iter().filter(|row| row.section == section) {
+            entry(&mut page, row);
+        }
+    }
+    page
+}
+
+fn entry(page: &mut String, row: &Row) {
+    let default = (row.show)(&Settings::default())
+        .map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
+    let _ = write!(
+        page,
+        "\n### {}\n\n{}{}.\n\n",
+        row.name,
+        row.help[..1].to_uppercase(),
+        &row.help[1..]
+    );
+    let _ = writeln!(page, "- Command line: {}", flags(row));
+    let _ = writeln!(page, "- Environment: `{}`", row.env_name());
+    let _ = writeln!(page, "- Default: {default}\n\n{}", row.doc);
+}
+
+fn flags(row: &Row) -> String {
+    if row.flags.is_empty() {
+        return format!("`{}`", row.metavar);
+    }
+    let value = if row.kind == Kind::Switch {
+        String::new()
+    } else {
+        format!(" {}", row.metavar)
+    };
+    let flags: Vec<String> = row
+        .flags
+        .iter()
+        .map(|flag| format!("`{flag}{value}`"))
+        .collect();
+    flags.join(", ")
+}
+
+const OPENING: &str = "\
+# Settings
+
+This page is generated from the table of settings, `src/settings/table.rs`.
+
+A setting can be given in four places. Each counts more than the one before it, a setting at a time:
+
+1. its default,
+2. the configuration file, `rwsgi --config FILE`, in TOML, with the setting's name as key at the top level,
+3. the environment, as `RWSGI_` and the name in capitals; a variable that is empty counts as not set,
+4. the command line.
+
+A list on the command line is a flag given several times. The empty text takes a setting that need not be set back to
+\"not set\". Anything that is wrong, unknown names in the file included, is said at once, and nothing is started (exit
+code 1; 2 if the command line cannot be understood at all).
+
+`rwsgi settings` with the same options prints every value and where it comes from, `rwsgi check` tries whether settings
+and application load.
+";

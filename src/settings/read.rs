@@ -1,0 +1,256 @@
+//! From what was said to a type: one reader a kind of setting. A list says everything that is wrong with it at once.
+
+use std::path::PathBuf;
+
+use super::given::{Item, Value};
+use super::problem::Wrong;
+use super::types::{Bind, EnvPair, InToml, Text, parse_whole};
+
+/// A value, or everything that is wrong with it.
+pub type Read<T> = Result<T, Vec<Wrong>>;
+
+/// The type of a setting: how its flag behaves and how its value is printed.
+pub trait Setting {
+    /// How its flag behaves.
+    const KIND: Kind;
+
+    /// The value as a TOML file has it; nothing if it is not set.
+    fn toml(&self) -> Option<String>;
+}
+
+/// How a flag behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Takes no value.
+    Switch,
+    /// Takes one value; the last one counts.
+    One,
+    /// May be given several times.
+    List,
+}
+
+/// A type of which lists are made.
+pub trait Element: Text {
+    /// What separates the elements when the list is one string or word.
+    const SEPARATOR: char;
+}
+
+impl Element for Bind {
+    const SEPARATOR: char = ',';
+}
+
+impl Element for PathBuf {
+    const SEPARATOR: char = ',';
+}
+
+impl Element for EnvPair {
+    // A value may hold commas, and a secret may hold anything but a line break.
+    const SEPARATOR: char = '\n';
+}
+
+/// A boolean.
+pub fn switch(value: &Value) -> Read<bool> {
+    const EXPECTED: &str = "true or false";
+    match value {
+        Value::Bool(value) => Ok(*value),
+        Value::Word(word) => match word.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => wrong(Wrong::text(EXPECTED, word)),
+        },
+        other => wrong(Wrong::found(EXPECTED, other.found())),
+    }
+}
+
+/// A whole number from `LOW` to `HIGH`.
+pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
+    let expected = if HIGH == u64::MAX {
+        "a whole number".to_owned()
+    } else {
+        format!("a whole number from {LOW} to {HIGH}")
+    };
+    let refuse = || Wrong::found(expected.clone(), value.found());
+    let number = match value {
+        Value::Word(text) | Value::Number { text, .. } => parse_whole(text.trim()),
+        Value::Text(text) if parse_whole(text.trim()).is_some() => {
+            return wrong(refuse().hint(UNQUOTED));
+        }
+        _ => None,
+    };
+    number
+        .filter(|number| (LOW..=HIGH).contains(number))
+        .ok_or_else(|| vec![refuse()])
+}
+
+/// The same where 32 bits are enough.
+pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u32> {
+    const { assert!(HIGH <= u32::MAX as u64) };
+    whole::<LOW, HIGH>(value).map(|number| u32::try_from(number).expect("HIGH fits"))
+}
+
+/// The number of threads of a worker: one, until there is a class that has more.
+pub fn one_thread(value: &Value) -> Read<u32> {
+    let number = whole_u32::<1, 4096>(value)?;
+    if number == 1 {
+        return Ok(1);
+    }
+    wrong(
+        Wrong::found("1", value.found())
+            .hint("more threads come with the worker class gthread, which is not there yet"),
+    )
+}
+
+/// A type that is spelled as text.
+pub fn one<T: Text>(value: &Value) -> Read<T> {
+    let other = || Wrong::found(T::EXPECTED, value.found());
+    let parsed = match (value, T::IN_TOML) {
+        (Value::Word(text), _) | (Value::Text(text), InToml::Text | InToml::Octal) => {
+            T::parse(text.trim())
+        }
+        (Value::Number { text, .. }, InToml::Number | InToml::NumberOrText) => T::parse(text),
+        (Value::Number { text, radix: 8 }, InToml::Octal) => T::parse(text),
+        (Value::Number { text, .. }, InToml::Octal) if text == "0" => T::parse(text),
+        (Value::Number { text, .. }, InToml::Octal) if T::parse(text).is_ok() => Err(other().hint(
+            format!("write 0o{text} or \"{text}\": without, it is a decimal number"),
+        )),
+        (Value::Text(text), InToml::Number | InToml::NumberOrText)
+            if is_plain_number::<T>(text) =>
+        {
+            Err(other().hint(UNQUOTED))
+        }
+        (Value::Text(text), InToml::NumberOrText) => T::parse(text.trim()),
+        _ => Err(other()),
+    };
+    parsed.map_err(|wrong| vec![wrong])
+}
+
+/// The same, where the empty text means that the setting is not set.
+pub fn optional<T: Text>(value: &Value) -> Read<Option<T>> {
+    match value {
+        Value::Word(text) | Value::Text(text) if text.trim().is_empty() => Ok(None),
+        _ => one(value).map(Some),
+    }
+}
+
+/// A list, or one string that is a list with separators in it.
+pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
+    let mut elements = Vec::new();
+    let mut problems = Vec::new();
+    let mut add = |value: &Value, line| match split::<T>(value) {
+        Ok(more) => elements.extend(more),
+        Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Wrong { line, ..wrong })),
+    };
+    match value {
+        Value::List(items) => items
+            .iter()
+            .for_each(|Item { value, line }| add(value, *line)),
+        value => add(value, None),
+    }
+    if problems.is_empty() {
+        Ok(elements)
+    } else {
+        Err(problems)
+    }
+}
+
+/// A list that must not be empty.
+pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
+    let elements = list::<T>(value)?;
+    if elements.is_empty() {
+        return wrong(Wrong::found(
+            format!("at least one of {}", T::EXPECTED),
+            "none",
+        ));
+    }
+    Ok(elements)
+}
+
+const UNQUOTED: &str = "write the number without quotes";
+
+/// Whether the text spells a number that TOML could have as a number.
+fn is_plain_number<T: Text>(text: &str) -> bool {
+    let number = text.trim();
+    T::parse(number).is_ok() && number.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+}
+
+fn split<T: Element>(value: &Value) -> Read<Vec<T>> {
+    let (Value::Word(text) | Value::Text(text)) = value else {
+        let expected = format!("a list of {}", T::EXPECTED);
+        return wrong(Wrong::found(expected, value.found()));
+    };
+    let parts = text
+        .split(T::SEPARATOR)
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(T::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|wrong| vec![wrong])
+}
+
+fn wrong<T>(wrong: Wrong) -> Read<T> {
+    Err(vec![wrong])
+}
+
+impl Setting for bool {
+    const KIND: Kind = Kind::Switch;
+
+    fn toml(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Setting for u32 {
+    const KIND: Kind = Kind::One;
+
+    fn toml(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Setting for u64 {
+    const KIND: Kind = Kind::One;
+
+    fn toml(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl<T: Text> Setting for T {
+    const KIND: Kind = Kind::One;
+
+    fn toml(&self) -> Option<String> {
+        Some(scalar(self))
+    }
+}
+
+impl<T: Text> Setting for Option<T> {
+    const KIND: Kind = Kind::One;
+
+    fn toml(&self) -> Option<String> {
+        self.as_ref().map(scalar)
+    }
+}
+
+impl<T: Text> Setting for Vec<T> {
+    const KIND: Kind = Kind::List;
+
+    fn toml(&self) -> Option<String> {
+        let elements: Vec<String> = self.iter().map(scalar).collect();
+        Some(format!("[{}]", elements.join(", ")))
+    }
+}
+
+fn scalar<T: Text>(value: &T) -> String {
+    let text = value.text();
+    let is_bare = match T::IN_TOML {
+        InToml::Text => false,
+        InToml::Number | InToml::Octal => true,
+        InToml::NumberOrText => text.bytes().all(|c| c.is_ascii_digit()),
+    };
+    if is_bare {
+        text
+    } else {
+        toml::Value::String(text).to_string()
+    }
+}

@@ -1,0 +1,371 @@
+//! The settings: a row each, and everything else comes from it: the struct [`Settings`], flags, TOML keys, environment
+//! names, help, the reference page. A setting that does nothing has no row.
+//!
+//! Names and flags are gunicorn's, where gunicorn has the setting.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Origin;
+use super::given::Value;
+use super::problem::{Cause, Problem};
+use super::read::{
+    Kind, Read, Setting, list, one, one_thread, optional, some, switch, whole, whole_u32,
+};
+use super::types::{
+    AppName, Bind, Bytes, EnvPair, LogFormat, LogLevel, LogTarget, Mode, Seconds, Text as _,
+    WorkerClass, Workers,
+};
+
+/// A setting, but for its value.
+#[derive(Debug)]
+pub struct Row {
+    /// The TOML key, gunicorn's name.
+    pub name: &'static str,
+    /// Where it stands in help and reference.
+    pub section: Section,
+    /// The flags, dashes included, short ones first; none: the setting has no flag.
+    pub flags: &'static [&'static str],
+    /// What its value is called in help.
+    pub metavar: &'static str,
+    /// One line.
+    pub help: &'static str,
+    /// What it means, the unit, what is different from gunicorn. Markdown.
+    pub doc: &'static str,
+    /// How its flag behaves.
+    pub kind: Kind,
+    /// Reads the value into the settings, or says everything that is wrong with it.
+    pub set: fn(&mut Settings, &Value) -> Read<()>,
+    /// The value as a TOML file has it; nothing if it is not set.
+    pub show: fn(&Settings) -> Option<String>,
+}
+
+/// A group of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Which application, in which surroundings.
+    Application,
+    /// Where connections come from.
+    Socket,
+    /// Who serves.
+    Workers,
+    /// How much of a request is taken.
+    Requests,
+    /// What the processes are.
+    Process,
+    /// What is written where.
+    Logs,
+}
+
+macro_rules! settings {
+    ($(
+        $name:ident: $type:ty = $default:expr, $read:expr, $section:ident,
+            [$($flag:literal),*], $metavar:literal, $help:literal, $doc:literal;
+    )+) => {
+        /// Every setting with its value; immutable once resolved. The rows of [`TABLE`] say what each means.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $(#[doc = concat!("The setting `", stringify!($name), "`: ", $help, ".")] pub $name: $type,)+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// Every setting, in the order of help and reference.
+        pub const TABLE: &[Row] = &[$(Row {
+            name: stringify!($name),
+            section: Section::$section,
+            flags: &[$($flag),*],
+            metavar: $metavar,
+            help: $help,
+            doc: $doc,
+            kind: <$type as Setting>::KIND,
+            set: |settings, value| {
+                settings.$name = $read(value)?;
+                Ok(())
+            },
+            show: |settings| settings.$name.toml(),
+        }),+];
+    };
+}
+
+settings! {
+    wsgi_app: Option<AppName> = None, optional, Application,
+        [], "APP", "the application to serve",
+        "`module`, `module:callable`, `module:factory(\"a\", k=1)` with literal arguments, `path/to/file.py[:callable]` \
+         or `path/to/file.wsgi[:callable]`. Without a callable it is `application`, and if the module has none, `app`. \
+         On the command line it is the word without a dash. A name without a slash is a file only if it ends in `.py`: \
+         `mysite.wsgi` is a module, `./mysite.wsgi` a file.";
+    chdir: Option<PathBuf> = None, optional, Application,
+        ["--chdir"], "DIR", "change to this directory before the application is loaded",
+        "Without it, the directory in which rwsgi was started. The directory is the first one of `sys.path`. The path \
+         of the configuration file itself is not affected.";
+    pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
+        ["--pythonpath"], "DIRS", "directories to put at the front of sys.path, with commas between",
+        "A list, or one string with commas.";
+    raw_env: Vec<EnvPair> = Vec::new(), list, Application,
+        ["-e", "--env"], "KEY=VALUE", "set an environment variable for the application; may be given several times",
+        "Set in the process that loads the application and in its workers, not in the master.";
+    python: Option<PathBuf> = None, optional, Application,
+        ["--python"], "PATH", "the Python to run: an interpreter or a virtualenv",
+        "CPython 3.11 or newer. Without it, the virtualenv named by `VIRTUAL_ENV`; without that, `python3` on `PATH`. \
+         gunicorn has no such setting: it runs in the Python that it is installed in.";
+    preload_app: bool = false, switch, Application,
+        ["--preload"], "", "load the application once, before the workers are forked",
+        "Saves memory and start-up time. As the application is not loaded by the master, new code still takes effect \
+         with a reload, unlike in gunicorn.";
+
+    bind: Vec<Bind> = vec![Bind::default()], some, Socket,
+        ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
+        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH` or `fd://N`; the port is 8000 if \
+         none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
+         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Unlike in gunicorn, `fd://` does not make the \
+         other addresses go away.";
+    backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
+        ["--backlog"], "N", "how many connections may wait to be accepted",
+        "Given to listen(2) for each address; the kernel cuts it to `net.core.somaxconn`.";
+    umask: Option<Mode> = None, optional, Socket,
+        ["-m", "--umask"], "MODE", "bits that unix sockets lack of mode 0777, in octal",
+        "As in gunicorn, it makes the mode of unix sockets and leaves the umask of the processes alone. Always octal: \
+         `022`, `0o22` and `22` are the same, in a file as a string or with `0o`.";
+    unix_socket_mode: Option<Mode> = None, optional, Socket,
+        ["--unix-socket-mode"], "MODE", "the mode of unix sockets, in octal",
+        "Who may write to a unix socket may connect to it. Without this setting the mode is 0777 less `umask`; if that \
+         is not set either, it is 0660: owner and group (`user` and `group`). gunicorn would let everybody in.";
+
+    workers: Workers = Workers::Count(1), one, Workers,
+        ["-w", "--workers"], "N", "how many worker processes, or auto",
+        "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
+         environment variable `WEB_CONCURRENCY` does. At most 1024.";
+    worker_class: WorkerClass = WorkerClass::Sync, one, Workers,
+        ["-k", "--worker-class"], "CLASS", "how a worker runs the application",
+        "`sync`: one request at a time. Slow clients and idle keep-alive connections do not occupy a worker.";
+    threads: u32 = 1, one_thread, Workers,
+        ["--threads"], "N", "Python threads in each worker",
+        "The class `sync` has 1; there is no other class yet.";
+    timeout: Seconds = Seconds::whole(30), one, Workers,
+        ["-t", "--timeout"], "SECONDS", "how long a request may take before its worker is killed",
+        "The worker is replaced, and the log says so. Seconds, fractions allowed (`0.3`); 0 is no limit. It counts the \
+         time in the application, not that of a slow client.";
+    graceful_timeout: Seconds = Seconds::whole(30), one, Workers,
+        ["--graceful-timeout"], "SECONDS", "how long a worker that was told to stop may finish what it has",
+        "What is not finished by then is killed. Seconds, fractions allowed; 0 waits for nothing.";
+    max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
+        ["--max-requests"], "N", "replace a worker after so many requests",
+        "A remedy for applications that leak memory. 0 is never.";
+    max_requests_jitter: u64 = 0, whole::<0, { u64::MAX }>, Workers,
+        ["--max-requests-jitter"], "N", "add a random number of requests, at most this, to max_requests",
+        "Drawn for each worker, so that they are not all replaced at once.";
+
+    keepalive: Seconds = Seconds::whole(75), one, Requests,
+        ["--keep-alive"], "SECONDS", "how long an idle connection is kept for its next request",
+        "Seconds, fractions allowed; 0 closes every connection after one response. gunicorn's default is 2 and its \
+         sync workers keep none; a load balancer that keeps connections longer than the server answers 502 now and \
+         then, so that this default is longer than the usual 60.";
+    post_buffering: Bytes = Bytes(1 << 20), one, Requests,
+        ["--post-buffering"], "BYTES", "request bodies up to this stay in memory, larger ones go to a file",
+        "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4 MiB\"`. uWSGI has a setting of \
+         this name, gunicorn reads bodies while the application does.";
+    worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
+        ["--worker-tmp-dir"], "DIR", "where request bodies go that are too large for memory",
+        "Without it, the system's directory for temporary files. gunicorn has its heartbeat files there; rwsgi has none.";
+    limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
+        ["--limit-request-line"], "BYTES", "the longest request line that is taken",
+        "Longer ones get 414. Bytes, without the final CR LF; 0 is the most there can be, 1048576.";
+    limit_request_fields: u32 = 100, whole_u32::<0, 32_768>, Requests,
+        ["--limit-request-fields"], "N", "how many header fields a request may have",
+        "Requests with more get 431. 0 is the most there can be, 32768.";
+    limit_request_field_size: u32 = 8190, whole_u32::<0, 1_048_576>, Requests,
+        ["--limit-request-field-size"], "BYTES", "the longest header field that is taken",
+        "Requests with longer ones get 431. Bytes, name and final CR LF included; 0 is the most there can be, 1048576.";
+    limit_request_body: Bytes = Bytes(0), one, Requests,
+        ["--limit-request-body"], "BYTES", "the largest request body that is taken",
+        "Requests with larger ones get 413. Bytes, or with a unit: `\"64 MiB\"`; 0 is no limit. gunicorn has no such limit.";
+
+    user: Option<String> = None, optional, Process,
+        ["-u", "--user"], "USER", "the user as which the application runs, a name or a number",
+        "Taken on before the application is loaded, with the groups of that user and no others. The master stays as it \
+         was started.";
+    group: Option<String> = None, optional, Process,
+        ["-g", "--group"], "GROUP", "the group as which the application runs, a name or a number",
+        "Without it, the first group of `user`.";
+    pidfile: Option<PathBuf> = None, optional, Process,
+        ["-p", "--pid"], "FILE", "write the master's process id to this file",
+        "Removed at the end if it still holds that id.";
+    proc_name: Option<String> = None, optional, Process,
+        ["-n", "--name"], "NAME", "what the processes are called in ps and top",
+        "Without it, the application's name.";
+
+    errorlog: LogTarget = LogTarget::Standard, one, Logs,
+        ["--error-logfile", "--log-file"], "FILE", "where the error log goes; - is standard error",
+        "Opened for appending.";
+    loglevel: LogLevel = LogLevel::Info, one, Logs,
+        ["--log-level"], "LEVEL", "debug, info, warning, error or critical",
+        "Lines of less weight are not written. gunicorn takes an unknown level for info; here it is an error.";
+    log_format: LogFormat = LogFormat::Text, one, Logs,
+        ["--log-format"], "FORMAT", "text, or json for an object a line",
+        "Of the error log.";
+    accesslog: Option<LogTarget> = None, optional, Logs,
+        ["--access-logfile"], "FILE", "where the access log goes; - is standard output",
+        "Without it there is none. Opened for appending.";
+    access_log_format: String = ACCESS_LOG_FORMAT.to_owned(), one, Logs,
+        ["--access-logformat"], "FORMAT", "what a line of the access log holds",
+        "gunicorn's template: `%(h)s` the client, `%(l)s` a dash, `%(u)s` the user, `%(t)s` the time, `%(r)s` the request \
+         line, `%(s)s` the status, `%(b)s` the bytes of the body, `%(f)s` the referer, `%(a)s` the user agent, `%(T)s`, \
+         `%(M)s`, `%(D)s` and `%(L)s` the time taken in seconds, milliseconds, microseconds and seconds with a fraction, \
+         `%(p)s` the process, `%(m)s`, `%(U)s`, `%(q)s` and `%(H)s` method, path, query and protocol, `%({name}i)s` a \
+         field of the request, `%({name}o)s` one of the response. What could end a line or a quote is escaped.";
+}
+
+/// gunicorn's default: the combined format of Apache and nginx.
+pub const ACCESS_LOG_FORMAT: &str =
+    r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+
+/// Settings of gunicorn that have no row yet, hooks included.
+pub const NOT_YET: &[&str] = &[
+    "reuse_port",
+    "worker_connections",
+    "http_parser",
+    "reload",
+    "reload_engine",
+    "reload_extra_files",
+    "spew",
+    "sendfile",
+    "daemon",
+    "initgroups",
+    "tmp_upload_dir",
+    "secure_scheme_headers",
+    "forwarded_allow_ips",
+    "forwarder_headers",
+    "header_map",
+    "proxy_protocol",
+    "proxy_allow_ips",
+    "protocol",
+    "uwsgi_allow_ips",
+    "permit_obsolete_folding",
+    "strip_header_spaces",
+    "permit_unconventional_http_method",
+    "permit_unconventional_http_version",
+    "casefold_http_method",
+    "paste",
+    "raw_paste_global_conf",
+    "disable_redirect_access_to_syslog",
+    "capture_output",
+    "logger_class",
+    "logconfig",
+    "logconfig_dict",
+    "logconfig_json",
+    "syslog_addr",
+    "syslog",
+    "syslog_prefix",
+    "syslog_facility",
+    "enable_stdio_inheritance",
+    "statsd_host",
+    "statsd_prefix",
+    "dogstatsd_tags",
+    "enable_backlog_metric",
+    "default_proc_name",
+    "control_socket",
+    "control_socket_mode",
+    "control_socket_disable",
+    "certfile",
+    "keyfile",
+    "ca_certs",
+    "cert_reqs",
+    "ciphers",
+    "do_handshake_on_connect",
+    "suppress_ragged_eofs",
+    "ssl_version",
+    "http_protocols",
+    "http2_cleartext",
+    "http2_max_concurrent_streams",
+    "http2_initial_window_size",
+    "http2_max_frame_size",
+    "http2_max_header_list_size",
+    "root_path",
+    "on_starting",
+    "on_reload",
+    "when_ready",
+    "pre_fork",
+    "post_fork",
+    "post_worker_init",
+    "worker_int",
+    "worker_abort",
+    "pre_exec",
+    "pre_request",
+    "post_request",
+    "child_exit",
+    "worker_exit",
+    "nworkers_changed",
+    "on_exit",
+    "ssl_context",
+];
+
+impl Row {
+    /// The row of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|row| row.name == name)
+    }
+
+    /// The environment variable that gives it.
+    pub fn env_name(&self) -> String {
+        format!("RWSGI_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// What a problem on the command line calls it: the long flag, or the metavar if there is none.
+    pub fn flag_name(&self) -> &'static str {
+        self.flags
+            .iter()
+            .find(|flag| flag.starts_with("--"))
+            .unwrap_or(&self.metavar)
+    }
+}
+
+impl Section {
+    /// Every section, in the order of help and reference.
+    pub const ALL: [Self; 6] = [
+        Self::Application,
+        Self::Socket,
+        Self::Workers,
+        Self::Requests,
+        Self::Process,
+        Self::Logs,
+    ];
+
+    /// What it is called.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::Socket => "Socket",
+            Self::Workers => "Workers",
+            Self::Requests => "Requests",
+            Self::Process => "Process",
+            Self::Logs => "Logs",
+        }
+    }
+}
+
+impl Settings {
+    /// The application's name, without which nothing can start.
+    pub fn app(&self) -> Result<&AppName, Problem> {
+        self.wsgi_app.as_ref().ok_or_else(|| Problem {
+            origin: Origin::Default,
+            cause: Cause::Missing("an application"),
+            hint: Some(format!(
+                "rwsgi APP, or wsgi_app in the configuration file, where APP is {}",
+                AppName::EXPECTED
+            )),
+        })
+    }
+
+    /// The mode of unix sockets: as said, or what `umask` leaves of 0777, or 0660.
+    pub fn socket_mode(&self) -> Mode {
+        let masked = self.umask.map(|mask| Mode(0o777 & !mask.0));
+        self.unix_socket_mode.or(masked).unwrap_or(Mode(0o660))
+    }
+}

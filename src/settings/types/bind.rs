@@ -1,0 +1,237 @@
+//! An address to listen on, in gunicorn's forms. Resolves no name and opens nothing.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::problem::Wrong;
+use super::Text;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bind {
+    /// `HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[V6]`, `[V6]:PORT`, each with or without `tcp://`.
+    Tcp {
+        /// A name or an address in small letters; an IPv6 address without brackets.
+        host: String,
+        /// 0: the kernel chooses.
+        port: u16,
+    },
+    /// `unix:PATH` or `unix://PATH`; relative to where rwsgi was started.
+    Unix(PathBuf),
+    /// `fd://N`: a socket that whoever started rwsgi has opened and bound.
+    Fd(i32),
+}
+
+impl Bind {
+    /// gunicorn's port, where none is given.
+    pub const PORT: u16 = 8000;
+    /// unix(7): `sun_path` has 108 bytes, one of them the final NUL.
+    const LONGEST_PATH: usize = 107;
+
+    /// From any of the forms above.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let rest = |prefix: &str| strip_prefix(text, prefix);
+        if let Some(path) = rest("unix://").or_else(|| rest("unix:")) {
+            return unix(text, path);
+        }
+        if let Some(number) = rest("fd://") {
+            return number
+                .parse()
+                .ok()
+                .filter(|fd: &i32| *fd >= 0 && number.bytes().all(|digit| digit.is_ascii_digit()))
+                .map(Self::Fd)
+                .ok_or_else(|| Wrong::text("fd://N with N the number of an open socket", text));
+        }
+        if rest("http://").or_else(|| rest("https://")).is_some() {
+            return Err(Wrong::text(<Self as Text>::EXPECTED, text)
+                .hint("leave out what stands before the host"));
+        }
+        tcp(text, rest("tcp://").unwrap_or(text))
+    }
+}
+
+impl Default for Bind {
+    fn default() -> Self {
+        Self::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: Self::PORT,
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(number) => write!(f, "fd://{number}"),
+        }
+    }
+}
+
+impl Text for Bind {
+    const EXPECTED: &'static str = "HOST:PORT, unix:PATH or fd://N";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        Self::parse(text)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let start = text.get(..prefix.len())?;
+    start
+        .eq_ignore_ascii_case(prefix)
+        .then(|| &text[prefix.len()..])
+}
+
+fn unix(text: &str, path: &str) -> Result<Bind, Wrong> {
+    if path.starts_with('@') {
+        let found = format!("{text:?}, an abstract name");
+        return Err(Wrong::found("unix:PATH", found)
+            .hint("abstract sockets are not there yet; a file is meant by unix:./@..."));
+    }
+    if path.len() > Bind::LONGEST_PATH {
+        let expected = format!(
+            "a path of at most {} bytes, the kernel's limit",
+            Bind::LONGEST_PATH
+        );
+        return Err(Wrong::found(
+            expected,
+            format!("one of {} bytes", path.len()),
+        ));
+    }
+    if path.is_empty() || path.contains('\0') {
+        return Err(Wrong::text("unix:PATH", text));
+    }
+    Ok(Bind::Unix(PathBuf::from(path)))
+}
+
+/// `text` is what was written, `address` the same without its scheme.
+fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
+    let wrong = || Wrong::text(<Bind as Text>::EXPECTED, text);
+    let (host, port) = match address.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']').ok_or_else(wrong)?;
+            host.parse::<Ipv6Addr>()
+                .map_err(|_| Wrong::text("an IPv6 address in the brackets", text))?;
+            let port = if rest.is_empty() {
+                None
+            } else {
+                Some(rest.strip_prefix(':').ok_or_else(wrong)?)
+            };
+            (host, port)
+        }
+        None if address.parse::<Ipv6Addr>().is_ok() => {
+            return Err(wrong().hint(format!(
+                "write an IPv6 address in brackets: [{address}]:{}",
+                Bind::PORT
+            )));
+        }
+        None => match address.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        },
+    };
+    let host = match (host, port) {
+        ("", Some(_)) => "0.0.0.0",
+        (number, None) if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) => {
+            return Err(wrong().hint(format!("a port alone is written :{number}")));
+        }
+        (path, None) if path.contains('/') => {
+            return Err(wrong().hint(format!("a unix socket is written unix:{path}")));
+        }
+        (host, _) if is_host(host) => host,
+        _ => return Err(wrong()),
+    };
+    let port = match port {
+        None => Bind::PORT,
+        Some(digits) => whole_port(digits)
+            .ok_or_else(|| Wrong::text("a port number from 0 to 65535 after the host", text))?,
+    };
+    Ok(Bind::Tcp {
+        host: host.to_ascii_lowercase(),
+        port,
+    })
+}
+
+fn whole_port(digits: &str) -> Option<u16> {
+    digits
+        .bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then(|| digits.parse().ok())?
+}
+
+/// What a name or an address can be made of (RFC 952, and the underscore of container networks).
+fn is_host(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    !text.is_empty() && text.chars().all(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bind;
+
+    #[test]
+    fn every_form_prints_back_what_parses_to_the_same() {
+        for (text, printed) in [
+            ("localhost", "localhost:8000"),
+            ("Localhost:80", "localhost:80"),
+            (":8000", "0.0.0.0:8000"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::1]", "[::1]:8000"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("tcp://example.org:81", "example.org:81"),
+            ("TCP://[::]:81", "[::]:81"),
+            ("unix:/run/app.sock", "unix:/run/app.sock"),
+            ("unix:///run/app.sock", "unix:/run/app.sock"),
+            ("unix:app.sock", "unix:app.sock"),
+            ("unix:./@app", "unix:./@app"),
+            ("fd://3", "fd://3"),
+        ] {
+            let bind = Bind::parse(text).unwrap();
+            assert_eq!(bind.to_string(), printed, "{text}");
+            assert_eq!(Bind::parse(printed).unwrap(), bind, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for text in [
+            "",
+            ":",
+            "8000",
+            "::1",
+            "host:",
+            "host:http",
+            "host:65536",
+            "host:-1",
+            "host:+1",
+            "a b:80",
+            "[::1]80",
+            "[::1",
+            "[host]:80",
+            "unix:",
+            "unix://",
+            "unix:@app",
+            "/run/app.sock",
+            "fd://",
+            "fd://-1",
+            "fd://+1",
+            "fd://x",
+            "http://127.0.0.1:8000",
+            "a:b:80",
+            &long,
+        ] {
+            assert!(Bind::parse(text).is_err(), "{text}");
+        }
+    }
+}

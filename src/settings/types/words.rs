@@ -1,0 +1,209 @@
+//! Types that are words: the worker class, log levels, formats and targets, names, paths, `KEY=VALUE`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::problem::Wrong;
+use super::Text;
+
+/// How a worker runs the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerClass {
+    /// One request at a time.
+    Sync,
+}
+
+impl WorkerClass {
+    /// gunicorn's names for classes that are not built.
+    const NOT_YET: [&'static str; 8] = [
+        "gthread",
+        "gevent",
+        "gevent_wsgi",
+        "gevent_pywsgi",
+        "eventlet",
+        "tornado",
+        "asgi",
+        "uvicorn.workers.UvicornWorker",
+    ];
+}
+
+impl Text for WorkerClass {
+    const EXPECTED: &'static str = "sync, the one worker class there is";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "sync" => Ok(Self::Sync),
+            _ if Self::NOT_YET.contains(&text) => Err(Wrong::found(
+                Self::EXPECTED,
+                format!("{text:?}, which is not there yet"),
+            )),
+            _ => Err(Wrong::text(Self::EXPECTED, text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        "sync".to_owned()
+    }
+}
+
+/// From which weight on a line enters the error log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What happens in normal service, and heavier.
+    Info,
+    /// What somebody should look at, and heavier.
+    Warning,
+    /// What failed, and heavier.
+    Error,
+    /// What ends the service.
+    Critical,
+}
+
+impl LogLevel {
+    const NAMES: [(&'static str, Self); 5] = [
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("warning", Self::Warning),
+        ("error", Self::Error),
+        ("critical", Self::Critical),
+    ];
+}
+
+impl Text for LogLevel {
+    const EXPECTED: &'static str = "debug, info, warning, error or critical";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&Self::NAMES, *self)
+    }
+}
+
+/// How a line of the error log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFormat {
+    /// Time, pid and level in brackets, then the message.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    const NAMES: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Text for LogFormat {
+    const EXPECTED: &'static str = "text or json";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&Self::NAMES, *self)
+    }
+}
+
+/// Where a log goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogTarget {
+    /// `-`: standard output for the access log, standard error for the error log.
+    Standard,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+impl Text for LogTarget {
+    const EXPECTED: &'static str = "a path, or - for the standard stream";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        if text == "-" {
+            Ok(Self::Standard)
+        } else {
+            PathBuf::parse(text).map(Self::File)
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Standard => "-".to_owned(),
+            Self::File(path) => path.text(),
+        }
+    }
+}
+
+/// An environment variable for the application, `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvPair {
+    /// Not empty, no `=`, no NUL.
+    pub key: String,
+    /// No NUL.
+    pub value: String,
+}
+
+impl Text for EnvPair {
+    const EXPECTED: &'static str = "KEY=VALUE";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && !text.contains('\0') => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err(Wrong::text(Self::EXPECTED, text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{}={}", self.key, self.value)
+    }
+}
+
+impl Text for String {
+    const EXPECTED: &'static str = "text without line breaks";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let plain = !text.contains(['\0', '\n', '\r']);
+        plain
+            .then(|| text.to_owned())
+            .ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Text for PathBuf {
+    const EXPECTED: &'static str = "a path";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let path = !text.is_empty() && !text.contains('\0');
+        path.then(|| Self::from(text))
+            .ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        self.to_string_lossy().into_owned()
+    }
+}
+
+fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
+    names
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text))
+        .map(|(_, value)| *value)
+}
+
+fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
+    let (name, _) = names
+        .iter()
+        .find(|(_, named)| *named == value)
+        .expect("every value has a name");
+    (*name).to_owned()
+}
