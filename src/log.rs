@@ -1,1 +1,143 @@
-//! Placeholder of the room `log`.
+//! The error log, by `tracing`, and the access log's batches: lines out, without ever making a request wait. Knows nothing
+//! of requests or settings; who logs says what.
+//!
+//! A process without the log's thread (master, zygote, the first moments of a worker) writes each line itself, and drops
+//! what the file cannot take at once. A worker calls [`start_thread`] after its fork; from then on lines go to a bounded
+//! queue. Either way a line that finds no room is counted, and the count is said once there is room again:
+//! `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
+//!
+//! SIGPIPE must be ignored, as Rust's runtime and CPython both have it.
+
+mod access;
+mod line;
+mod sink;
+mod subscriber;
+mod writer;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+pub use access::AccessLog;
+use subscriber::ErrorLog;
+use writer::Writer;
+
+/// How grave an event must be to be written; the names are gunicorn's. `tracing`'s TRACE is never written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Everything.
+    Debug,
+    /// What happens in good order.
+    Info,
+    /// What someone should look at.
+    Warning,
+    /// What went wrong.
+    Error,
+    /// What stops the service: events of `tracing::error!` with the target [`CRITICAL`].
+    Critical,
+}
+
+impl Level {
+    /// The level of a name as gunicorn's `--log-level` takes it, in either case.
+    pub fn from_name(name: &str) -> Option<Level> {
+        let all = [
+            Level::Debug,
+            Level::Info,
+            Level::Warning,
+            Level::Error,
+            Level::Critical,
+        ];
+        all.into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(name))
+    }
+
+    /// As it stands in a line: `WARNING`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warning => "WARNING",
+            Level::Error => "ERROR",
+            Level::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// How a line of the error log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `[2026-11-20 10:05:38 +0000] [4711] [INFO] worker ready slot=0 gen=3`. Newlines in the message stay (tracebacks).
+    Text,
+    /// One JSON object a line: `time` (RFC 3339, UTC), `level`, `pid`, `message`, and `fields`, an object.
+    Json,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub enum Destination {
+    /// Descriptor 2 as it is now.
+    Stderr,
+    /// Descriptor 1 as it is now.
+    Stdout,
+    /// An open file, which should have `O_APPEND`, or a pipe or socket.
+    Fd(OwnedFd),
+}
+
+impl Destination {
+    /// Opens a log file to append to, made with permissions 0666 less the umask. `/dev/stdout` and `/dev/stderr` are the
+    /// descriptors themselves, which cannot be opened by name when they are sockets (journald).
+    pub fn at(path: &Path) -> io::Result<Destination> {
+        match path.to_str() {
+            Some("/dev/stdout") => Ok(Destination::Stdout),
+            Some("/dev/stderr") => Ok(Destination::Stderr),
+            _ => {
+                let mut options = OpenOptions::new();
+                options
+                    .append(true)
+                    .create(true)
+                    .custom_flags(libc::O_NOCTTY);
+                Ok(Destination::Fd(options.open(path)?.into()))
+            }
+        }
+    }
+
+    fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Destination::Stderr => io::stderr().as_fd().try_clone_to_owned(),
+            Destination::Stdout => io::stdout().as_fd().try_clone_to_owned(),
+            Destination::Fd(fd) => Ok(fd),
+        }
+    }
+}
+
+/// Sets up the error log of this process. Called again (the settings were read, the log file was rotated), it changes
+/// level, format and destination; lines that are queued already go to the new one.
+pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> {
+    WRITER.choose(level, format);
+    WRITER.set_error(error.into_fd()?)?;
+    // An error says only that this process has a subscriber already: ours, from the first call.
+    let _ = tracing::subscriber::set_global_default(ErrorLog::new(&WRITER));
+    tracing::callsite::rebuild_interest_cache();
+    Ok(())
+}
+
+/// Starts the one thread of this process that writes the logs, unless it runs. It takes no signals. If it cannot be
+/// started, lines go on being written directly, after a warning.
+pub fn start_thread() {
+    if let Err(error) = WRITER.start() {
+        tracing::warn!(%error, "log thread not started");
+    }
+}
+
+/// Waits until all that was queued is written, at most `limit`; says whether it is. Hand the access log over before.
+pub fn flush(limit: Duration) -> bool {
+    WRITER.flush(limit)
+}
+
+/// The target that makes an event of `tracing::error!` CRITICAL.
+pub const CRITICAL: &str = "critical";
+
+static WRITER: Writer = Writer::new();

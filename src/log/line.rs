@@ -1,0 +1,123 @@
+//! What a line of the error log looks like. Pure: an event, its time and pid go in, bytes come out.
+//!
+//! No text of a stranger can forge a line: fields are quoted and escaped, control characters in messages are escaped, and
+//! a message's own further lines cannot begin like a line of the log.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Format, Level};
+use crate::os::clock;
+
+/// One event.
+pub(super) struct Line {
+    pub(super) wall: Duration,
+    pub(super) pid: u32,
+    pub(super) level: Level,
+    pub(super) message: String,
+    /// In the order in which the event names them.
+    pub(super) fields: Vec<(&'static str, Value)>,
+}
+
+impl Line {
+    /// The bytes, newline included.
+    pub(super) fn encode(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Json => self.json(),
+        }
+    }
+
+    /// The fields follow the message's first line, before a traceback.
+    fn text(&self) -> String {
+        let mut text = clock::log_time(self.wall.as_secs());
+        // Writing to a String cannot fail.
+        let _ = write!(text, " [{}] [{}] ", self.pid, self.level.name());
+        let mut lines = self.message.trim_end_matches('\n').split('\n');
+        escape_into(&mut text, lines.next().unwrap_or_default());
+        for (name, value) in &self.fields {
+            let _ = write!(text, " {name}=");
+            match value {
+                Value::String(value) => value_into(&mut text, value),
+                other => value_into(&mut text, &other.to_string()),
+            }
+        }
+        for line in lines {
+            text.push_str(if line.starts_with('[') { "\n " } else { "\n" });
+            escape_into(&mut text, line);
+        }
+        text.push('\n');
+        text
+    }
+
+    fn json(&self) -> String {
+        let head = [
+            ("time", clock::rfc3339(self.wall).into()),
+            ("level", self.level.name().into()),
+            ("pid", self.pid.into()),
+            ("message", self.message.as_str().into()),
+        ];
+        format!(
+            "{{{},\"fields\":{{{}}}}}\n",
+            members(&head),
+            members(&self.fields)
+        )
+    }
+}
+
+/// `"name":value,...`
+fn members(members: &[(&str, Value)]) -> String {
+    let written: Vec<String> = members
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", Value::from(*name)))
+        .collect();
+    written.join(",")
+}
+
+/// The line that says how many lines of the log `name` ("log", "access log") found no room.
+pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
+    let line = Line {
+        wall: clock::wall(),
+        pid: std::process::id(),
+        level: Level::Warning,
+        message: format!("{name} lines dropped"),
+        fields: vec![("n", lines.into())],
+    };
+    line.encode(format)
+}
+
+/// A field's value: bare if nothing in it could be taken for something else, else quoted.
+fn value_into(text: &mut String, value: &str) {
+    let plain =
+        |char: char| !char.is_whitespace() && !hidden(char) && !matches!(char, '"' | '\\' | '=');
+    if !value.is_empty() && value.chars().all(plain) {
+        text.push_str(value);
+        return;
+    }
+    text.push('"');
+    for char in value.chars() {
+        match char {
+            '"' | '\\' => text.extend(['\\', char]),
+            other if hidden(other) => text.extend(other.escape_default()),
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+}
+
+fn escape_into(text: &mut String, message: &str) {
+    for char in message.chars() {
+        if hidden(char) && char != '\t' {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
+    }
+}
+
+/// Characters that move the cursor, end a line, or change the order in which a terminal shows the others.
+fn hidden(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -1,0 +1,152 @@
+//! One open log file, pipe or terminal: writes what goes in without waiting, and counts the lines that were lost. Knows no
+//! queue.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::write;
+
+/// One destination.
+#[derive(Debug)]
+pub(super) struct Sink {
+    fd: OwnedFd,
+    /// How the line about lost lines calls it.
+    name: &'static str,
+    /// Takes any amount at once: a file on a disk.
+    regular: AtomicBool,
+    dropped: AtomicU64,
+    /// The last byte written was within a line whose rest was lost.
+    torn: AtomicBool,
+}
+
+/// How far a write came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is written.
+    Done,
+    /// The destination takes no more now.
+    Full,
+    /// The kernel refused: no space, no reader.
+    Refused,
+}
+
+impl Sink {
+    pub(super) fn new(fd: OwnedFd, name: &'static str) -> Sink {
+        let regular = AtomicBool::new(is_regular(&fd));
+        Sink {
+            fd,
+            name,
+            regular,
+            dropped: AtomicU64::new(0),
+            torn: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Sends what follows to another file, in one step, also for a thread that is writing.
+    pub(super) fn redirect(&self, to: &OwnedFd) -> io::Result<()> {
+        // SAFETY: replaces what our own descriptor refers to; its number stays open and stays ours throughout (dup3(2)).
+        let got = unsafe { libc::dup3(to.as_raw_fd(), self.fd.as_raw_fd(), libc::O_CLOEXEC) };
+        Errno::result(got)?;
+        self.regular.store(is_regular(to), Ordering::Relaxed);
+        self.torn.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes what can be written without waiting; says how many bytes that were. A pipe that poll(2) calls writable takes
+    /// [`PIECE`] bytes (unless another process fills it that instant); a file on a disk takes all.
+    pub(super) fn write(&self, bytes: &[u8]) -> (usize, Outcome) {
+        if self.torn.load(Ordering::Relaxed) {
+            match self.write_from(b"\n") {
+                (_, Outcome::Done) => self.torn.store(false, Ordering::Relaxed),
+                (_, other) => return (0, other),
+            }
+        }
+        self.write_from(bytes)
+    }
+
+    fn write_from(&self, bytes: &[u8]) -> (usize, Outcome) {
+        let regular = self.regular.load(Ordering::Relaxed);
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            let piece = if regular {
+                rest
+            } else {
+                &rest[..rest.len().min(PIECE)]
+            };
+            if !regular && !wait_writable(&[self.as_fd()], PollTimeout::ZERO) {
+                return (written, Outcome::Full);
+            }
+            match write(&self.fd, piece) {
+                Ok(0) => return (written, Outcome::Refused),
+                Ok(n) => written += n,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return (written, Outcome::Full),
+                Err(_) => return (written, Outcome::Refused),
+            }
+        }
+        (written, Outcome::Done)
+    }
+
+    /// Counts the lines of `bytes` from `written` on as lost.
+    pub(super) fn lose(&self, bytes: &[u8], written: usize) {
+        self.note_torn(bytes, written);
+        let lines = bytes[written..]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        self.add_dropped(lines as u64);
+    }
+
+    /// Notes that of `bytes` only the first `written` ones were written: what comes next starts a new line.
+    pub(super) fn note_torn(&self, bytes: &[u8], written: usize) {
+        if written > 0 && bytes[written - 1] != b'\n' {
+            self.torn.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn add_dropped(&self, lines: u64) {
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// How many lines were lost since this was asked last.
+    pub(super) fn take_dropped(&self) -> u64 {
+        // Nearly always 0: no locked exchange for that.
+        if self.dropped.load(Ordering::Relaxed) == 0 {
+            0
+        } else {
+            self.dropped.swap(0, Ordering::Relaxed)
+        }
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Waits until one of them takes bytes, or has an error that writing will tell. False when the time is over first.
+pub(super) fn wait_writable(fds: &[BorrowedFd<'_>], limit: PollTimeout) -> bool {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(*fd, PollFlags::POLLOUT))
+        .collect();
+    poll(&mut polled, limit).is_ok_and(|ready| ready > 0)
+}
+
+fn is_regular(fd: &OwnedFd) -> bool {
+    fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
+}
+
+/// `PIPE_BUF` on Linux (pipe(7)): written whole or not at all, so that lines of several processes do not mix.
+const PIECE: usize = 4096;

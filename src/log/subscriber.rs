@@ -1,0 +1,129 @@
+//! From `tracing`'s events to lines of the error log. Writes nothing itself. Spans are not used in this program; the
+//! subscriber takes none.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::line::Line;
+use super::writer::Writer;
+use super::{CRITICAL, Level};
+use crate::os::clock;
+
+/// The subscriber that feeds a writer's error log.
+pub(super) struct ErrorLog {
+    writer: &'static Writer,
+}
+
+impl ErrorLog {
+    pub(super) fn new(writer: &'static Writer) -> ErrorLog {
+        ErrorLog { writer }
+    }
+}
+
+impl Subscriber for ErrorLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && level(metadata).is_some_and(|level| level >= self.writer.level())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match self.writer.level() {
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Info => LevelFilter::INFO,
+            Level::Warning => LevelFilter::WARN,
+            Level::Error | Level::Critical => LevelFilter::ERROR,
+        })
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let Some(level) = level(event.metadata()) else {
+            return;
+        };
+        let mut found = Found::default();
+        event.record(&mut found);
+        let Found { message, fields } = found;
+        let line = Line {
+            wall: clock::wall(),
+            pid: std::process::id(),
+            level,
+            message,
+            fields,
+        };
+        self.writer.error(&line.encode(self.writer.format()));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The level of an event; none for TRACE, which is not written.
+fn level(metadata: &Metadata<'_>) -> Option<Level> {
+    match *metadata.level() {
+        tracing::Level::ERROR if metadata.target() == CRITICAL => Some(Level::Critical),
+        tracing::Level::ERROR => Some(Level::Error),
+        tracing::Level::WARN => Some(Level::Warning),
+        tracing::Level::INFO => Some(Level::Info),
+        tracing::Level::DEBUG => Some(Level::Debug),
+        tracing::Level::TRACE => None,
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Found {
+    fn keep(&mut self, field: &Field, value: impl Into<Value>) {
+        self.fields.push((field.name(), value.into()));
+    }
+}
+
+impl Visit for Found {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.keep(field, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_str(field, &value.to_string());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, value);
+    }
+}

@@ -1,0 +1,337 @@
+//! The queues of a process's logs and the one thread that empties them.
+//!
+//! The thread has three states. *Asleep* it waits for the first line and costs nothing. *Writing* it takes what is queued,
+//! writes without the lock, and goes on until nothing is left; a destination that is full is polled, the others go on.
+//! *Napping*, for a moment after it wrote, only an urgent line wakes it: a busy worker wakes it a few times a second, not
+//! once a line.
+//!
+//! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application) touches
+//! no lock that its thread could have held at the fork, and writes directly.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::poll::PollTimeout;
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::sink::{Outcome, Sink, wait_writable};
+use super::{Format, Level, line};
+
+/// The logs of one process.
+pub(super) struct Writer {
+    owner: AtomicU32,
+    level: AtomicU8,
+    format: AtomicU8,
+    error: OnceLock<Output>,
+    queues: Mutex<Queues>,
+    /// The thread waits here.
+    wake: Condvar,
+    /// [`Writer::flush`] waits here.
+    rested: Condvar,
+}
+
+/// A log that was added to a writer.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    sink: Arc<Sink>,
+    number: usize,
+}
+
+struct Queues {
+    list: Vec<Queue>,
+    state: State,
+    /// Something must not wait for the end of the nap.
+    hurried: bool,
+}
+
+struct Queue {
+    sink: Arc<Sink>,
+    pending: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Asleep,
+    Napping,
+    Writing,
+}
+
+impl Writer {
+    pub(super) const fn new() -> Writer {
+        Writer {
+            owner: AtomicU32::new(0),
+            level: AtomicU8::new(Level::Info as u8),
+            format: AtomicU8::new(Format::Text as u8),
+            error: OnceLock::new(),
+            queues: Mutex::new(Queues {
+                list: Vec::new(),
+                state: State::Asleep,
+                hurried: false,
+            }),
+            wake: Condvar::new(),
+            rested: Condvar::new(),
+        }
+    }
+
+    pub(super) fn choose(&self, level: Level, format: Format) {
+        self.level.store(level as u8, Ordering::Relaxed);
+        self.format.store(format as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn level(&self) -> Level {
+        let level = self.level.load(Ordering::Relaxed);
+        let all = [Level::Debug, Level::Info, Level::Warning, Level::Error];
+        all.into_iter()
+            .find(|known| *known as u8 == level)
+            .unwrap_or(Level::Critical)
+    }
+
+    pub(super) fn format(&self) -> Format {
+        if self.format.load(Ordering::Relaxed) == Format::Json as u8 {
+            Format::Json
+        } else {
+            Format::Text
+        }
+    }
+
+    /// Gives the error log its destination, or another one.
+    pub(super) fn set_error(&self, fd: OwnedFd) -> io::Result<()> {
+        if let Some(output) = self.error.get() {
+            return output.sink.redirect(&fd);
+        }
+        let output = self.add(Sink::new(fd, "log"));
+        // Another thread was faster: impossible before the first thread, harmless after.
+        let _ = self.error.set(output);
+        Ok(())
+    }
+
+    /// Adds a log. It stays for the life of the process.
+    pub(super) fn add(&self, sink: Sink) -> Output {
+        let sink = Arc::new(sink);
+        let mut queues = self.lock();
+        queues.list.push(Queue {
+            sink: Arc::clone(&sink),
+            pending: Vec::new(),
+        });
+        Output {
+            sink,
+            number: queues.list.len() - 1,
+        }
+    }
+
+    /// One line of the error log.
+    pub(super) fn error(&self, line: &str) {
+        if let Some(output) = self.error.get() {
+            self.push(output, line.as_bytes(), Hurry::Now);
+        }
+    }
+
+    /// Whole lines for a log.
+    pub(super) fn push(&self, output: &Output, lines: &[u8], hurry: Hurry) {
+        if self.owner.load(Ordering::Relaxed) != process::id() {
+            self.write_now(output, lines);
+            return;
+        }
+        let mut queues = self.lock();
+        let pending = &mut queues.list[output.number].pending;
+        if pending.len() + lines.len() > LIMIT {
+            output.sink.lose(lines, 0);
+            return;
+        }
+        pending.extend_from_slice(lines);
+        queues.hurried |= hurry == Hurry::Now || pending.len() > LIMIT / 2;
+        if queues.state == State::Asleep || (queues.state == State::Napping && queues.hurried) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Without the thread: what does not go at once is lost and counted.
+    fn write_now(&self, output: &Output, lines: &[u8]) {
+        self.say_dropped(&output.sink, |notice| {
+            let error = self.error.get()?;
+            let (written, outcome) = error.sink.write(notice);
+            error.sink.note_torn(notice, written);
+            (outcome == Outcome::Done).then_some(())
+        });
+        let (written, outcome) = output.sink.write(lines);
+        if outcome != Outcome::Done {
+            output.sink.lose(lines, written);
+        }
+    }
+
+    /// Says how many lines `sink` lost, if any. `say` takes the line about it, or none if it has no room either.
+    fn say_dropped(&self, sink: &Sink, say: impl FnOnce(&[u8]) -> Option<()>) {
+        let lines = sink.take_dropped();
+        if lines > 0 && say(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
+            sink.add_dropped(lines);
+        }
+    }
+
+    /// Starts the thread, with every signal blocked: signals are for the threads that wait for them.
+    pub(super) fn start(&'static self) -> io::Result<()> {
+        if self.owner.load(Ordering::Relaxed) == process::id() {
+            return Ok(());
+        }
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let spawned = thread::Builder::new()
+            .name("rwsgi-log".into())
+            .stack_size(STACK)
+            .spawn(|| self.run());
+        before.thread_set_mask()?;
+        spawned?;
+        self.owner.store(process::id(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until nothing is queued and nothing is being written; false if `limit` is over first.
+    pub(super) fn flush(&self, limit: Duration) -> bool {
+        if self.owner.load(Ordering::Relaxed) != process::id() {
+            return true;
+        }
+        let mut queues = self.lock();
+        queues.hurried = true;
+        self.wake.notify_one();
+        let busy = |queues: &mut Queues| queues.state == State::Writing || !queues.is_empty();
+        let waited = self
+            .rested
+            .wait_timeout_while(queues, limit, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        !waited.1.timed_out()
+    }
+
+    fn run(&self) {
+        let mut batches: Vec<Batch> = Vec::new();
+        loop {
+            self.collect(&mut batches);
+            let full: Vec<BorrowedFd<'_>> = batches
+                .iter_mut()
+                .filter_map(|batch| self.advance(batch))
+                .collect();
+            if !full.is_empty() {
+                // Not for long: the other logs may have lines meanwhile.
+                wait_writable(&full, PollTimeout::from(STUCK));
+            }
+        }
+    }
+
+    /// Takes what is queued for each log whose last batch is written; if all are, waits for something.
+    fn collect(&self, batches: &mut Vec<Batch>) {
+        let mut queues = self.lock();
+        if batches.iter().all(Batch::is_done) {
+            queues = self.rest(queues);
+        }
+        queues.state = State::Writing;
+        queues.hurried = false;
+        for queue in queues.list.iter().skip(batches.len()) {
+            batches.push(Batch {
+                sink: Arc::clone(&queue.sink),
+                bytes: Vec::new(),
+                written: 0,
+            });
+        }
+        for (queue, batch) in queues.list.iter_mut().zip(batches) {
+            if batch.is_done() {
+                batch.empty();
+                mem::swap(&mut queue.pending, &mut batch.bytes);
+            }
+        }
+    }
+
+    fn rest<'a>(&self, mut queues: MutexGuard<'a, Queues>) -> MutexGuard<'a, Queues> {
+        if queues.state == State::Writing {
+            queues.state = State::Napping;
+            self.rested.notify_all();
+            let napped = self
+                .wake
+                .wait_timeout_while(queues, NAP, |queues| !queues.hurried);
+            queues = napped.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queues.state = State::Asleep;
+        self.wake
+            .wait_while(queues, |queues| queues.is_empty())
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes on; returns the descriptor if it is full.
+    fn advance<'a>(&self, batch: &'a mut Batch) -> Option<BorrowedFd<'a>> {
+        if batch.is_done() {
+            return None;
+        }
+        let (written, outcome) = batch.sink.write(&batch.bytes[batch.written..]);
+        batch.written += written;
+        match outcome {
+            Outcome::Full => return Some(batch.sink.as_fd()),
+            Outcome::Refused => {
+                batch.sink.lose(&batch.bytes, batch.written);
+                batch.written = batch.bytes.len();
+            }
+            Outcome::Done => self.say_dropped(&batch.sink, |notice| {
+                let error = self.error.get()?;
+                self.push(error, notice, Hurry::Now);
+                Some(())
+            }),
+        }
+        None
+    }
+
+    /// No code runs under this lock that could panic and leave it half changed.
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.list.iter().all(|queue| queue.pending.is_empty())
+    }
+}
+
+/// Whether lines wake a napping thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hurry {
+    Now,
+    Later,
+}
+
+/// What the thread is writing to one log.
+struct Batch {
+    sink: Arc<Sink>,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Batch {
+    fn is_done(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    fn empty(&mut self) {
+        self.written = 0;
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// How much may be queued for each log, in bytes; as much again may be on its way to the file. Some ten thousand lines:
+/// what a stalled disk or a slow reader costs a busy worker in a second.
+const LIMIT: usize = 1 << 20;
+
+/// A buffer that once grew beyond this is given back, in bytes.
+const KEPT: usize = 256 * 1024;
+
+/// How long access log lines may wait for more of them. Who follows the log with the eye does not notice.
+const NAP: Duration = Duration::from_millis(50);
+
+/// How often the other logs are looked at while one is full, in milliseconds.
+const STUCK: u8 = 50;
+
+/// The thread's stack: it formats one line now and then.
+const STACK: usize = 128 * 1024;
