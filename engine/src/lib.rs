@@ -1,1 +1,50 @@
-//! The door: placeholder.
+//! The CPython room of rwsgi. It calls the application; it never sees the master, and a socket only through the
+//! exchange that it was handed.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `lib` | the door: how this file becomes part of a Python process |
+//! | `zygote` | the process that holds Python, serves nothing and forks workers |
+//! | `worker` | what a forked worker does until it ends |
+//! | `app` | loading the application by its name |
+//! | `cycle` | the PEP 3333 cycle: one request through the application |
+//! | `environ`, `input`, `response` | the three things an application is handed |
+//! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
+
+mod app;
+mod cycle;
+mod environ;
+mod input;
+mod python;
+mod response;
+mod worker;
+mod zygote;
+
+use std::ffi::{c_char, c_int};
+
+use pyo3::prelude::*;
+
+/// The module that the bootstrap of either door imports.
+#[pymodule]
+mod _rwsgi {
+    use pyo3::prelude::*;
+
+    /// Takes the main thread; does not return. `channel` is the descriptor on which the master speaks.
+    #[pyfunction]
+    fn main(py: Python<'_>, channel: i32, door: &str) {
+        crate::zygote::main(py, channel, door)
+    }
+}
+
+/// The library door: makes the module known and lets CPython configure itself as the executable in `argv[0]` would.
+///
+/// # Safety
+///
+/// `argv` is `argc` pointers to NUL-terminated strings, ended by a null pointer, that live as long as the process;
+/// libpython is loaded and not initialised.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rwsgi_engine_main(argc: c_int, argv: *mut *mut c_char) -> c_int {
+    pyo3::append_to_inittab!(_rwsgi);
+    // SAFETY: the caller's promise is what Py_BytesMain asks for.
+    unsafe { pyo3::ffi::Py_BytesMain(argc, argv) }
+}

@@ -1,0 +1,191 @@
+//! Loads the application by its name, and says what is there when the name is wrong.
+
+use std::path::Path;
+
+use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
+
+use rwsgi::message::{BootCause, BootFailure};
+use rwsgi::settings::types::{AppCallable, AppName, AppSource};
+
+use crate::python;
+
+/// Imports the module or runs the file, and takes the callable from it.
+pub(crate) fn load<'py>(py: Python<'py>, name: &AppName) -> Result<Bound<'py, PyAny>, BootFailure> {
+    let module = match &name.source {
+        AppSource::Module(module) => import(py, module)?,
+        AppSource::File(path) => run_file(py, path)?,
+    };
+    let found = match &name.callable {
+        Some(wanted) => take(py, &module, wanted, name)?,
+        None => match default_callable(&module) {
+            Some(found) => found,
+            None => return Err(lacks(&module, name, "a callable named application or app", "neither")),
+        },
+    };
+    if found.is_callable() {
+        return Ok(found);
+    }
+    let kind = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
+    Err(lacks(&module, name, "a callable", &format!("a value of type {kind}")))
+}
+
+fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>, BootFailure> {
+    py.import(intern!(py, "importlib"))
+        .and_then(|importlib| importlib.call_method1(intern!(py, "import_module"), (name,)))
+        .map_err(|error| match missing_part(py, &error, name) {
+            Some(part) => no_module(py, name, &part),
+            None => raised(py, name, &error),
+        })
+}
+
+/// The part of the dotted name that does not exist, if that is what the error says. A module that exists and fails to
+/// import another one is not a wrong name.
+fn missing_part(py: Python<'_>, error: &PyErr, name: &str) -> Option<String> {
+    if !error.is_instance_of::<PyModuleNotFoundError>(py) {
+        return None;
+    }
+    let part: String = error.value(py).getattr("name").ok()?.extract().ok()?;
+    (name == part || name.strip_prefix(&part).is_some_and(|rest| rest.starts_with('.'))).then_some(part)
+}
+
+fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
+    let path = py
+        .import("sys")
+        .and_then(|sys| sys.getattr("path")?.extract::<Vec<String>>())
+        .map(|path| path.join(", "))
+        .unwrap_or_default();
+    let mut message = format!("{name}: expected a module, found no module named {part}\nhint: looked in {path}");
+    if let Some(stem) = name.strip_suffix(".py") {
+        message.push_str(&format!("\nhint: did you mean ./{name} (a file) or {stem} (a module)?"));
+    } else {
+        message.push_str("\nhint: chdir or pythonpath say where to look");
+    }
+    BootFailure { cause: BootCause::NotFound, message, traceback: None }
+}
+
+fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, BootFailure> {
+    let shown = path.display().to_string();
+    if !path.is_file() {
+        let found = if path.exists() { "something else" } else { "nothing" };
+        let directory = std::env::current_dir().unwrap_or_default();
+        return Err(BootFailure {
+            cause: BootCause::NotFound,
+            message: format!("{shown}: expected a file, found {found}\nhint: looked in {}", directory.display()),
+            traceback: None,
+        });
+    }
+    execute(py, path).map_err(|error| raised(py, &shown, &error))
+}
+
+/// As `python path` does: the file's directory can be imported from, and the module is known by the file's name.
+fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
+    let path = path.canonicalize()?;
+    let sys = py.import("sys")?;
+    if let Some(directory) = path.parent() {
+        sys.getattr("path")?.cast_into::<PyList>()?.insert(0, directory.as_os_str())?;
+    }
+    let modules = sys.getattr("modules")?.cast_into::<PyDict>()?;
+    let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if modules.contains(&name)? {
+        name = format!("_rwsgi_{name}");
+    }
+    let loader =
+        py.import("importlib.machinery")?.call_method1("SourceFileLoader", (&name, path.as_os_str()))?;
+    let util = py.import("importlib.util")?;
+    let spec = util.call_method1("spec_from_loader", (&name, &loader))?;
+    let module = util.call_method1("module_from_spec", (spec,))?;
+    modules.set_item(&name, &module)?;
+    if let Err(error) = loader.call_method1("exec_module", (&module,)) {
+        modules.del_item(&name)?;
+        return Err(error);
+    }
+    Ok(module)
+}
+
+fn default_callable<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    ["application", "app"].into_iter().find_map(|name| module.getattr(name).ok())
+}
+
+fn take<'py>(
+    py: Python<'py>,
+    module: &Bound<'py, PyAny>,
+    wanted: &AppCallable,
+    name: &AppName,
+) -> Result<Bound<'py, PyAny>, BootFailure> {
+    let Ok(found) = module.getattr(wanted.name.as_str()) else {
+        return Err(lacks(module, name, &wanted.name, "no such name"));
+    };
+    let Some(text) = &wanted.arguments else { return Ok(found) };
+    if !found.is_callable() {
+        return Err(lacks(module, name, &format!("a factory {}", wanted.name), "a value that cannot be called"));
+    }
+    let (positional, named) = literals(py, text).map_err(|error| BootFailure {
+        cause: BootCause::NotFound,
+        message: format!("{name}: expected literal arguments, found ({text}): {}", error.value(py)),
+        traceback: None,
+    })?;
+    found.call(positional, Some(&named)).map_err(|error| raised(py, &name.to_string(), &error))
+}
+
+/// The arguments of a factory, evaluated by `ast.literal_eval`: nothing in them can run.
+fn literals<'py>(py: Python<'py>, text: &str) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+    let ast = py.import("ast")?;
+    let call = ast.call_method1("parse", (format!("f({text})"), "<arguments>", "eval"))?.getattr("body")?;
+    let evaluate = |node: Bound<'py, PyAny>| ast.call_method1("literal_eval", (node,));
+    let mut positional = Vec::new();
+    for node in call.getattr("args")?.try_iter()? {
+        positional.push(evaluate(node?)?);
+    }
+    let named = PyDict::new(py);
+    for keyword in call.getattr("keywords")?.try_iter()? {
+        let keyword = keyword?;
+        named.set_item(keyword.getattr("arg")?, evaluate(keyword.getattr("value")?)?)?;
+    }
+    Ok((PyTuple::new(py, positional)?, named))
+}
+
+fn lacks(module: &Bound<'_, PyAny>, name: &AppName, expected: &str, found: &str) -> BootFailure {
+    let offered = offers(module);
+    let hint = if offered.is_empty() {
+        "the module offers no callables".to_owned()
+    } else {
+        format!("the module offers {}", offered.join(", "))
+    };
+    BootFailure {
+        cause: BootCause::NotFound,
+        message: format!("{name}: expected {expected}, found {found}\nhint: {hint}"),
+        traceback: None,
+    }
+}
+
+/// Public callables of the module, those that it defines itself before those that it imported, a dozen at most.
+fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
+    let Ok(module) = module.cast::<PyModule>() else { return Vec::new() };
+    let own_name = module.name().map(|name| name.to_string()).unwrap_or_default();
+    let mut own = Vec::new();
+    let mut imported = Vec::new();
+    for (key, value) in module.dict() {
+        let Ok(key) = key.extract::<String>() else { continue };
+        if key.starts_with('_') || !value.is_callable() {
+            continue;
+        }
+        let home = value.getattr("__module__").and_then(|home| home.extract::<String>());
+        if home.is_ok_and(|home| home == own_name) { own.push(key) } else { imported.push(key) }
+    }
+    own.extend(imported);
+    own.truncate(12);
+    own
+}
+
+fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
+    let message = if error.is_instance_of::<PySystemExit>(py) {
+        format!("{name}: expected an application, found a call of sys.exit while it was loaded")
+    } else {
+        let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        format!("{name}: the application raised {kind} while it was loaded")
+    };
+    BootFailure { cause: BootCause::Raised, message, traceback: Some(python::traceback(py, error)) }
+}

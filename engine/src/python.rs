@@ -1,0 +1,97 @@
+//! What is asked of CPython beside the application: exceptions as text, the parts of `sys`, the way out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use rwsgi::os::process;
+
+/// A whole traceback, as Python would print it.
+pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
+    let formatted = || -> PyResult<String> {
+        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+        let text: Vec<String> = lines.extract()?;
+        Ok(text.concat())
+    };
+    formatted().unwrap_or_else(|_| error.to_string())
+}
+
+/// Prepares `sys` for an application: its arguments, and the path with the working directory and `pythonpath` first.
+pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl AsRef<Path>]) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    sys.setattr("argv", arguments)?;
+    let path = sys.getattr("path")?.cast_into::<PyList>()?;
+    // `python -c` starts the path with "", the directory of the moment; PYTHONSAFEPATH leaves it out.
+    if path.len() > 0 && path.get_item(0)?.extract::<String>().is_ok_and(|first| first.is_empty()) {
+        path.del_item(0)?;
+    }
+    let directory = std::env::current_dir()?;
+    path.insert(0, directory.as_os_str())?;
+    for entry in extra {
+        path.insert(0, directory.join(entry).as_os_str())?;
+    }
+    // Set for a person at a prompt; a server must not end in one.
+    py.import("os")?.getattr("environ")?.call_method1("pop", ("PYTHONINSPECT", py.None()))?;
+    Ok(())
+}
+
+/// Flushes what the application printed.
+pub(crate) fn flush_standard(py: Python<'_>) {
+    if let Ok(sys) = py.import("sys") {
+        for name in ["stdout", "stderr"] {
+            // The application may have closed or replaced them.
+            let _ = sys.getattr(name).and_then(|stream| stream.call_method0("flush"));
+        }
+    }
+}
+
+/// Ends the process as Python would, without finalising the interpreter, which hangs on threads and dirties pages:
+/// threads are waited for (`patient`), atexit handlers run, streams are flushed.
+pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
+    if patient {
+        let ended = py
+            .import("threading")
+            .and_then(|threading| threading.call_method0("_shutdown"))
+            .and_then(|_| py.import("atexit")?.call_method0("_run_exitfuncs"));
+        if let Err(error) = ended {
+            tracing::warn!("error in an exit handler\n{}", traceback(py, &error));
+        }
+    }
+    flush_standard(py);
+    rwsgi::log::flush(LOG_FLUSH);
+    process::exit_now(code)
+}
+
+/// Names of the threads that Python knows, the calling one aside.
+pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
+    let names = || -> PyResult<Vec<String>> {
+        let threading = py.import("threading")?;
+        let me = threading.call_method0("current_thread")?;
+        let mut names = Vec::new();
+        for thread in threading.call_method0("enumerate")?.try_iter()? {
+            let thread = thread?;
+            if !thread.is(&me) {
+                names.push(thread.getattr("name")?.extract()?);
+            }
+        }
+        Ok(names)
+    };
+    names().unwrap_or_default()
+}
+
+/// A text stream on a duplicate of `fd` that never raises on what is written to it.
+pub(crate) fn text_stream<'py>(py: Python<'py>, fd: i32) -> PyResult<Bound<'py, PyAny>> {
+    let io = py.import("io")?;
+    let duplicate = py.import("os")?.call_method1("dup", (fd,))?;
+    let raw = io.call_method1("FileIO", (duplicate, "w"))?;
+    let options = PyDict::new(py);
+    options.set_item("encoding", "utf-8")?;
+    options.set_item("errors", "backslashreplace")?;
+    options.set_item("line_buffering", true)?;
+    io.getattr("TextIOWrapper")?.call((io.call_method1("BufferedWriter", (raw,))?,), Some(&options))
+}
+
+/// What a full disk may hold up the exit for.
+const LOG_FLUSH: Duration = Duration::from_secs(1);

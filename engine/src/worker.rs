@@ -1,0 +1,113 @@
+//! A worker, from the fork to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use pyo3::prelude::*;
+
+use rwsgi::http::access_log::AccessFormat;
+use rwsgi::log::{self, AccessLog, Destination};
+use rwsgi::message::{BootCause, BootFailure, Fork, FromWorker};
+use rwsgi::os::listener::Listener;
+use rwsgi::os::signal::{self, Signals};
+use rwsgi::os::process;
+use rwsgi::os::stream::Channel;
+use rwsgi::worker::{self, Ending, Setup};
+
+use crate::cycle::Cycle;
+use crate::zygote::{Inheritance, app_name};
+use crate::{app, python};
+
+/// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
+pub(crate) fn main(py: Python<'_>, inheritance: &Arc<Inheritance>, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
+    zygote.forget_here();
+    let outcome = boot(py, inheritance, fork, &channel).and_then(|(cycle, setup)| {
+        let said = channel.say(&FromWorker::Ready, &[]);
+        said.map_err(|error| failure(&error))?;
+        tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
+        let spent = || {
+            if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
+                tracing::error!(%error, "cannot ask for a replacement");
+            }
+        };
+        worker::run(&cycle, setup, spent).map_err(|error| failure(&error))
+    });
+    match outcome {
+        Ok(Ending::Graceful) => python::exit(py, 0, true),
+        Ok(Ending::Quick) => python::exit(py, 0, false),
+        Err(failure) => {
+            let code = failure.cause.exit_code();
+            let _ = channel.say(&FromWorker::Failed(failure.bounded()), &[]);
+            python::exit(py, code, false)
+        }
+    }
+}
+
+fn boot<'py>(
+    py: Python<'py>,
+    inheritance: &Arc<Inheritance>,
+    fork: Fork,
+    channel: &Channel,
+) -> Result<(Cycle<'py>, Setup), BootFailure> {
+    let start = &inheritance.start;
+    let settings = &start.settings;
+    process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
+    let signals = Signals::install(OURS).map_err(|error| failure(&error))?;
+    channel.say(&FromWorker::Hello, &[]).map_err(|error| failure(&error))?;
+    if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
+        // The master died meanwhile: nobody waits for this worker.
+        process::exit_now(0);
+    }
+    process::end_with_parent(LAST_REQUESTS).map_err(|error| failure(&error))?;
+    log::start_thread();
+    let application = match &inheritance.application {
+        Some(application) => application.bind(py).clone(),
+        None => app::load(py, app_name(settings)?)?,
+    };
+    for taken in signal::restore(OURS) {
+        tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
+    }
+    let listeners = inheritance
+        .listeners
+        .iter()
+        .map(|listener| listener.share())
+        .collect::<Result<Vec<Listener>, _>>()
+        .map_err(|error| failure(&error))?;
+    let cycle = Cycle::new(py, application, &listeners, settings, inheritance.error_fd)
+        .map_err(|error| failure(&error))?;
+    let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| failure(&"no such slot"))?;
+    slot.clear();
+    let setup = Setup {
+        listeners,
+        signals,
+        slot,
+        limits: settings.limits(),
+        keep_alive: settings.keepalive.duration(),
+        post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
+        spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        max_requests: fork.max_requests,
+        access: access(inheritance)?,
+    };
+    Ok((cycle, setup))
+}
+
+fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
+    let Some(file) = &inheritance.access_log else { return Ok(None) };
+    let file = file.try_clone().map_err(|error| failure(&error))?;
+    let log = AccessLog::open(Destination::File(file)).map_err(|error| failure(&error))?;
+    let format = AccessFormat::parse(&inheritance.start.settings.access_log_format).map_err(|error| failure(&error))?;
+    Ok(Some((log, format)))
+}
+
+fn failure(error: &dyn std::fmt::Display) -> BootFailure {
+    BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
+}
+
+/// The signals that mean something to a worker.
+const OURS: &[Signal] = &[Signal::SIGTERM, Signal::SIGQUIT];
+/// From the fork to being the master's child; the middle process only has to end.
+const ADOPTION: Duration = Duration::from_secs(10);
+/// What a worker whose master died has for the requests that it holds.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);

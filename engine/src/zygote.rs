@@ -1,0 +1,186 @@
+//! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+use pyo3::prelude::*;
+
+use rwsgi::log;
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Start, ToZygote};
+use rwsgi::os::listener::Listener;
+use rwsgi::os::process::{self, Identity, Side};
+use rwsgi::os::scoreboard::Scoreboard;
+use rwsgi::os::signal;
+use rwsgi::os::stream::{Channel, Received};
+use rwsgi::settings::Settings;
+
+use crate::{app, python, worker};
+
+/// What the zygote was handed, and hands on to each worker by forking.
+pub(crate) struct Inheritance {
+    pub(crate) start: Start,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) access_log: Option<OwnedFd>,
+    /// Where `wsgi.errors` and faulthandler write.
+    pub(crate) error_fd: i32,
+    /// The application, if it is preloaded.
+    pub(crate) application: Option<Py<PyAny>>,
+}
+
+/// Takes over the interpreter's main thread.
+pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
+    // SAFETY: the bootstrap says that the descriptor is the channel, which nobody else in this process knows.
+    let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(channel) });
+    if let Err(failure) = serve(py, &channel, door) {
+        let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
+    }
+    python::flush_standard(py);
+    process::exit_now(0)
+}
+
+/// Returns when the master is gone, or wants no more of this zygote.
+fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
+    close_on_exec(channel);
+    let Some((ToZygote::Start(start), fds)) = hear(channel)? else { return Ok(()) };
+    let mut inheritance = inherit(*start, fds)?;
+    tracing::debug!(door, build = BUILD_ID, "zygote starts");
+    prepare(py, &mut inheritance).map_err(|error| setup(&error))?;
+    take_identity(&inheritance.start)?;
+    let settings = &inheritance.start.settings;
+    if settings.preload_app || inheritance.start.check {
+        let loaded = app::load(py, app_name(settings)?)?;
+        inheritance.application = Some(loaded.unbind());
+    }
+    channel.say(&FromZygote::Ready, &[]).map_err(|error| setup(&error))?;
+    if inheritance.start.check {
+        return Ok(());
+    }
+    let inheritance = Arc::new(inheritance);
+    let mut warned = false;
+    while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
+        let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else { continue };
+        warn_of_threads(py, &mut warned);
+        match fork_worker(py) {
+            Ok(Side::Caller) => {}
+            Ok(Side::New) => worker::main(py, &inheritance, fork, channel, Channel::from_fd(worker_end)),
+            Err(error) => fork_failed(channel, fork, &error),
+        }
+    }
+    Ok(())
+}
+
+fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
+    let said = FromZygote::ForkFailed { slot: fork.slot, error: error.to_string() };
+    let _ = channel.say(&said, &[]);
+}
+
+/// The next word of the master, or `None` when it is gone.
+fn hear(channel: &Channel) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
+    match channel.receive().map_err(|error| setup(&error))? {
+        Received::Closed | Received::Nothing => Ok(None),
+        Received::Packet(packet) => {
+            let message = serde_json::from_slice(&packet.bytes).map_err(|error| setup(&error))?;
+            Ok(Some((message, packet.fds)))
+        }
+    }
+}
+
+fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> {
+    if start.build != BUILD_ID {
+        return Err(BootFailure {
+            cause: BootCause::Setup,
+            message: format!(
+                "engine: expected build {}, found {BUILD_ID}\nhint: install program and engine together",
+                start.build
+            ),
+            traceback: None,
+        });
+    }
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or_else(|| setup(&"the master sent too few descriptors"));
+    let scoreboard = Scoreboard::attach(next()?).map_err(|error| setup(&error))?;
+    let mut listeners = Vec::new();
+    for _ in 0..start.listeners {
+        listeners.push(Listener::from_fd(next()?).map_err(|error| setup(&error))?);
+    }
+    let error_log = start.error_log.then(&mut next).transpose()?;
+    let access_log = start.access_log.then(&mut next).transpose()?;
+    let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
+    start_log(&start.settings, error_log)?;
+    Ok(Inheritance { start, listeners, scoreboard, access_log, error_fd, application: None })
+}
+
+fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
+    let destination = file.map_or(log::Destination::Stderr, log::Destination::File);
+    log::init(settings.loglevel.into(), settings.log_format.into(), destination).map_err(|error| setup(&error))
+}
+
+/// Directory, `sys`, signals, faulthandler: what an import may rely on.
+fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
+    let start = &inheritance.start;
+    let name = start.settings.title();
+    process::set_title(&format!("rwsgi: zygote [{name}]"));
+    process::die_with_parent(Signal::SIGKILL)?;
+    if getppid() != Pid::from_raw(start.master) {
+        process::exit_now(0);
+    }
+    // Meant for the master, though `pkill` sends them to everybody of its name.
+    signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGINT])?;
+    if let Some(directory) = &start.settings.chdir {
+        std::env::set_current_dir(directory)?;
+    }
+    python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
+    py.import("faulthandler")?.call_method1("enable", (inheritance.error_fd,))?;
+    Ok(())
+}
+
+/// From here on nothing that this process says is trusted by a root master.
+fn take_identity(start: &Start) -> Result<(), BootFailure> {
+    let identity = Identity { user: start.user.clone(), group: start.group };
+    identity.take().map_err(|error| setup(&error))?;
+    process::die_with_parent(Signal::SIGKILL).map_err(|error| setup(&error))
+}
+
+pub(crate) fn app_name(settings: &Settings) -> Result<&rwsgi::settings::types::AppName, BootFailure> {
+    settings.app().map_err(|problem| setup(&problem))
+}
+
+/// Forks as `os.fork` does, but away: the worker becomes the master's child.
+fn fork_worker(py: Python<'_>) -> std::io::Result<Side> {
+    python::flush_standard(py);
+    // What is alive now is shared with every worker; a collection must not write to it.
+    if let Err(error) = py.import("gc").and_then(|gc| gc.call_method0("freeze")) {
+        tracing::warn!(%error, "gc.freeze");
+    }
+    // SAFETY: the interpreter is attached, and the calls come in the order that CPython's os.fork makes them.
+    unsafe { pyo3::ffi::PyOS_BeforeFork() };
+    let side = process::fork_away();
+    match side {
+        // SAFETY: this is the new process, in which the forking thread is the only one.
+        Ok(Side::New) => unsafe { pyo3::ffi::PyOS_AfterFork_Child() },
+        // SAFETY: this is the process that called PyOS_BeforeFork.
+        _ => unsafe { pyo3::ffi::PyOS_AfterFork_Parent() },
+    }
+    side
+}
+
+fn warn_of_threads(py: Python<'_>, warned: &mut bool) {
+    let names = python::other_threads(py);
+    if !names.is_empty() && !*warned {
+        *warned = true;
+        let names = names.join(", ");
+        tracing::warn!(names, "threads found before the fork, they do not exist in workers");
+    }
+}
+
+fn close_on_exec(channel: &Channel) {
+    // SAFETY: F_SETFD on an open descriptor reads no memory.
+    unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+fn setup(error: &dyn std::fmt::Display) -> BootFailure {
+    BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
+}
