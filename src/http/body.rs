@@ -1,0 +1,330 @@
+//! Decodes a request's body, counted or chunked, however it arrives (RFC 9112 sections 6 and 7.1).
+//! Knows no request; trailers are checked and dropped.
+
+use super::fields::{self, Place};
+use super::framing::BodyLength;
+use super::grammar;
+use super::head::Limits;
+use super::reject::{Excerpt, Reject};
+
+/// Takes a body out of its framing, piece by piece.
+///
+/// ```text
+/// ChunkLine --size--> Data --last byte--> DataEnd --crlf--> ChunkLine
+///     \--size 0--> Trailers --empty line--> Done
+/// ```
+#[derive(Debug)]
+pub struct BodyDecoder {
+    stage: Stage,
+    /// Whether the data is counted by Content-Length, not by chunks.
+    known: bool,
+    /// Payload bytes announced so far.
+    announced: u64,
+    /// Framing beyond its data's worth.
+    overhead: u64,
+    /// What is there of a chunk's first line, or of the trailers.
+    pending: Vec<u8>,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    ChunkLine,
+    Data { left: u64 },
+    DataEnd { after_cr: bool },
+    Trailers { line_start: usize, lines: usize },
+    Done,
+}
+
+impl BodyDecoder {
+    /// A decoder for one body.
+    pub fn new(length: BodyLength, limits: &Limits) -> Self {
+        let stage = match length {
+            BodyLength::None | BodyLength::Known(0) => Stage::Done,
+            BodyLength::Known(left) => Stage::Data { left },
+            BodyLength::Chunked => Stage::ChunkLine,
+        };
+        let known = length != BodyLength::Chunked;
+        BodyDecoder {
+            stage,
+            known,
+            announced: 0,
+            overhead: 0,
+            pending: Vec::new(),
+            limits: limits.clone(),
+        }
+    }
+
+    /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
+    /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
+    ///
+    /// After an error the connection has no next request; the decoder stays where it is.
+    pub fn decode(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Result<usize, Reject> {
+        let mut used = 0;
+        let mut room = room;
+        while used < input.len() {
+            let rest = &input[used..];
+            used += match self.stage {
+                Stage::Done => break,
+                Stage::Data { left } => {
+                    let taken = usize::try_from(left)
+                        .unwrap_or(usize::MAX)
+                        .min(room)
+                        .min(rest.len());
+                    if taken == 0 {
+                        break;
+                    }
+                    out.extend_from_slice(&rest[..taken]);
+                    room -= taken;
+                    self.pass_data(left - taken as u64);
+                    taken
+                }
+                Stage::DataEnd { after_cr } => self.take_data_end(rest[0], after_cr)?,
+                Stage::ChunkLine => self.take_chunk_line(rest)?,
+                Stage::Trailers { line_start, lines } => {
+                    self.take_trailer(rest, line_start, lines)?
+                }
+            };
+        }
+        Ok(used)
+    }
+
+    /// Whether the body is whole. A done decoder stays done.
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    fn pass_data(&mut self, left: u64) {
+        self.stage = match left {
+            0 if self.known => Stage::Done,
+            0 => Stage::DataEnd { after_cr: false },
+            _ => Stage::Data { left },
+        };
+    }
+
+    fn take_data_end(&mut self, found: u8, after_cr: bool) -> Result<usize, Reject> {
+        self.stage = match (after_cr, found) {
+            (false, b'\r') => Stage::DataEnd { after_cr: true },
+            (true, b'\n') => Stage::ChunkLine,
+            _ => return Err(Reject::ChunkEnd { found }),
+        };
+        Ok(1)
+    }
+
+    fn take_chunk_line(&mut self, rest: &[u8]) -> Result<usize, Reject> {
+        let end = grammar::find_lf(rest);
+        let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
+        let limit = self.limits.chunk_line;
+        // Refused before it is kept, so that what is kept is bounded.
+        if self.pending.len() + grammar::content_length(piece) > limit + 1 {
+            return Err(Reject::ChunkLineTooLong { limit });
+        }
+        self.pending.extend_from_slice(piece);
+        if grammar::content_length(&self.pending) > limit {
+            return Err(Reject::ChunkLineTooLong { limit });
+        }
+        if end.is_some() {
+            let size = chunk_size(&self.pending)?;
+            self.announce(size)?;
+            self.pending.clear();
+            self.stage = match size {
+                0 => Stage::Trailers {
+                    line_start: 0,
+                    lines: 0,
+                },
+                _ => Stage::Data { left: size },
+            };
+        }
+        Ok(piece.len())
+    }
+
+    /// Counts a chunk against the limits before its data is there.
+    fn announce(&mut self, size: u64) -> Result<(), Reject> {
+        let limit = self.limits.body.unwrap_or(u64::MAX);
+        self.announced = self
+            .announced
+            .checked_add(size)
+            .filter(|&sum| sum <= limit)
+            .ok_or(Reject::BodyTooLarge { limit })?;
+        // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
+        let line = self.pending.len() as u64 + 2;
+        self.overhead =
+            (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
+        if self.overhead > self.limits.chunk_overhead {
+            return Err(Reject::ChunkOverhead {
+                limit: self.limits.chunk_overhead,
+            });
+        }
+        Ok(())
+    }
+
+    /// Collects the trailers up to the empty line, then checks them by the rules of the head.
+    fn take_trailer(
+        &mut self,
+        rest: &[u8],
+        line_start: usize,
+        lines: usize,
+    ) -> Result<usize, Reject> {
+        let end = grammar::find_lf(rest);
+        let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
+        let limit = self.limits.trailers;
+        if self.pending.len() + piece.len() > limit.saturating_add(2) {
+            return Err(Reject::TrailersTooLarge { limit });
+        }
+        self.pending.extend_from_slice(piece);
+        if end.is_some() {
+            let line = &self.pending[line_start..];
+            let content = line
+                .strip_suffix(b"\r\n")
+                .ok_or_else(|| in_trailers(Reject::BareLf { line: lines + 1 }))?;
+            self.stage = if content.is_empty() {
+                check_trailers(&self.pending, lines)?;
+                self.pending.clear();
+                Stage::Done
+            } else {
+                Stage::Trailers {
+                    line_start: self.pending.len(),
+                    lines: lines + 1,
+                }
+            };
+        }
+        Ok(piece.len())
+    }
+}
+
+/// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
+fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
+    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize {
+        found: Excerpt::of(line),
+    })?;
+    let digits = content
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
+    let (size, extensions) = content.split_at(digits);
+    let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
+    if digits == 0 || significant.len() > 16 {
+        return Err(Reject::ChunkSize {
+            found: Excerpt::of(content),
+        });
+    }
+    if !extensions.is_empty() && !are_extensions(extensions) {
+        return Err(Reject::ChunkExtension {
+            found: Excerpt::of(extensions),
+        });
+    }
+    Ok(significant.iter().fold(0, |size, &digit| {
+        size << 4 | u64::from(hexadecimal_value(digit))
+    }))
+}
+
+fn hexadecimal_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1). Their meaning is nobody's;
+/// their form is checked because parsers that skip anything skip different things.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(after) = skip_blanks(rest).strip_prefix(b";") else {
+            return false;
+        };
+        let Some(after) = skip_token(skip_blanks(after)) else {
+            return false;
+        };
+        rest = after;
+        if let Some(value) = skip_blanks(after).strip_prefix(b"=") {
+            let value = skip_blanks(value);
+            let Some(after) = skip_token(value).or_else(|| skip_quoted(value)) else {
+                return false;
+            };
+            rest = after;
+        }
+    }
+    true
+}
+
+fn skip_blanks(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes
+        .iter()
+        .take_while(|&&byte| byte == b' ' || byte == b'\t')
+        .count()..]
+}
+
+fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes
+        .iter()
+        .take_while(|&&byte| grammar::is_token_byte(byte))
+        .count();
+    (length > 0).then(|| &bytes[length..])
+}
+
+/// A quoted string (RFC 9110 section 5.6.4).
+fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes.strip_prefix(b"\"")?;
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', escaped, after @ ..] if !grammar::is_control(*escaped) => after,
+            [b'\\', ..] => return None,
+            [byte, after @ ..] if !grammar::is_control(*byte) => after,
+            _ => return None,
+        };
+    }
+}
+
+fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
+    if lines == 0 {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    fields::parse(
+        block,
+        Place {
+            offset: 0,
+            line: 1,
+            count: lines,
+        },
+        &mut found,
+    )
+    .map_err(in_trailers)?;
+    let mut names = found.iter().map(|field| field.name.of(block));
+    match names.find(|name| {
+        FORBIDDEN
+            .iter()
+            .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+    }) {
+        Some(name) => Err(Reject::TrailerForbidden {
+            found: Excerpt::of(name),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn in_trailers(cause: Reject) -> Reject {
+    Reject::Trailer {
+        cause: Box::new(cause),
+    }
+}
+
+/// What would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
+const FORBIDDEN: [&str; 10] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+];

@@ -1,0 +1,171 @@
+//! The smallest words of HTTP's grammar: character classes, blanks, lists, numbers, line ends (RFC 9110 section 5.6).
+//! Knows no message and no rule about one.
+
+/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// Whether `bytes` is a token: at least one byte, each of them a token byte.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Whether `byte` may not stand in a field value: a control byte other than HTAB (RFC 9110 section 5.5).
+pub(crate) const fn is_control(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || byte == 0x7f
+}
+
+/// Whether no byte of `bytes` is a control byte. Written without an early exit, so that it compiles to vector code.
+pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
+    !bytes
+        .iter()
+        .fold(false, |found, &byte| found | is_control(byte))
+}
+
+/// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The trimmed elements of a comma-separated list, empty ones included (RFC 9110 section 5.6.1).
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(trim)
+}
+
+/// Whether `bytes` is a number as HTTP writes it: decimal digits, at least one, nothing else.
+pub(crate) fn is_digits(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
+}
+
+/// The value of `digits`; `None` where it is not a number or does not fit.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    if !is_digits(digits) {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |value, digit| {
+        value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })
+}
+
+/// Appends `value` in decimal.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, value: u64) {
+    push_digits(out, value, 10);
+}
+
+/// Appends `value` in lower-case hexadecimal, without leading zeros.
+pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, value: u64) {
+    push_digits(out, value, 16);
+}
+
+fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
+    // u64::MAX has 20 decimal digits.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = DIGITS[(value % base) as usize];
+        value /= base;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Where the first LF stands. Looks at blocks first, so that long values are passed by vector code.
+pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
+    let clear = bytes
+        .chunks_exact(BLOCK)
+        .take_while(|block| {
+            !block
+                .iter()
+                .fold(false, |found, &byte| found | (byte == b'\n'))
+        })
+        .count()
+        * BLOCK;
+    bytes[clear..]
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .map(|at| clear + at)
+}
+
+/// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in
+/// the CR of its end, which does not count either; so no piece of a line is longer than the line.
+pub(crate) fn content_length(line: &[u8]) -> usize {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line).len()
+}
+
+const BLOCK: usize = 32;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_that_fit() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(decimal(b"0012"), Some(12));
+        for wrong in [
+            &b""[..],
+            b"+1",
+            b"1_0",
+            b"0x1",
+            b" 1",
+            b"18446744073709551616",
+        ] {
+            assert_eq!(decimal(wrong), None, "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_without_leading_zeros() {
+        let mut out = Vec::new();
+        push_decimal(&mut out, 0);
+        push_decimal(&mut out, u64::MAX);
+        push_hexadecimal(&mut out, 0x1f0);
+        assert_eq!(out, b"0184467440737095516151f0");
+    }
+
+    #[test]
+    fn a_line_end_is_found_wherever_it_stands() {
+        for at in 0..100 {
+            let mut bytes = vec![b'x'; 130];
+            assert_eq!(find_lf(&bytes), None);
+            bytes[at] = b'\n';
+            bytes[129] = b'\n';
+            assert_eq!(find_lf(&bytes), Some(at));
+        }
+    }
+
+    #[test]
+    fn blanks_are_spaces_and_tabs_only() {
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b" \t "), b"");
+        assert_eq!(trim(b"\x0ba"), b"\x0ba");
+    }
+}

@@ -1,0 +1,473 @@
+//! The head of a request: request line and fields, parsed in the caller's buffer, however it arrives.
+//! Reads no body, owns no bytes, allocates nothing once warm.
+//!
+//! Lines are looked at as they come, each byte once: a line that is too long, one too many, or not ended by CRLF is
+//! refused at the first byte that makes it so, and the request line as soon as it is whole. The fields are parsed once,
+//! when the empty line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
+//! gets the same answer however it was cut into pieces.
+
+use super::fields::{self, Field, Place, Span};
+use super::framing::{self, BodyLength};
+use super::grammar;
+use super::reject::{Excerpt, Reject};
+use super::target::{self, Target};
+
+/// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
+    pub request_line: usize,
+    /// The number of fields, else 431. gunicorn and Apache 100, node 2000.
+    pub fields: usize,
+    /// One field line, name included, else 431. gunicorn and Apache 8190, nginx 8 KiB.
+    pub field_size: usize,
+    /// The whole head, else 431. node 16 KiB, nginx 32 KiB, tomcat 8 KiB, gunicorn 800 KiB.
+    pub head: usize,
+    /// The body, decoded, else 413. `None` is no limit. gunicorn and Apache none, nginx 1 MiB.
+    pub body: Option<u64>,
+    /// A chunk's first line, extensions included, else 400. Go 4 KiB, puma 4 KiB, gunicorn 8190.
+    pub chunk_line: usize,
+    /// What the framing of all chunks may exceed the worth of their data by, else 400. Go 16 KiB.
+    pub chunk_overhead: u64,
+    /// All trailers of a body, else 431.
+    pub trailers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            request_line: 4094,
+            fields: 100,
+            field_size: 8190,
+            head: 64 * 1024,
+            body: None,
+            chunk_line: 4096,
+            chunk_overhead: 16 * 1024,
+            trailers: 8190,
+        }
+    }
+}
+
+/// The version of a request. A higher minor version is served as 1.1 (RFC 9110 section 2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1, or 1.2 to 1.9.
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+
+    fn parse(found: &[u8]) -> Result<Version, Reject> {
+        match found {
+            b"HTTP/1.0" => Ok(Version::Http10),
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+                Err(Reject::VersionUnsupported {
+                    found: Excerpt::of(found),
+                })
+            }
+            _ => Err(Reject::Version {
+                found: Excerpt::of(found),
+            }),
+        }
+    }
+}
+
+/// What [`Head::parse`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The head goes on beyond these bytes.
+    NeedMore,
+    /// The head is whole.
+    Complete {
+        /// Its length in bytes, with its last CRLF and the empty line before it, if there was one.
+        used: usize,
+    },
+}
+
+/// Where the parts of a request's head stand in the caller's buffer, and what they decide. Reused for each request of a
+/// connection.
+#[derive(Debug, Default)]
+pub struct Head {
+    stage: Stage,
+    /// Where the line starts that is being read.
+    line_start: usize,
+    /// Up to where that line has been searched for its end.
+    searched: usize,
+    /// Lines read, the request line included.
+    lines: usize,
+    fields_start: usize,
+    method: Span,
+    target: Span,
+    authority: Option<Span>,
+    path: Span,
+    query: Span,
+    version: Version,
+    fields: Vec<Field>,
+    body: BodyLength,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Start,
+    AfterEmptyLine,
+    Fields,
+    Complete {
+        used: usize,
+    },
+}
+
+impl Head {
+    /// Looks at `bytes`, everything received since the end of the previous request; after [`Progress::NeedMore`] called
+    /// again with the same bytes and more. Bytes after the head are not touched.
+    ///
+    /// Once complete it stays so until [`Head::reset`]; once refused it stays refused.
+    pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Reject> {
+        loop {
+            if let Stage::Complete { used } = self.stage {
+                return Ok(Progress::Complete { used });
+            }
+            let rest = bytes.get(self.line_start..).unwrap_or_default();
+            let searched = (self.searched - self.line_start).min(rest.len());
+            let end = grammar::find_lf(&rest[searched..]).map(|at| searched + at + 1);
+            let line = &rest[..end.unwrap_or(rest.len())];
+            self.check_line(line, limits)?;
+            if end.is_none() {
+                self.searched = self.line_start + line.len();
+                return Ok(Progress::NeedMore);
+            }
+            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf {
+                line: self.lines + 1,
+            })?;
+            self.take_line(content, bytes, limits)?;
+        }
+    }
+
+    /// Forgets the request, keeps the memory.
+    pub fn reset(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Head {
+            fields,
+            ..Head::default()
+        };
+    }
+
+    /// The request, seen in `bytes`, the buffer last given to [`Head::parse`]. Valid once complete.
+    pub fn of<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
+        Request { head: self, bytes }
+    }
+
+    /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.
+    fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
+        let number = self.lines + 1;
+        let (size, refusal) = if self.stage == Stage::Fields {
+            // The empty line that ends the head is not a field.
+            if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
+                return Err(Reject::FieldsTooMany {
+                    limit: limits.fields,
+                });
+            }
+            (
+                limits.field_size,
+                Reject::FieldTooLong {
+                    line: number,
+                    limit: limits.field_size,
+                },
+            )
+        } else {
+            // A TLS handshake on a plain port is seen by its first byte.
+            if line
+                .first()
+                .is_some_and(|&byte| !grammar::is_token_byte(byte) && !b"\r\n".contains(&byte))
+            {
+                return Err(Reject::Method {
+                    found: Excerpt::of(&line[..1]),
+                });
+            }
+            (
+                limits.request_line,
+                Reject::RequestLineTooLong {
+                    limit: limits.request_line,
+                },
+            )
+        };
+        let content = grammar::content_length(line);
+        // Which limit is met first depends on where the line starts alone, not on how much of it is there.
+        let head = limits.head.min(LARGEST_HEAD);
+        let left = head.saturating_sub(self.line_start);
+        if content > size.min(left) {
+            return Err(if size <= left {
+                refusal
+            } else {
+                Reject::HeadTooLarge { limit: head }
+            });
+        }
+        Ok(())
+    }
+
+    /// Goes past a whole line that has passed every limit.
+    fn take_line(&mut self, content: &[u8], bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
+        let next = self.line_start + content.len() + b"\r\n".len();
+        match self.stage {
+            Stage::Start if content.is_empty() => self.stage = Stage::AfterEmptyLine,
+            Stage::AfterEmptyLine if content.is_empty() => return Err(Reject::EmptyLines),
+            Stage::Fields if content.is_empty() => {
+                self.take_fields(bytes.get(..next).unwrap_or_default(), limits)?;
+                self.stage = Stage::Complete { used: next };
+            }
+            Stage::Start | Stage::AfterEmptyLine => {
+                self.take_request_line(content)?;
+                self.lines = 1;
+                self.fields_start = next;
+                self.stage = Stage::Fields;
+            }
+            Stage::Fields | Stage::Complete { .. } => self.lines += 1,
+        }
+        self.line_start = next;
+        self.searched = next;
+        Ok(())
+    }
+
+    fn take_request_line(&mut self, line: &[u8]) -> Result<(), Reject> {
+        let mut words = line.split(|&byte| byte == b' ');
+        let (method, target, version) =
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some(method), Some(target), Some(version), None) if !target.is_empty() => {
+                    (method, target, version)
+                }
+                _ => {
+                    return Err(Reject::RequestLine {
+                        found: Excerpt::of(line),
+                    });
+                }
+            };
+        if !is_method(method) {
+            return Err(Reject::Method {
+                found: Excerpt::of(method),
+            });
+        }
+        self.version = Version::parse(version)?;
+        let parts = Target::parse(method, target)?;
+        let start = self.line_start + method.len() + 1;
+        let span =
+            |range: std::ops::Range<usize>| Span::new(start + range.start, start + range.end);
+        self.method = Span::new(self.line_start, self.line_start + method.len());
+        self.target = span(0..target.len());
+        self.authority = parts.authority.map(span);
+        self.path = span(parts.path);
+        self.query = span(parts.query);
+        Ok(())
+    }
+
+    fn take_fields(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
+        let place = Place {
+            offset: self.fields_start,
+            line: 2,
+            count: self.lines - 1,
+        };
+        self.fields.clear();
+        fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
+        let meaning = Meaning::of(&self.fields, bytes)?;
+        self.check_host(meaning.host, bytes)?;
+        self.body = framing::body_length(self.version, pairs(&self.fields, bytes), limits)?;
+        self.keep_alive = !meaning.close && (meaning.keep_alive || self.version == Version::Http11);
+        // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; who sends no body waits for nothing.
+        self.expects_continue = false;
+        if let (Some(value), Version::Http11) = (meaning.expect, self.version) {
+            if !value.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Reject::Expectation {
+                    found: Excerpt::of(value),
+                });
+            }
+            self.expects_continue = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
+    /// nobody downstream can believe the other one.
+    fn check_host(&mut self, host: Option<usize>, bytes: &[u8]) -> Result<(), Reject> {
+        let Some(index) = host else {
+            return if self.version == Version::Http10 {
+                Ok(())
+            } else {
+                Err(Reject::HostMissing)
+            };
+        };
+        let value = self.fields[index].value.of(bytes);
+        if !target::is_host(value) {
+            return Err(Reject::Host {
+                found: Excerpt::of(value),
+            });
+        }
+        if let Some(authority) = self.authority {
+            self.fields[index].value = authority;
+        }
+        Ok(())
+    }
+}
+
+/// A request: the view of a complete [`Head`] and its bytes. All parts are as received, undecoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    head: &'a Head,
+    bytes: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// `GET`.
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method.of(self.bytes)
+    }
+
+    /// The whole request target.
+    pub fn target(&self) -> &'a [u8] {
+        self.head.target.of(self.bytes)
+    }
+
+    /// The target's path, percent escapes and all. `/` for an absolute target without one (RFC 9110 section 4.2.3).
+    pub fn path(&self) -> &'a [u8] {
+        let path = self.head.path.of(self.bytes);
+        if path.is_empty() { b"/" } else { path }
+    }
+
+    /// What follows the target's first `?`; empty without one.
+    pub fn query(&self) -> &'a [u8] {
+        self.head.query.of(self.bytes)
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The authority of an absolute target, else the Host field: `host[:port]`.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.head
+            .authority
+            .map(|authority| authority.of(self.bytes))
+            .or_else(|| self.field(b"host"))
+    }
+
+    /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        pairs(&self.head.fields, self.bytes)
+    }
+
+    /// The value of the first field of this name, in any case.
+    pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.fields()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// How the body is delimited.
+    pub fn body_length(&self) -> BodyLength {
+        self.head.body
+    }
+
+    /// Whether the client keeps the connection for another request (RFC 9112 section 9.3).
+    pub fn wants_keep_alive(&self) -> bool {
+        self.head.keep_alive
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.head.expects_continue
+    }
+
+    /// Whether the response has no body whatever its fields say.
+    pub fn is_head(&self) -> bool {
+        self.method() == b"HEAD"
+    }
+}
+
+/// The fields that decide something, framing apart.
+#[derive(Default)]
+struct Meaning<'a> {
+    host: Option<usize>,
+    content_type: Option<&'a [u8]>,
+    expect: Option<&'a [u8]>,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl<'a> Meaning<'a> {
+    fn of(fields: &[Field], bytes: &'a [u8]) -> Result<Self, Reject> {
+        let mut meaning = Meaning::default();
+        for (index, (name, value)) in pairs(fields, bytes).enumerate() {
+            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                4 if is(b"host") => {
+                    if let Some(first) = meaning.host.replace(index) {
+                        let first = Excerpt::of(fields[first].value.of(bytes));
+                        return Err(Reject::HostTwice {
+                            first,
+                            second: Excerpt::of(value),
+                        });
+                    }
+                }
+                6 if is(b"expect") => {
+                    meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value))
+                }
+                10 if is(b"connection") => meaning.take_connection(value),
+                12 if is(b"content-type") => {
+                    if let Some(first) = meaning.content_type.replace(value) {
+                        return Err(Reject::ContentTypeTwice {
+                            first: Excerpt::of(first),
+                            second: Excerpt::of(value),
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(meaning)
+    }
+
+    /// All Connection fields are one list; `close` outranks `keep-alive` (RFC 9112 section 9.3).
+    fn take_connection(&mut self, value: &[u8]) {
+        for option in grammar::list(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+}
+
+fn is_not_continue(value: &&[u8]) -> bool {
+    !value.eq_ignore_ascii_case(b"100-continue")
+}
+
+fn pairs<'a, 'f>(
+    fields: &'f [Field],
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
+    fields
+        .iter()
+        .map(move |field| (field.name.of(bytes), field.value.of(bytes)))
+}
+
+/// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.
+fn is_method(method: &[u8]) -> bool {
+    (3..=20).contains(&method.len())
+        && method
+            .iter()
+            .all(|&byte| grammar::is_token_byte(byte) && !byte.is_ascii_lowercase() && byte != b'#')
+}
+
+/// Keeps every offset within a [`Span`], whatever the limits say.
+const LARGEST_HEAD: usize = 1 << 30;

@@ -1,0 +1,317 @@
+//! Every reason to refuse a request: a variant, its culprit, its status, its sentence. Decides nothing.
+
+use std::fmt;
+
+use super::grammar;
+
+/// Why a request is refused. The connection is closed after the answer: where a message was refused, nobody knows where
+/// the next one starts (RFC 9112 section 9.3).
+///
+/// `line` counts the lines of the head from 1, the request line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// More than the one empty line that may come before a request (RFC 9112 section 2.2).
+    EmptyLines,
+    /// A line ended by LF without CR. RFC 9112 section 2.2 lets a recipient take it; peers that differ in it are how
+    /// requests are smuggled.
+    BareLf {
+        /// Which line.
+        line: usize,
+    },
+    /// Not `method SP target SP version`.
+    RequestLine {
+        /// The line.
+        found: Excerpt,
+    },
+    /// Longer than [`Limits::request_line`](super::Limits::request_line).
+    RequestLineTooLong {
+        /// The limit, in bytes without the line's end.
+        limit: usize,
+    },
+    /// A method that is no token in upper case of 3 to 20 bytes.
+    Method {
+        /// The method.
+        found: Excerpt,
+    },
+    /// CONNECT asks for a tunnel; an application server has none (RFC 9110 section 9.3.6).
+    Connect,
+    /// A byte that no request target holds: control, blank, `#`, beyond ASCII.
+    TargetByte {
+        /// The byte.
+        found: u8,
+    },
+    /// A target of none of the forms that go with its method (RFC 9112 section 3.2).
+    TargetForm {
+        /// The target.
+        found: Excerpt,
+    },
+    /// A version that is not `HTTP/d.d`.
+    Version {
+        /// The last word of the request line.
+        found: Excerpt,
+    },
+    /// A major version other than 1.
+    VersionUnsupported {
+        /// The version.
+        found: Excerpt,
+    },
+    /// A line that starts with a blank: obsolete line folding (RFC 9112 section 5.2).
+    FieldFolded {
+        /// Which line.
+        line: usize,
+    },
+    /// A field line without a colon.
+    FieldColon {
+        /// Which line.
+        line: usize,
+        /// The line.
+        found: Excerpt,
+    },
+    /// A name that is not a token; a blank before the colon is part of the name.
+    FieldName {
+        /// Which line.
+        line: usize,
+        /// The name.
+        found: Excerpt,
+    },
+    /// A control byte in a value.
+    FieldValue {
+        /// The field's name.
+        name: Excerpt,
+        /// The first such byte.
+        found: u8,
+    },
+    /// More fields than [`Limits::fields`](super::Limits::fields).
+    FieldsTooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// A field line longer than [`Limits::field_size`](super::Limits::field_size).
+    FieldTooLong {
+        /// Which line.
+        line: usize,
+        /// The limit, in bytes without the line's end.
+        limit: usize,
+    },
+    /// A head larger than [`Limits::head`](super::Limits::head).
+    HeadTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// An HTTP/1.1 request without Host (RFC 9112 section 3.2).
+    HostMissing,
+    /// Two Host fields.
+    HostTwice {
+        /// The first value.
+        first: Excerpt,
+        /// The second value.
+        second: Excerpt,
+    },
+    /// A Host that is no `host[:port]`.
+    Host {
+        /// The value.
+        found: Excerpt,
+    },
+    /// Two Content-Type fields: the application and a filter before it may each believe another one.
+    ContentTypeTwice {
+        /// The first value.
+        first: Excerpt,
+        /// The second value.
+        second: Excerpt,
+    },
+    /// Two Content-Length fields, alike or not.
+    ContentLengthTwice {
+        /// The first value.
+        first: Excerpt,
+        /// The second value.
+        second: Excerpt,
+    },
+    /// A Content-Length that is not a number.
+    ContentLength {
+        /// The value.
+        found: Excerpt,
+    },
+    /// Content-Length and Transfer-Encoding in one request (RFC 9112 section 6.3, step 3).
+    ContentLengthAndTransferEncoding,
+    /// Transfer-Encoding in an HTTP/1.0 request (RFC 9112 section 6.1).
+    TransferEncodingInHttp10,
+    /// An empty element in the list of transfer codings.
+    TransferCodingEmpty,
+    /// `chunked` is not there or not the last coding, so the body has no end (RFC 9112 section 6.3, step 4).
+    ChunkedNotLast {
+        /// The last coding.
+        found: Excerpt,
+    },
+    /// `chunked` applied twice (RFC 9112 section 7.1).
+    ChunkedTwice,
+    /// A transfer coding that rwsgi does not undo.
+    TransferCoding {
+        /// The coding.
+        found: Excerpt,
+    },
+    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    Expectation {
+        /// The value.
+        found: Excerpt,
+    },
+    /// A body larger than [`Limits::body`](super::Limits::body), or than can be counted.
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A chunk size that is not a hexadecimal number, or is too large to count.
+    ChunkSize {
+        /// The line.
+        found: Excerpt,
+    },
+    /// Something after the chunk size that is no chunk extension (RFC 9112 section 7.1.1).
+    ChunkExtension {
+        /// What follows the size.
+        found: Excerpt,
+    },
+    /// A chunk's first line longer than [`Limits::chunk_line`](super::Limits::chunk_line).
+    ChunkLineTooLong {
+        /// The limit, in bytes without the line's end.
+        limit: usize,
+    },
+    /// Chunks that are mostly framing, beyond [`Limits::chunk_overhead`](super::Limits::chunk_overhead).
+    ChunkOverhead {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Chunk data not followed by CRLF.
+    ChunkEnd {
+        /// The byte in its place.
+        found: u8,
+    },
+    /// Trailers larger than [`Limits::trailers`](super::Limits::trailers).
+    TrailersTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A trailer line that the head would not have either.
+    Trailer {
+        /// What is wrong with it; its lines count from 1, the first trailer.
+        cause: Box<Reject>,
+    },
+    /// A field that may not come after the body (RFC 9110 section 6.5.1).
+    TrailerForbidden {
+        /// The name.
+        found: Excerpt,
+    },
+}
+
+impl Reject {
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Reject::BodyTooLarge { .. } => 413,
+            Reject::RequestLineTooLong { .. } => 414,
+            Reject::Expectation { .. } => 417,
+            Reject::FieldsTooMany { .. }
+            | Reject::FieldTooLong { .. }
+            | Reject::HeadTooLarge { .. }
+            | Reject::TrailersTooLarge { .. } => 431,
+            Reject::Connect | Reject::TransferCoding { .. } => 501,
+            Reject::VersionUnsupported { .. } => 505,
+            Reject::Trailer { cause } => cause.status(),
+            _ => 400,
+        }
+    }
+}
+
+impl fmt::Display for Reject {
+    #[rustfmt::skip] // A table: cause, sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reject::EmptyLines => write!(f, "request line: expected a method, found a second empty line"),
+            Reject::BareLf { line } => write!(f, "line {line}: expected crlf, found lf alone"),
+            Reject::RequestLine { found } => write!(f, "request line: expected method, target and version, found {found}"),
+            Reject::RequestLineTooLong { limit } => write!(f, "request line: expected at most {limit} bytes, found more"),
+            Reject::Method { found } => write!(f, "method: expected 3 to 20 upper-case token bytes, found {found}"),
+            Reject::Connect => write!(f, "method: expected one that needs no tunnel, found CONNECT"),
+            Reject::TargetByte { found } => write!(f, "target: expected visible ascii without #, found byte 0x{found:02x}"),
+            Reject::TargetForm { found } => write!(f, "target: expected /path, http://host/path or, for OPTIONS, *, found {found}"),
+            Reject::Version { found } => write!(f, "version: expected HTTP/1.1, found {found}"),
+            Reject::VersionUnsupported { found } => write!(f, "version: expected HTTP/1, found {found}"),
+            Reject::FieldFolded { line } => write!(f, "line {line}: expected a field name, found a blank (obsolete line folding)"),
+            Reject::FieldColon { line, found } => write!(f, "line {line}: expected name and colon, found {found}"),
+            Reject::FieldName { line, found } => write!(f, "line {line}: expected a token as the field's name, found {found}"),
+            Reject::FieldValue { name, found } => write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}"),
+            Reject::FieldsTooMany { limit } => write!(f, "head: expected at most {limit} fields, found more"),
+            Reject::FieldTooLong { line, limit } => write!(f, "line {line}: expected at most {limit} bytes, found more"),
+            Reject::HeadTooLarge { limit } => write!(f, "head: expected at most {limit} bytes, found more"),
+            Reject::HostMissing => write!(f, "head: expected a host field, found none"),
+            Reject::HostTwice { first, second } => write!(f, "host: expected one, found {first} and {second}"),
+            Reject::Host { found } => write!(f, "host: expected host or host:port, found {found}"),
+            Reject::ContentTypeTwice { first, second } => write!(f, "content-type: expected one, found {first} and {second}"),
+            Reject::ContentLengthTwice { first, second } => write!(f, "content-length: expected one, found {first} and {second}"),
+            Reject::ContentLength { found } => write!(f, "content-length: expected digits, found {found}"),
+            Reject::ContentLengthAndTransferEncoding => write!(f, "head: expected content-length or transfer-encoding, found both"),
+            Reject::TransferEncodingInHttp10 => write!(f, "transfer-encoding: expected none in HTTP/1.0, found one"),
+            Reject::TransferCodingEmpty => write!(f, "transfer-encoding: expected a coding, found an empty element"),
+            Reject::ChunkedNotLast { found } => write!(f, "transfer-encoding: expected chunked as the last coding, found {found}"),
+            Reject::ChunkedTwice => write!(f, "transfer-encoding: expected chunked once, found it twice"),
+            Reject::TransferCoding { found } => write!(f, "transfer-encoding: expected chunked alone, found {found}"),
+            Reject::Expectation { found } => write!(f, "expect: expected 100-continue, found {found}"),
+            Reject::BodyTooLarge { limit } => write!(f, "body: expected at most {limit} bytes, found more"),
+            Reject::ChunkSize { found } => write!(f, "chunk: expected a size in hexadecimal digits, found {found}"),
+            Reject::ChunkExtension { found } => write!(f, "chunk: expected ;name or ;name=value after the size, found {found}"),
+            Reject::ChunkLineTooLong { limit } => write!(f, "chunk: expected at most {limit} bytes of size and extensions, found more"),
+            Reject::ChunkOverhead { limit } => write!(f, "chunk: expected at most {limit} bytes of framing beyond the data's worth, found more"),
+            Reject::ChunkEnd { found } => write!(f, "chunk: expected crlf after the data, found byte 0x{found:02x}"),
+            Reject::TrailersTooLarge { limit } => write!(f, "trailers: expected at most {limit} bytes, found more"),
+            Reject::Trailer { cause } => write!(f, "trailers: {cause}"),
+            Reject::TrailerForbidden { found } => write!(f, "trailers: expected fields that may follow a body, found {found}"),
+        }
+    }
+}
+
+impl std::error::Error for Reject {}
+
+/// What a peer or an application sent, as far as a message shows it: at most 64 bytes, escaped, quoted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    bytes: Box<[u8]>,
+    cut: bool,
+}
+
+impl Excerpt {
+    /// The beginning of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let shown = &bytes[..bytes.len().min(EXCERPT)];
+        Excerpt {
+            bytes: shown.into(),
+            cut: shown.len() < bytes.len(),
+        }
+    }
+
+    /// The bytes that are shown.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.cut { "..." } else { "" };
+        write!(f, "\"{}\"{more}", self.bytes.escape_ascii())
+    }
+}
+
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first byte of `value` that no field value holds.
+pub(crate) fn first_control(value: &[u8]) -> Option<u8> {
+    value
+        .iter()
+        .copied()
+        .find(|&byte| grammar::is_control(byte))
+}
+
+/// Enough to recognise a value in a log, too little to fill it.
+const EXCERPT: usize = 64;

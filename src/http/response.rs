@@ -1,0 +1,423 @@
+//! The head of a response: what an application gave, checked, and what a server adds. Decides the transfer of the body,
+//! sends nothing, knows no Python.
+
+use std::fmt;
+
+use super::grammar;
+use super::head::Version;
+use super::reject::{Excerpt, first_control};
+
+/// Status and fields as the application gave them, the fields already encoded. Reused for each response.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    code: u16,
+    /// `200 OK`.
+    status: Vec<u8>,
+    /// `Name: value\r\n`, one after the other.
+    fields: Vec<u8>,
+    content_length: Option<u64>,
+    has_date: bool,
+    has_server: bool,
+}
+
+/// To what the response is the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseTo {
+    /// The request's version.
+    pub version: Version,
+    /// Whether the request was HEAD.
+    pub head_only: bool,
+    /// Whether the client wants and the server is willing to keep the connection.
+    pub keep_alive: bool,
+}
+
+/// What the encoded head promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// How the body goes out.
+    pub transfer: Transfer,
+    /// Whether the connection serves another request after it.
+    pub keep_alive: bool,
+}
+
+/// How the body of a response goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Not at all: HEAD, 204, 205, 304. What the application gives is dropped.
+    Nothing,
+    /// Exactly this many bytes.
+    Length(u64),
+    /// In chunks, see [`encode_chunk`], and [`LAST_CHUNK`] at the end.
+    Chunked,
+    /// As it is; the end of the connection is its end.
+    UntilClose,
+}
+
+/// A mistake of the application in its response. The head is as it was before the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadResponse {
+    /// Not `ddd` or `ddd reason`, or a control byte in the reason.
+    Status {
+        /// The status.
+        found: Excerpt,
+    },
+    /// A code outside 100 to 599 (RFC 9110 section 15), or an interim one.
+    StatusCode {
+        /// The code.
+        found: u16,
+    },
+    /// A field before the status.
+    NotStarted,
+    /// A field name that is not a token.
+    FieldName {
+        /// The name.
+        found: Excerpt,
+    },
+    /// A control byte in a value: CR and LF would start a field, or a response, of their own.
+    FieldValue {
+        /// The field's name.
+        name: Excerpt,
+        /// The first such byte.
+        found: u8,
+    },
+    /// A field that is the server's business (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
+    HopByHop {
+        /// The name.
+        name: Excerpt,
+    },
+    /// A Content-Length that is not a number.
+    ContentLength {
+        /// The value.
+        found: Excerpt,
+    },
+    /// Two Content-Length fields.
+    ContentLengthTwice,
+}
+
+impl fmt::Display for BadResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadResponse::Status { found } => {
+                write!(f, "status: expected \"ddd reason\", found {found}")
+            }
+            BadResponse::StatusCode { found } => {
+                write!(f, "status: expected 200 to 599 or 101, found {found}")
+            }
+            BadResponse::NotStarted => write!(
+                f,
+                "response: expected a status before the first field, found none"
+            ),
+            BadResponse::FieldName { found } => {
+                write!(f, "field name: expected a token, found {found}")
+            }
+            BadResponse::FieldValue { name, found } => {
+                write!(
+                    f,
+                    "field {name}: expected no control bytes, found byte 0x{found:02x}"
+                )
+            }
+            BadResponse::HopByHop { name } => {
+                write!(
+                    f,
+                    "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}"
+                )
+            }
+            BadResponse::ContentLength { found } => {
+                write!(f, "content-length: expected digits, found {found}")
+            }
+            BadResponse::ContentLengthTwice => write!(f, "content-length: expected one, found two"),
+        }
+    }
+}
+
+impl std::error::Error for BadResponse {}
+
+impl ResponseHead {
+    /// Begins a response with its status, `200 OK`; forgets the one before.
+    pub fn start(&mut self, status: &[u8]) -> Result<(), BadResponse> {
+        let code = status_code(status)?;
+        self.clear();
+        self.code = code;
+        self.status.extend_from_slice(status);
+        Ok(())
+    }
+
+    /// Adds a field. Blanks around the value are dropped.
+    ///
+    /// A Content-Length is left out where the status has no body or none of its own (RFC 9110 sections 8.6 and 15.3.6).
+    /// A 101 may name its Upgrade; the Connection field that goes with it comes from here.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+        if !self.is_started() {
+            return Err(BadResponse::NotStarted);
+        }
+        if !grammar::is_token(name) {
+            return Err(BadResponse::FieldName {
+                found: Excerpt::of(name),
+            });
+        }
+        let value = grammar::trim(value);
+        if !grammar::is_field_value(value) {
+            let found = first_control(value).unwrap_or_default();
+            return Err(BadResponse::FieldValue {
+                name: Excerpt::of(name),
+                found,
+            });
+        }
+        match Field::of(name) {
+            Field::HopByHop => return self.push_hop_by_hop(name, value),
+            Field::ContentLength if !self.push_content_length(value)? => return Ok(()),
+            Field::Date => self.has_date = true,
+            Field::Server => self.has_server = true,
+            Field::ContentLength | Field::Other => {}
+        }
+        self.append(name, value);
+        Ok(())
+    }
+
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        let (mut status, mut fields) = (
+            std::mem::take(&mut self.status),
+            std::mem::take(&mut self.fields),
+        );
+        status.clear();
+        fields.clear();
+        *self = ResponseHead {
+            status,
+            fields,
+            ..ResponseHead::default()
+        };
+    }
+
+    /// Whether there is a status.
+    pub fn is_started(&self) -> bool {
+        self.code != 0
+    }
+
+    /// The status code; 0 before the start.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The status as the application gave it, `200 OK`.
+    pub fn status(&self) -> &[u8] {
+        &self.status
+    }
+
+    /// The application's Content-Length.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Name and value of the application's fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter_map(|line| {
+                let colon = line.iter().position(|&byte| byte == b':')?;
+                Some((
+                    &line[..colon],
+                    grammar::trim(line[colon + 1..].strip_suffix(b"\r\n")?),
+                ))
+            })
+    }
+
+    /// The value of the application's first field of this name, in any case.
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
+    /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
+    pub fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        to: &ResponseTo,
+        known_length: Option<u64>,
+        date: &[u8],
+    ) -> Begun {
+        let begun = self.begin(to, known_length);
+        out.reserve(self.status.len() + self.fields.len() + OWN_FIELDS);
+        // The server's own version, not the client's (RFC 9110 section 6.2).
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&self.status);
+        if self.status.len() == CODE {
+            out.push(b' ');
+        }
+        out.extend_from_slice(b"\r\n");
+        if !self.has_server {
+            out.extend_from_slice(b"Server: rwsgi\r\n");
+        }
+        if !self.has_date {
+            append_field(out, b"Date", date);
+        }
+        out.extend_from_slice(match (begun.keep_alive, to.version) {
+            _ if self.code == SWITCHING => b"Connection: upgrade\r\n",
+            (false, _) => b"Connection: close\r\n",
+            // Only an HTTP/1.0 client takes the end of the connection for granted.
+            (true, Version::Http10) => b"Connection: keep-alive\r\n",
+            (true, Version::Http11) => b"",
+        });
+        match begun.transfer {
+            Transfer::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Transfer::Length(length) if self.content_length.is_none() => append_length(out, length),
+            Transfer::Nothing if self.code == RESET => append_length(out, 0),
+            _ => {}
+        }
+        out.extend_from_slice(&self.fields);
+        out.extend_from_slice(b"\r\n");
+        begun
+    }
+
+    /// RFC 9112 section 6.3, for responses.
+    fn begin(&self, to: &ResponseTo, known_length: Option<u64>) -> Begun {
+        let transfer = if self.code == SWITCHING {
+            Transfer::UntilClose
+        } else if to.head_only || !self.may_have_length() || self.code == NOT_MODIFIED {
+            Transfer::Nothing
+        } else if let Some(length) = self.content_length.or(known_length) {
+            Transfer::Length(length)
+        } else if to.version == Version::Http11 {
+            Transfer::Chunked
+        } else {
+            Transfer::UntilClose
+        };
+        Begun {
+            transfer,
+            keep_alive: to.keep_alive && transfer != Transfer::UntilClose,
+        }
+    }
+
+    fn may_have_length(&self) -> bool {
+        !matches!(self.code, 100..=199 | NO_CONTENT | RESET)
+    }
+
+    /// Whether the field is to stand in the head.
+    fn push_content_length(&mut self, value: &[u8]) -> Result<bool, BadResponse> {
+        let length = grammar::decimal(value).ok_or_else(|| BadResponse::ContentLength {
+            found: Excerpt::of(value),
+        })?;
+        if self.content_length.is_some() {
+            return Err(BadResponse::ContentLengthTwice);
+        }
+        if self.may_have_length() {
+            self.content_length = Some(length);
+        }
+        Ok(self.content_length.is_some())
+    }
+
+    fn push_hop_by_hop(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+        let switching = self.code == SWITCHING;
+        if switching && name.eq_ignore_ascii_case(b"upgrade") {
+            self.append(name, value);
+            return Ok(());
+        }
+        if switching
+            && name.eq_ignore_ascii_case(b"connection")
+            && value.eq_ignore_ascii_case(b"upgrade")
+        {
+            return Ok(());
+        }
+        Err(BadResponse::HopByHop {
+            name: Excerpt::of(name),
+        })
+    }
+
+    fn append(&mut self, name: &[u8], value: &[u8]) {
+        append_field(&mut self.fields, name, value);
+    }
+}
+
+/// Appends `data` as one chunk. Nothing for no data: an empty chunk would end the body.
+pub fn encode_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if !data.is_empty() {
+        chunk_head(out, data.len() as u64);
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends what stands before the data of a chunk of `length` bytes; CRLF stands after it. Nothing for 0.
+pub fn chunk_head(out: &mut Vec<u8>, length: u64) {
+    if length > 0 {
+        grammar::push_hexadecimal(out, length);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The end of a body in chunks.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Field names that change what the server does.
+enum Field {
+    HopByHop,
+    ContentLength,
+    Date,
+    Server,
+    Other,
+}
+
+impl Field {
+    /// By length first: most names are compared with nothing.
+    fn of(name: &[u8]) -> Field {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is(b"te") => Field::HopByHop,
+            4 if is(b"date") => Field::Date,
+            6 if is(b"server") => Field::Server,
+            7 if is(b"upgrade") || is(b"trailer") => Field::HopByHop,
+            8 if is(b"trailers") => Field::HopByHop,
+            10 if is(b"connection") || is(b"keep-alive") => Field::HopByHop,
+            14 if is(b"content-length") => Field::ContentLength,
+            16 if is(b"proxy-connection") => Field::HopByHop,
+            17 if is(b"transfer-encoding") => Field::HopByHop,
+            18 if is(b"proxy-authenticate") => Field::HopByHop,
+            19 if is(b"proxy-authorization") => Field::HopByHop,
+            _ => Field::Other,
+        }
+    }
+}
+
+/// `ddd` or `ddd reason`; 101 or final.
+fn status_code(status: &[u8]) -> Result<u16, BadResponse> {
+    let wrong = || BadResponse::Status {
+        found: Excerpt::of(status),
+    };
+    let (digits, rest) = status.split_at_checked(CODE).ok_or_else(wrong)?;
+    let reason_follows = rest.is_empty() || rest[0] == b' ';
+    let code = grammar::decimal(digits)
+        .and_then(|code| u16::try_from(code).ok())
+        .ok_or_else(wrong)?;
+    if !reason_follows || !grammar::is_field_value(rest) {
+        return Err(wrong());
+    }
+    match code {
+        SWITCHING | 200..=599 => Ok(code),
+        found => Err(BadResponse::StatusCode { found }),
+    }
+}
+
+fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    grammar::push_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+const SWITCHING: u16 = 101;
+const NO_CONTENT: u16 = 204;
+const RESET: u16 = 205;
+const NOT_MODIFIED: u16 = 304;
+/// The length of a status code.
+const CODE: usize = 3;
+/// Room for what the server adds to a head.
+const OWN_FIELDS: usize = 160;
+const HOP_BY_HOP_HINT: &str = "hint: leave it out, the server manages the connection";

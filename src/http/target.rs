@@ -1,0 +1,209 @@
+//! The forms of a request target, and of the host that stands in one or in the Host field (RFC 9112 section 3.2).
+//! Knows no path segment, no decoding and no virtual host.
+
+use std::ops::Range;
+
+use super::reject::{Excerpt, Reject};
+
+/// A target cut into its parts, each a range of the target's bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Of the absolute form: `host[:port]`. It outranks the Host field (RFC 9112 section 3.2.2).
+    pub authority: Option<Range<usize>>,
+    /// The path, undecoded. Empty in an absolute form without one; `*` in the asterisk form.
+    pub path: Range<usize>,
+    /// What follows the first `?`; empty without one.
+    pub query: Range<usize>,
+}
+
+impl Target {
+    /// Cuts `target`, sent with `method`, into its parts.
+    ///
+    /// The authority form goes with CONNECT alone, which rwsgi does not serve.
+    pub fn parse(method: &[u8], target: &[u8]) -> Result<Target, Reject> {
+        if let Some(&found) = target.iter().find(|&&byte| !is_target_byte(byte)) {
+            return Err(Reject::TargetByte { found });
+        }
+        match target {
+            _ if method == b"CONNECT" => Err(Reject::Connect),
+            [b'/', ..] => Ok(Target::from_path(target, 0, None)),
+            b"*" if method == b"OPTIONS" => Ok(Target {
+                path: 0..1,
+                query: 1..1,
+                authority: None,
+            }),
+            _ => Target::absolute(target).ok_or_else(|| Reject::TargetForm {
+                found: Excerpt::of(target),
+            }),
+        }
+    }
+
+    /// `http://host[:port][/path][?query]`. Userinfo is refused: nothing honest sends it to a server (RFC 9110 section 4.2.4).
+    fn absolute(target: &[u8]) -> Option<Target> {
+        let start = scheme_length(target)?;
+        let length = target[start..]
+            .iter()
+            .position(|byte| b"/?".contains(byte))
+            .unwrap_or(target.len() - start);
+        let authority = start..start + length;
+        let host = &target[authority.clone()];
+        if host.is_empty() || host[0] == b':' || !is_host(host) {
+            return None;
+        }
+        Some(Target::from_path(target, authority.end, Some(authority)))
+    }
+
+    fn from_path(target: &[u8], start: usize, authority: Option<Range<usize>>) -> Target {
+        let end = target.len();
+        match target[start..].iter().position(|&byte| byte == b'?') {
+            Some(at) => Target {
+                authority,
+                path: start..start + at,
+                query: start + at + 1..end,
+            },
+            None => Target {
+                authority,
+                path: start..end,
+                query: end..end,
+            },
+        }
+    }
+}
+
+/// Whether `value` is `uri-host [":" port]` (RFC 9110 section 7.2). Empty is: a target without an authority has no other Host.
+pub fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
+            Some(end) => return is_ip_literal(&rest[..end]) && is_port(&rest[end + 1..]),
+            None => return false,
+        },
+        _ => value.split_at(
+            value
+                .iter()
+                .position(|&byte| byte == b':')
+                .unwrap_or(value.len()),
+        ),
+    };
+    is_registered_name(host) && is_port(port)
+}
+
+/// Nothing, or a colon and a number of at most 65535; the digits may be missing (RFC 3986 section 3.2.3).
+fn is_port(port: &[u8]) -> bool {
+    let Some(digits) = port.strip_prefix(b":") else {
+        return port.is_empty();
+    };
+    digits.is_empty()
+        || super::grammar::decimal(digits).is_some_and(|number| number <= u64::from(u16::MAX))
+}
+
+/// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
+fn is_ip_literal(literal: &[u8]) -> bool {
+    match literal {
+        [b'v' | b'V', rest @ ..] => match rest.iter().position(|&byte| byte == b'.') {
+            Some(dot) => {
+                let (version, address) = (&rest[..dot], &rest[dot + 1..]);
+                !version.is_empty()
+                    && version.iter().all(u8::is_ascii_hexdigit)
+                    && !address.is_empty()
+                    && address
+                        .iter()
+                        .all(|&byte| byte == b':' || is_name_byte(byte))
+            }
+            None => false,
+        },
+        _ => std::str::from_utf8(literal)
+            .is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
+    }
+}
+
+/// `reg-name`: name bytes and percent escapes.
+fn is_registered_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, after @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            [byte, after @ ..] if is_name_byte(*byte) => after,
+            _ => return false,
+        };
+    }
+}
+
+/// `unreserved` or `sub-delims` of RFC 3986 section 2.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+/// Visible ASCII without the fragment's `#`. Wider than RFC 3986 (`|`, `[`, `"` and their kin come in real queries), as in gunicorn.
+fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+/// The length of `http://` or `https://` at the start of `target`, in any case.
+fn scheme_length(target: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .iter()
+        .find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })
+        .map(|scheme| scheme.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_addresses_and_ports() {
+        for host in [
+            "",
+            "a",
+            "a_b.example:80",
+            "a:",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[::1]:8000",
+            "[v1.a:b]",
+            "%41b",
+            "xn--a",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b", "a/b", "a@b", "a:b", "a:1:2", "a:65536", "::1", "[::1", "[::1]x", "[]", "[a]",
+            "%4", "a,b c", "ä", "a:+1",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn each_form_gives_path_and_query() {
+        for (target, authority, path, query) in [
+            ("/", None, "/", ""),
+            ("/a?b?c", None, "/a", "b?c"),
+            ("//a/b", None, "//a/b", ""),
+            ("http://h", Some("h"), "", ""),
+            ("HTTPS://h:1/p?q", Some("h:1"), "/p", "q"),
+            ("http://h?q/x", Some("h"), "", "q/x"),
+        ] {
+            let parts = Target::parse(b"GET", target.as_bytes()).unwrap();
+            assert_eq!(
+                parts.authority.map(|range| &target[range]),
+                authority,
+                "{target}"
+            );
+            assert_eq!(
+                (&target[parts.path], &target[parts.query]),
+                (path, query),
+                "{target}"
+            );
+        }
+    }
+}
