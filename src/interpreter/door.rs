@@ -74,9 +74,11 @@ impl Interpreter {
             });
         }
         let unloadable = |cause| InterpreterError::EngineUnloadable { cause };
-        let engine = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
-        let main = symbol(engine, c"rwsgi_engine_main").map_err(unloadable)?;
+        let mapped = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
+        let main = symbol(mapped, c"rwsgi_engine_main").map_err(unloadable)?;
         ignore_interrupts();
+        // Its owner does not get the process back, and the mapping does not need it.
+        let _ = nix::unistd::close(engine.as_raw_fd());
         let mut words = pointers(&arguments);
         let count = c_int::try_from(arguments.len()).expect("three arguments");
         // SAFETY: the engine exports this name with this type (engine/src/lib.rs). The words end with NULL, and they
@@ -133,7 +135,7 @@ fn library_bootstrap(channel_fd: RawFd) -> String {
     format!("import _rwsgi; _rwsgi.main({channel_fd}, 'library')")
 }
 
-/// `importlib` without its file: the frozen halves of it. The fd is of no use once the engine is mapped.
+/// `importlib` without its file: the frozen halves of it. Once the engine is mapped its fd is closed here, too.
 fn executable_bootstrap(engine: RawFd, channel_fd: RawFd) -> String {
     format!(
         "import sys, posix, _frozen_importlib as f, _frozen_importlib_external as e; \
