@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | what it is |
 //! |---|---|---|
-//! | 0 | [`http`], [`settings`], [`command`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
+//! | 0 | [`http`], [`settings`], [`command`], [`message`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
 //! | 1 | [`os`], [`log`], [`interpreter`] | the kernel made safe; finding Python and its two doors |
 //! | 2 | [`worker`] | connections and the one epoll loop |
 //! | 3 | [`master`] | one loop: wait, ask the supervisor, do |
@@ -26,6 +26,7 @@ pub mod http;
 pub mod interpreter;
 pub mod log;
 pub mod master;
+pub mod message;
 pub mod os;
 pub mod settings;
 pub mod supervisor;

@@ -6,4 +6,5 @@ pub mod listener;
 pub mod process;
 pub mod scoreboard;
 pub mod signal;
+pub mod socket;
 pub mod stream;

@@ -133,6 +133,18 @@ impl Slot {
         self.words().busy_since.store(0, Ordering::Release);
     }
 
+    /// The running request waits for its client, which is not the application's time. [`Slot::resume`] ends that.
+    pub fn pause(&self) -> Pause {
+        Pause(self.words().busy_since.swap(0, Ordering::AcqRel))
+    }
+
+    /// The application runs again: its request began `waited` ns later than it did.
+    pub fn resume(&self, pause: Pause, waited: u64) {
+        if pause.0 != 0 {
+            self.words().busy_since.store(pause.0.saturating_add(waited), Ordering::Release);
+        }
+    }
+
     /// Since when (ns of `CLOCK_MONOTONIC`) which request (its number in this slot) runs; none when idle, or when requests
     /// change so fast that no pair could be read.
     pub fn busy_since(&self) -> Option<(u64, u64)> {
@@ -189,6 +201,10 @@ impl Slot {
         unsafe { self.map.start.add(self.number).as_ref() }
     }
 }
+
+/// Since when the request ran that waits.
+#[derive(Debug)]
+pub struct Pause(u64);
 
 /// A slot in memory: three cache lines and a bit, four with what aligns it, so that no two workers write to one line.
 #[repr(C, align(64))]

@@ -57,6 +57,11 @@ impl Channel {
         Channel(fd)
     }
 
+    /// Sends a value as JSON, with descriptors.
+    pub fn say(&self, value: &impl serde::Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send(&serde_json::to_vec(value)?, fds)
+    }
+
     /// Sends one message, whole or not at all. Raises no SIGPIPE. Errors: `InvalidInput` for an empty message (which the
     /// reader could not tell from the end), for more than [`MAX_MESSAGE`] bytes or [`MAX_FDS`] descriptors; `BrokenPipe`
     /// when the other end is gone; `WouldBlock` when the channel is non-blocking and full.

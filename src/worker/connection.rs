@@ -19,6 +19,8 @@ use crate::os::socket::{self, Read};
 pub(super) struct Connection {
     pub(super) stream: OwnedFd,
     pub(super) peer: Peer,
+    /// The peer as text, once somebody asked.
+    address: Option<String>,
     pub(super) listener: usize,
     pub(super) token: u64,
     /// Received and not used up; the head's spans point into it.
@@ -96,6 +98,7 @@ impl Connection {
         Connection {
             stream,
             peer,
+            address: None,
             listener,
             token: 0,
             input: Vec::new(),
@@ -111,6 +114,12 @@ impl Connection {
             deadline: Millis::MAX,
             scheduled: Millis::MAX,
         }
+    }
+
+    /// `REMOTE_ADDR`: the IP address, empty for a unix socket.
+    pub(super) fn address(&mut self) -> &str {
+        let peer = self.peer;
+        self.address.get_or_insert_with(|| peer.to_string())
     }
 
     /// Is it between two requests, with nothing received?

@@ -26,12 +26,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::body::Body;
 use super::connection::{BodyRules, Connection, Output, Registered, Stage, Step};
 use super::exchange::{Exchange, State};
+use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Application, Setup};
 use crate::http::access_log::AccessRecord;
 use crate::http::response::{ResponseHead, ResponseTo};
-use crate::http::{Reject, error_response};
-use crate::os::clock::{self, Texts};
+use crate::http::error_response;
+use crate::os::clock;
 use crate::os::socket::{self, Read};
 
 /// How a worker's loop ended.
@@ -44,7 +45,7 @@ pub enum Ending {
 }
 
 /// Serves until a signal ends it. `spent` is called once, when `max_requests` is reached.
-pub fn run<A: Application>(app: &A, setup: Setup, spent: impl FnOnce()) -> io::Result<Ending> {
+pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> io::Result<Ending> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
     let mut worker = Worker {
@@ -74,7 +75,7 @@ pub fn run<A: Application>(app: &A, setup: Setup, spent: impl FnOnce()) -> io::R
 
 struct Worker<'a, A, F> {
     app: &'a A,
-    setup: Setup,
+    setup: Setup<'a>,
     epoll: Epoll,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
@@ -100,7 +101,7 @@ struct Worker<'a, A, F> {
 impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn run(&mut self) -> io::Result<Ending> {
         let mut events = vec![EpollEvent::empty(); EVENTS];
-        let mut laid_down = clock::monotonic_ns();
+        let mut laid_down = clock::monotonic();
         loop {
             if self.is_done() {
                 return Ok(self.stopping.unwrap_or(Ending::Graceful));
@@ -113,7 +114,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 let limit = self.sleep_limit();
                 let (app, epoll) = (self.app, &self.epoll);
                 count = app.detached(|| wait(epoll, &mut events, limit))?;
-                laid_down = clock::monotonic_ns();
+                laid_down = clock::monotonic();
             }
             self.texts.refresh();
             for event in &events[..count] {
@@ -123,10 +124,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 let Some(token) = self.ready.pop_front() else { break };
                 self.with_connection(token, |worker, connection| worker.serve_received(connection));
             }
-            self.expire(clock::monotonic_ns() / 1_000_000);
-            if clock::monotonic_ns() - laid_down > OWN_WORK_NS {
+            self.expire(clock::monotonic() / 1_000_000);
+            if clock::monotonic() - laid_down > OWN_WORK_NS {
                 self.app.detached(|| ());
-                laid_down = clock::monotonic_ns();
+                laid_down = clock::monotonic();
             }
         }
     }
@@ -145,13 +146,15 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     fn sleep_limit(&self) -> Option<Duration> {
         let next = self.timers.next().into_iter().chain((self.accept_again != Millis::MAX).then_some(self.accept_again)).min()?;
-        Some(Duration::from_millis(next.saturating_sub(clock::monotonic_ns() / 1_000_000).saturating_add(1)))
+        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
     }
 
     fn event(&mut self, event: &EpollEvent) {
         match event.data() {
             SIGNALS => self.signals(),
-            token if token >= LISTENERS => self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX)),
+            token if token >= LISTENERS => {
+                self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
+            }
             token => {
                 let flags = event.events();
                 self.with_connection(token, |worker, connection| worker.connection_event(connection, flags));
@@ -221,7 +224,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 // Out of descriptors or memory: those who are connected are served on.
                 tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept");
                 self.stop_accepting();
-                self.accept_again = clock::monotonic_ns() / 1_000_000 + millis(ACCEPT_PAUSE);
+                self.accept_again = clock::monotonic() / 1_000_000 + millis(ACCEPT_PAUSE);
                 false
             }
         }
@@ -384,7 +387,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         let keep_alive = self.stopping.is_none() && !self.setup.keep_alive.is_zero();
         let request = connection.head.of(&connection.input);
-        let started = clock::monotonic_ns();
+        let started = clock::monotonic();
         self.setup.slot.begin(started, &connection.input[..head_length]);
         let mut exchange = Exchange {
             request,
@@ -400,7 +403,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 head_only: request.is_head(),
                 keep_alive: keep_alive && request.wants_keep_alive(),
             },
-            date: self.texts.http_date(),
+            date: self.texts.date(),
             slot: &self.setup.slot,
             state: State::Open,
             body_bytes: 0,
@@ -416,10 +419,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             let record = AccessRecord {
                 request,
                 response: &self.response,
-                remote_addr: connection.peer.address(),
+                remote_addr: &connection.address(),
                 body_bytes: Some(body_bytes),
                 time_text: self.texts.access_time(),
-                elapsed: Duration::from_nanos(clock::monotonic_ns().saturating_sub(started)),
+                elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
                 pid: self.pid,
             };
             self.line.clear();
@@ -468,7 +471,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
         connection.output.bytes.clear();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        error_response(&mut connection.output.bytes, status, self.texts.http_date(), None);
+        error_response(&mut connection.output.bytes, status, self.texts.date(), None);
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
         flushed && self.linger(connection)
@@ -521,7 +524,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn in_time(&self, limit: Duration) -> Millis {
-        (clock::monotonic_ns() / 1_000_000).saturating_add(millis(limit))
+        (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
     }
 }
 

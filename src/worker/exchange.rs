@@ -8,6 +8,7 @@ use super::body::Body;
 use super::{Application, connection::Output};
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{Request, error_response};
+use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::socket;
@@ -107,7 +108,7 @@ impl<'c> Exchange<'c> {
             Transfer::UntilClose => self.push(app, piece, b""),
             Transfer::Chunked if piece.is_empty() => self.flush(),
             Transfer::Chunked => {
-                response::chunk_head(&mut self.output.bytes, piece.len());
+                response::chunk_head(&mut self.output.bytes, piece.len() as u64);
                 self.push(app, piece, b"\r\n")
             }
         }
@@ -189,9 +190,10 @@ impl<'c> Exchange<'c> {
 
     /// Waits for the client, which is not the application's time.
     fn wait<A: Application>(&self, app: &A) -> bool {
-        self.slot.pause();
+        let pause = self.slot.pause();
+        let began = clock::monotonic();
         let writable = app.detached(|| socket::wait_writable(self.stream, SEND_STALL));
-        self.slot.resume();
+        self.slot.resume(pause, clock::monotonic() - began);
         if !writable {
             tracing::info!(limit = ?SEND_STALL, "client takes no bytes, the connection is closed");
         }

@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod event_loop;
 mod exchange;
+mod texts;
 mod timers;
 
 use std::path::PathBuf;
@@ -31,9 +32,9 @@ pub trait Application {
 }
 
 /// What a worker is given.
-pub struct Setup {
+pub struct Setup<'a> {
     /// Where to accept.
-    pub listeners: Vec<Listener>,
+    pub listeners: &'a [Listener],
     /// TERM (graceful) and QUIT (quick) arrive here.
     pub signals: Signals,
     /// This worker's slot of the scoreboard.

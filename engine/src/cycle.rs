@@ -1,0 +1,179 @@
+//! The cycle of PEP 3333: an environ, a call, a response iterated and closed. What an application does wrong ends here,
+//! in the error log and an error page.
+
+use std::cell::RefCell;
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use rwsgi::os::listener::Listener;
+use rwsgi::settings::Settings;
+use rwsgi::worker::{Application, Delivery, Exchange};
+
+use crate::environ::Environs;
+use crate::python;
+use crate::response::Callables;
+
+/// An application, ready to be called by one thread.
+pub(crate) struct Cycle<'py> {
+    py: Python<'py>,
+    application: Bound<'py, PyAny>,
+    parts: RefCell<Parts<'py>>,
+}
+
+struct Parts<'py> {
+    environs: Environs<'py>,
+    callables: Callables<'py>,
+}
+
+impl<'py> Cycle<'py> {
+    pub(crate) fn new(
+        py: Python<'py>,
+        application: Bound<'py, PyAny>,
+        listeners: &[Listener],
+        settings: &Settings,
+        error_fd: i32,
+    ) -> PyResult<Cycle<'py>> {
+        let environs = Environs::new(py, &shared_keys(py, settings, error_fd)?, listeners)?;
+        let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
+        Ok(Cycle { py, application, parts })
+    }
+
+    fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
+        let py = self.py;
+        let mut parts = self.parts.borrow_mut();
+        let environ = parts.environs.build(py, exchange)?;
+        let start_response = parts.callables.start_for(exchange).clone();
+        drop(parts);
+        let result = self.application.call1((environ, start_response))?;
+        let sent = send(py, exchange, &result);
+        // Whatever became of the response, the iterable is closed, once.
+        let closed = close(py, &result);
+        sent.and(closed)
+    }
+}
+
+impl Application for Cycle<'_> {
+    fn call(&self, exchange: &mut Exchange<'_>) {
+        if let Err(error) = self.respond(exchange) {
+            let request = exchange.request();
+            let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
+            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
+            exchange.fail();
+        }
+        if let Err(error) = self.parts.borrow_mut().callables.release(self.py) {
+            tracing::error!(%error, "start_response cannot be renewed");
+        }
+    }
+
+    fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
+        Detach(self.py).detached(step)
+    }
+}
+
+/// Steps that may block, from a thread that is attached.
+pub(crate) struct Detach<'py>(pub(crate) Python<'py>);
+
+impl Application for Detach<'_> {
+    fn call(&self, exchange: &mut Exchange<'_>) {
+        exchange.fail();
+    }
+
+    fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
+        // SAFETY: `Python` in hand says that this thread is attached; the guard attaches it again, also when `step`
+        // panics, before anything Python is touched: `step` gets no `Python`.
+        let result = unsafe {
+            let _attached_again = Attach(ffi::PyEval_SaveThread());
+            step()
+        };
+        // The application's own signal handlers get their turn: a signal may have ended the sleep.
+        // SAFETY: the thread is attached.
+        if unsafe { ffi::PyErr_CheckSignals() } != 0 {
+            let error = PyErr::fetch(self.0);
+            tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
+        }
+        result
+    }
+}
+
+struct Attach(*mut ffi::PyThreadState);
+
+impl Drop for Attach {
+    fn drop(&mut self) {
+        // SAFETY: the state was saved by PyEval_SaveThread in this thread, which has not attached since.
+        unsafe { ffi::PyEval_RestoreThread(self.0) };
+    }
+}
+
+/// Sends what the application returned, each piece as it comes.
+fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, PyAny>) -> PyResult<()> {
+    let app = Detach(py);
+    if let Some(only) = only_piece(result) {
+        let bytes = piece(&only)?;
+        started(exchange)?;
+        exchange.send(&app, bytes.as_bytes(), true);
+    } else {
+        for item in result.try_iter()? {
+            let item = item?;
+            let bytes = piece(&item)?;
+            started(exchange)?;
+            // PEP 3333: an empty piece is no reason to send the head.
+            if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes(), false) == Delivery::Gone {
+                return Ok(());
+            }
+        }
+        started(exchange)?;
+    }
+    exchange.finish();
+    Ok(())
+}
+
+/// The piece of an iterable that is known to have one, so that its length is the body's.
+fn only_piece<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if let Ok(list) = result.cast_exact::<PyList>() {
+        return (list.len() == 1).then(|| list.get_item(0).ok()).flatten();
+    }
+    let tuple = result.cast_exact::<PyTuple>().ok()?;
+    (tuple.len() == 1).then(|| tuple.get_item(0).ok()).flatten()
+}
+
+fn piece<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    item.cast::<PyBytes>().map_err(|_| {
+        let kind = item.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+        pyo3::exceptions::PyTypeError::new_err(format!("response: expected an iterable of bytes, found {kind}"))
+    })
+}
+
+fn started(exchange: &mut Exchange<'_>) -> PyResult<()> {
+    if exchange.is_begun() || exchange.head().is_started() {
+        return Ok(());
+    }
+    Err(pyo3::exceptions::PyAssertionError::new_err("the application did not call start_response"))
+}
+
+fn close<'py>(py: Python<'py>, result: &Bound<'py, PyAny>) -> PyResult<()> {
+    if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    match result.getattr_opt(intern!(py, "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The keys that are the same in every environ of this worker.
+fn shared_keys<'py>(py: Python<'py>, settings: &Settings, error_fd: i32) -> PyResult<Bound<'py, PyDict>> {
+    let keys = PyDict::new(py);
+    keys.set_item("wsgi.version", (1, 0))?;
+    keys.set_item("wsgi.url_scheme", "http")?;
+    keys.set_item("wsgi.errors", python::text_stream(py, error_fd)?)?;
+    keys.set_item("wsgi.multithread", false)?;
+    keys.set_item("wsgi.multiprocess", settings.workers.count() > 1)?;
+    keys.set_item("wsgi.run_once", false)?;
+    keys.set_item("wsgi.input_terminated", true)?;
+    keys.set_item("SERVER_SOFTWARE", concat!("rwsgi/", env!("CARGO_PKG_VERSION")))?;
+    keys.set_item("SCRIPT_NAME", "")?;
+    Ok(keys)
+}

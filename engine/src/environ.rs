@@ -1,0 +1,200 @@
+//! The `environ` of a request: a copy of a ready template that holds every constant key already, filled with what the
+//! request says. Names of fields are turned into keys once and kept.
+
+use std::collections::HashMap;
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use rwsgi::http::{Version, cgi};
+use rwsgi::os::listener::{Address, Listener, Peer};
+use rwsgi::worker::Exchange;
+
+use crate::input::Inputs;
+
+/// Makes environs.
+pub(crate) struct Environs<'py> {
+    /// A template a listener.
+    templates: Vec<Template<'py>>,
+    keys: HashMap<Vec<u8>, Key<'py>>,
+    inputs: Inputs<'py>,
+    methods: Vec<(&'static [u8], Bound<'py, PyString>)>,
+    http10: Bound<'py, PyString>,
+    /// Room for a path or a name, reused.
+    scratch: Vec<u8>,
+    /// The keys of this request's fields, to find repeated ones.
+    seen: Vec<*mut ffi::PyObject>,
+}
+
+struct Template<'py> {
+    environ: Bound<'py, PyDict>,
+    /// On a unix socket the Host field says what the server is called.
+    named_by_host: bool,
+}
+
+enum Key<'py> {
+    Variable(Bound<'py, PyString>),
+    /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for.
+    Dropped,
+}
+
+impl<'py> Environs<'py> {
+    /// `shared` are the keys that are the same for all requests of this worker.
+    pub(crate) fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, listeners: &[Listener]) -> PyResult<Self> {
+        let templates = listeners.iter().map(|listener| Template::new(py, shared, listener.address()));
+        Ok(Environs {
+            templates: templates.collect::<PyResult<_>>()?,
+            keys: HashMap::new(),
+            inputs: Inputs::new(py)?,
+            methods: METHODS.iter().map(|method| (method.as_bytes(), PyString::intern(py, method))).collect(),
+            http10: PyString::intern(py, Version::Http10.as_str()),
+            scratch: Vec::new(),
+            seen: Vec::new(),
+        })
+    }
+
+    /// The environ of one request, which takes over the request's body.
+    pub(crate) fn build(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let template = &self.templates[exchange.listener()];
+        let environ = template.environ.copy()?;
+        let request = exchange.request();
+        let method = self.methods.iter().find(|(known, _)| *known == request.method());
+        let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
+        environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
+        let path = request.path();
+        if path.contains(&b'%') {
+            cgi::decode_path(path, &mut self.scratch);
+            environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
+        } else {
+            environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
+        }
+        environ.set_item(intern!(py, "RAW_URI"), latin1(py, request.target())?)?;
+        if !request.query().is_empty() {
+            environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, request.query())?)?;
+        }
+        if request.version() == Version::Http10 {
+            environ.set_item(intern!(py, "SERVER_PROTOCOL"), &self.http10)?;
+        }
+        if template.named_by_host {
+            name_by_host(py, &environ, request.host().unwrap_or_default())?;
+        }
+        set_peer(py, &environ, exchange.peer())?;
+        self.set_fields(py, &environ, exchange)?;
+        if let Some(length) = exchange.body_length() {
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
+        }
+        environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange.take_body())?)?;
+        Ok(environ)
+    }
+
+    fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
+        self.seen.clear();
+        for (name, value) in exchange.request().fields() {
+            let key = match self.keys.get(name) {
+                Some(Key::Variable(key)) => key.clone(),
+                Some(Key::Dropped) => continue,
+                None => match self.new_key(py, name)? {
+                    Key::Variable(key) => key,
+                    Key::Dropped => continue,
+                },
+            };
+            let mut value = latin1(py, value)?;
+            // A key is one object however the field's name is spelled, but for names beyond the table's bound.
+            if self.seen.contains(&key.as_ptr()) || (self.keys.len() >= KEYS && environ.contains(&key)?) {
+                value = join(py, environ, &key, value)?;
+            }
+            self.seen.push(key.as_ptr());
+            environ.set_item(key, value)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Key<'py>> {
+        let dropped = cgi::has_underscore(name);
+        if dropped && self.keys.len() < KEYS {
+            let name = String::from_utf8_lossy(name);
+            tracing::warn!(%name, "header field dropped, its name has an underscore");
+            self.keys.insert(name.into_owned().into_bytes(), Key::Dropped);
+        }
+        if dropped {
+            return Ok(Key::Dropped);
+        }
+        cgi::variable_name(name, &mut self.scratch);
+        // A field's name is a token, which is ASCII. Interned: one object for every spelling.
+        let key = PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default());
+        if self.keys.len() < KEYS {
+            self.keys.insert(name.to_vec(), Key::Variable(key.clone()));
+        }
+        Ok(Key::Variable(key))
+    }
+}
+
+impl<'py> Template<'py> {
+    fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, address: &Address) -> PyResult<Template<'py>> {
+        let environ = shared.copy()?;
+        // Overwriting a key is cheaper than adding one, so the keys of every request are in the template.
+        for key in ["REQUEST_METHOD", "PATH_INFO", "RAW_URI", "QUERY_STRING", "REMOTE_ADDR", "wsgi.input"] {
+            environ.set_item(PyString::intern(py, key), "")?;
+        }
+        environ.set_item("SERVER_PROTOCOL", PyString::intern(py, Version::Http11.as_str()))?;
+        let (name, port) = match address {
+            Address::Tcp(address) => (address.ip().to_string(), address.port().to_string()),
+            Address::Unix(_) | Address::Abstract(_) => (String::new(), String::new()),
+        };
+        environ.set_item("SERVER_NAME", name)?;
+        environ.set_item("SERVER_PORT", port)?;
+        Ok(Template { environ, named_by_host: !matches!(address, Address::Tcp(_)) })
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
+fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
+    let colon = host.iter().rposition(|&byte| byte == b':').filter(|&at| !host[at..].contains(&b']'));
+    let (name, port) = match colon {
+        Some(at) if at + 1 < host.len() => (&host[..at], &host[at + 1..]),
+        Some(at) => (&host[..at], &b"80"[..]),
+        None => (host, &b"80"[..]),
+    };
+    environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
+    environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)
+}
+
+fn set_peer(py: Python<'_>, environ: &Bound<'_, PyDict>, peer: &Peer) -> PyResult<()> {
+    if let Peer::Tcp(address) = peer {
+        environ.set_item(intern!(py, "REMOTE_ADDR"), address.ip().to_string())?;
+        environ.set_item(intern!(py, "REMOTE_PORT"), address.port().to_string())?;
+    }
+    Ok(())
+}
+
+/// A field that is given again: values in their order (RFC 9110, 5.3); cookies have a separator of their own (RFC
+/// 6265, 5.4).
+fn join<'py>(
+    py: Python<'py>,
+    environ: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+    value: Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyString>> {
+    let Some(first) = environ.get_item(key)? else { return Ok(value) };
+    let separator = if key == intern!(py, "HTTP_COOKIE") { "; " } else { "," };
+    let joined = format!("{}{separator}{}", first.cast::<PyString>()?.to_str()?, value.to_str()?);
+    Ok(PyString::new(py, &joined))
+}
+
+/// Bytes as a "native string" of PEP 3333: each byte the code point of the same number.
+pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len()).unwrap_or(ffi::Py_ssize_t::MAX);
+    // SAFETY: the pointer is readable for `length` bytes; the result is a new reference to a str, or null with an
+    // exception set.
+    unsafe {
+        let text = ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null());
+        Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked())
+    }
+}
+
+/// Names of fields that are kept; a client that sends ever new ones does not make the table grow.
+const KEYS: usize = 512;
+const METHODS: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
