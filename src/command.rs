@@ -116,10 +116,7 @@ impl Command {
 
 /// Every signal that gives a command, by number; a master catches these.
 pub fn signals() -> impl Iterator<Item = i32> {
-    TABLE
-        .iter()
-        .flat_map(|row| row.signals)
-        .map(|(number, _)| *number)
+    TABLE.iter().flat_map(|row| row.signals).map(|(number, _)| *number)
 }
 
 /// The name of a signal that gives a command, without `SIG`.

@@ -114,16 +114,11 @@ rwsgi [OPTIONS] [APP]           serve APP
        rwsgi check [OPTIONS] [APP]     load settings and APP, and say what is wrong
        rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from";
 const AFTER: &str = "\
-Every option is also a key of the configuration file and an environment variable: --max-requests 100 is
-max_requests = 100 there and RWSGI_MAX_REQUESTS=100 here. `rwsgi settings` lists all the names.";
+What an option says can also stand in a TOML file and in the environment: --max-requests 100 is
+max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
+prints every name and value.";
 
 fn command() -> clap::Command {
-    let hidden = |name: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .hide(true)
-    };
     let app = Row::named("wsgi_app").expect("the table has a row for the application");
     clap::Command::new("rwsgi")
         .no_binary_name(true)
@@ -144,46 +139,41 @@ fn command() -> clap::Command {
                 .help(app.help)
                 .help_heading(app.section.title()),
         )
-        .args(
-            TABLE
-                .iter()
-                .filter(|row| !row.flags.is_empty())
-                .map(argument),
-        )
+        .args(TABLE.iter().filter(|row| !row.flags.is_empty()).map(argument))
         .next_help_heading("Other")
-        .arg(
-            Arg::new(CONFIG)
-                .short('c')
-                .long(CONFIG)
-                .value_name("FILE")
-                .help("read settings from this TOML file"),
-        )
-        .arg(
-            Arg::new("help")
-                .short('h')
-                .long("help")
-                .action(ArgAction::Help)
-                .help("print this"),
-        )
-        .arg(
-            Arg::new("version")
-                .short('v')
-                .long("version")
-                .action(ArgAction::Version)
-                .help("print the version"),
-        )
-        .args([hidden(CHECK_CONFIG), hidden(PRINT_CONFIG)])
+        .args(others())
+}
+
+/// The options that are no settings.
+fn others() -> [Arg; 5] {
+    let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
+    [
+        Arg::new(CONFIG)
+            .short('c')
+            .long(CONFIG)
+            .value_name("FILE")
+            .help("read settings from this TOML file"),
+        Arg::new("help")
+            .short('h')
+            .long("help")
+            .action(ArgAction::Help)
+            .help("print this"),
+        Arg::new("version")
+            .short('v')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("print the version"),
+        hidden(CHECK_CONFIG),
+        hidden(PRINT_CONFIG),
+    ]
 }
 
 fn argument(row: &'static Row) -> Arg {
-    let mut arg = Arg::new(row.name)
-        .help(row.help)
-        .help_heading(row.section.title());
+    let mut arg = Arg::new(row.name).help(row.help).help_heading(row.section.title());
     for flag in row.flags {
         arg = match (
             flag.strip_prefix("--"),
-            flag.strip_prefix('-')
-                .and_then(|letter| letter.chars().next()),
+            flag.strip_prefix('-').and_then(|letter| letter.chars().next()),
         ) {
             (Some(name), _) if arg.get_long().is_none() => arg.long(name),
             (Some(name), _) => arg.visible_alias(name),
@@ -228,8 +218,7 @@ fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
 /// `PATH` or `file:PATH`; gunicorn's Python files and modules are told apart, so that nobody reads them as TOML.
 fn config_path(text: &str) -> Result<String, UsageError> {
     let path = text.strip_prefix("file:").unwrap_or(text);
-    let is_python =
-        text.starts_with("python:") || path.rsplit_once('.').is_some_and(|(_, end)| end == "py");
+    let is_python = text.starts_with("python:") || path.rsplit_once('.').is_some_and(|(_, end)| end == "py");
     if !is_python {
         return Ok(path.to_owned());
     }
@@ -239,10 +228,7 @@ fn config_path(text: &str) -> Result<String, UsageError> {
             "expected a TOML file, found {}; python configuration files are not there yet",
             quoted(text)
         )),
-        hint: Some(
-            "write the settings as name = value, strings in quotes, to a file that ends in .toml"
-                .to_owned(),
-        ),
+        hint: Some("write the settings as name = value, strings in quotes, to a file that ends in .toml".to_owned()),
     };
     Err(UsageError {
         words: problem.to_string(),
@@ -261,12 +247,8 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
             return Ok(Call::Print(error.to_string()));
         }
         ErrorKind::UnknownArgument => unknown(argument, error.get(ContextKind::SuggestedArg)),
-        ErrorKind::InvalidValue => {
-            UsageError::usage(format!("{argument}: expected a value, found none"))
-        }
-        ErrorKind::TooManyValues => {
-            UsageError::usage(format!("{argument}: expected no value, found one"))
-        }
+        ErrorKind::InvalidValue => UsageError::usage(format!("{argument}: expected a value, found none")),
+        ErrorKind::TooManyValues => UsageError::usage(format!("{argument}: expected no value, found one")),
         ErrorKind::InvalidUtf8 => UsageError::usage("expected words in UTF-8, found other bytes"),
         kind => UsageError::usage(format!("expected another command line: {kind}")),
     })
@@ -274,10 +256,17 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
 
 fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
     let name = argument.trim_start_matches('-').replace('-', "_");
-    if NOT_YET.contains(&name.as_str()) {
-        return UsageError::usage(format!(
-            "{argument}: this option of gunicorn is not there yet"
-        ));
+    if NOT_YET.contains(&name.as_str()) || NOT_YET_FLAGS.contains(&argument) {
+        return UsageError::usage(format!("{argument}: this option of gunicorn is not there yet"));
+    }
+    let flags = TABLE.iter().flat_map(|row| row.flags).copied();
+    let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
+    if longer.len() > 1 {
+        let words = format!(
+            "{argument}: expected one option, found the beginning of {}",
+            longer.join(", ")
+        );
+        return UsageError { words, exit_code: 2 };
     }
     match suggested {
         Some(ContextValue::String(flag)) => UsageError {
@@ -287,3 +276,22 @@ fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
         _ => UsageError::usage(format!("{argument}: unknown option")),
     }
 }
+
+/// Flags of gunicorn that are not the name of their setting, for settings that are not there yet.
+const NOT_YET_FLAGS: &[&str] = &[
+    "-D",
+    "-R",
+    "--reload-extra-file",
+    "--no-sendfile",
+    "--proxy-allow-from",
+    "--uwsgi-allow-from",
+    "--paster",
+    "--paste-global",
+    "--log-config",
+    "--log-config-json",
+    "--log-syslog",
+    "--log-syslog-to",
+    "--log-syslog-prefix",
+    "--log-syslog-facility",
+    "--no-control-socket",
+];

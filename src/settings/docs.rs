@@ -18,8 +18,7 @@ pub fn reference() -> String {
 }
 
 fn entry(page: &mut String, row: &Row) {
-    let default = (row.show)(&Settings::default())
-        .map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
+    let default = (row.show)(&Settings::default()).map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
     let _ = write!(
         page,
         "\n### {}\n\n{}{}.\n\n",
@@ -41,11 +40,7 @@ fn flags(row: &Row) -> String {
     } else {
         format!(" {}", row.metavar)
     };
-    let flags: Vec<String> = row
-        .flags
-        .iter()
-        .map(|flag| format!("`{flag}{value}`"))
-        .collect();
+    let flags: Vec<String> = row.flags.iter().map(|flag| format!("`{flag}{value}`")).collect();
     flags.join(", ")
 }
 
@@ -61,9 +56,11 @@ A setting can be given in four places. Each counts more than the one before it, 
 3. the environment, as `RWSGI_` and the name in capitals; a variable that is empty counts as not set,
 4. the command line.
 
-A list on the command line is a flag given several times. The empty text takes a setting that need not be set back to
-\"not set\". Anything that is wrong, unknown names in the file included, is said at once, and nothing is started (exit
-code 1; 2 if the command line cannot be understood at all).
+A list on the command line is a flag given several times; in an environment variable its elements have commas between
+them (those of `raw_env` line breaks). The empty text takes a setting back to \"not set\", if that is a value it can have.
+
+Anything that is wrong, unknown names in the file included, is said at once, and nothing is started: exit code 1, or 2 if
+the command line cannot be understood at all.
 
 `rwsgi settings` with the same options prints every value and where it comes from, `rwsgi check` tries whether settings
 and application load.

@@ -66,7 +66,8 @@ impl Value {
     /// The value as it is shown in "found ...".
     pub fn found(&self) -> String {
         match self {
-            Self::Word(text) | Self::Text(text) => quoted(text),
+            Self::Word(text) => shown(text),
+            Self::Text(text) => quoted(text),
             Self::Number { text, .. } => text.clone(),
             Self::Bool(value) => value.to_string(),
             Self::List(_) => "a list".to_owned(),
@@ -83,6 +84,16 @@ pub fn quoted(text: &str) -> String {
     }
     let start: String = text.chars().take(SHOWN).collect();
     format!("{:?}", format!("{start}..."))
+}
+
+/// A word as it is shown: numbers bare, everything else in quotes.
+pub fn shown(text: &str) -> String {
+    if is_number(text) { text.to_owned() } else { quoted(text) }
+}
+
+/// Whether the text is a decimal number, be it negative or broken.
+pub fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 impl fmt::Display for Origin {

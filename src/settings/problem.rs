@@ -97,14 +97,11 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.origin)?;
         }
         match &self.cause {
-            Cause::Syntax(words) | Cause::File(words) => f.write_str(words)?,
+            Cause::Syntax(words) => write!(f, "not valid TOML: {words}")?,
+            Cause::File(words) => f.write_str(words)?,
             Cause::UnknownKey(key) => write!(f, "{}: unknown setting", bare(key))?,
             Cause::NotYet(key) => write!(f, "{key}: this setting of gunicorn is not there yet")?,
-            Cause::Value {
-                name,
-                expected,
-                found,
-            } => {
+            Cause::Value { name, expected, found } => {
                 if matches!(self.origin, Origin::File { .. }) {
                     write!(f, "{name}: ")?;
                 }
@@ -112,9 +109,7 @@ impl fmt::Display for Problem {
             }
             Cause::Missing(what) => write!(f, "expected {what}, found none")?,
         }
-        self.hint
-            .as_ref()
-            .map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
 }
 

@@ -31,19 +31,24 @@ pub enum Kind {
 
 /// A type of which lists are made.
 pub trait Element: Text {
+    /// What is expected, for "expected ...".
+    const LIST: &'static str;
     /// What separates the elements when the list is one string or word.
     const SEPARATOR: char;
 }
 
 impl Element for Bind {
+    const LIST: &'static str = "a list of addresses (HOST:PORT, unix:PATH or fd://N)";
     const SEPARATOR: char = ',';
 }
 
 impl Element for PathBuf {
+    const LIST: &'static str = "a list of paths";
     const SEPARATOR: char = ',';
 }
 
 impl Element for EnvPair {
+    const LIST: &'static str = "a list of KEY=VALUE";
     // A value may hold commas, and a secret may hold anything but a line break.
     const SEPARATOR: char = '\n';
 }
@@ -90,38 +95,62 @@ pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u32> {
 
 /// The number of threads of a worker: one, until there is a class that has more.
 pub fn one_thread(value: &Value) -> Read<u32> {
-    let number = whole_u32::<1, 4096>(value)?;
-    if number == 1 {
-        return Ok(1);
+    match whole_u32::<1, { u32::MAX as u64 }>(value) {
+        Ok(1) => Ok(1),
+        Ok(_) => wrong(Wrong::found("1", value.found()).hint(MORE_THREADS)),
+        Err(wrongs) => Err(wrongs
+            .into_iter()
+            .map(|wrong| Wrong {
+                expected: "1".to_owned(),
+                ..wrong
+            })
+            .collect()),
     }
-    wrong(
-        Wrong::found("1", value.found())
-            .hint("more threads come with the worker class gthread, which is not there yet"),
-    )
 }
 
 /// A type that is spelled as text.
 pub fn one<T: Text>(value: &Value) -> Read<T> {
-    let other = || Wrong::found(T::EXPECTED, value.found());
-    let parsed = match (value, T::IN_TOML) {
-        (Value::Word(text), _) | (Value::Text(text), InToml::Text | InToml::Octal) => {
-            T::parse(text.trim())
-        }
-        (Value::Number { text, .. }, InToml::Number | InToml::NumberOrText) => T::parse(text),
-        (Value::Number { text, radix: 8 }, InToml::Octal) => T::parse(text),
-        (Value::Number { text, .. }, InToml::Octal) if text == "0" => T::parse(text),
-        (Value::Number { text, .. }, InToml::Octal) if T::parse(text).is_ok() => Err(other().hint(
-            format!("write 0o{text} or \"{text}\": without, it is a decimal number"),
-        )),
-        (Value::Text(text), InToml::Number | InToml::NumberOrText)
-            if is_plain_number::<T>(text) =>
-        {
-            Err(other().hint(UNQUOTED))
-        }
-        (Value::Text(text), InToml::NumberOrText) => T::parse(text.trim()),
-        _ => Err(other()),
+    let parsed = match value {
+        Value::Word(text) => T::parse(text.trim()),
+        Value::Text(text) => from_text(text.trim()),
+        Value::Number { text, radix } => from_number(text, *radix),
+        _ => Err(Wrong::found(T::EXPECTED, "")),
     };
-    parsed.map_err(|wrong| vec![wrong])
+    parsed.map_err(|wrong| {
+        // Shown as the source writes it, quotes included; words that say more about it stay.
+        let is_spelled = matches!(value, Value::Word(_) | Value::Text(_)) && T::IN_TOML == InToml::Text;
+        vec![if is_spelled {
+            wrong
+        } else {
+            Wrong {
+                found: value.found(),
+                ..wrong
+            }
+        }]
+    })
+}
+
+/// From a string of a TOML file.
+fn from_text<T: Text>(text: &str) -> Result<T, Wrong> {
+    let parsed = T::parse(text)?;
+    let is_number = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    match T::IN_TOML {
+        InToml::Number | InToml::NumberOrText if is_number => Err(Wrong::text(T::EXPECTED, text).hint(UNQUOTED)),
+        _ => Ok(parsed),
+    }
+}
+
+/// From a number of a TOML file.
+fn from_number<T: Text>(text: &str, radix: u32) -> Result<T, Wrong> {
+    let parsed = T::parse(text)?;
+    let refuse = |hint: String| Err(Wrong::found(T::EXPECTED, text).hint(hint));
+    match T::IN_TOML {
+        InToml::Text => refuse(QUOTED.to_owned()),
+        InToml::Octal if radix != 8 && text != "0" => {
+            refuse(format!("write 0o{text} or \"{text}\": without, it is a decimal number"))
+        }
+        _ => Ok(parsed),
+    }
 }
 
 /// The same, where the empty text means that the setting is not set.
@@ -141,9 +170,7 @@ pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
         Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Wrong { line, ..wrong })),
     };
     match value {
-        Value::List(items) => items
-            .iter()
-            .for_each(|Item { value, line }| add(value, *line)),
+        Value::List(items) => items.iter().for_each(|Item { value, line }| add(value, *line)),
         value => add(value, None),
     }
     if problems.is_empty() {
@@ -157,31 +184,28 @@ pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
 pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
     let elements = list::<T>(value)?;
     if elements.is_empty() {
-        return wrong(Wrong::found(
-            format!("at least one of {}", T::EXPECTED),
-            "none",
-        ));
+        return wrong(Wrong::found(T::LIST, "an empty one"));
     }
     Ok(elements)
 }
 
+const MORE_THREADS: &str = "more threads come with the worker class gthread, which is not there yet";
+const QUOTED: &str = "write it in quotes";
 const UNQUOTED: &str = "write the number without quotes";
 
-/// Whether the text spells a number that TOML could have as a number.
-fn is_plain_number<T: Text>(text: &str) -> bool {
-    let number = text.trim();
-    T::parse(number).is_ok() && number.bytes().all(|c| c.is_ascii_digit() || c == b'.')
-}
-
 fn split<T: Element>(value: &Value) -> Read<Vec<T>> {
-    let (Value::Word(text) | Value::Text(text)) = value else {
-        let expected = format!("a list of {}", T::EXPECTED);
-        return wrong(Wrong::found(expected, value.found()));
+    let text = match value {
+        Value::Word(text) | Value::Text(text) => text,
+        Value::Number { text, .. } => {
+            let hint = T::parse(text).err().and_then(|wrong| wrong.hint);
+            return wrong(Wrong {
+                hint,
+                ..Wrong::found(T::LIST, value.found())
+            });
+        }
+        _ => return wrong(Wrong::found(T::LIST, value.found())),
     };
-    let parts = text
-        .split(T::SEPARATOR)
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
+    let parts = text.split(T::SEPARATOR).map(str::trim).filter(|part| !part.is_empty());
     parts
         .map(T::parse)
         .collect::<Result<_, _>>()

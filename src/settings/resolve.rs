@@ -7,10 +7,10 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::given::{Given, Item, Origin, Value};
+use super::given::{Given, Item, Origin, Value, shown};
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::table::{NOT_YET, Row, Settings, TABLE};
-use super::types::parse_whole;
+use super::types::Bind;
 
 /// Where settings come from.
 #[derive(Clone, Copy, Debug)]
@@ -41,19 +41,11 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     }
     from_environment(sources.environment, &mut given);
     given.extend_from_slice(sources.flags);
-    instead_of_defaults(sources.environment, &mut given);
+    instead_of_defaults(sources.environment, &mut given, &mut problems);
 
     let mut settings = Settings::default();
-    let mut origins: BTreeMap<_, _> = TABLE
-        .iter()
-        .map(|row| (row.name, Origin::Default))
-        .collect();
-    for Given {
-        name,
-        value,
-        origin,
-    } in given
-    {
+    let mut origins: BTreeMap<_, _> = TABLE.iter().map(|row| (row.name, Origin::Default)).collect();
+    for Given { name, value, origin } in given {
         let row = Row::named(name).expect("what is given has a row");
         match (row.set)(&mut settings, &value) {
             Ok(()) => drop(origins.insert(name, origin)),
@@ -69,10 +61,14 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         }
     }
     if problems.is_empty() {
-        Ok(Resolved { settings, origins })
-    } else {
-        Err(Problems(problems))
+        return Ok(Resolved { settings, origins });
     }
+    problems.sort_by_key(|problem| match &problem.origin {
+        Origin::File { line, .. } => (0, *line),
+        Origin::Env(_) => (1, 0),
+        Origin::Default | Origin::Flag(_) => (2, 0),
+    });
+    Err(Problems(problems))
 }
 
 impl fmt::Display for Resolved {
@@ -90,38 +86,56 @@ impl fmt::Display for Resolved {
 }
 
 fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
-    // toml 1.x reports positions in the text without a byte order mark.
+    // The parser skips a byte order mark; without one, its offsets are those of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = |line| Origin::File {
         path: path.to_owned(),
         line,
     };
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    // One mistake makes many errors; the first of a line is the one that says it.
+    let mut broken = BTreeMap::new();
+    for error in &errors {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
-        let words = error.message().replace('\n', ": ");
-        problems.push(Problem {
-            origin: origin(line),
-            cause: Cause::Syntax(words),
-            hint: None,
-        });
+        broken.entry(line).or_insert_with(|| plain_words(error.message()));
     }
-    let mut keys: Vec<_> = table.into_inner().into_iter().collect();
-    keys.sort_by_key(|(key, _)| key.span().start);
-    for (key, value) in keys {
+    for (key, value) in table.into_inner() {
         let line = line_of(text, key.span().start);
+        if broken.range(line..=line_of(text, value.span().end)).next().is_some() {
+            continue;
+        }
         match Row::named(key.get_ref()) {
             Some(row) => given.push(Given {
                 name: row.name,
                 value: written(text, &value),
                 origin: origin(line),
             }),
-            None => problems.push(unknown(key.get_ref(), origin(line))),
+            None => problems.push(unknown(key.get_ref(), value.get_ref(), origin(line))),
         }
     }
+    problems.extend(broken.into_iter().map(|(line, words)| Problem {
+        origin: origin(line),
+        cause: Cause::Syntax(words.to_owned()),
+        hint: text.lines().nth(line - 1).and_then(in_quotes),
+    }));
 }
 
-fn unknown(key: &str, origin: Origin) -> Problem {
+/// The parser's words on one line, less what it adds when it expected nothing in particular.
+fn plain_words(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    line.strip_suffix(", expected nothing").unwrap_or(line)
+}
+
+/// What most often is no TOML: text without its quotes.
+fn in_quotes(line: &str) -> Option<String> {
+    let (name, value) = line.split_once('=')?;
+    let (name, value) = (name.trim(), value.split('#').next()?.trim());
+    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}']);
+    (is_bare && DeValue::parse(value).is_err() && Row::named(name).is_some())
+        .then(|| format!("text is written in quotes: {name} = \"{value}\""))
+}
+
+fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     if NOT_YET.contains(&key) {
         return Problem {
             origin,
@@ -138,7 +152,10 @@ fn unknown(key: &str, origin: Origin) -> Problem {
     let meant = by_flag
         .map(|row| row.name)
         .or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)));
-    let hint = meant.map(|name| format!("did you mean {name}?"));
+    let hint = match meant {
+        _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
+        meant => meant.map(|name| format!("did you mean {name}?")),
+    };
     Problem {
         origin,
         cause: Cause::UnknownKey(key.to_owned()),
@@ -184,25 +201,38 @@ fn from_environment(environment: &[(String, String)], given: &mut Vec<Given>) {
 }
 
 /// The variables that hosting platforms set count only where nothing else is said, as in gunicorn.
-fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>) {
-    for (variable_name, name) in [("PORT", "bind"), ("WEB_CONCURRENCY", "workers")] {
-        let Some(word) = variable(environment, variable_name) else {
-            continue;
-        };
-        if given.iter().any(|given| given.name == name) {
-            continue;
-        }
-        let is_port = name == "bind" && parse_whole(word).is_some();
-        let word = if is_port {
-            format!("0.0.0.0:{word}")
-        } else {
-            word.to_owned()
-        };
+fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
+    let is_given = |given: &[Given], name| given.iter().any(|given| given.name == name);
+    let origin = |name: &str| Origin::Env(name.to_owned());
+    if let Some(count) = variable(environment, "WEB_CONCURRENCY").filter(|_| !is_given(given, "workers")) {
+        let value = Value::Word(count.to_owned());
         given.push(Given {
-            name,
-            value: Value::Word(word),
-            origin: Origin::Env(variable_name.to_owned()),
+            name: "workers",
+            value,
+            origin: origin("WEB_CONCURRENCY"),
         });
+    }
+    if let Some(port) = variable(environment, "PORT").filter(|_| !is_given(given, "bind")) {
+        let address = format!("0.0.0.0:{}", port.trim());
+        if Bind::parse(&address).is_ok() {
+            given.push(Given {
+                name: "bind",
+                value: Value::Word(address),
+                origin: origin("PORT"),
+            });
+        } else {
+            let expected = "a port number from 0 to 65535".to_owned();
+            let cause = Cause::Value {
+                name: "bind",
+                expected,
+                found: shown(port),
+            };
+            problems.push(Problem {
+                origin: origin("PORT"),
+                cause,
+                hint: None,
+            });
+        }
     }
 }
 

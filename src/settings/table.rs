@@ -10,12 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::given::Value;
 use super::problem::{Cause, Problem};
-use super::read::{
-    Kind, Read, Setting, list, one, one_thread, optional, some, switch, whole, whole_u32,
-};
+use super::read::{Kind, Read, Setting, list, one, one_thread, optional, some, switch, whole, whole_u32};
 use super::types::{
-    AppName, Bind, Bytes, EnvPair, LogFormat, LogLevel, LogTarget, Mode, Seconds, Text as _,
-    WorkerClass, Workers,
+    AppName, Bind, Bytes, EnvPair, LogFormat, LogLevel, LogTarget, Mode, Seconds, Text as _, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -117,8 +114,8 @@ settings! {
          gunicorn has no such setting: it runs in the Python that it is installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
-        "Saves memory and start-up time. As the application is not loaded by the master, new code still takes effect \
-         with a reload, unlike in gunicorn.";
+        "Saves memory and start-up time: the workers share what the application has loaded. It is loaded in a process \
+         of its own, never in the master.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
@@ -223,8 +220,7 @@ settings! {
 }
 
 /// gunicorn's default: the combined format of Apache and nginx.
-pub const ACCESS_LOG_FORMAT: &str =
-    r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+pub const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
 /// Settings of gunicorn that have no row yet, hooks included.
 pub const NOT_YET: &[&str] = &[

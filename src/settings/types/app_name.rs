@@ -44,14 +44,10 @@ impl AppName {
         // Arguments may hold colons and slashes; what stands before them may not hold a parenthesis.
         let (head, arguments) = match text.split_once('(') {
             Some((head, rest)) => {
-                let arguments = rest
-                    .strip_suffix(')')
-                    .filter(|arguments| is_balanced(arguments));
+                let arguments = rest.strip_suffix(')').filter(|arguments| is_balanced(arguments));
                 (
                     head,
-                    Some(arguments.ok_or_else(|| {
-                        Wrong::text("closed quotes and brackets after the callable", text)
-                    })?),
+                    Some(arguments.ok_or_else(|| Wrong::text("closed quotes and brackets after the callable", text))?),
                 )
             }
             None => (text, None),
@@ -105,9 +101,7 @@ impl Text for AppName {
 }
 
 fn source_of(text: &str) -> Option<AppSource> {
-    let file = || {
-        (!text.ends_with('/') && !text.contains('\0')).then(|| AppSource::File(PathBuf::from(text)))
-    };
+    let file = || (!text.ends_with('/') && !text.contains('\0')).then(|| AppSource::File(PathBuf::from(text)));
     if text.contains('/') {
         return file();
     }
@@ -127,8 +121,7 @@ fn is_module(text: &str) -> bool {
 
 /// A Python name, near enough: letters of any script, digits and underscores, no digit first.
 fn is_identifier(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphanumeric() || c == '_')
-        && text.chars().next().is_some_and(|c| !c.is_numeric())
+    text.chars().all(|c| c.is_alphanumeric() || c == '_') && text.chars().next().is_some_and(|c| !c.is_numeric())
 }
 
 /// Whether every quote and bracket is closed, in its order. Of triple quotes and prefixes it needs to know nothing:
@@ -138,16 +131,21 @@ fn is_balanced(text: &str) -> bool {
     let mut quote = None;
     let mut characters = text.chars();
     while let Some(c) = characters.next() {
-        match (quote, c) {
-            (Some(_), '\\') => drop(characters.next()),
-            (Some(end), c) if c == end => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '(') => open.push(')'),
-            (None, '[') => open.push(']'),
-            (None, '{') => open.push('}'),
-            (None, ')' | ']' | '}') if open.pop() != Some(c) => return false,
-            (None, _) => {}
+        if let Some(end) = quote {
+            match c {
+                '\\' => drop(characters.next()),
+                c if c == end => quote = None,
+                _ => {}
+            }
+            continue;
+        }
+        match c {
+            '"' | '\'' => quote = Some(c),
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            ')' | ']' | '}' if open.pop() != Some(c) => return false,
+            _ => {}
         }
     }
     quote.is_none() && open.is_empty()
@@ -182,10 +180,7 @@ mod tests {
         let source = |text| AppName::parse(text).unwrap().source;
         assert_eq!(source("app"), AppSource::Module("app".into()));
         assert_eq!(source("./app.wsgi"), AppSource::File("./app.wsgi".into()));
-        assert_eq!(
-            source("app.py:application"),
-            AppSource::File("app.py".into())
-        );
+        assert_eq!(source("app.py:application"), AppSource::File("app.py".into()));
         assert_eq!(
             source("mysite.wsgi:application"),
             AppSource::Module("mysite.wsgi".into())
@@ -207,8 +202,8 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         for text in [
-            "", ":", ":app", "m:", "m:a.b", "m:1a", "m n", "a..b", "a.", "-m", "m:f(", "m:f)",
-            "m:f(]", "m:f(')", "m:f(1))", "m(1)", "dir/", "m:f()x", "a:b:c",
+            "", ":", ":app", "m:", "m:a.b", "m:1a", "m n", "a..b", "a.", "-m", "m:f(", "m:f)", "m:f(]", "m:f(')",
+            "m:f(1))", "m(1)", "dir/", "m:f()x", "a:b:c",
         ] {
             assert!(AppName::parse(text).is_err(), "{text}");
         }

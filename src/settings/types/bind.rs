@@ -46,8 +46,7 @@ impl Bind {
                 .ok_or_else(|| Wrong::text("fd://N with N the number of an open socket", text));
         }
         if rest("http://").or_else(|| rest("https://")).is_some() {
-            return Err(Wrong::text(<Self as Text>::EXPECTED, text)
-                .hint("leave out what stands before the host"));
+            return Err(Wrong::text(<Self as Text>::EXPECTED, text).hint("leave out what stands before the host"));
         }
         tcp(text, rest("tcp://").unwrap_or(text))
     }
@@ -87,26 +86,19 @@ impl Text for Bind {
 
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let start = text.get(..prefix.len())?;
-    start
-        .eq_ignore_ascii_case(prefix)
-        .then(|| &text[prefix.len()..])
+    start.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
 fn unix(text: &str, path: &str) -> Result<Bind, Wrong> {
     if path.starts_with('@') {
         let found = format!("{text:?}, an abstract name");
-        return Err(Wrong::found("unix:PATH", found)
-            .hint("abstract sockets are not there yet; a file is meant by unix:./@..."));
+        return Err(
+            Wrong::found("unix:PATH", found).hint("abstract sockets are not there yet; a file is meant by unix:./@...")
+        );
     }
     if path.len() > Bind::LONGEST_PATH {
-        let expected = format!(
-            "a path of at most {} bytes, the kernel's limit",
-            Bind::LONGEST_PATH
-        );
-        return Err(Wrong::found(
-            expected,
-            format!("one of {} bytes", path.len()),
-        ));
+        let expected = format!("a path of at most {} bytes, the kernel's limit", Bind::LONGEST_PATH);
+        return Err(Wrong::found(expected, format!("one of {} bytes", path.len())));
     }
     if path.is_empty() || path.contains('\0') {
         return Err(Wrong::text("unix:PATH", text));
@@ -129,37 +121,40 @@ fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
             };
             (host, port)
         }
-        None if address.parse::<Ipv6Addr>().is_ok() => {
-            return Err(wrong().hint(format!(
-                "write an IPv6 address in brackets: [{address}]:{}",
-                Bind::PORT
-            )));
-        }
-        None => match address.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (address, None),
-        },
-    };
-    let host = match (host, port) {
-        ("", Some(_)) => "0.0.0.0",
-        (number, None) if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) => {
-            return Err(wrong().hint(format!("a port alone is written :{number}")));
-        }
-        (path, None) if path.contains('/') => {
-            return Err(wrong().hint(format!("a unix socket is written unix:{path}")));
-        }
-        (host, _) if is_host(host) => host,
-        _ => return Err(wrong()),
+        None => name_and_port(address).map_err(|hint| Wrong { hint, ..wrong() })?,
     };
     let port = match port {
         None => Bind::PORT,
-        Some(digits) => whole_port(digits)
-            .ok_or_else(|| Wrong::text("a port number from 0 to 65535 after the host", text))?,
+        Some(digits) => {
+            whole_port(digits).ok_or_else(|| Wrong::text("a port number from 0 to 65535 after the host", text))?
+        }
     };
     Ok(Bind::Tcp {
         host: host.to_ascii_lowercase(),
         port,
     })
+}
+
+/// The name or IPv4 address, and what stands where a port should; or what would help.
+fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> {
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return Err(Some(format!(
+            "write an IPv6 address in brackets: [{address}]:{}",
+            Bind::PORT
+        )));
+    }
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    };
+    match (host, port) {
+        ("", Some(_)) => Ok(("0.0.0.0", port)),
+        (number, None) if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) => {
+            Err(Some(format!("a port alone is written :{number}")))
+        }
+        (path, None) if path.contains('/') => Err(Some(format!("a unix socket is written unix:{path}"))),
+        _ => is_host(host).then_some((host, port)).ok_or(None),
+    }
 }
 
 fn whole_port(digits: &str) -> Option<u16> {
@@ -171,7 +166,7 @@ fn whole_port(digits: &str) -> Option<u16> {
 
 /// What a name or an address can be made of (RFC 952, and the underscore of container networks).
 fn is_host(text: &str) -> bool {
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !text.is_empty() && text.chars().all(letter)
 }
 

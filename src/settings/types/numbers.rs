@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::given::{is_number, shown};
 use super::super::problem::Wrong;
 use super::{InToml, Text};
 
@@ -79,7 +80,7 @@ impl Text for Seconds {
         decimal_duration(text)
             .filter(|span| *span <= Duration::from_secs(Self::MOST))
             .map(Self)
-            .ok_or_else(|| number_or_text(Self::EXPECTED, text))
+            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
     }
 
     fn text(&self) -> String {
@@ -128,9 +129,7 @@ impl Text for Bytes {
             .or_else(|| Self::with_unit(text))
             .filter(|bytes| *bytes <= Self::MOST)
             .map(Self)
-            .ok_or_else(|| {
-                number_or_text(Self::EXPECTED, text).hint("the units are KiB, MiB and GiB")
-            })
+            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)).hint("the units are KiB, MiB and GiB"))
     }
 
     fn text(&self) -> String {
@@ -154,7 +153,7 @@ impl Text for Mode {
             .flatten()
             .filter(|mode| *mode <= 0o777)
             .map(Self)
-            .ok_or_else(|| number_or_text(Self::EXPECTED, text))
+            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
     }
 
     fn text(&self) -> String {
@@ -177,11 +176,7 @@ pub fn parse_whole(text: &str) -> Option<u64> {
         return None;
     }
     let digits = digits.replace('_', "");
-    if radix == 10
-        && digits.len() > 1
-        && digits.starts_with('0')
-        && digits.bytes().any(|digit| digit != b'0')
-    {
+    if radix == 10 && digits.len() > 1 && digits.starts_with('0') && digits.bytes().any(|digit| digit != b'0') {
         return None;
     }
     u64::from_str_radix(&digits, radix).ok()
@@ -193,34 +188,12 @@ fn decimal_duration(text: &str) -> Option<Duration> {
         return parse_whole(text).map(Duration::from_secs);
     };
     let digits = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
-    if !digits(whole)
-        || !digits(fraction)
-        || fraction.len() > 9
-        || whole.len() + fraction.len() == 0
-    {
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 || whole.len() + fraction.len() == 0 {
         return None;
     }
-    let seconds = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let seconds = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let nanoseconds = format!("{fraction:0<9}").parse().ok()?;
     Some(Duration::new(seconds, nanoseconds))
-}
-
-fn number_or_text(expected: &str, text: &str) -> Wrong {
-    if is_number(text) {
-        Wrong::found(expected, text)
-    } else {
-        Wrong::text(expected, text)
-    }
-}
-
-/// Whether the text is a number of any kind, to be shown without quotes.
-fn is_number(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
-        && (parse_whole(text).is_some() || text.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]
@@ -267,33 +240,13 @@ mod tests {
         ] {
             assert!(Seconds::parse(text).is_err(), "{text}");
         }
-        for text in [
-            "",
-            "-1",
-            "1.5",
-            "1M",
-            "MiB",
-            "9223372036854775808",
-            "8589934592GiB",
-        ] {
+        for text in ["", "-1", "1.5", "1M", "MiB", "9223372036854775808", "8589934592GiB"] {
             assert!(Bytes::parse(text).is_err(), "{text}");
         }
-        for text in [
-            "",
-            "8",
-            "0o",
-            "1777",
-            "-1",
-            "+7",
-            "0x1f",
-            "rw",
-            "77777777777777",
-        ] {
+        for text in ["", "8", "0o", "1777", "-1", "+7", "0x1f", "rw", "77777777777777"] {
             assert!(Mode::parse(text).is_err(), "{text}");
         }
-        for text in [
-            "", "0", "-1", "1025", "007", "2.5", "tow", "0x", "1__0", "_1",
-        ] {
+        for text in ["", "0", "-1", "1025", "007", "2.5", "tow", "0x", "1__0", "_1"] {
             assert!(Workers::parse(text).is_err(), "{text}");
         }
     }

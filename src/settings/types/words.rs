@@ -165,13 +165,13 @@ impl Text for EnvPair {
 }
 
 impl Text for String {
-    const EXPECTED: &'static str = "text without line breaks";
+    const EXPECTED: &'static str = "text";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         let plain = !text.contains(['\0', '\n', '\r']);
         plain
             .then(|| text.to_owned())
-            .ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+            .ok_or_else(|| Wrong::text("text on one line", text))
     }
 
     fn text(&self) -> String {

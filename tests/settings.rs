@@ -1,0 +1,396 @@
+//! Settings and command line, as far as they can be judged without starting anything.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rwsgi::cli::args::{self, Call, Invocation};
+use rwsgi::settings::{Bind, Origin, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
+
+/// A command line, its surroundings, and what comes of it.
+///
+/// The first line of a case file is what would be typed at a shell: `$ NAME=VALUE rwsgi WORDS`. Then come files, each
+/// after a line `== NAME`, and last, after `== exit CODE`, the exact words.
+struct Case {
+    environment: Vec<(String, String)>,
+    words: Vec<String>,
+    files: Vec<(String, String)>,
+    exit_code: u8,
+    says: String,
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let (typed, rest) = text.strip_prefix("$ ").unwrap().split_once('\n').unwrap();
+        let mut words = shell_words(typed);
+        let program = words.iter().position(|word| word == "rwsgi").unwrap();
+        let environment = words.drain(..=program).filter_map(|word| {
+            word.split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        });
+        let environment = environment.collect();
+        let mut files = Vec::new();
+        let mut sections = format!("\n{rest}");
+        let exit = sections.split_off(sections.find("\n== exit ").unwrap());
+        for section in sections.split("\n== ").skip(1) {
+            let (name, content) = section.split_once('\n').unwrap_or((section, ""));
+            files.push((name.to_owned(), format!("{content}\n")));
+        }
+        let (code, says) = exit.strip_prefix("\n== exit ").unwrap().split_once('\n').unwrap();
+        Self {
+            environment,
+            words,
+            files,
+            exit_code: code.parse().unwrap(),
+            says: says.strip_suffix('\n').unwrap_or(says).to_owned(),
+        }
+    }
+
+    fn file(&self, name: &str) -> &str {
+        &self.files.iter().find(|(file, _)| file == name).unwrap().1
+    }
+}
+
+/// Words with blanks between, single quotes around what holds blanks itself.
+fn shell_words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The exit code and the words that a call gets before anything is started; nothing if it could start.
+fn refusal(case: &Case) -> Option<(u8, String)> {
+    let call = match args::parse(case.words.iter().map(OsString::from)) {
+        Ok(call) => call,
+        Err(error) => return Some((error.exit_code(), error.to_string())),
+    };
+    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) = call else {
+        return None;
+    };
+    let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
+    let sources = Sources {
+        file,
+        environment: &case.environment,
+        flags: &invocation.flags,
+    };
+    match resolve(&sources) {
+        Err(problems) => Some((1, problems.to_string())),
+        Ok(resolved) => resolved.settings.app().err().map(|problem| (1, problem.to_string())),
+    }
+}
+
+#[test]
+fn every_wrong_configuration_and_command_line_gets_its_words() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_settings");
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 24, "found {} cases", paths.len());
+    let wrong: Vec<String> = paths.iter().filter_map(|path| check(path)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with the case, if anything. With `UPDATE=1` the case is rewritten to what was said.
+fn check(path: &Path) -> Option<String> {
+    let case = Case::read(path);
+    let (code, says) = refusal(&case).unwrap_or((0, String::new()));
+    if (code, says.as_str()) == (case.exit_code, case.says.as_str()) {
+        return None;
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        let text = fs::read_to_string(path).unwrap();
+        let (before, _) = text.split_once("== exit ").unwrap();
+        fs::write(path, format!("{before}== exit {code}\n{says}\n")).unwrap();
+    }
+    Some(format!(
+        "{}: exit {code}\n{says}\n-- expected exit {}\n{}\n",
+        path.display(),
+        case.exit_code,
+        case.says
+    ))
+}
+
+fn invocation(line: &str) -> Invocation {
+    match args::parse(shell_words(line).iter().map(OsString::from)) {
+        Ok(Call::Start(invocation)) => invocation,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn resolved(file: &str, environment: &[(&str, &str)], line: &str) -> Resolved {
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let flags = invocation(line).flags;
+    resolve(&Sources {
+        file: Some(("rwsgi.toml", file)),
+        environment: &environment,
+        flags: &flags,
+    })
+    .unwrap()
+}
+
+const EVERYTHING: &str = r#"
+wsgi_app = "mysite.wsgi:make('a', k=1)"
+chdir = "/srv/site"
+pythonpath = "lib,/opt/more"
+raw_env = ["A=1,2", "B="]
+python = "/srv/venv"
+preload_app = true
+bind = ["[::1]:8000", "unix:/run/app.sock"]
+backlog = 64
+umask = "007"
+unix_socket_mode = 0o600
+workers = "auto"
+worker_class = "sync"
+threads = 1
+timeout = 0.3
+graceful_timeout = 1.5
+max_requests = 1_000
+max_requests_jitter = 50
+keepalive = 0
+post_buffering = "2 MiB"
+worker_tmp_dir = "/dev/shm"
+limit_request_line = 0
+limit_request_fields = 32768
+limit_request_field_size = 0x1000
+limit_request_body = 1048576
+user = "www-data"
+group = "33"
+pidfile = "/run/rwsgi.pid"
+proc_name = "poll \"site\""
+errorlog = "/var/log/error.log"
+loglevel = "Warning"
+log_format = "json"
+accesslog = "-"
+access_log_format = "%(h)s"
+"#;
+
+#[test]
+fn a_source_counts_more_than_the_ones_before_it() {
+    let origin = |resolved: &Resolved, name| resolved.origins[name].to_string();
+    let both = resolved(
+        "workers = 2\nbacklog = 7\n",
+        &[("RWSGI_WORKERS", "3"), ("RWSGI_TIMEOUT", "")],
+        "--workers 4 app",
+    );
+    assert_eq!(both.settings.workers, Workers::Count(4));
+    assert_eq!(origin(&both, "workers"), "--workers");
+    assert_eq!(origin(&both, "backlog"), "rwsgi.toml:2");
+    assert_eq!(origin(&both, "timeout"), "default");
+    let environment = resolved("workers = 2", &[("RWSGI_WORKERS", "3")], "app");
+    assert_eq!(environment.settings.workers, Workers::Count(3));
+    assert_eq!(environment.origins["workers"], Origin::Env("RWSGI_WORKERS".to_owned()));
+}
+
+#[test]
+fn port_and_web_concurrency_stand_in_for_defaults_only() {
+    let platform = [("PORT", "5000"), ("WEB_CONCURRENCY", "3")];
+    let alone = resolved("", &platform, "app").settings;
+    assert_eq!(alone.bind, [Bind::parse("0.0.0.0:5000").unwrap()]);
+    assert_eq!(alone.workers, Workers::Count(3));
+    let file = resolved("workers = 2", &platform, "-b :80 app").settings;
+    assert_eq!(file.bind, [Bind::parse(":80").unwrap()]);
+    assert_eq!(file.workers, Workers::Count(2));
+    let ignored = resolved("", &[("PORT", "tcp://10.0.0.1")], "-b :80 app").settings;
+    assert_eq!(ignored.bind, file.bind);
+}
+
+#[test]
+fn a_list_is_replaced_and_never_merged() {
+    let settings = resolved("bind = [':1', ':2']", &[("RWSGI_BIND", ":3,:4,")], "app").settings;
+    assert_eq!(settings.bind, [Bind::parse(":3").unwrap(), Bind::parse(":4").unwrap()]);
+    let settings = resolved("bind = ':1'", &[("RWSGI_BIND", ":3")], "-b :5 app -b :6").settings;
+    assert_eq!(settings.bind, [Bind::parse(":5").unwrap(), Bind::parse(":6").unwrap()]);
+}
+
+#[test]
+fn the_empty_text_takes_a_setting_back() {
+    let settings = resolved("accesslog = '-'", &[], "app --access-logfile=").settings;
+    assert_eq!(settings.accesslog, None);
+}
+
+#[test]
+fn what_settings_prints_is_a_file_that_gives_the_same() {
+    let everything = resolved(EVERYTHING, &[], "").settings;
+    let printed = resolved(EVERYTHING, &[], "").to_string();
+    assert_eq!(resolved(&printed, &[], "").settings, everything, "{printed}");
+    let defaults = resolved("", &[], "");
+    assert_eq!(resolved(&defaults.to_string(), &[], "").settings, defaults.settings);
+    for row in TABLE {
+        assert_eq!(
+            EVERYTHING.matches(&format!("\n{} = ", row.name)).count(),
+            1,
+            "{}",
+            row.name
+        );
+    }
+}
+
+#[test]
+fn settings_survive_json() {
+    let everything = resolved(EVERYTHING, &[], "").settings;
+    let json = serde_json::to_string(&everything).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), everything, "{json}");
+}
+
+#[test]
+fn every_setting_can_be_given_in_the_environment() {
+    let everything = resolved(EVERYTHING, &[], "").settings;
+    let mut environment = Vec::new();
+    for row in TABLE {
+        let words = match row.name {
+            "raw_env" => "A=1,2\nB=".to_owned(),
+            "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
+            "pythonpath" => "lib, /opt/more".to_owned(),
+            "proc_name" => "poll \"site\"".to_owned(),
+            _ => (row.show)(&everything).unwrap().trim_matches('"').to_owned(),
+        };
+        environment.push((row.env_name(), words));
+    }
+    let resolved = resolve(&Sources {
+        file: None,
+        environment: &environment,
+        flags: &[],
+    })
+    .unwrap();
+    assert_eq!(resolved.settings, everything);
+}
+
+#[test]
+fn every_flag_gives_its_setting() {
+    let everything = resolved(EVERYTHING, &[], "").settings;
+    for row in TABLE.iter().filter(|row| row.name != "raw_env") {
+        let value = (row.show)(&everything).unwrap();
+        let words = value.trim_matches(['[', ']']).replace(['"', '\\'], "");
+        for flag in row.flags {
+            let line = if value == "true" {
+                vec![*flag]
+            } else {
+                vec![*flag, &words]
+            };
+            let Ok(Call::Start(invocation)) = args::parse(line.iter().map(OsString::from)) else {
+                panic!("{line:?}");
+            };
+            assert_eq!(invocation.flags.len(), 1, "{line:?}");
+            assert_eq!(invocation.flags[0].name, row.name);
+            assert_eq!(invocation.flags[0].origin, Origin::Flag(row.flag_name().to_owned()));
+        }
+    }
+}
+
+#[test]
+fn options_and_application_may_stand_in_any_order() {
+    for line in [
+        "-w 4 -t 0.3 app",
+        "app -w 4 -t 0.3",
+        "-w4 app --timeout=0.3",
+        "--workers 4 app --timeou 0.3",
+        "-w 9 -w 4 app -t .3",
+    ] {
+        let settings = resolved("", &[], line).settings;
+        assert_eq!(settings.workers, Workers::Count(4), "{line}");
+        assert_eq!(settings.timeout.to_string(), "0.3", "{line}");
+        assert_eq!(settings.wsgi_app.unwrap().to_string(), "app", "{line}");
+    }
+}
+
+#[test]
+fn the_first_word_may_be_a_verb() {
+    let call = |line: &str| args::parse(shell_words(line).iter().map(OsString::from)).unwrap();
+    let app = || invocation("-w 4 app");
+    for line in [
+        "check -w 4 app",
+        "-w 4 check app",
+        "check app -w 4",
+        "--check-config -w 4 app",
+    ] {
+        assert_eq!(call(line), Call::Check(app()), "{line}");
+    }
+    for line in ["settings -w 4 app", "-w 4 settings app", "--print-config app -w 4"] {
+        assert_eq!(call(line), Call::Settings(app()), "{line}");
+    }
+    assert_eq!(call("check"), Call::Check(Invocation::default()));
+    assert_eq!(call("-c file:x.toml"), call("--config x.toml"));
+    assert!(matches!(call("check:application"), Call::Start(_)));
+    assert_eq!(
+        call("--version"),
+        Call::Print(format!("rwsgi {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[test]
+fn help_says_every_setting_in_lines_that_fit() {
+    let Ok(Call::Print(help)) = args::parse(["-h".into()]) else {
+        panic!("no help")
+    };
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    for row in TABLE {
+        assert!(row.flags.iter().all(|flag| help.contains(flag)), "{}: {help}", row.name);
+    }
+}
+
+#[test]
+fn zero_seconds_is_no_limit_where_a_limit_is_asked_for() {
+    assert_eq!(Seconds::whole(0).limit(), None);
+    assert_eq!(
+        Settings::default().timeout.limit(),
+        Some(std::time::Duration::from_secs(30))
+    );
+}
+
+#[test]
+fn the_mode_of_unix_sockets_is_what_is_said_or_what_umask_leaves_or_0660() {
+    for (file, mode) in [
+        ("", 0o660),
+        ("umask = '007'", 0o770),
+        ("umask = 0", 0o777),
+        ("umask = '077'\nunix_socket_mode = '666'", 0o666),
+    ] {
+        assert_eq!(resolved(file, &[], "app").settings.socket_mode().0, mode, "{file}");
+    }
+}
+
+#[test]
+fn the_table_is_whole() {
+    let mut flags: Vec<&str> = TABLE.iter().flat_map(|row| row.flags).copied().collect();
+    flags.sort_unstable();
+    let count = flags.len();
+    flags.dedup();
+    assert_eq!(flags.len(), count);
+    for row in TABLE {
+        assert!(
+            row.doc.ends_with('.') && !row.doc.contains("  "),
+            "{}: {}",
+            row.name,
+            row.doc
+        );
+        assert!(!row.help.ends_with('.'), "{}: {}", row.name, row.help);
+    }
+}
+
+#[test]
+fn the_reference_page_is_that_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/settings.md");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, docs::reference()).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == docs::reference(),
+        "docs/reference/settings.md is stale\nhint: UPDATE=1 cargo test --test settings"
+    );
+}
