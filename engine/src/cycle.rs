@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use rwsgi::os::listener::Listener;
-use rwsgi::settings::Settings;
+use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange};
 
 use crate::environ::Environs;
@@ -170,7 +170,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings, error_fd: i32) -> PyRe
     keys.set_item("wsgi.url_scheme", "http")?;
     keys.set_item("wsgi.errors", python::text_stream(py, error_fd)?)?;
     keys.set_item("wsgi.multithread", false)?;
-    keys.set_item("wsgi.multiprocess", settings.workers.count() > 1)?;
+    keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("SERVER_SOFTWARE", concat!("rwsgi/", env!("CARGO_PKG_VERSION")))?;

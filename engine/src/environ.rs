@@ -179,7 +179,7 @@ fn join<'py>(
     value: Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyString>> {
     let Some(first) = environ.get_item(key)? else { return Ok(value) };
-    let separator = if key == intern!(py, "HTTP_COOKIE") { "; " } else { "," };
+    let separator = if key.is(intern!(py, "HTTP_COOKIE")) { "; " } else { "," };
     let joined = format!("{}{separator}{}", first.cast::<PyString>()?.to_str()?, value.to_str()?);
     Ok(PyString::new(py, &joined))
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::ptr;
 
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
@@ -39,7 +40,9 @@ impl<'py> Callables<'py> {
         let start = self.start.get();
         start.current.0.set(ptr::null_mut());
         start.write.get().current.0.set(ptr::null_mut());
-        if self.start.get_refcnt() > 1 || start.write.get_refcnt(py) > 1 {
+        // SAFETY: both are live objects, and the thread is attached.
+        let kept = unsafe { ffi::Py_REFCNT(self.start.as_ptr()) > 1 || ffi::Py_REFCNT(start.write.as_ptr()) > 1 };
+        if kept {
             *self = Callables::new(py)?;
         }
         Ok(())

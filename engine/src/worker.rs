@@ -1,6 +1,6 @@
 //! A worker, from the fork to its end.
 
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
 use rwsgi::message::{BootCause, BootFailure, Fork, FromWorker};
-use rwsgi::os::listener::Listener;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::process;
 use rwsgi::os::stream::Channel;
@@ -21,9 +20,10 @@ use crate::zygote::{Inheritance, app_name};
 use crate::{app, python};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
-pub(crate) fn main(py: Python<'_>, inheritance: &Arc<Inheritance>, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
-    zygote.forget_here();
-    let outcome = boot(py, inheritance, fork, &channel).and_then(|(cycle, setup)| {
+pub(crate) fn main(py: Python<'_>, inheritance: &Inheritance, fork: Fork, zygote: &Channel, channel: &Channel) -> ! {
+    // SAFETY: this process never returns to where the zygote would use or drop its channel.
+    unsafe { libc::close(zygote.as_raw_fd()) };
+    let outcome = boot(py, inheritance, fork, channel).and_then(|(cycle, setup)| {
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| failure(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
@@ -45,12 +45,12 @@ pub(crate) fn main(py: Python<'_>, inheritance: &Arc<Inheritance>, fork: Fork, z
     }
 }
 
-fn boot<'py>(
+fn boot<'py, 'i>(
     py: Python<'py>,
-    inheritance: &Arc<Inheritance>,
+    inheritance: &'i Inheritance,
     fork: Fork,
     channel: &Channel,
-) -> Result<(Cycle<'py>, Setup), BootFailure> {
+) -> Result<(Cycle<'py>, Setup<'i>), BootFailure> {
     let start = &inheritance.start;
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
@@ -69,18 +69,12 @@ fn boot<'py>(
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
-    let listeners = inheritance
-        .listeners
-        .iter()
-        .map(|listener| listener.share())
-        .collect::<Result<Vec<Listener>, _>>()
-        .map_err(|error| failure(&error))?;
-    let cycle = Cycle::new(py, application, &listeners, settings, inheritance.error_fd)
+    let cycle = Cycle::new(py, application, &inheritance.listeners, settings, inheritance.error_fd)
         .map_err(|error| failure(&error))?;
     let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| failure(&"no such slot"))?;
     slot.clear();
     let setup = Setup {
-        listeners,
+        listeners: &inheritance.listeners,
         signals,
         slot,
         limits: settings.limits(),
@@ -96,7 +90,7 @@ fn boot<'py>(
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
     let Some(file) = &inheritance.access_log else { return Ok(None) };
     let file = file.try_clone().map_err(|error| failure(&error))?;
-    let log = AccessLog::open(Destination::File(file)).map_err(|error| failure(&error))?;
+    let log = AccessLog::open(Destination::Fd(file)).map_err(|error| failure(&error))?;
     let format = AccessFormat::parse(&inheritance.start.settings.access_log_format).map_err(|error| failure(&error))?;
     Ok(Some((log, format)))
 }

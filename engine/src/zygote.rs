@@ -1,7 +1,6 @@
 //! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -58,14 +57,13 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
-    let inheritance = Arc::new(inheritance);
     let mut warned = false;
     while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
         let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else { continue };
         warn_of_threads(py, &mut warned);
         match fork_worker(py) {
             Ok(Side::Caller) => {}
-            Ok(Side::New) => worker::main(py, &inheritance, fork, channel, Channel::from_fd(worker_end)),
+            Ok(Side::New) => worker::main(py, &inheritance, fork, channel, &Channel::from_fd(worker_end)),
             Err(error) => fork_failed(channel, fork, &error),
         }
     }
@@ -114,7 +112,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
-    let destination = file.map_or(log::Destination::Stderr, log::Destination::File);
+    let destination = file.map_or(log::Destination::Stderr, log::Destination::Fd);
     log::init(settings.loglevel.into(), settings.log_format.into(), destination).map_err(|error| setup(&error))
 }
 

@@ -19,6 +19,7 @@ pub mod read;
 pub mod resolve;
 pub mod table;
 pub mod types;
+mod views;
 
 pub use given::{Given, Origin, Value};
 pub use problem::{Cause, Problem, Problems, Wrong};

@@ -19,8 +19,6 @@ use crate::os::socket::{self, Read};
 pub(super) struct Connection {
     pub(super) stream: OwnedFd,
     pub(super) peer: Peer,
-    /// The peer as text, once somebody asked.
-    address: Option<String>,
     pub(super) listener: usize,
     pub(super) token: u64,
     /// Received and not used up; the head's spans point into it.
@@ -98,7 +96,6 @@ impl Connection {
         Connection {
             stream,
             peer,
-            address: None,
             listener,
             token: 0,
             input: Vec::new(),
@@ -114,12 +111,6 @@ impl Connection {
             deadline: Millis::MAX,
             scheduled: Millis::MAX,
         }
-    }
-
-    /// `REMOTE_ADDR`: the IP address, empty for a unix socket.
-    pub(super) fn address(&mut self) -> &str {
-        let peer = self.peer;
-        self.address.get_or_insert_with(|| peer.to_string())
     }
 
     /// Is it between two requests, with nothing received?
@@ -146,7 +137,7 @@ impl Connection {
             }
             if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
                 if found > limit {
-                    return Step::Refuse(Reject::body_too_large(limit));
+                    return Step::Refuse(Reject::BodyTooLarge { limit });
                 }
             }
             // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).

@@ -203,7 +203,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     fn stop_accepting(&mut self) {
         if mem::take(&mut self.accepting) {
-            for listener in &self.setup.listeners {
+            for listener in self.setup.listeners {
                 let _ = self.epoll.delete(listener);
             }
         }
@@ -416,10 +416,11 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let body_bytes = exchange.body_bytes;
         self.setup.slot.end();
         if let Some((log, format)) = &mut self.setup.access {
+            let address = connection.peer.to_string();
             let record = AccessRecord {
                 request,
                 response: &self.response,
-                remote_addr: &connection.address(),
+                remote_addr: &address,
                 body_bytes: Some(body_bytes),
                 time_text: self.texts.access_time(),
                 elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
