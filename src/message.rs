@@ -24,8 +24,6 @@ pub enum ToZygote {
 pub struct Load {
     /// The setting `python`.
     pub python: Option<String>,
-    /// Which door to take; `None` leaves it to what is there.
-    pub door: Option<String>,
 }
 
 /// What a zygote needs to know.

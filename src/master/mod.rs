@@ -1,1 +1,445 @@
-//! Placeholder of the room `master`.
+//! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
+//! and does not know a request.
+
+mod pool;
+mod report;
+mod sockets;
+mod zygote;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+pub use zygote::{ROLE, run as become_zygote};
+
+use crate::command::{self, Command};
+use crate::log::{self, Destination};
+use crate::message::{BootFailure, FromZygote, Start, ToZygote};
+use crate::os::clock;
+use crate::os::listener::Listener;
+use crate::os::pidfile::PidFile;
+use crate::os::process::{self, Exit, Identity};
+use crate::os::program::Program;
+use crate::os::scoreboard::Scoreboard;
+use crate::os::signal::Signals;
+use crate::os::stream::{Packet, Received};
+use crate::settings::types::LogTarget;
+use crate::settings::{Settings, Workers};
+use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
+use pool::Pool;
+use zygote::Zygote;
+
+/// What a master starts from.
+pub struct Launch<'a> {
+    /// All settings, resolved.
+    pub settings: Settings,
+    /// The words of the command line, for the application's `sys.argv`.
+    pub arguments: Vec<String>,
+    /// The engine inside the executable, if it holds one.
+    pub engine: &'a [u8],
+    /// Load the application and say whether that works, serve nothing.
+    pub check: bool,
+}
+
+/// Serves until told to stop, and says with which code the process is to end.
+pub fn run(launch: Launch<'_>) -> i32 {
+    let mut master = match Master::new(launch) {
+        Ok(master) => master,
+        Err(error) => {
+            report::fatal(&error.to_string());
+            return EXIT_SETUP;
+        }
+    };
+    let code = master.serve();
+    master.close(code);
+    code
+}
+
+struct Master {
+    settings: Settings,
+    arguments: Vec<String>,
+    check: bool,
+    program: Program,
+    identity: Identity,
+    poll: Poll,
+    signals: Signals,
+    supervisor: Supervisor,
+    scoreboard: Scoreboard,
+    scoreboard_file: OwnedFd,
+    error_log: Option<OwnedFd>,
+    access_log: Option<OwnedFd>,
+    pidfile: Option<PidFile>,
+    listeners: Vec<Listener>,
+    zygote: Option<Zygote>,
+    generations: u64,
+    pool: Pool,
+    finish: Option<i32>,
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+impl Master {
+    fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
+        let Launch { mut settings, arguments, engine, check } = launch;
+        let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
+        settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
+        settings.app()?;
+        let error_log = open_log("errorlog", match &settings.errorlog {
+            LogTarget::Standard => None,
+            target => Some(target),
+        })?;
+        let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
+        log::init(settings.loglevel, settings.log_format, destination.unwrap_or(Destination::Stderr))?;
+        let access_log = open_log("accesslog", settings.accesslog.as_ref().filter(|_| !check))?;
+        let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
+        let program = Program::open(engine)?;
+        let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
+        process::become_subreaper()?;
+        process::set_title(&format!("rwsgi: master [{}]", settings.title()));
+        let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        let slots = Supervisor::slots_for(workers);
+        let (scoreboard, scoreboard_file) = Scoreboard::create(slots)?;
+        let supervisor = Supervisor::new(Plan {
+            workers,
+            timeout: settings.timeout.limit(),
+            graceful_timeout: settings.graceful_timeout.duration(),
+            boot_timeout: BOOT_TIMEOUT,
+        });
+        Ok(Master {
+            arguments,
+            check,
+            program,
+            identity,
+            poll,
+            signals,
+            supervisor,
+            scoreboard,
+            scoreboard_file,
+            error_log,
+            access_log,
+            pidfile,
+            listeners: Vec::new(),
+            zygote: None,
+            generations: 0,
+            pool: Pool::new(slots, settings.max_requests, settings.max_requests_jitter),
+            finish: None,
+            settings,
+        })
+    }
+
+    fn serve(&mut self) -> i32 {
+        let mut events = Events::with_capacity(64);
+        self.tell(&Event::Tick);
+        loop {
+            if let Some(code) = self.finish {
+                return code;
+            }
+            let now = now();
+            let limit = self.supervisor.wake_at(now).map(|at| at.saturating_sub(now) + ROUND_UP);
+            match self.poll.poll(&mut events, limit) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    report::fatal(&format!("waiting for events: {error}"));
+                    return EXIT_SETUP;
+                }
+            }
+            let tokens: Vec<Token> = events.iter().map(mio::event::Event::token).collect();
+            self.turn(&tokens);
+        }
+    }
+
+    /// Messages before exits: what a process said before it died counts.
+    fn turn(&mut self, tokens: &[Token]) {
+        if tokens.contains(&ZYGOTE) {
+            self.hear_zygote();
+        }
+        for token in tokens.iter().filter(|token| token.0 >= WORKERS) {
+            self.hear_worker(token.0 - WORKERS);
+        }
+        if tokens.contains(&SIGNALS) {
+            self.obey_signals();
+        }
+        for (slot, busy) in self.pool.look(&self.scoreboard) {
+            self.tell(&Event::Seen(slot, busy));
+        }
+        self.tell(&Event::Tick);
+    }
+
+    /// Tells the supervisor and does what it says.
+    fn tell(&mut self, event: &Event) {
+        for action in self.supervisor.on(event, now()) {
+            self.act(&action);
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::StartZygote => self.start_zygote(),
+            Action::KillZygote => {
+                if let Some(zygote) = &self.zygote {
+                    let _ = process::signal(zygote.pid, Signal::SIGKILL);
+                }
+            }
+            Action::Fork(slot) => self.fork(slot),
+            Action::Retire(slot, pid) => {
+                tracing::debug!(slot, pid, "worker asked to finish");
+                signal(pid, Signal::SIGTERM);
+            }
+            Action::Quit(slot, pid) => {
+                tracing::debug!(slot, pid, "worker asked to end");
+                signal(pid, Signal::SIGQUIT);
+            }
+            Action::Kill(slot, pid, why) => {
+                report::kill(slot, pid, why, self.scoreboard.slot(slot).as_ref(), &self.settings);
+                signal(pid, Signal::SIGKILL);
+            }
+            Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
+            Action::CloseListeners => self.close_listeners(),
+            Action::Finish(code) => self.finish = Some(code),
+        }
+    }
+
+    fn start_zygote(&mut self) {
+        self.generations += 1;
+        let started = zygote::start(&self.program, &self.settings, self.generations).and_then(|zygote| {
+            let fd = zygote.channel.as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
+            Ok(zygote)
+        });
+        match started {
+            Ok(zygote) => self.zygote = Some(zygote),
+            Err(error) => {
+                report::fatal(&format!("zygote: {error}"));
+                self.tell(&Event::ZygoteGone);
+            }
+        }
+    }
+
+    fn hear_zygote(&mut self) {
+        while let Some(zygote) = &self.zygote {
+            match zygote.channel.receive() {
+                Ok(Received::Packet(packet)) => self.zygote_said(&packet),
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) => return self.zygote_closed(),
+                Err(error) => {
+                    // Nothing that follows could be trusted to be whole.
+                    tracing::error!(%error, "zygote: expected a message");
+                    let _ = process::signal(zygote.pid, Signal::SIGKILL);
+                    return self.zygote_closed();
+                }
+            }
+        }
+    }
+
+    fn zygote_closed(&mut self) {
+        if let Some(zygote) = &self.zygote {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
+        }
+    }
+
+    fn zygote_said(&mut self, packet: &Packet) {
+        match serde_json::from_slice(&packet.bytes) {
+            Ok(FromZygote::Found(found)) => {
+                if let Err(error) = self.start_serving(&found.version) {
+                    self.zygote_failed(&BootFailure::setup(&error));
+                    return;
+                }
+                if !self.check {
+                    report::start(&self.settings, &found, &self.listeners);
+                }
+            }
+            Ok(FromZygote::Ready) if self.check => self.finish = Some(0),
+            Ok(FromZygote::Ready) => self.tell(&Event::ZygoteReady),
+            Ok(FromZygote::Failed(failure)) => self.zygote_failed(&failure),
+            Ok(FromZygote::ForkFailed { slot, error }) => {
+                tracing::error!(slot, error, "worker not forked");
+                self.pool.forget(slot);
+                self.tell(&Event::ForkFailed(slot));
+            }
+            Err(error) => tracing::error!(%error, "zygote: expected a message"),
+        }
+    }
+
+    fn zygote_failed(&mut self, failure: &BootFailure) {
+        report::boot_failure(failure);
+        self.tell(&Event::ZygoteFailed(failure.cause.exit_code()));
+    }
+
+    /// The zygote has found its Python: binds, the first time, and says what there is to serve.
+    fn start_serving(&mut self, _version: &str) -> Result<(), AnyError> {
+        if self.listeners.is_empty() && !self.check {
+            self.listeners = sockets::bind(&self.settings, &self.identity)?;
+        }
+        let start = Start {
+            build: crate::message::BUILD_ID.to_owned(),
+            settings: self.settings.clone(),
+            arguments: self.arguments.clone(),
+            generation: self.generations,
+            master: Pid::this().as_raw(),
+            check: self.check,
+            user: self.identity.user.clone(),
+            group: self.identity.group,
+            listeners: self.listeners.len(),
+            error_log: self.error_log.is_some(),
+            access_log: self.access_log.is_some(),
+        };
+        let fds: Vec<_> = [self.scoreboard_file.as_fd()]
+            .into_iter()
+            .chain(self.listeners.iter().map(AsFd::as_fd))
+            .chain(self.error_log.as_ref().map(AsFd::as_fd))
+            .chain(self.access_log.as_ref().map(AsFd::as_fd))
+            .collect();
+        match &self.zygote {
+            Some(zygote) => Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?),
+            None => Ok(()),
+        }
+    }
+
+    fn fork(&mut self, slot: usize) {
+        let Some(zygote) = &self.zygote else { return };
+        let asked = self.pool.ask(slot, &zygote.channel).and_then(|fd| {
+            self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
+        });
+        if let Err(error) = asked {
+            tracing::error!(slot, %error, "worker not forked");
+            self.pool.forget(slot);
+            self.tell(&Event::ForkFailed(slot));
+        }
+    }
+
+    fn hear_worker(&mut self, slot: usize) {
+        while let Some(event) = self.pool.hear(slot) {
+            self.tell(&event);
+        }
+        if let Some(exit) = self.pool.take_early_exit(slot) {
+            self.worker_exited(slot, exit);
+        }
+    }
+
+    fn obey_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match Command::by_signal(signal) {
+                Some(Command::Stop) => self.stop(signal, Stop::Graceful),
+                Some(Command::Quit) => self.stop(signal, Stop::Quick),
+                Some(other) => {
+                    let signal = command::signal_name(signal).unwrap_or_default();
+                    tracing::warn!(signal, command = other.row().name, "not there yet, nothing is done");
+                }
+                None => {}
+            }
+        }
+        while let Some((pid, exit)) = process::reap() {
+            self.reaped(pid, exit);
+        }
+    }
+
+    fn stop(&mut self, signal: i32, stop: Stop) {
+        let signal = command::signal_name(signal).unwrap_or_default();
+        tracing::info!(signal, graceful = stop == Stop::Graceful, "stopping");
+        if self.check {
+            self.finish = Some(EXIT_SETUP);
+        }
+        self.tell(&Event::Stop(stop));
+    }
+
+    fn reaped(&mut self, pid: Pid, exit: Exit) {
+        if self.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid) {
+            self.hear_zygote();
+            self.zygote_closed();
+            self.zygote = None;
+            if self.finish.is_none() && !self.supervisor.is_stopping() {
+                tracing::error!(pid = pid.as_raw(), by = %exit, "zygote ended");
+            }
+            self.tell(&Event::ZygoteGone);
+        } else if let Some(slot) = self.pool.slot_of(pid) {
+            self.hear_worker(slot);
+            self.worker_exited(slot, exit);
+        } else {
+            // A worker that has not been heard yet, or an orphan of the application.
+            self.pool.keep_exit(pid, exit);
+        }
+    }
+
+    fn worker_exited(&mut self, slot: usize, exit: Exit) {
+        if let Some(fd) = self.pool.channel(slot) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+        report::exit(slot, self.pool.forget(slot), exit);
+        self.tell(&Event::Exited(slot, exit == Exit::Code(0)));
+    }
+
+    fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
+            listener.unlink();
+        }
+    }
+
+    /// The end: the zygote is told by its channel's end, given a moment for what the application does at exit, and
+    /// killed.
+    fn close(&mut self, code: i32) {
+        self.close_listeners();
+        if let Some(Zygote { pid, channel, .. }) = self.zygote.take() {
+            drop(channel);
+            let end = now() + ZYGOTE_END;
+            while process::is_child(pid) && !self.has_ended(pid) && now() < end {
+                let mut events = Events::with_capacity(8);
+                let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
+            }
+            let _ = process::signal(pid, Signal::SIGKILL);
+        }
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.remove();
+        }
+        if !self.check {
+            tracing::info!(code, "stopped");
+        }
+    }
+
+    fn has_ended(&mut self, zygote: Pid) -> bool {
+        while self.signals.next().is_some() {}
+        std::iter::from_fn(process::reap).any(|(pid, _)| pid == zygote)
+    }
+}
+
+/// A log's file, made before privileges are dropped.
+fn open_log(name: &str, target: Option<&LogTarget>) -> Result<Option<OwnedFd>, AnyError> {
+    let destination = match target {
+        None => return Ok(None),
+        Some(LogTarget::Standard) => Destination::Stdout,
+        Some(LogTarget::File(path)) => {
+            Destination::at(path).map_err(|error| format!("{name}: {}: {error}", path.display()))?
+        }
+    };
+    Ok(Some(destination.into_fd()?))
+}
+
+fn signal(pid: i32, signal: Signal) {
+    if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
+        tracing::error!(pid, signal = signal.as_str(), %error, "worker not signalled");
+    }
+}
+
+fn now() -> Moment {
+    Duration::from_nanos(clock::monotonic())
+}
+
+const SIGNALS: Token = Token(0);
+const ZYGOTE: Token = Token(1);
+/// Tokens from here on are workers, by slot.
+const WORKERS: usize = 2;
+/// gunicorn's code for a configuration that cannot be served.
+const EXIT_SETUP: i32 = 1;
+/// From the start of a zygote, or the fork of a worker, until it is ready.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the zygote may take for atexit handlers.
+const ZYGOTE_END: Duration = Duration::from_secs(1);
+/// epoll counts milliseconds: a deadline is met late rather than looked at twice.
+const ROUND_UP: Duration = Duration::from_millis(1);

@@ -3,7 +3,9 @@
 
 pub mod clock;
 pub mod listener;
+pub mod pidfile;
 pub mod process;
+pub mod program;
 pub mod scoreboard;
 pub mod signal;
 pub mod socket;

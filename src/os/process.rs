@@ -7,9 +7,8 @@
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,8 +55,6 @@ pub struct Role<'a> {
     pub channel: BorrowedFd<'a>,
     /// Set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
-    /// The new process's working directory, if not the master's.
-    pub directory: Option<&'a Path>,
 }
 
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
@@ -66,9 +63,6 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let mut command = Command::new(format!("/proc/self/fd/{}", role.program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
-    if let Some(directory) = role.directory {
-        command.current_dir(directory);
-    }
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
     unsafe { command.pre_exec(move || hand_over_channel(channel)) };
@@ -87,6 +81,23 @@ fn hand_over_channel(channel: i32) -> io::Result<()> {
         Errno::result(unsafe { libc::dup2(channel, CHANNEL_FD) })?;
     }
     Ok(())
+}
+
+/// The channel of a process that [`start`] made. To be called once, in such a process.
+pub fn inherited_channel() -> OwnedFd {
+    // SAFETY: `start` put the channel there, and nothing else in this process knows the descriptor.
+    let channel = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
+    // SAFETY: F_SETFD on a descriptor number reads no memory.
+    unsafe { libc::fcntl(CHANNEL_FD, libc::F_SETFD, libc::FD_CLOEXEC) };
+    channel
+}
+
+/// A number from the kernel's source of chance (getrandom(2)).
+pub fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is writable for its length; so few bytes are never cut short.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    u64::from_ne_bytes(bytes)
 }
 
 /// Which side of [`fork_away`] this process is.

@@ -1,0 +1,184 @@
+//! The workers that the master knows: a slot each, with its channel. What comes over a channel speaks for that slot
+//! alone; the kernel says who sent it, and only a live child of the master becomes a worker.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use super::report;
+use crate::message::{Fork, FromWorker, ToZygote};
+use crate::os::process::{self, Exit};
+use crate::os::scoreboard::Scoreboard;
+use crate::os::stream::{Channel, Packet, Received};
+use crate::supervisor::{Event, Moment};
+
+/// All slots.
+pub(super) struct Pool {
+    workers: Vec<Option<Worker>>,
+    /// Workers asked for over the master's life.
+    age: u64,
+    max_requests: u64,
+    jitter: u64,
+    /// Exits of processes that have not said which slot is theirs.
+    early: VecDeque<(Pid, Exit)>,
+}
+
+/// A worker that was asked for.
+pub(super) struct Worker {
+    channel: Channel,
+    /// Known from its first word on.
+    pub(super) pid: Option<Pid>,
+    pub(super) age: u64,
+    /// Its channel has ended.
+    closed: bool,
+    ready: bool,
+}
+
+impl Pool {
+    pub(super) fn new(slots: usize, max_requests: u64, jitter: u64) -> Pool {
+        let workers = std::iter::repeat_with(|| None).take(slots).collect();
+        Pool { workers, age: 0, max_requests, jitter, early: VecDeque::new() }
+    }
+
+    /// Asks the zygote for a worker; answers with the descriptor to listen on.
+    pub(super) fn ask(&mut self, slot: usize, zygote: &Channel) -> io::Result<RawFd> {
+        let (ours, theirs) = Channel::pair()?;
+        ours.set_nonblocking(true)?;
+        ours.pass_credentials()?;
+        self.age += 1;
+        let fork = Fork { slot, age: self.age, max_requests: self.draw_max_requests() };
+        zygote.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
+        let fd = ours.as_raw_fd();
+        self.workers[slot] = Some(Worker { channel: ours, pid: None, age: self.age, closed: false, ready: false });
+        Ok(fd)
+    }
+
+    fn draw_max_requests(&self) -> u64 {
+        match (self.max_requests, self.jitter) {
+            (0, _) => 0,
+            (most, 0) => most,
+            (most, jitter) => most.saturating_add(process::random() % jitter.saturating_add(1).max(1)),
+        }
+    }
+
+    /// The next thing that the worker in `slot` said, as an event.
+    pub(super) fn hear(&mut self, slot: usize) -> Option<Event> {
+        loop {
+            let worker = self.workers.get_mut(slot)?.as_mut()?;
+            if worker.closed {
+                return None;
+            }
+            match worker.channel.receive() {
+                Ok(Received::Nothing) => return None,
+                Ok(Received::Packet(packet)) => {
+                    if let Some(event) = self.said(slot, &packet) {
+                        return Some(event);
+                    }
+                }
+                // It is gone, or no longer to be understood; its exit tells the rest. One that never said a word has
+                // no pid to exit by.
+                closed => {
+                    worker.closed = true;
+                    if let Err(error) = closed {
+                        tracing::error!(slot, %error, "worker: expected a message");
+                    }
+                    if worker.pid.is_none() {
+                        self.workers[slot] = None;
+                        return Some(Event::Exited(slot, false));
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn said(&mut self, slot: usize, packet: &Packet) -> Option<Event> {
+        let worker = self.workers[slot].as_mut()?;
+        let message = match serde_json::from_slice(&packet.bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(slot, %error, "worker: expected a message");
+                return None;
+            }
+        };
+        match (message, worker.pid) {
+            (FromWorker::Hello, None) => {
+                let pid = Pid::from_raw(packet.sender?);
+                let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
+                let taken = self.workers.iter().flatten().any(|other| other.pid == Some(pid));
+                if !known || taken {
+                    tracing::error!(slot, pid = pid.as_raw(), "a process that is no worker said it were one");
+                    return None;
+                }
+                self.workers[slot].as_mut()?.pid = Some(pid);
+                Some(Event::Hello(slot, pid.as_raw()))
+            }
+            // Only the worker itself speaks for its slot, whoever got hold of its channel.
+            (_, Some(pid)) if packet.sender != Some(pid.as_raw()) => {
+                tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
+                None
+            }
+            (FromWorker::Ready, Some(pid)) => {
+                worker.ready = true;
+                tracing::info!(slot, pid = pid.as_raw(), "worker ready");
+                Some(Event::Ready(slot))
+            }
+            (FromWorker::Failed(failure), Some(_)) => {
+                report::boot_failure(&failure);
+                Some(Event::BootFailed(slot, failure.cause.exit_code()))
+            }
+            (FromWorker::Spent, Some(pid)) => {
+                tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
+                Some(Event::Spent(slot))
+            }
+            (_, _) => None,
+        }
+    }
+
+    /// Which slot a child belongs to.
+    pub(super) fn slot_of(&self, pid: Pid) -> Option<usize> {
+        self.workers.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
+    }
+
+    /// The descriptor of a slot's channel.
+    pub(super) fn channel(&self, slot: usize) -> Option<RawFd> {
+        Some(self.workers.get(slot)?.as_ref()?.channel.as_raw_fd())
+    }
+
+    /// Empties a slot.
+    pub(super) fn forget(&mut self, slot: usize) -> Option<Worker> {
+        self.workers.get_mut(slot)?.take()
+    }
+
+    /// A child that no slot knows has ended. Orphans of the application end here, too.
+    pub(super) fn keep_exit(&mut self, pid: Pid, exit: Exit) {
+        if self.early.len() == EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((pid, exit));
+    }
+
+    /// The exit of the worker in `slot`, if it came before its first word was heard.
+    pub(super) fn take_early_exit(&mut self, slot: usize) -> Option<Exit> {
+        let pid = self.workers.get(slot)?.as_ref()?.pid?;
+        let at = self.early.iter().position(|(early, _)| *early == pid)?;
+        self.early.remove(at).map(|(_, exit)| exit)
+    }
+
+    /// Since when each ready worker has been in a request, by the scoreboard.
+    pub(super) fn look(&self, scoreboard: &Scoreboard) -> Vec<(usize, Option<Moment>)> {
+        let ready = |(slot, worker): (usize, &Option<Worker>)| {
+            worker.as_ref().filter(|worker| worker.ready)?;
+            let busy = scoreboard.slot(slot)?.busy_since();
+            Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
+        };
+        self.workers.iter().enumerate().filter_map(ready).collect()
+    }
+}
+
+/// Exits that are kept. Between a fork and its first word there are at most as many as there are slots starting;
+/// orphans of the application push old ones out.
+const EARLY: usize = 256;

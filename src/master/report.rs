@@ -1,0 +1,66 @@
+//! What the master says in the error log about starts, exits and kills.
+
+use nix::unistd::Pid;
+
+use super::pool::Worker;
+use crate::log::CRITICAL;
+use crate::message::{BootFailure, Found};
+use crate::os::listener::Listener;
+use crate::os::process::Exit;
+use crate::os::scoreboard::Slot;
+use crate::settings::Settings;
+use crate::settings::types::LogTarget;
+use crate::supervisor::Why;
+
+/// What is served, where, by which Python.
+pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) {
+    let pid = std::process::id();
+    tracing::info!(pid, "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
+    let directory = settings.chdir.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+    let app = settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default();
+    tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
+    tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
+    tracing::info!(at = addresses.join(","), "listening");
+    tracing::info!(
+        workers = settings.workers.number(1),
+        class = "sync",
+        timeout = %settings.timeout,
+        keepalive = %settings.keepalive,
+        "workers"
+    );
+}
+
+/// Says why nothing can be served, also where people look when the log is a file: a start by hand.
+pub(super) fn fatal(message: &str) {
+    tracing::error!(target: CRITICAL, "{message}");
+}
+
+/// One traceback and one sentence.
+pub(super) fn boot_failure(failure: &BootFailure) {
+    match &failure.traceback {
+        Some(traceback) => tracing::error!("{}\n{}", failure.message, traceback.trim_end()),
+        None => tracing::error!("{}", failure.message),
+    }
+}
+
+/// Why a worker is killed, with the request that it was in.
+pub(super) fn kill(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
+    match why {
+        Why::Timeout => {
+            let request = state.map(Slot::request_line).unwrap_or_default();
+            tracing::error!(target: CRITICAL, slot, pid, request, timeout = %settings.timeout, "request timed out, worker killed");
+        }
+        Why::Boot => tracing::error!(target: CRITICAL, slot, pid, "worker not ready in time, killed"),
+        Why::Stop => tracing::warn!(slot, pid, "worker did not end when asked, killed"),
+    }
+}
+
+/// How a worker ended.
+pub(super) fn exit(slot: usize, worker: Option<Worker>, exit: Exit) {
+    let (pid, age) = worker.map_or((0, 0), |worker| (worker.pid.map_or(0, Pid::as_raw), worker.age));
+    match exit {
+        Exit::Code(0) => tracing::info!(slot, pid, age, "worker ended"),
+        _ => tracing::error!(slot, pid, age, by = %exit, "worker died"),
+    }
+}

@@ -1,0 +1,88 @@
+//! The zygote from the master's side: starting it, and what a freshly started process does before it becomes Python.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
+use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, ToZygote};
+use crate::os::process::{self, CHANNEL_FD, Role};
+use crate::os::program::Program;
+use crate::os::stream::{Channel, Received};
+use crate::settings::Settings;
+
+/// The word that makes this program a zygote; people have no use for it.
+pub const ROLE: &str = "__zygote";
+
+/// A zygote that was started.
+pub(super) struct Zygote {
+    pub(super) pid: Pid,
+    pub(super) channel: Channel,
+    pub(super) generation: u64,
+}
+
+/// Starts a zygote and tells it which Python to enter.
+pub(super) fn start(program: &Program, settings: &Settings, generation: u64) -> io::Result<Zygote> {
+    let (ours, theirs) = Channel::pair()?;
+    ours.set_nonblocking(true)?;
+    let environment: Vec<(String, String)> =
+        settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    let role = Role { program: program.executable(), word: ROLE, channel: theirs.as_fd(), environment: &environment };
+    let pid = process::start(&role)?;
+    let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
+    ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
+    Ok(Zygote { pid, channel: ours, generation })
+}
+
+/// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then
+/// the master knows why. `variable` reads the environment.
+pub fn run(variable: impl Fn(&str) -> Option<String>) {
+    let channel = Channel::from_fd(process::inherited_channel());
+    let _ = process::die_with_parent(Signal::SIGKILL);
+    let Ok(Received::Packet(packet)) = channel.receive() else { return };
+    let (Ok(ToZygote::Load(load)), Some(engine)) = (serde_json::from_slice(&packet.bytes), packet.fds.first()) else {
+        return;
+    };
+    let failure = match find(&load, variable) {
+        Err(failure) => failure,
+        Ok(interpreter) => {
+            let found = Found {
+                version: interpreter.release.clone(),
+                executable: interpreter.executable.to_string_lossy().into_owned(),
+                door: interpreter.door.name().to_owned(),
+            };
+            if channel.say(&FromZygote::Found(found), &[]).is_err() {
+                return;
+            }
+            setup(&interpreter.enter(engine.as_fd(), CHANNEL_FD))
+        }
+    };
+    let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
+}
+
+fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interpreter::Interpreter, BootFailure> {
+    let door = match variable("RWSGI_DOOR").map(|text| text.parse::<DoorWish>()) {
+        Some(Err(wrong)) => {
+            let message = format!("RWSGI_DOOR: {wrong}");
+            return Err(BootFailure { cause: BootCause::Setup, message, traceback: None });
+        }
+        Some(Ok(door)) => Some(door),
+        None => None,
+    };
+    let virtual_env = variable("VIRTUAL_ENV");
+    let path = variable("PATH");
+    let wish = Wish {
+        setting: load.python.as_deref(),
+        virtual_env: virtual_env.as_deref(),
+        path: path.as_deref().map(AsRef::as_ref),
+        door,
+    };
+    interpreter::find(&wish).map_err(|error| setup(&error))
+}
+
+fn setup(error: &InterpreterError) -> BootFailure {
+    let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    BootFailure { cause: BootCause::Setup, message: format!("{error}{hint}"), traceback: None }
+}

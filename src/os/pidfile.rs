@@ -1,0 +1,77 @@
+//! The pid file: says who runs, keeps a second server from starting, goes away at the end.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+/// A pid file that this process wrote.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub enum PidFileError {
+    /// Its process lives and is a server of this kind.
+    Running(PathBuf, i32),
+    /// It cannot be written.
+    Unwritable(PathBuf, io::Error),
+}
+
+impl fmt::Display for PidFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PidFileError::Running(path, pid) => {
+                write!(f, "pidfile: {}: a server is running already, its pid is {pid}", path.display())
+            }
+            PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for PidFileError {}
+
+impl PidFile {
+    /// Writes this process's id, by a new file and a rename, so that nobody reads half of it. A file that names no
+    /// living server is stale and replaced.
+    pub fn write(path: &Path) -> Result<PidFile, PidFileError> {
+        let me = std::process::id();
+        let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
+        if let Some(pid) = read(&path).filter(|&pid| pid != me.cast_signed() && is_server(pid)) {
+            return Err(PidFileError::Running(path, pid));
+        }
+        let new = path.with_extension(format!("{me}.new"));
+        let written = fs::write(&new, format!("{me}\n")).and_then(|()| fs::rename(&new, &path));
+        match written {
+            Ok(()) => Ok(PidFile { path }),
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                Err(PidFileError::Unwritable(path, error))
+            }
+        }
+    }
+
+    /// Removes the file if it still holds this process's id. For the master alone.
+    pub fn remove(&self) {
+        if read(&self.path) == Some(std::process::id().cast_signed()) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<i32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0)
+}
+
+/// In a container the number of a dead server is soon another process's, so that being alive is not enough.
+fn is_server(pid: i32) -> bool {
+    let alive = matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM));
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    alive && name.starts_with("rwsgi")
+}
