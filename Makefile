@@ -27,7 +27,7 @@ test: needs build $(VENV)/.filled ## every test there is, the server's own twice
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(VENV)/bin/python examples/django/manage.py test polls
-	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked -p rwsgi --lib --bins
 	$(CARGO) test --locked -p rwsgi --doc
 	@$(MAKE) test-door DOOR=library
 	@$(MAKE) test-door DOOR=executable
