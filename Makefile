@@ -27,7 +27,7 @@ test: needs build $(VENV)/.filled ## every test there is, the server's own twice
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(VENV)/bin/python examples/django/manage.py test polls
-	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked -p rwsgi --lib --bins
 	$(CARGO) test --locked -p rwsgi --doc
 	@$(MAKE) test-door DOOR=library
 	@$(MAKE) test-door DOOR=executable
@@ -75,7 +75,7 @@ $(TARGET)/floor: benches/floor.c $(TARGET)/python
 	    -o $@ $< $$($(PYTHON_CONFIG) --embed --ldflags)
 
 # What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
-NEEDED := cc:gcc curl:curl nginx:nginx-light ab:apache2-utils $(PYTHON):python3
+NEEDED := cc:build-essential curl:curl nginx:nginx-light ab:apache2-utils $(PYTHON):python3
 LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSONAME"), s.get_config_var("LIBDIR"); \
     p = os.path.join(d, n); ctypes.CDLL(p if os.path.exists(p) else n)
 missing:

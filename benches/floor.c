@@ -5,6 +5,7 @@
  * One thread, one epoll, the interpreter held all the time. It reads until an empty line, copies a ready environ (the
  * keys of a plain GET of TARGET), calls the application, joins head and body and sends them with one call. It parses nothing,
  * checks nothing, knows no request bodies, no pipelining, no time limits and no shutdown: it is a yardstick, not a server.
+ * The application has to give a Content-Length, or "close" has to be said: a body is never chunked.
  * PYTHON is the interpreter of the virtualenv; the library linked here must be that interpreter's own version.
  * "close" ends each connection after its answer, whatever the client asked for.
  */
