@@ -66,15 +66,8 @@ pub enum Level {
 impl Level {
     /// The level of a name as gunicorn's `--log-level` takes it, in either case.
     pub fn from_name(name: &str) -> Option<Level> {
-        let all = [
-            Level::Debug,
-            Level::Info,
-            Level::Warning,
-            Level::Error,
-            Level::Critical,
-        ];
-        all.into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(name))
+        let all = [Level::Debug, Level::Info, Level::Warning, Level::Error, Level::Critical];
+        all.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
     }
 
     /// As it stands in a line: `WARNING`.
@@ -118,16 +111,14 @@ impl Destination {
             Some("/dev/stderr") => Ok(Destination::Stderr),
             _ => {
                 let mut options = OpenOptions::new();
-                options
-                    .append(true)
-                    .create(true)
-                    .custom_flags(libc::O_NOCTTY);
+                options.append(true).create(true).custom_flags(libc::O_NOCTTY);
                 Ok(Destination::Fd(options.open(path)?.into()))
             }
         }
     }
 
-    fn into_fd(self) -> io::Result<OwnedFd> {
+    /// Its descriptor.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
             Destination::Stderr => io::stderr().as_fd().try_clone_to_owned(),
             Destination::Stdout => io::stdout().as_fd().try_clone_to_owned(),

@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
-use rwsgi::message::{BootCause, BootFailure, Fork, FromWorker};
-use rwsgi::os::signal::{self, Signals};
+use rwsgi::message::{BootFailure, Fork, FromWorker};
 use rwsgi::os::process;
+use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::Channel;
 use rwsgi::worker::{self, Ending, Setup};
 
@@ -25,14 +25,14 @@ pub(crate) fn main(py: Python<'_>, inheritance: &Inheritance, fork: Fork, zygote
     unsafe { libc::close(zygote.as_raw_fd()) };
     let outcome = boot(py, inheritance, fork, channel).and_then(|(cycle, setup)| {
         let said = channel.say(&FromWorker::Ready, &[]);
-        said.map_err(|error| failure(&error))?;
+        said.map_err(|error| BootFailure::setup(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
         let spent = || {
             if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
                 tracing::error!(%error, "cannot ask for a replacement");
             }
         };
-        worker::run(&cycle, setup, spent).map_err(|error| failure(&error))
+        worker::run(&cycle, setup, spent).map_err(|error| BootFailure::setup(&error))
     });
     match outcome {
         Ok(Ending::Graceful) => python::exit(py, 0, true),
@@ -54,24 +54,32 @@ fn boot<'py, 'i>(
     let start = &inheritance.start;
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
-    let signals = Signals::install(OURS).map_err(|error| failure(&error))?;
-    channel.say(&FromWorker::Hello, &[]).map_err(|error| failure(&error))?;
+    let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
+    channel
+        .say(&FromWorker::Hello, &[])
+        .map_err(|error| BootFailure::setup(&error))?;
     if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
         // The master died meanwhile: nobody waits for this worker.
         process::exit_now(0);
     }
-    process::end_with_parent(LAST_REQUESTS).map_err(|error| failure(&error))?;
+    process::end_with_parent(LAST_REQUESTS).map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
     let application = match &inheritance.application {
         Some(application) => application.bind(py).clone(),
         None => app::load(py, app_name(settings)?)?,
     };
     for taken in signal::restore(OURS) {
-        tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
+        tracing::warn!(
+            signal = taken.as_str(),
+            "the application set a handler of its own, rwsgi's is put back"
+        );
     }
     let cycle = Cycle::new(py, application, &inheritance.listeners, settings, inheritance.error_fd)
-        .map_err(|error| failure(&error))?;
-    let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| failure(&"no such slot"))?;
+        .map_err(|error| BootFailure::setup(&error))?;
+    let slot = inheritance
+        .scoreboard
+        .slot(fork.slot)
+        .ok_or_else(|| BootFailure::setup(&"no such slot"))?;
     slot.clear();
     let setup = Setup {
         listeners: &inheritance.listeners,
@@ -88,15 +96,14 @@ fn boot<'py, 'i>(
 }
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
-    let Some(file) = &inheritance.access_log else { return Ok(None) };
-    let file = file.try_clone().map_err(|error| failure(&error))?;
-    let log = AccessLog::open(Destination::Fd(file)).map_err(|error| failure(&error))?;
-    let format = AccessFormat::parse(&inheritance.start.settings.access_log_format).map_err(|error| failure(&error))?;
+    let Some(file) = &inheritance.access_log else {
+        return Ok(None);
+    };
+    let file = file.try_clone().map_err(|error| BootFailure::setup(&error))?;
+    let log = AccessLog::open(Destination::Fd(file)).map_err(|error| BootFailure::setup(&error))?;
+    let format = AccessFormat::parse(&inheritance.start.settings.access_log_format)
+        .map_err(|error| BootFailure::setup(&error))?;
     Ok(Some((log, format)))
-}
-
-fn failure(error: &dyn std::fmt::Display) -> BootFailure {
-    BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
 }
 
 /// The signals that mean something to a worker.

@@ -43,23 +43,29 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 /// Returns when the master is gone, or wants no more of this zygote.
 fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let Some((ToZygote::Start(start), fds)) = hear(channel)? else { return Ok(()) };
+    let Some((ToZygote::Start(start), fds)) = hear(channel)? else {
+        return Ok(());
+    };
     let mut inheritance = inherit(*start, fds)?;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
-    prepare(py, &mut inheritance).map_err(|error| setup(&error))?;
+    prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load(py, app_name(settings)?)?;
         inheritance.application = Some(loaded.unbind());
     }
-    channel.say(&FromZygote::Ready, &[]).map_err(|error| setup(&error))?;
+    channel
+        .say(&FromZygote::Ready, &[])
+        .map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
     }
     let mut warned = false;
     while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
-        let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else { continue };
+        let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else {
+            continue;
+        };
         warn_of_threads(py, &mut warned);
         match fork_worker(py) {
             Ok(Side::Caller) => {}
@@ -71,16 +77,19 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
 }
 
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
-    let said = FromZygote::ForkFailed { slot: fork.slot, error: error.to_string() };
+    let said = FromZygote::ForkFailed {
+        slot: fork.slot,
+        error: error.to_string(),
+    };
     let _ = channel.say(&said, &[]);
 }
 
 /// The next word of the master, or `None` when it is gone.
 fn hear(channel: &Channel) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
-    match channel.receive().map_err(|error| setup(&error))? {
+    match channel.receive().map_err(|error| BootFailure::setup(&error))? {
         Received::Closed | Received::Nothing => Ok(None),
         Received::Packet(packet) => {
-            let message = serde_json::from_slice(&packet.bytes).map_err(|error| setup(&error))?;
+            let message = serde_json::from_slice(&packet.bytes).map_err(|error| BootFailure::setup(&error))?;
             Ok(Some((message, packet.fds)))
         }
     }
@@ -98,22 +107,33 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         });
     }
     let mut fds = fds.into_iter();
-    let mut next = || fds.next().ok_or_else(|| setup(&"the master sent too few descriptors"));
-    let scoreboard = Scoreboard::attach(next()?).map_err(|error| setup(&error))?;
+    let mut next = || {
+        fds.next()
+            .ok_or_else(|| BootFailure::setup(&"the master sent too few descriptors"))
+    };
+    let scoreboard = Scoreboard::attach(next()?).map_err(|error| BootFailure::setup(&error))?;
     let mut listeners = Vec::new();
     for _ in 0..start.listeners {
-        listeners.push(Listener::from_fd(next()?).map_err(|error| setup(&error))?);
+        listeners.push(Listener::from_fd(next()?).map_err(|error| BootFailure::setup(&error))?);
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
     let access_log = start.access_log.then(&mut next).transpose()?;
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
-    Ok(Inheritance { start, listeners, scoreboard, access_log, error_fd, application: None })
+    Ok(Inheritance {
+        start,
+        listeners,
+        scoreboard,
+        access_log,
+        error_fd,
+        application: None,
+    })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
     let destination = file.map_or(log::Destination::Stderr, log::Destination::Fd);
-    log::init(settings.loglevel.into(), settings.log_format.into(), destination).map_err(|error| setup(&error))
+    log::init(settings.loglevel.into(), settings.log_format.into(), destination)
+        .map_err(|error| BootFailure::setup(&error))
 }
 
 /// Directory, `sys`, signals, faulthandler: what an import may rely on.
@@ -126,24 +146,34 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
         process::exit_now(0);
     }
     // Meant for the master, though `pkill` sends them to everybody of its name.
-    signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGINT])?;
+    signal::ignore(&[
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGWINCH,
+        Signal::SIGINT,
+    ])?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
-    py.import("faulthandler")?.call_method1("enable", (inheritance.error_fd,))?;
+    py.import("faulthandler")?
+        .call_method1("enable", (inheritance.error_fd,))?;
     Ok(())
 }
 
 /// From here on nothing that this process says is trusted by a root master.
 fn take_identity(start: &Start) -> Result<(), BootFailure> {
-    let identity = Identity { user: start.user.clone(), group: start.group };
-    identity.take().map_err(|error| setup(&error))?;
-    process::die_with_parent(Signal::SIGKILL).map_err(|error| setup(&error))
+    let identity = Identity {
+        user: start.user.clone(),
+        group: start.group,
+    };
+    identity.take().map_err(|error| BootFailure::setup(&error))?;
+    process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))
 }
 
 pub(crate) fn app_name(settings: &Settings) -> Result<&rwsgi::settings::types::AppName, BootFailure> {
-    settings.app().map_err(|problem| setup(&problem))
+    settings.app().map_err(|problem| BootFailure::setup(&problem))
 }
 
 /// Forks as `os.fork` does, but away: the worker becomes the master's child.
@@ -177,8 +207,4 @@ fn warn_of_threads(py: Python<'_>, warned: &mut bool) {
 fn close_on_exec(channel: &Channel) {
     // SAFETY: F_SETFD on an open descriptor reads no memory.
     unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
-}
-
-fn setup(error: &dyn std::fmt::Display) -> BootFailure {
-    BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
 }

@@ -1,3 +1,116 @@
-//! Placeholder of the room `cli`.
+//! The command line: words to a call. Here, and only here, the environment is read.
 
 pub mod args;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+
+use args::{Call, Invocation};
+
+use crate::http::AccessFormat;
+use crate::master::{self, Launch};
+use crate::settings::{Resolved, Sources, resolve};
+
+/// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
+/// executable, empty if it holds none.
+pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
+    if words.first().is_some_and(|word| word == master::ROLE) {
+        master::become_zygote(|name| std::env::var(name).ok());
+        return EXIT_CONFIG;
+    }
+    let call = match args::parse(words) {
+        Ok(call) => call,
+        Err(error) => {
+            complain(&error);
+            return i32::from(error.exit_code());
+        }
+    };
+    match call {
+        Call::Print(text) => print(&text),
+        Call::Settings(invocation) => {
+            settings(&invocation).map_or_else(|code| code, |resolved| print(&resolved.to_string()))
+        }
+        Call::Check(invocation) => serve(&invocation, engine, true),
+        Call::Start(invocation) => serve(&invocation, engine, false),
+    }
+}
+
+fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
+    match settings(invocation) {
+        Err(code) => code,
+        Ok(resolved) => {
+            let arguments = std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            let code = master::run(Launch {
+                settings: resolved.settings,
+                arguments,
+                engine,
+                check,
+            });
+            if check && code == 0 {
+                print("configuration and application are sound\n")
+            } else {
+                code
+            }
+        }
+    }
+}
+
+/// The settings from all sources, or the exit code once everything wrong with them is said.
+fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
+    let text = match &invocation.config {
+        None => None,
+        Some(path) => match fs::read_to_string(path) {
+            Ok(text) => Some((path.as_str(), text)),
+            Err(error) => {
+                complain(&format!("--config: {path}: {}", words(&error)));
+                return Err(EXIT_CONFIG);
+            }
+        },
+    };
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+    let resolved = resolve(&Sources {
+        file,
+        environment: &environment,
+        flags: &invocation.flags,
+    })
+    .map_err(|problems| {
+        complain(&problems);
+        EXIT_CONFIG
+    })?;
+    if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
+        let origin = resolved
+            .origins
+            .get("access_log_format")
+            .map(|origin| format!("{origin}: "))
+            .unwrap_or_default();
+        complain(&format!("{origin}access_log_format: {error}"));
+        return Err(EXIT_CONFIG);
+    }
+    Ok(resolved)
+}
+
+/// The kernel's words without Rust's number behind them.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn complain(problem: &dyn std::fmt::Display) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{problem}");
+}
+
+fn print(text: &str) -> i32 {
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    0
+}
+
+/// gunicorn's code for a configuration that cannot be used.
+const EXIT_CONFIG: i32 = 1;

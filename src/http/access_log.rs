@@ -66,11 +66,7 @@ pub struct AccessFormatError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(Vec<u8>),
-    Value {
-        atom: Atom,
-        width: usize,
-        fill: Fill,
-    },
+    Value { atom: Atom, width: usize, fill: Fill },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,10 +152,7 @@ impl Default for AccessFormat {
 
 impl Atom {
     fn parse(name: &str) -> Result<Atom, Wrong> {
-        if let Some((field, kind)) = name
-            .strip_prefix('{')
-            .and_then(|rest| rest.rsplit_once('}'))
-        {
+        if let Some((field, kind)) = name.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
             let field = field.as_bytes().to_vec();
             return match kind {
                 "i" => Ok(Atom::RequestField(field)),
@@ -215,13 +208,7 @@ impl Atom {
         match self {
             Atom::RemoteAddress => escape(out, record.remote_addr.as_bytes()),
             Atom::Dash => out.push(b'-'),
-            Atom::User => escape_or_dash(
-                out,
-                request
-                    .field(b"authorization")
-                    .and_then(basic_user)
-                    .as_deref(),
-            ),
+            Atom::User => escape_or_dash(out, request.field(b"authorization").and_then(basic_user).as_deref()),
             Atom::Time => out.extend_from_slice(record.time_text.as_bytes()),
             Atom::RequestLine => {
                 escape(out, request.method());
@@ -302,9 +289,7 @@ impl Wrong {
 
 /// The conversion at the start of `text`, which is a `%`, and its length in bytes.
 fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
-    let name_and_rest = text
-        .strip_prefix("%(")
-        .and_then(|rest| rest.split_once(')'));
+    let name_and_rest = text.strip_prefix("%(").and_then(|rest| rest.split_once(')'));
     let (name, rest) = name_and_rest.ok_or(Wrong {
         expected: "%(name)s",
         hint: "a percent sign is written %%",
@@ -337,10 +322,7 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
         _ if flags.contains('0') && number => Fill::ZerosBefore,
         _ => Fill::BlanksBefore,
     };
-    Ok((
-        Piece::Value { atom, width, fill },
-        text.len() - kind.len() + 1,
-    ))
+    Ok((Piece::Value { atom, width, fill }, text.len() - kind.len() + 1))
 }
 
 /// Pads what stands in `out` from `start` on.
@@ -349,11 +331,7 @@ fn pad(out: &mut Vec<u8>, start: usize, width: usize, fill: Fill) {
     if missing == 0 {
         return;
     }
-    let byte = if fill == Fill::ZerosBefore {
-        b'0'
-    } else {
-        b' '
-    };
+    let byte = if fill == Fill::ZerosBefore { b'0' } else { b' ' };
     out.resize(out.len() + missing, byte);
     if fill != Fill::BlanksAfter {
         out[start..].rotate_right(missing);

@@ -59,12 +59,7 @@ impl BodyDecoder {
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
     /// After an error the connection has no next request; the decoder stays where it is.
-    pub fn decode(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        room: usize,
-    ) -> Result<usize, Reject> {
+    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<usize, Reject> {
         let mut used = 0;
         let mut room = room;
         while used < input.len() {
@@ -72,10 +67,7 @@ impl BodyDecoder {
             used += match self.stage {
                 Stage::Done => break,
                 Stage::Data { left } => {
-                    let taken = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(room)
-                        .min(rest.len());
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(room).min(rest.len());
                     if taken == 0 {
                         break;
                     }
@@ -86,9 +78,7 @@ impl BodyDecoder {
                 }
                 Stage::DataEnd { after_cr } => self.take_data_end(rest[0], after_cr)?,
                 Stage::ChunkLine => self.take_chunk_line(rest)?,
-                Stage::Trailers { line_start, lines } => {
-                    self.take_trailer(rest, line_start, lines)?
-                }
+                Stage::Trailers { line_start, lines } => self.take_trailer(rest, line_start, lines)?,
             };
         }
         Ok(used)
@@ -153,8 +143,7 @@ impl BodyDecoder {
             .ok_or(Reject::BodyTooLarge { limit })?;
         // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
         let line = self.pending.len() as u64 + 2;
-        self.overhead =
-            (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
+        self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
         if self.overhead > self.limits.chunk_overhead {
             return Err(Reject::ChunkOverhead {
                 limit: self.limits.chunk_overhead,
@@ -164,12 +153,7 @@ impl BodyDecoder {
     }
 
     /// Collects the trailers up to the empty line, then checks them by the rules of the head.
-    fn take_trailer(
-        &mut self,
-        rest: &[u8],
-        line_start: usize,
-        lines: usize,
-    ) -> Result<usize, Reject> {
+    fn take_trailer(&mut self, rest: &[u8], line_start: usize, lines: usize) -> Result<usize, Reject> {
         let end = grammar::find_lf(rest);
         let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
         let limit = self.limits.trailers;
@@ -202,10 +186,7 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize {
         found: Excerpt::of(line),
     })?;
-    let digits = content
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = content.split_at(digits);
     let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
     if digits == 0 || significant.len() > 16 {
@@ -218,9 +199,9 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
             found: Excerpt::of(extensions),
         });
     }
-    Ok(significant.iter().fold(0, |size, &digit| {
-        size << 4 | u64::from(hexadecimal_value(digit))
-    }))
+    Ok(significant
+        .iter()
+        .fold(0, |size, &digit| size << 4 | u64::from(hexadecimal_value(digit))))
 }
 
 fn hexadecimal_value(digit: u8) -> u8 {
@@ -253,17 +234,11 @@ fn are_extensions(mut rest: &[u8]) -> bool {
 }
 
 fn skip_blanks(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes
-        .iter()
-        .take_while(|&&byte| byte == b' ' || byte == b'\t')
-        .count()..]
+    &bytes[bytes.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()..]
 }
 
 fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
-    let length = bytes
-        .iter()
-        .take_while(|&&byte| grammar::is_token_byte(byte))
-        .count();
+    let length = bytes.iter().take_while(|&&byte| grammar::is_token_byte(byte)).count();
     (length > 0).then(|| &bytes[length..])
 }
 
@@ -310,9 +285,7 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
 }
 
 fn in_trailers(cause: Reject) -> Reject {
-    Reject::Trailer {
-        cause: Box::new(cause),
-    }
+    Reject::Trailer { cause: Box::new(cause) }
 }
 
 /// What would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).

@@ -11,8 +11,7 @@ pub fn error_response(out: &mut Vec<u8>, status: u16, date: &[u8], accept: Optio
     let (kind, length) = if html {
         (
             "text/html",
-            HTML.iter().map(|piece| piece.len()).sum::<usize>()
-                + 2 * (CODE_AND_BLANK + reason.len()),
+            HTML.iter().map(|piece| piece.len()).sum::<usize>() + 2 * (CODE_AND_BLANK + reason.len()),
         )
     } else {
         ("text/plain", CODE_AND_BLANK + reason.len() + 1)
@@ -53,15 +52,8 @@ pub fn reason(status: u16) -> &'static str {
 fn prefers_html(accept: &[u8]) -> bool {
     grammar::list(accept).any(|range| {
         let mut parts = range.split(|&byte| byte == b';').map(grammar::trim);
-        let html = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"text/html"));
-        html && !parts.any(|parameter| {
-            matches!(
-                parameter,
-                b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000"
-            )
-        })
+        let html = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/html"));
+        html && !parts.any(|parameter| matches!(parameter, b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000"))
     })
 }
 
@@ -133,30 +125,19 @@ mod tests {
         assert!(REASONS.is_sorted());
         assert_eq!(
             (reason(400), reason(431), reason(499)),
-            (
-                "Bad Request",
-                "Request Header Fields Too Large",
-                "Client Error"
-            )
+            ("Bad Request", "Request Header Fields Too Large", "Client Error")
         );
     }
 
     #[test]
     fn the_length_is_that_of_the_body() {
-        for accept in [
-            None,
-            Some(&b"text/html"[..]),
-            Some(b"application/json, text/html;q=0"),
-        ] {
+        for accept in [None, Some(&b"text/html"[..]), Some(b"application/json, text/html;q=0")] {
             for status in [0, 404, 500, 999] {
                 let mut out = Vec::new();
                 error_response(&mut out, status, b"", accept);
                 let text = String::from_utf8(out).unwrap();
                 let (head, body) = text.split_once("\r\n\r\n").unwrap();
-                assert!(
-                    head.contains(&format!("Content-Length: {}", body.len())),
-                    "{text}"
-                );
+                assert!(head.contains(&format!("Content-Length: {}", body.len())), "{text}");
             }
         }
     }

@@ -24,9 +24,7 @@ impl Span {
 
     /// The part of `bytes`; empty where `bytes` is not the buffer that was parsed.
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
@@ -51,19 +49,9 @@ pub(crate) struct Place {
 /// Appends the fields of `block` to `fields`. The block is whole lines, each ended by CRLF, the last one empty.
 pub(crate) fn parse(block: &[u8], place: Place, fields: &mut Vec<Field>) -> Result<(), Reject> {
     if place.count <= COMMON_COUNT {
-        parse_into(
-            &mut [httparse::EMPTY_HEADER; COMMON_COUNT],
-            block,
-            place,
-            fields,
-        )
+        parse_into(&mut [httparse::EMPTY_HEADER; COMMON_COUNT], block, place, fields)
     } else {
-        parse_into(
-            &mut vec![httparse::EMPTY_HEADER; place.count],
-            block,
-            place,
-            fields,
-        )
+        parse_into(&mut vec![httparse::EMPTY_HEADER; place.count], block, place, fields)
     }
 }
 
@@ -90,9 +78,7 @@ fn parse_into<'b>(
 
 /// Finds the line that httparse refused, which does not say. Not on the hot path.
 fn culprit(block: &[u8], place: Place) -> Reject {
-    let lines = block
-        .split_inclusive(|&byte| byte == b'\n')
-        .zip(place.line..);
+    let lines = block.split_inclusive(|&byte| byte == b'\n').zip(place.line..);
     lines
         .filter_map(|(line, number)| line_culprit(line, number))
         .next()

@@ -36,9 +36,7 @@ pub fn body_length<'a>(
                     second: Excerpt::of(value),
                 });
             }
-        } else if name.len() == TRANSFER_ENCODING.len()
-            && name.eq_ignore_ascii_case(TRANSFER_ENCODING)
-        {
+        } else if name.len() == TRANSFER_ENCODING.len() && name.eq_ignore_ascii_case(TRANSFER_ENCODING) {
             codings.get_or_insert_default().add(value)?;
         }
     }
@@ -99,11 +97,9 @@ impl<'a> Codings<'a> {
         match self.other {
             _ if self.chunked > 1 => Err(Reject::ChunkedTwice),
             None => Ok(()),
-            Some(found) if self.chunked == 0 && !is_registered(found) => {
-                Err(Reject::TransferCoding {
-                    found: Excerpt::of(found),
-                })
-            }
+            Some(found) if self.chunked == 0 && !is_registered(found) => Err(Reject::TransferCoding {
+                found: Excerpt::of(found),
+            }),
             Some(_) if !self.last.eq_ignore_ascii_case(CHUNKED) => Err(Reject::ChunkedNotLast {
                 found: Excerpt::of(self.last),
             }),
@@ -116,16 +112,9 @@ impl<'a> Codings<'a> {
 
 /// The codings of the IANA registry beside `chunked`, and the withdrawn `identity`.
 fn is_registered(coding: &[u8]) -> bool {
-    [
-        "gzip",
-        "x-gzip",
-        "deflate",
-        "compress",
-        "x-compress",
-        "identity",
-    ]
-    .iter()
-    .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
+    ["gzip", "x-gzip", "deflate", "compress", "x-compress", "identity"]
+        .iter()
+        .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 const CONTENT_LENGTH: &[u8] = b"content-length";

@@ -18,9 +18,7 @@ pub(crate) const fn is_control(byte: u8) -> bool {
 
 /// Whether no byte of `bytes` is a control byte. Written without an early exit, so that it compiles to vector code.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    !bytes
-        .iter()
-        .fold(false, |found, &byte| found | is_control(byte))
+    !bytes.iter().fold(false, |found, &byte| found | is_control(byte))
 }
 
 /// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
@@ -83,11 +81,7 @@ fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
 pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let clear = bytes
         .chunks_exact(BLOCK)
-        .take_while(|block| {
-            !block
-                .iter()
-                .fold(false, |found, &byte| found | (byte == b'\n'))
-        })
+        .take_while(|block| !block.iter().fold(false, |found, &byte| found | (byte == b'\n')))
         .count()
         * BLOCK;
     bytes[clear..]
@@ -130,14 +124,7 @@ mod tests {
     fn numbers_are_digits_that_fit() {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(decimal(b"0012"), Some(12));
-        for wrong in [
-            &b""[..],
-            b"+1",
-            b"1_0",
-            b"0x1",
-            b" 1",
-            b"18446744073709551616",
-        ] {
+        for wrong in [&b""[..], b"+1", b"1_0", b"0x1", b" 1", b"18446744073709551616"] {
             assert_eq!(decimal(wrong), None, "{}", wrong.escape_ascii());
         }
     }

@@ -71,11 +71,9 @@ impl Version {
         match found {
             b"HTTP/1.0" => Ok(Version::Http10),
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                Err(Reject::VersionUnsupported {
-                    found: Excerpt::of(found),
-                })
-            }
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Reject::VersionUnsupported {
+                found: Excerpt::of(found),
+            }),
             _ => Err(Reject::Version {
                 found: Excerpt::of(found),
             }),
@@ -149,9 +147,9 @@ impl Head {
                 self.searched = self.line_start + line.len();
                 return Ok(Progress::NeedMore);
             }
-            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf {
-                line: self.lines + 1,
-            })?;
+            let content = line
+                .strip_suffix(b"\r\n")
+                .ok_or(Reject::BareLf { line: self.lines + 1 })?;
             self.take_line(content, bytes, limits)?;
         }
     }
@@ -177,9 +175,7 @@ impl Head {
         let (size, refusal) = if self.stage == Stage::Fields {
             // The empty line that ends the head is not a field.
             if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
-                return Err(Reject::FieldsTooMany {
-                    limit: limits.fields,
-                });
+                return Err(Reject::FieldsTooMany { limit: limits.fields });
             }
             (
                 limits.field_size,
@@ -244,17 +240,14 @@ impl Head {
 
     fn take_request_line(&mut self, line: &[u8]) -> Result<(), Reject> {
         let mut words = line.split(|&byte| byte == b' ');
-        let (method, target, version) =
-            match (words.next(), words.next(), words.next(), words.next()) {
-                (Some(method), Some(target), Some(version), None) if !target.is_empty() => {
-                    (method, target, version)
-                }
-                _ => {
-                    return Err(Reject::RequestLine {
-                        found: Excerpt::of(line),
-                    });
-                }
-            };
+        let (method, target, version) = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(method), Some(target), Some(version), None) if !target.is_empty() => (method, target, version),
+            _ => {
+                return Err(Reject::RequestLine {
+                    found: Excerpt::of(line),
+                });
+            }
+        };
         if !is_method(method) {
             return Err(Reject::Method {
                 found: Excerpt::of(method),
@@ -263,8 +256,7 @@ impl Head {
         self.version = Version::parse(version)?;
         let parts = Target::parse(method, target)?;
         let start = self.line_start + method.len() + 1;
-        let span =
-            |range: std::ops::Range<usize>| Span::new(start + range.start, start + range.end);
+        let span = |range: std::ops::Range<usize>| Span::new(start + range.start, start + range.end);
         self.method = Span::new(self.line_start, self.line_start + method.len());
         self.target = span(0..target.len());
         self.authority = parts.authority.map(span);
@@ -421,9 +413,7 @@ impl<'a> Meaning<'a> {
                         });
                     }
                 }
-                6 if is(b"expect") => {
-                    meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value))
-                }
+                6 if is(b"expect") => meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value)),
                 10 if is(b"connection") => meaning.take_connection(value),
                 12 if is(b"content-type") => {
                     if let Some(first) = meaning.content_type.replace(value) {
@@ -452,10 +442,7 @@ fn is_not_continue(value: &&[u8]) -> bool {
     !value.eq_ignore_ascii_case(b"100-continue")
 }
 
-fn pairs<'a, 'f>(
-    fields: &'f [Field],
-    bytes: &'a [u8],
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
+fn pairs<'a, 'f>(fields: &'f [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
     fields
         .iter()
         .map(move |field| (field.name.of(bytes), field.value.of(bytes)))

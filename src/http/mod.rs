@@ -36,6 +36,4 @@ pub use error_page::error_response;
 pub use framing::BodyLength;
 pub use head::{Head, Limits, Progress, Request, Version};
 pub use reject::{Excerpt, Reject};
-pub use response::{
-    BadResponse, Begun, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk,
-};
+pub use response::{BadResponse, Begun, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};

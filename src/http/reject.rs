@@ -307,10 +307,7 @@ impl fmt::Debug for Excerpt {
 
 /// The first byte of `value` that no field value holds.
 pub(crate) fn first_control(value: &[u8]) -> Option<u8> {
-    value
-        .iter()
-        .copied()
-        .find(|&byte| grammar::is_control(byte))
+    value.iter().copied().find(|&byte| grammar::is_control(byte))
 }
 
 /// Enough to recognise a value in a log, too little to fill it.

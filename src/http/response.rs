@@ -103,18 +103,12 @@ impl fmt::Display for BadResponse {
             BadResponse::StatusCode { found } => {
                 write!(f, "status: expected 200 to 599 or 101, found {found}")
             }
-            BadResponse::NotStarted => write!(
-                f,
-                "response: expected a status before the first field, found none"
-            ),
+            BadResponse::NotStarted => write!(f, "response: expected a status before the first field, found none"),
             BadResponse::FieldName { found } => {
                 write!(f, "field name: expected a token, found {found}")
             }
             BadResponse::FieldValue { name, found } => {
-                write!(
-                    f,
-                    "field {name}: expected no control bytes, found byte 0x{found:02x}"
-                )
+                write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
             }
             BadResponse::HopByHop { name } => {
                 write!(
@@ -176,10 +170,7 @@ impl ResponseHead {
 
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
-        let (mut status, mut fields) = (
-            std::mem::take(&mut self.status),
-            std::mem::take(&mut self.fields),
-        );
+        let (mut status, mut fields) = (std::mem::take(&mut self.status), std::mem::take(&mut self.fields));
         status.clear();
         fields.clear();
         *self = ResponseHead {
@@ -211,15 +202,10 @@ impl ResponseHead {
 
     /// Name and value of the application's fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields
-            .split_inclusive(|&byte| byte == b'\n')
-            .filter_map(|line| {
-                let colon = line.iter().position(|&byte| byte == b':')?;
-                Some((
-                    &line[..colon],
-                    grammar::trim(line[colon + 1..].strip_suffix(b"\r\n")?),
-                ))
-            })
+        self.fields.split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            Some((&line[..colon], grammar::trim(line[colon + 1..].strip_suffix(b"\r\n")?)))
+        })
     }
 
     /// The value of the application's first field of this name, in any case.
@@ -231,13 +217,7 @@ impl ResponseHead {
 
     /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
     /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
-    pub fn encode(
-        &self,
-        out: &mut Vec<u8>,
-        to: &ResponseTo,
-        known_length: Option<u64>,
-        date: &[u8],
-    ) -> Begun {
+    pub fn encode(&self, out: &mut Vec<u8>, to: &ResponseTo, known_length: Option<u64>, date: &[u8]) -> Begun {
         let begun = self.begin(to, known_length);
         out.reserve(self.status.len() + self.fields.len() + OWN_FIELDS);
         // The server's own version, not the client's (RFC 9110 section 6.2).
@@ -314,10 +294,7 @@ impl ResponseHead {
             self.append(name, value);
             return Ok(());
         }
-        if switching
-            && name.eq_ignore_ascii_case(b"connection")
-            && value.eq_ignore_ascii_case(b"upgrade")
-        {
+        if switching && name.eq_ignore_ascii_case(b"connection") && value.eq_ignore_ascii_case(b"upgrade") {
             return Ok(());
         }
         Err(BadResponse::HopByHop {

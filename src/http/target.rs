@@ -77,12 +77,7 @@ pub fn is_host(value: &[u8]) -> bool {
             Some(end) => return is_ip_literal(&rest[..end]) && is_port(&rest[end + 1..]),
             None => return false,
         },
-        _ => value.split_at(
-            value
-                .iter()
-                .position(|&byte| byte == b':')
-                .unwrap_or(value.len()),
-        ),
+        _ => value.split_at(value.iter().position(|&byte| byte == b':').unwrap_or(value.len())),
     };
     is_registered_name(host) && is_port(port)
 }
@@ -92,8 +87,7 @@ fn is_port(port: &[u8]) -> bool {
     let Some(digits) = port.strip_prefix(b":") else {
         return port.is_empty();
     };
-    digits.is_empty()
-        || super::grammar::decimal(digits).is_some_and(|number| number <= u64::from(u16::MAX))
+    digits.is_empty() || super::grammar::decimal(digits).is_some_and(|number| number <= u64::from(u16::MAX))
 }
 
 /// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
@@ -105,14 +99,11 @@ fn is_ip_literal(literal: &[u8]) -> bool {
                 !version.is_empty()
                     && version.iter().all(u8::is_ascii_hexdigit)
                     && !address.is_empty()
-                    && address
-                        .iter()
-                        .all(|&byte| byte == b':' || is_name_byte(byte))
+                    && address.iter().all(|&byte| byte == b':' || is_name_byte(byte))
             }
             None => false,
         },
-        _ => std::str::from_utf8(literal)
-            .is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
+        _ => std::str::from_utf8(literal).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
     }
 }
 
@@ -122,11 +113,7 @@ fn is_registered_name(name: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return true,
-            [b'%', high, low, after @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                after
-            }
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
             [byte, after @ ..] if is_name_byte(*byte) => after,
             _ => return false,
         };
@@ -176,8 +163,8 @@ mod tests {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "a b", "a/b", "a@b", "a:b", "a:1:2", "a:65536", "::1", "[::1", "[::1]x", "[]", "[a]",
-            "%4", "a,b c", "ä", "a:+1",
+            "a b", "a/b", "a@b", "a:b", "a:1:2", "a:65536", "::1", "[::1", "[::1]x", "[]", "[a]", "%4", "a,b c", "ä",
+            "a:+1",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
@@ -194,16 +181,8 @@ mod tests {
             ("http://h?q/x", Some("h"), "", "q/x"),
         ] {
             let parts = Target::parse(b"GET", target.as_bytes()).unwrap();
-            assert_eq!(
-                parts.authority.map(|range| &target[range]),
-                authority,
-                "{target}"
-            );
-            assert_eq!(
-                (&target[parts.path], &target[parts.query]),
-                (path, query),
-                "{target}"
-            );
+            assert_eq!(parts.authority.map(|range| &target[range]), authority, "{target}");
+            assert_eq!((&target[parts.path], &target[parts.query]), (path, query), "{target}");
         }
     }
 }

@@ -90,11 +90,7 @@ impl Interpreter {
         std::process::exit(code)
     }
 
-    fn by_executable(
-        &self,
-        engine: BorrowedFd<'_>,
-        channel_fd: RawFd,
-    ) -> Result<Infallible, InterpreterError> {
+    fn by_executable(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
         let not_entered = |cause| InterpreterError::NotEntered {
             executable: self.executable.clone(),
             cause,
@@ -104,8 +100,7 @@ impl Interpreter {
         // SAFETY: both are open: one is borrowed; the other is the caller's, and at worst fcntl says that it is none.
         let channel = unsafe { BorrowedFd::borrow_raw(channel_fd) };
         for fd in [engine, channel] {
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))
-                .map_err(|errno| not_entered(errno.into()))?;
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| not_entered(errno.into()))?;
         }
         ignore_interrupts();
         let words = pointers(&arguments);
@@ -115,18 +110,14 @@ impl Interpreter {
     }
 
     fn arguments(&self, bootstrap: &str) -> Result<Vec<CString>, InterpreterError> {
-        [
-            self.executable.as_os_str(),
-            OsStr::new("-c"),
-            OsStr::new(bootstrap),
-        ]
-        .iter()
-        .map(|argument| CString::new(argument.as_bytes()))
-        .collect::<Result<_, _>>()
-        .map_err(|nul| InterpreterError::NotEntered {
-            executable: self.executable.clone(),
-            cause: nul.into(),
-        })
+        [self.executable.as_os_str(), OsStr::new("-c"), OsStr::new(bootstrap)]
+            .iter()
+            .map(|argument| CString::new(argument.as_bytes()))
+            .collect::<Result<_, _>>()
+            .map_err(|nul| InterpreterError::NotEntered {
+                executable: self.executable.clone(),
+                cause: nul.into(),
+            })
     }
 }
 

@@ -186,13 +186,7 @@ pub enum InterpreterError {
 
 impl fmt::Display for InterpreterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: expected {}, found {}",
-            self.at(),
-            self.expected(),
-            self.found()
-        )
+        write!(f, "{}: expected {}, found {}", self.at(), self.expected(), self.found())
     }
 }
 
@@ -215,8 +209,9 @@ impl InterpreterError {
             | Self::NoAnswer { place, .. }
             | Self::TimedOut { place, .. }
             | Self::NoLibrary { place, .. } => place.to_string(),
-            Self::LibraryUnloadable { library, .. }
-            | Self::LibraryOfAnotherVersion { library, .. } => library.display().to_string(),
+            Self::LibraryUnloadable { library, .. } | Self::LibraryOfAnotherVersion { library, .. } => {
+                library.display().to_string()
+            }
             Self::EngineUnloadable { .. } => "engine".to_owned(),
             Self::NotEntered { executable, .. } => executable.display().to_string(),
         }
@@ -229,11 +224,7 @@ impl InterpreterError {
                 name,
                 path,
             } => {
-                format!(
-                    "{} in one of {}",
-                    Path::new(name).display(),
-                    Path::new(path).display()
-                )
+                format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
             Self::NoSuchFile(_) => "an interpreter or a virtualenv".to_owned(),
@@ -245,9 +236,7 @@ impl InterpreterError {
             Self::TooOld { .. } => "CPython 3.11 or newer".to_owned(),
             Self::FreeThreaded { .. } => "a CPython with the GIL".to_owned(),
             Self::ForeignPlatform { expected, .. } => format!("a CPython for {expected}"),
-            Self::OtherPythonsVirtualenv {
-                directory, found, ..
-            } => {
+            Self::OtherPythonsVirtualenv { directory, found, .. } => {
                 format!("the packages of Python {found} in {}", directory.display())
             }
             Self::TimedOut { after, .. } => format!("an answer within {} s", after.as_secs_f64()),
@@ -282,14 +271,9 @@ impl InterpreterError {
                 format!("a program that does not answer: {status}")
             }
             Self::NoAnswer { status, said, .. } => format!("one that fails: {status}: {said}"),
-            Self::NoLibrary { searched, .. } if searched.is_empty() => {
-                "one that was built without".to_owned()
-            }
+            Self::NoLibrary { searched, .. } if searched.is_empty() => "one that was built without".to_owned(),
             Self::NoLibrary { searched, .. } => {
-                let files: Vec<_> = searched
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect();
+                let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
                 format!("none at {}", files.join(" or "))
             }
             Self::LibraryUnloadable { cause, .. } | Self::EngineUnloadable { cause } => {
@@ -302,8 +286,7 @@ impl InterpreterError {
     pub fn hint(&self) -> Option<String> {
         let words = match self {
             Self::NotOnPath {
-                origin: Origin::Path,
-                ..
+                origin: Origin::Path, ..
             } => "install python3, or name an interpreter or a virtualenv by --python",
             Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
             Self::NoSuchFile(Place {
@@ -312,10 +295,7 @@ impl InterpreterError {
             }) => "activate a virtualenv that exists, or unset VIRTUAL_ENV",
             Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
             Self::NoPythonIn(place) => {
-                return Some(format!(
-                    "python3 -m venv {} makes one",
-                    place.path.display()
-                ));
+                return Some(format!("python3 -m venv {} makes one", place.path.display()));
             }
             Self::NotExecutable(place) => {
                 return Some(format!("chmod +x {} allows it", place.path.display()));
@@ -323,24 +303,15 @@ impl InterpreterError {
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
                 let directory = directory.display();
-                return Some(format!(
-                    "make {directory} anew and install its packages again"
-                ));
+                return Some(format!("make {directory} anew and install its packages again"));
             }
             Self::NotCPython { .. } | Self::TooOld { .. } => {
                 "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
             }
-            Self::FreeThreaded { .. } => {
-                "name the ordinary build, whose command has no t at its end, by --python"
-            }
+            Self::FreeThreaded { .. } => "name the ordinary build, whose command has no t at its end, by --python",
             Self::ForeignPlatform { .. } => "install a Python for this machine",
-            Self::NotStarted { place, .. }
-            | Self::NoAnswer { place, .. }
-            | Self::TimedOut { place, .. } => {
-                return Some(format!(
-                    "try {} -c 'import sysconfig'",
-                    place.path.display()
-                ));
+            Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
+                return Some(format!("try {} -c 'import sysconfig'", place.path.display()));
             }
             Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
             Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
@@ -357,9 +328,7 @@ impl InterpreterError {
 pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
     match failure {
         Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
-            Some(Virtualenv {
-                directory, home, ..
-            }) if !home.is_dir() => InterpreterError::BaseGone {
+            Some(Virtualenv { directory, home, .. }) if !home.is_dir() => InterpreterError::BaseGone {
                 place,
                 directory,
                 gone: home,
@@ -369,11 +338,7 @@ pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
                 place,
                 found: "one older than 3.4".to_owned(),
             },
-            _ => InterpreterError::NoAnswer {
-                place,
-                status,
-                said,
-            },
+            _ => InterpreterError::NoAnswer { place, status, said },
         },
         Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
         Failure::TimedOut(after) => InterpreterError::TimedOut { place, after },

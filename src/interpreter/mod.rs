@@ -169,11 +169,7 @@ fn python_at(mut place: Place) -> Result<Place, InterpreterError> {
     match Virtualenv::of(&place.path) {
         Some(Virtualenv { directory, .. }) if place.path.is_symlink() => {
             let gone = end_of_links(&place.path);
-            Err(InterpreterError::BaseGone {
-                place,
-                directory,
-                gone,
-            })
+            Err(InterpreterError::BaseGone { place, directory, gone })
         }
         _ => Err(InterpreterError::NoSuchFile(place)),
     }
@@ -196,11 +192,7 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// Decides whether the interpreter that gave this answer can serve, and by which door.
-fn judge(
-    place: Place,
-    answer: Answer,
-    wish: Option<DoorWish>,
-) -> Result<Interpreter, InterpreterError> {
+fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpreter, InterpreterError> {
     check_build(&place, &answer)?;
     // A wrapper (pyenv's shim) is what was run, and sys.executable is what it led to: the interpreter itself.
     let own = Some(&answer.executable).filter(|file| file.is_file());
@@ -209,9 +201,7 @@ fn judge(
         Some(virtualenv) => virtualenv.check(&place, &answer)?,
         None => answer.prefix.clone(),
     };
-    let libpython = library_candidates(&answer)
-        .into_iter()
-        .find(|file| file.is_file());
+    let libpython = library_candidates(&answer).into_iter().find(|file| file.is_file());
     let door = match (wish, &libpython) {
         (Some(DoorWish::Executable), _) | (None, None) => Door::Executable,
         (_, Some(library)) => Door::Library(library.clone()),

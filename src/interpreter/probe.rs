@@ -125,8 +125,7 @@ fn wait_for(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
         return Err(ErrorKind::TimedOut.into());
     }
     // A millisecond more, so that a rest of some microseconds is not a busy loop.
-    let timeout =
-        PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
     match poll(fds, timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -140,9 +139,7 @@ fn take(pipe: &mut impl Read, into: &mut Vec<u8>) -> io::Result<bool> {
         match pipe.read(&mut chunk) {
             Ok(0) => return Ok(false),
             Ok(read) if into.len() + read > LONGEST_ANSWER => {
-                return Err(io::Error::other(format!(
-                    "more than {LONGEST_ANSWER} bytes of output"
-                )));
+                return Err(io::Error::other(format!("more than {LONGEST_ANSWER} bytes of output")));
             }
             Ok(read) => into.extend_from_slice(&chunk[..read]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -214,10 +211,5 @@ fn end_of(stderr: &[u8]) -> String {
         .rev()
         .map(str::trim)
         .find(|line| !line.is_empty() && *line != "<no Python frame>");
-    fatal
-        .or(last)
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect()
+    fatal.or(last).unwrap_or_default().chars().take(300).collect()
 }

@@ -66,10 +66,7 @@ impl Scratch {
                 *value = changed;
             }
         }
-        let pairs: Vec<_> = answer
-            .iter()
-            .map(|(key, value)| format!("{key}={value}\\0"))
-            .collect();
+        let pairs: Vec<_> = answer.iter().map(|(key, value)| format!("{key}={value}\\0")).collect();
         self.script(name, &format!("printf '\\0{}'", pairs.concat()))
     }
 
@@ -97,10 +94,7 @@ fn by_setting(setting: &Path) -> Result<Interpreter, InterpreterError> {
 /// The error in full; the test's directory is `@`.
 fn words(scratch: &Scratch, found: Result<Interpreter, InterpreterError>) -> String {
     let error = found.unwrap_err();
-    let hint = error
-        .hint()
-        .map(|hint| format!("\nhint: {hint}"))
-        .unwrap_or_default();
+    let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     format!("{error}{hint}").replace(scratch.0.to_str().unwrap(), "@")
 }
 
@@ -126,11 +120,7 @@ fn what_cannot_serve_is_refused_with_its_reason() {
          hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
     );
     check(
-        &[
-            ("gil_disabled", "1"),
-            ("version", "3.14.0"),
-            ("release", "3.14.0rc2"),
-        ],
+        &[("gil_disabled", "1"), ("version", "3.14.0"), ("release", "3.14.0rc2")],
         "python: @/python: expected a CPython with the GIL, found the free-threaded build of 3.14.0rc2\n\
          hint: name the ordinary build, whose command has no t at its end, by --python",
     );
@@ -231,14 +221,10 @@ fn what_was_named_and_is_not_there_is_said() {
 #[test]
 fn a_virtualenv_whose_base_is_gone_is_named() {
     let scratch = Scratch::new();
-    scratch.write(
-        "linked/pyvenv.cfg",
-        "home = /opt/gone/bin\nversion = 3.12.1\n",
-    );
+    scratch.write("linked/pyvenv.cfg", "home = /opt/gone/bin\nversion = 3.12.1\n");
     std::fs::create_dir(scratch.path("linked/bin")).unwrap();
     std::os::unix::fs::symlink("python3", scratch.path("linked/bin/python")).unwrap();
-    std::os::unix::fs::symlink("/opt/gone/bin/python3", scratch.path("linked/bin/python3"))
-        .unwrap();
+    std::os::unix::fs::symlink("/opt/gone/bin/python3", scratch.path("linked/bin/python3")).unwrap();
     assert_eq!(
         words(&scratch, by_setting(&scratch.path("linked"))),
         "python: @/linked/bin/python: expected the Python that the virtualenv was made from, \
@@ -289,15 +275,11 @@ fn a_program_that_is_no_interpreter_is_quoted() {
     );
     check(
         "kill -SEGV $$",
-        &format!(
-            "an interpreter, found a program that does not answer: signal: 11 (SIGSEGV){hint}"
-        ),
+        &format!("an interpreter, found a program that does not answer: signal: 11 (SIGSEGV){hint}"),
     );
     check(
         "echo pyenv: python3: command not found >&2; exit 127",
-        &format!(
-            "an interpreter, found one that fails: exit status: 127: pyenv: python3: command not found{hint}"
-        ),
+        &format!("an interpreter, found one that fails: exit status: 127: pyenv: python3: command not found{hint}"),
     );
     check(
         "printf 'Fatal Python error: init_import_site: Failed\\nmore\\n\\n' >&2; exit 1",
@@ -308,9 +290,7 @@ fn a_program_that_is_no_interpreter_is_quoted() {
     );
     check(
         "head -c 70000 /dev/zero",
-        &format!(
-            "an interpreter, found one that fails: was not heard: more than 65536 bytes of output{hint}"
-        ),
+        &format!("an interpreter, found one that fails: was not heard: more than 65536 bytes of output{hint}"),
     );
     check(
         "echo 'Unknown option: -I' >&2; echo 'usage: python' >&2; exit 2",
@@ -329,10 +309,7 @@ fn a_program_that_does_not_end_is_ended() {
         let body = format!("{outputs} read never < {}", fifo.display());
         let python = scratch.script("python", &body);
         let failure = probe::ask(&python, Duration::from_millis(200)).unwrap_err();
-        assert!(
-            matches!(failure, Failure::TimedOut(_)),
-            "{body}: {failure:?}"
-        );
+        assert!(matches!(failure, Failure::TimedOut(_)), "{body}: {failure:?}");
     }
 }
 
@@ -351,25 +328,13 @@ fn the_setting_goes_before_virtual_env_and_that_before_path() {
         path: Some(OsStr::new(&path)),
         door: None,
     };
-    assert_eq!(
-        find(&wish).unwrap().executable,
-        scratch.path("a/bin/python")
-    );
+    assert_eq!(find(&wish).unwrap().executable, scratch.path("a/bin/python"));
     wish.setting = None;
-    assert_eq!(
-        find(&wish).unwrap().executable,
-        scratch.path("b/bin/python")
-    );
+    assert_eq!(find(&wish).unwrap().executable, scratch.path("b/bin/python"));
     wish.virtual_env = Some("");
-    assert_eq!(
-        find(&wish).unwrap().executable,
-        scratch.path("c/bin/python3")
-    );
+    assert_eq!(find(&wish).unwrap().executable, scratch.path("c/bin/python3"));
     wish.setting = Some("python3");
-    assert_eq!(
-        find(&wish).unwrap().executable,
-        scratch.path("c/bin/python3")
-    );
+    assert_eq!(find(&wish).unwrap().executable, scratch.path("c/bin/python3"));
 }
 
 #[test]
@@ -385,10 +350,7 @@ fn a_newer_python_than_the_newest_known_is_let_in() {
     let scratch = Scratch::new();
     let python = scratch.python("python", &[("version", "3.19.0"), ("release", "3.19.0a1+")]);
     let found = by_setting(&python).unwrap();
-    assert_eq!(
-        (found.version, found.release.as_str()),
-        ((3, 19, 0), "3.19.0a1+")
-    );
+    assert_eq!((found.version, found.release.as_str()), ((3, 19, 0), "3.19.0a1+"));
 }
 
 #[test]
@@ -411,18 +373,10 @@ fn the_door_is_the_library_that_exists() {
     check(&found_in, Some(DoorWish::Library), &by_library);
     check(&found_in, Some(DoorWish::Executable), &Door::Executable);
     check(&[("base_prefix", here)], None, &by_library);
-    check(
-        &[("library_mapped", library.to_str().unwrap())],
-        None,
-        &by_library,
-    );
+    check(&[("library_mapped", library.to_str().unwrap())], None, &by_library);
     check(&[], None, &Door::Executable);
     scratch.write("lib/libpython3.13.a", "");
-    check(
-        &[("library", "libpython3.13.a"), found_in[0]],
-        None,
-        &Door::Executable,
-    );
+    check(&[("library", "libpython3.13.a"), found_in[0]], None, &Door::Executable);
 }
 
 #[test]
@@ -445,10 +399,7 @@ fn the_library_door_without_a_library_is_an_error() {
         &[("library_directory", "/a")],
         "none at /a/libpython3.13.so.1.0 or /nowhere/lib/libpython3.13.so.1.0",
     );
-    check(
-        &[("library", "libpython3.13.a")],
-        "one that was built without",
-    );
+    check(&[("library", "libpython3.13.a")], "one that was built without");
 }
 
 #[test]
@@ -493,10 +444,7 @@ fn a_real_virtualenv_keeps_its_own_name() {
         let found = by_setting(&venv).unwrap();
         assert_eq!(found.executable, venv.join("bin/python"));
         assert_eq!(found.prefix, venv);
-        assert_eq!(
-            (found.version, found.libpython),
-            (python.version, python.libpython)
-        );
+        assert_eq!((found.version, found.libpython), (python.version, python.libpython));
     }
 }
 
@@ -523,10 +471,7 @@ fn a_library_that_is_none_is_refused() {
     let library = scratch.write("libpython3.13.so.1.0", "not a library");
     let python = scratch.python("python", &[("library_mapped", library.to_str().unwrap())]);
     let engine = std::fs::File::open(&library).unwrap();
-    let error = by_setting(&python)
-        .unwrap()
-        .enter(engine.as_fd(), 3)
-        .to_string();
+    let error = by_setting(&python).unwrap().enter(engine.as_fd(), 3).to_string();
     let expected = format!(
         "{0}: expected a libpython that loads, found one that does not: {0}: ",
         library.display()

@@ -59,11 +59,7 @@ impl Line {
             ("pid", self.pid.into()),
             ("message", self.message.as_str().into()),
         ];
-        format!(
-            "{{{},\"fields\":{{{}}}}}\n",
-            members(&head),
-            members(&self.fields)
-        )
+        format!("{{{},\"fields\":{{{}}}}}\n", members(&head), members(&self.fields))
     }
 }
 
@@ -90,8 +86,7 @@ pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
 
 /// A field's value: bare if nothing in it could be taken for something else, else quoted.
 fn value_into(text: &mut String, value: &str) {
-    let plain =
-        |char: char| !char.is_whitespace() && !hidden(char) && !matches!(char, '"' | '\\' | '=');
+    let plain = |char: char| !char.is_whitespace() && !hidden(char) && !matches!(char, '"' | '\\' | '=');
     if !value.is_empty() && value.chars().all(plain) {
         text.push_str(value);
         return;

@@ -78,11 +78,7 @@ impl Sink {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
-            let piece = if regular {
-                rest
-            } else {
-                &rest[..rest.len().min(PIECE)]
-            };
+            let piece = if regular { rest } else { &rest[..rest.len().min(PIECE)] };
             if !regular && !wait_writable(&[self.as_fd()], PollTimeout::ZERO) {
                 return (written, Outcome::Full);
             }
@@ -100,10 +96,7 @@ impl Sink {
     /// Counts the lines of `bytes` from `written` on as lost.
     pub(super) fn lose(&self, bytes: &[u8], written: usize) {
         self.note_torn(bytes, written);
-        let lines = bytes[written..]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let lines = bytes[written..].iter().filter(|byte| **byte == b'\n').count();
         self.add_dropped(lines as u64);
     }
 
@@ -137,10 +130,7 @@ impl AsFd for Sink {
 
 /// Waits until one of them takes bytes, or has an error that writing will tell. False when the time is over first.
 pub(super) fn wait_writable(fds: &[BorrowedFd<'_>], limit: PollTimeout) -> bool {
-    let mut polled: Vec<PollFd<'_>> = fds
-        .iter()
-        .map(|fd| PollFd::new(*fd, PollFlags::POLLOUT))
-        .collect();
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)).collect();
     poll(&mut polled, limit).is_ok_and(|ready| ready > 0)
 }
 

@@ -209,10 +209,7 @@ impl Writer {
         let mut batches: Vec<Batch> = Vec::new();
         loop {
             self.collect(&mut batches);
-            let full: Vec<BorrowedFd<'_>> = batches
-                .iter_mut()
-                .filter_map(|batch| self.advance(batch))
-                .collect();
+            let full: Vec<BorrowedFd<'_>> = batches.iter_mut().filter_map(|batch| self.advance(batch)).collect();
             if !full.is_empty() {
                 // Not for long: the other logs may have lines meanwhile.
                 wait_writable(&full, PollTimeout::from(STUCK));
@@ -247,9 +244,7 @@ impl Writer {
         if queues.state == State::Writing {
             queues.state = State::Napping;
             self.rested.notify_all();
-            let napped = self
-                .wake
-                .wait_timeout_while(queues, NAP, |queues| !queues.hurried);
+            let napped = self.wake.wait_timeout_while(queues, NAP, |queues| !queues.hurried);
             queues = napped.unwrap_or_else(PoisonError::into_inner).0;
         }
         queues.state = State::Asleep;

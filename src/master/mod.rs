@@ -85,25 +85,50 @@ type AnyError = Box<dyn std::error::Error>;
 
 impl Master {
     fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
-        let Launch { mut settings, arguments, engine, check } = launch;
-        let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
+        let Launch {
+            mut settings,
+            arguments,
+            engine,
+            check,
+        } = launch;
+        let workers = if check {
+            0
+        } else {
+            settings.workers.number(process::usable_cpus())
+        };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
-        let error_log = open_log("errorlog", match &settings.errorlog {
-            LogTarget::Standard => None,
-            target => Some(target),
-        })?;
-        let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
-        log::init(settings.loglevel, settings.log_format, destination.unwrap_or(Destination::Stderr))?;
+        let error_log = open_log(
+            "errorlog",
+            match &settings.errorlog {
+                LogTarget::Standard => None,
+                target => Some(target),
+            },
+        )?;
+        let destination = error_log
+            .as_ref()
+            .map(|file| file.try_clone().map(Destination::Fd))
+            .transpose()?;
+        log::init(
+            settings.loglevel.into(),
+            settings.log_format.into(),
+            destination.unwrap_or(Destination::Stderr),
+        )?;
         let access_log = open_log("accesslog", settings.accesslog.as_ref().filter(|_| !check))?;
         let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
         let program = Program::open(engine)?;
-        let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
+        let pidfile = settings
+            .pidfile
+            .as_deref()
+            .filter(|_| !check)
+            .map(PidFile::write)
+            .transpose()?;
         process::become_subreaper()?;
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
         let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let slots = Supervisor::slots_for(workers);
         let (scoreboard, scoreboard_file) = Scoreboard::create(slots)?;
         let supervisor = Supervisor::new(Plan {
@@ -209,9 +234,11 @@ impl Master {
 
     fn start_zygote(&mut self) {
         self.generations += 1;
-        let started = zygote::start(&self.program, &self.settings, self.generations).and_then(|zygote| {
+        let started = zygote::start(&self.program, &self.settings).and_then(|zygote| {
             let fd = zygote.channel.as_raw_fd();
-            self.poll.registry().register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
+            self.poll
+                .registry()
+                .register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
             Ok(zygote)
         });
         match started {
@@ -241,14 +268,17 @@ impl Master {
 
     fn zygote_closed(&mut self) {
         if let Some(zygote) = &self.zygote {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
+            let _ = self
+                .poll
+                .registry()
+                .deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
         }
     }
 
     fn zygote_said(&mut self, packet: &Packet) {
         match serde_json::from_slice(&packet.bytes) {
             Ok(FromZygote::Found(found)) => {
-                if let Err(error) = self.start_serving(&found.version) {
+                if let Err(error) = self.start_serving() {
                     self.zygote_failed(&BootFailure::setup(&error));
                     return;
                 }
@@ -274,7 +304,7 @@ impl Master {
     }
 
     /// The zygote has found its Python: binds, the first time, and says what there is to serve.
-    fn start_serving(&mut self, _version: &str) -> Result<(), AnyError> {
+    fn start_serving(&mut self) -> Result<(), AnyError> {
         if self.listeners.is_empty() && !self.check {
             self.listeners = sockets::bind(&self.settings, &self.identity)?;
         }
@@ -306,7 +336,9 @@ impl Master {
     fn fork(&mut self, slot: usize) {
         let Some(zygote) = &self.zygote else { return };
         let asked = self.pool.ask(slot, &zygote.channel).and_then(|fd| {
-            self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
+            self.poll
+                .registry()
+                .register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
         });
         if let Err(error) = asked {
             tracing::error!(slot, %error, "worker not forked");

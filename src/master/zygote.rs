@@ -20,20 +20,27 @@ pub const ROLE: &str = "__zygote";
 pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
-    pub(super) generation: u64,
 }
 
 /// Starts a zygote and tells it which Python to enter.
-pub(super) fn start(program: &Program, settings: &Settings, generation: u64) -> io::Result<Zygote> {
+pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote> {
     let (ours, theirs) = Channel::pair()?;
     ours.set_nonblocking(true)?;
-    let environment: Vec<(String, String)> =
-        settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let role = Role { program: program.executable(), word: ROLE, channel: theirs.as_fd(), environment: &environment };
+    let environment: Vec<(String, String)> = settings
+        .raw_env
+        .iter()
+        .map(|pair| (pair.key.clone(), pair.value.clone()))
+        .collect();
+    let role = Role {
+        program: program.executable(),
+        word: ROLE,
+        channel: theirs.as_fd(),
+        environment: &environment,
+    };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
-    Ok(Zygote { pid, channel: ours, generation })
+    Ok(Zygote { pid, channel: ours })
 }
 
 /// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then
@@ -41,7 +48,9 @@ pub(super) fn start(program: &Program, settings: &Settings, generation: u64) -> 
 pub fn run(variable: impl Fn(&str) -> Option<String>) {
     let channel = Channel::from_fd(process::inherited_channel());
     let _ = process::die_with_parent(Signal::SIGKILL);
-    let Ok(Received::Packet(packet)) = channel.receive() else { return };
+    let Ok(Received::Packet(packet)) = channel.receive() else {
+        return;
+    };
     let (Ok(ToZygote::Load(load)), Some(engine)) = (serde_json::from_slice(&packet.bytes), packet.fds.first()) else {
         return;
     };
@@ -66,7 +75,11 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
     let door = match variable("RWSGI_DOOR").map(|text| text.parse::<DoorWish>()) {
         Some(Err(wrong)) => {
             let message = format!("RWSGI_DOOR: {wrong}");
-            return Err(BootFailure { cause: BootCause::Setup, message, traceback: None });
+            return Err(BootFailure {
+                cause: BootCause::Setup,
+                message,
+                traceback: None,
+            });
         }
         Some(Ok(door)) => Some(door),
         None => None,
@@ -84,5 +97,9 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
 
 fn setup(error: &InterpreterError) -> BootFailure {
     let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    BootFailure { cause: BootCause::Setup, message: format!("{error}{hint}"), traceback: None }
+    BootFailure {
+        cause: BootCause::Setup,
+        message: format!("{error}{hint}"),
+        traceback: None,
+    }
 }

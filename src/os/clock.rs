@@ -4,9 +4,7 @@
 use std::mem;
 use std::time::Duration;
 
-use libc::{
-    CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, clockid_t,
-};
+use libc::{CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, clockid_t};
 
 /// Nanoseconds on `CLOCK_MONOTONIC`: comparable between the processes of one machine, never back.
 pub fn monotonic() -> u64 {
@@ -136,10 +134,7 @@ fn offset(seconds: i64) -> String {
 }
 
 fn nanoseconds(clock: clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is live; the four clocks used here exist on every Linux since 2.6.32, so the call cannot fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     u64::try_from(time.tv_sec).unwrap_or(0) * SECOND + u64::try_from(time.tv_nsec).unwrap_or(0)

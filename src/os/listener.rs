@@ -14,9 +14,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, getsockopt, listen, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, getsockopt, listen, setsockopt, socket, sockopt};
 
 pub use error::{Cause, ListenError};
 use file::SocketFile;
@@ -80,18 +78,15 @@ impl Listener {
     /// TCP sockets get `SO_REUSEADDR`; whether an IPv6 one takes IPv4 too is the system's default. A stale socket file is
     /// removed, a served one is an error. A descriptor by number is duplicated and the original made close-on-exec.
     pub fn open(at: &Where, backlog: u32) -> Result<Listener, ListenError> {
-        let backlog = Backlog::new(i32::try_from(backlog.min(MAX_BACKLOG)).unwrap_or(0))
-            .unwrap_or(Backlog::MAXCONN);
+        let backlog = Backlog::new(i32::try_from(backlog.min(MAX_BACKLOG)).unwrap_or(0)).unwrap_or(Backlog::MAXCONN);
         let opened = match at {
             Where::Tcp { host, port } => open_tcp(host, *port, backlog),
-            Where::Unix { path, mode, owner } => file::open(path, *mode, *owner, backlog)
-                .and_then(|(socket, file)| adopt(socket, Some(file))),
+            Where::Unix { path, mode, owner } => {
+                file::open(path, *mode, *owner, backlog).and_then(|(socket, file)| adopt(socket, Some(file)))
+            }
             Where::Fd(fd) => inherited(*fd).and_then(|socket| adopt(socket, None)),
         };
-        opened.map_err(|cause| ListenError {
-            at: at.clone(),
-            cause,
-        })
+        opened.map_err(|cause| ListenError { at: at.clone(), cause })
     }
 
     /// Takes a listening socket that was received from another process.
@@ -143,12 +138,8 @@ fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> 
         None,
     )
     .map_err(|errno| Cause::kernel("socket", errno))?;
-    setsockopt(&socket, sockopt::ReuseAddr, &true)
-        .map_err(|errno| Cause::kernel("SO_REUSEADDR", errno))?;
-    for outcome in [
-        address::bind(socket.as_fd(), address),
-        listen(&socket, backlog),
-    ] {
+    setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(|errno| Cause::kernel("SO_REUSEADDR", errno))?;
+    for outcome in [address::bind(socket.as_fd(), address), listen(&socket, backlog)] {
         outcome.map_err(|errno| match errno {
             Errno::EADDRINUSE => Cause::InUse { port },
             Errno::EACCES | Errno::EPERM => Cause::PortDenied { port },
@@ -161,10 +152,7 @@ fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> 
 
 /// The address to bind for a host: gunicorn binds names to IPv4, and so do most who write `localhost`.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let bare = if bare.is_empty() { "0.0.0.0" } else { bare };
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
@@ -173,10 +161,7 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
         .to_socket_addrs()
         .map_err(|cause| Cause::Unresolvable(cause.to_string()))?
         .collect();
-    let first = found
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(found.first());
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
     first
         .copied()
         .ok_or_else(|| Cause::Unresolvable("the name has no address".into()))
@@ -191,8 +176,7 @@ fn inherited(fd: RawFd) -> Result<OwnedFd, Cause> {
     // SAFETY: the borrow ends with this function, which does not close `fd`; a number that is not open is EBADF.
     let original = unsafe { BorrowedFd::borrow_raw(fd) };
     let copy = original.try_clone_to_owned().map_err(|_| Cause::NotOpen)?;
-    fcntl(original, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-        .map_err(|errno| Cause::kernel("fcntl", errno))?;
+    fcntl(original, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|errno| Cause::kernel("fcntl", errno))?;
     Ok(copy)
 }
 
@@ -212,22 +196,14 @@ fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
         .ok_or(Cause::NotStream("a socket of another family"))?;
     let flags = fcntl(&socket, FcntlArg::F_GETFL).map_err(|errno| Cause::kernel("fcntl", errno))?;
     let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
-    for set in [
-        FcntlArg::F_SETFL(flags),
-        FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC),
-    ] {
+    for set in [FcntlArg::F_SETFL(flags), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)] {
         fcntl(&socket, set).map_err(|errno| Cause::kernel("fcntl", errno))?;
     }
     if matches!(address, Address::Tcp(_)) {
         // Once here, not once a connection: Linux lets accepted sockets inherit it.
-        setsockopt(&socket, sockopt::TcpNoDelay, &true)
-            .map_err(|errno| Cause::kernel("TCP_NODELAY", errno))?;
+        setsockopt(&socket, sockopt::TcpNoDelay, &true).map_err(|errno| Cause::kernel("TCP_NODELAY", errno))?;
     }
-    Ok(Listener {
-        socket,
-        address,
-        file,
-    })
+    Ok(Listener { socket, address, file })
 }
 
 impl Peer {

@@ -28,7 +28,11 @@ impl fmt::Display for PidFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PidFileError::Running(path, pid) => {
-                write!(f, "pidfile: {}: a server is running already, its pid is {pid}", path.display())
+                write!(
+                    f,
+                    "pidfile: {}: a server is running already, its pid is {pid}",
+                    path.display()
+                )
             }
             PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {error}", path.display()),
         }
@@ -66,7 +70,12 @@ impl PidFile {
 }
 
 fn read(path: &Path) -> Option<i32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0)
+    fs::read_to_string(path)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|&pid| pid > 0)
 }
 
 /// In a container the number of a dead server is soon another process's, so that being alive is not enough.

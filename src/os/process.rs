@@ -92,6 +92,11 @@ pub fn inherited_channel() -> OwnedFd {
     channel
 }
 
+/// CPUs that this process may use: affinity and cgroup quota seen; 1 if nobody knows.
+pub fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A number from the kernel's source of chance (getrandom(2)).
 pub fn random() -> u64 {
     let mut bytes = [0u8; 8];
@@ -218,7 +223,11 @@ impl fmt::Display for IdentityError {
             IdentityError::NoGroup(name) => write!(f, "group: expected a group of this system, found \"{name}\""),
             IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
             IdentityError::Refused { call, errno } => {
-                write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())
+                write!(
+                    f,
+                    "changing user or group: {call}: {}\nhint: only root can change user and group",
+                    errno.desc()
+                )
             }
         }
     }
@@ -271,7 +280,9 @@ impl Identity {
 
     /// Would taking this identity change anything?
     pub fn is_change(&self) -> bool {
-        self.user.as_ref().is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
+        self.user
+            .as_ref()
+            .is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
             || self.group.is_some_and(|id| id != nix::unistd::getegid().as_raw())
     }
 
@@ -334,7 +345,14 @@ extern "C" fn orphaned(_: i32) {
     when.it_value.tv_sec = libc::time_t::try_from(delay / 1000).unwrap_or(libc::time_t::MAX);
     when.it_value.tv_nsec = libc::c_long::try_from(delay % 1000 * 1_000_000).unwrap_or(0);
     // SAFETY: the id came from timer_create in this process; the handler is set after it was stored.
-    unsafe { libc::timer_settime(LAST_WORD.load(Ordering::SeqCst), 0, &raw const when, std::ptr::null_mut()) };
+    unsafe {
+        libc::timer_settime(
+            LAST_WORD.load(Ordering::SeqCst),
+            0,
+            &raw const when,
+            std::ptr::null_mut(),
+        )
+    };
     super::signal::write_noted(libc::SIGTERM);
 }
 

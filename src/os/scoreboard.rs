@@ -63,8 +63,7 @@ impl Scoreboard {
 
     /// Maps a board that another process made. `InvalidData` unless it is a memfd of whole slots with sealed size.
     pub fn attach(fd: OwnedFd) -> io::Result<Scoreboard> {
-        let found =
-            fcntl(&fd, FcntlArg::F_GET_SEALS).map_or(SealFlag::empty(), SealFlag::from_bits_retain);
+        let found = fcntl(&fd, FcntlArg::F_GET_SEALS).map_or(SealFlag::empty(), SealFlag::from_bits_retain);
         if !found.contains(seals()) {
             let text = "scoreboard: expected a memfd of sealed size, found another file";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -95,8 +94,7 @@ impl Scoreboard {
     }
 
     fn map(fd: impl AsFd, slots: usize) -> io::Result<Scoreboard> {
-        let size = std::num::NonZeroUsize::new(slots * size_of::<Words>())
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let size = std::num::NonZeroUsize::new(slots * size_of::<Words>()).ok_or(io::ErrorKind::InvalidInput)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the file is `size` bytes long and sealed against
         // shrinking, so no access within it can fault.
@@ -141,7 +139,9 @@ impl Slot {
     /// The application runs again: its request began `waited` ns later than it did.
     pub fn resume(&self, pause: Pause, waited: u64) {
         if pause.0 != 0 {
-            self.words().busy_since.store(pause.0.saturating_add(waited), Ordering::Release);
+            self.words()
+                .busy_since
+                .store(pause.0.saturating_add(waited), Ordering::Release);
         }
     }
 
@@ -163,8 +163,7 @@ impl Slot {
     /// [`MAX_LINE`] characters. Read while it changes, it may mix two lines.
     pub fn request_line(&self) -> String {
         let words = self.words();
-        let length = usize::try_from(words.length.load(Ordering::Relaxed))
-            .map_or(MAX_LINE, |n| n.min(MAX_LINE));
+        let length = usize::try_from(words.length.load(Ordering::Relaxed)).map_or(MAX_LINE, |n| n.min(MAX_LINE));
         let bytes = words
             .line
             .iter()

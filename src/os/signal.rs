@@ -74,7 +74,11 @@ impl AsRawFd for Signals {
 
 /// Puts back every handler of `signals` that somebody replaced, and says which those were.
 pub fn restore(signals: &[Signal]) -> Vec<Signal> {
-    signals.iter().copied().filter(|&signal| !stands(signal) && set(signal).is_ok()).collect()
+    signals
+        .iter()
+        .copied()
+        .filter(|&signal| !stands(signal) && set(signal).is_ok())
+        .collect()
 }
 
 /// Ignores `signals`.

@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair,
-    sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 
 /// One end of a connected pair. Close-on-exec; blocking until told otherwise.
@@ -43,12 +42,7 @@ pub enum Received {
 impl Channel {
     /// Makes a connected pair.
     pub fn pair() -> io::Result<(Channel, Channel)> {
-        let (one, other) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Channel(one), Channel(other)))
     }
 
@@ -74,28 +68,15 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         if fds.len() > MAX_FDS {
-            let text = format!(
-                "send: expected at most {MAX_FDS} descriptors, found {}",
-                fds.len()
-            );
+            let text = format!("send: expected at most {MAX_FDS} descriptors, found {}", fds.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
-        let control = if raw.is_empty() {
-            &rights[..0]
-        } else {
-            &rights[..]
-        };
+        let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
         let parts = [IoSlice::new(bytes)];
         loop {
-            match sendmsg::<()>(
-                self.0.as_raw_fd(),
-                &parts,
-                control,
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            ) {
+            match sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(cause) => return Err(cause.into()),
@@ -121,9 +102,7 @@ impl Channel {
         let length = loop {
             // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the
             // lengths given.
-            let got = unsafe {
-                libc::recvmsg(self.0.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC)
-            };
+            let got = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
             match Errno::result(got) {
                 Ok(got) => break got.unsigned_abs(),
                 Err(Errno::EINTR) => {}
@@ -175,17 +154,12 @@ fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
         let data = unsafe { libc::CMSG_DATA(next) };
         if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_RIGHTS {
             // SAFETY: CMSG_LEN only adds sizes.
-            let length =
-                (message.cmsg_len as usize).saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+            let length = (message.cmsg_len as usize).saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
             for n in 0..length / mem::size_of::<RawFd>() {
                 // SAFETY: the kernel wrote `length` bytes of descriptors, each new in this process and nobody else's.
-                fds.push(unsafe {
-                    OwnedFd::from_raw_fd(data.cast::<RawFd>().add(n).read_unaligned())
-                });
+                fds.push(unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(n).read_unaligned()) });
             }
-        } else if message.cmsg_level == libc::SOL_SOCKET
-            && message.cmsg_type == libc::SCM_CREDENTIALS
-        {
+        } else if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_CREDENTIALS {
             // SAFETY: the kernel wrote one ucred.
             let credentials = unsafe { data.cast::<libc::ucred>().read_unaligned() };
             // 0 stands for "sent before credentials were asked for", and for a sender outside this pid namespace.

@@ -30,8 +30,8 @@ use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Application, Setup};
 use crate::http::access_log::AccessRecord;
-use crate::http::response::{ResponseHead, ResponseTo};
 use crate::http::error_response;
+use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::clock;
 use crate::os::socket::{self, Read};
 
@@ -145,8 +145,15 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn sleep_limit(&self) -> Option<Duration> {
-        let next = self.timers.next().into_iter().chain((self.accept_again != Millis::MAX).then_some(self.accept_again)).min()?;
-        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
+        let next = self
+            .timers
+            .next()
+            .into_iter()
+            .chain((self.accept_again != Millis::MAX).then_some(self.accept_again))
+            .min()?;
+        Some(Duration::from_millis(
+            next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1),
+        ))
     }
 
     fn event(&mut self, event: &EpollEvent) {
@@ -211,7 +218,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     /// Takes one connection and serves what it has sent already. `false` when none was there.
     fn accept(&mut self, listener: usize) -> bool {
-        let Some(socket) = self.setup.listeners.get(listener) else { return false };
+        let Some(socket) = self.setup.listeners.get(listener) else {
+            return false;
+        };
         match socket.accept() {
             Ok(Some((stream, peer))) => {
                 let connection = Box::new(Connection::new(stream, peer, listener));
@@ -246,7 +255,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     /// Runs `step` on a connection that is still there; it says whether the connection lives on.
     fn with_connection(&mut self, token: u64, step: impl FnOnce(&mut Self, &mut Connection) -> bool) {
         let index = usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else {
+            return;
+        };
         if connection.token != token {
             self.connections[index] = Some(connection);
             return;
@@ -267,7 +278,11 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             connection.scheduled = connection.deadline;
             self.timers.push(connection.deadline, connection.token);
         }
-        let wanted = if connection.output.is_empty() { Registered::Reads } else { Registered::ReadsAndWrites };
+        let wanted = if connection.output.is_empty() {
+            Registered::Reads
+        } else {
+            Registered::ReadsAndWrites
+        };
         if connection.registered >= wanted {
             return true;
         }
@@ -303,7 +318,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
                 return false;
             }
-            let Ok(()) = connection.output.flush(connection.stream.as_fd()) else { return false };
+            let Ok(()) = connection.output.flush(connection.stream.as_fd()) else {
+                return false;
+            };
             connection.deadline = self.in_time(SEND_STALL);
             if !connection.output.is_empty() {
                 return true;
@@ -354,7 +371,11 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 self.wait_for_more(connection);
                 true
             }
-            Step::Request { head_length, body, body_length } => {
+            Step::Request {
+                head_length,
+                body,
+                body_length,
+            } => {
                 self.serve(connection, head_length, body, body_length);
                 self.after_request(connection, head_length)
             }
@@ -442,7 +463,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn after_request(&mut self, connection: &mut Connection, head_length: usize) -> bool {
-        let State::Finished { keep_alive } = connection.answered else { return false };
+        let State::Finished { keep_alive } = connection.answered else {
+            return false;
+        };
         connection.next_request(head_length);
         connection.served = true;
         connection.in_head = false;
@@ -494,7 +517,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             Read::Closed => false,
             Read::Nothing => true,
             Read::Bytes { count, more } => {
-                let Some(left) = left.checked_sub(count) else { return false };
+                let Some(left) = left.checked_sub(count) else {
+                    return false;
+                };
                 connection.stage = Stage::Lingering { left };
                 if more {
                     self.ready.push_back(connection.token);

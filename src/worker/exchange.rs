@@ -92,7 +92,9 @@ impl<'c> Exchange<'c> {
         if self.state == State::Open {
             self.begin(whole.then_some(piece.len() as u64));
         }
-        let State::Sending { transfer, keep_alive } = self.state else { return Delivery::Gone };
+        let State::Sending { transfer, keep_alive } = self.state else {
+            return Delivery::Gone;
+        };
         match transfer {
             Transfer::Nothing => self.flush(),
             Transfer::Length(left) => {
@@ -119,11 +121,16 @@ impl<'c> Exchange<'c> {
         if self.state == State::Open {
             self.begin(Some(0));
         }
-        let State::Sending { transfer, keep_alive } = self.state else { return };
+        let State::Sending { transfer, keep_alive } = self.state else {
+            return;
+        };
         self.state = State::Finished { keep_alive };
         match transfer {
             Transfer::Length(missing) if missing > 0 => {
-                tracing::error!(missing, "response shorter than its Content-Length, the connection is closed");
+                tracing::error!(
+                    missing,
+                    "response shorter than its Content-Length, the connection is closed"
+                );
                 self.state = State::Broken;
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
@@ -148,8 +155,13 @@ impl<'c> Exchange<'c> {
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
-        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
-        self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
+        let begun = self
+            .head
+            .encode(&mut self.output.bytes, &self.to, known_length, self.date);
+        self.state = State::Sending {
+            transfer: begun.transfer,
+            keep_alive: begun.keep_alive,
+        };
     }
 
     /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all.
@@ -185,7 +197,11 @@ impl<'c> Exchange<'c> {
     }
 
     fn flush(&mut self) -> Delivery {
-        if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
+        if self.output.flush(self.stream).is_err() {
+            self.gone()
+        } else {
+            Delivery::Accepted
+        }
     }
 
     /// Waits for the client, which is not the application's time.

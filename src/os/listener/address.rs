@@ -8,9 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use libc::{
-    AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t,
-};
+use libc::{AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
 use nix::errno::Errno;
 
 use super::Address;
@@ -19,13 +17,7 @@ use super::Address;
 pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
     let name = Name::of(address);
     // SAFETY: `name` holds an address of `name.length` bytes.
-    let got = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const name.storage).cast(),
-            name.length,
-        )
-    };
+    let got = unsafe { libc::bind(socket.as_raw_fd(), (&raw const name.storage).cast(), name.length) };
     Errno::result(got).map(drop)
 }
 
@@ -33,13 +25,7 @@ pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Er
 pub(super) fn name_of(socket: BorrowedFd<'_>) -> Result<Option<Address>, Errno> {
     let mut name = Name::empty();
     // SAFETY: `name.storage` is writable for `name.length` bytes.
-    let got = unsafe {
-        libc::getsockname(
-            socket.as_raw_fd(),
-            (&raw mut name.storage).cast(),
-            &raw mut name.length,
-        )
-    };
+    let got = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut name.storage).cast(), &raw mut name.length) };
     Errno::result(got)?;
     Ok(name.address())
 }
@@ -120,17 +106,12 @@ impl Name {
                 // SAFETY: the family says so, and the storage is big enough and initialised throughout.
                 let v4 = unsafe { start.cast::<sockaddr_in>().read() };
                 let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
-                Some(Address::Tcp(
-                    SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into(),
-                ))
+                Some(Address::Tcp(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into()))
             }
             AF_INET6 => {
                 // SAFETY: as above.
                 let v6 = unsafe { start.cast::<sockaddr_in6>().read() };
-                let (ip, port) = (
-                    Ipv6Addr::from(v6.sin6_addr.s6_addr),
-                    u16::from_be(v6.sin6_port),
-                );
+                let (ip, port) = (Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port));
                 Some(Address::Tcp(
                     SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into(),
                 ))
@@ -147,21 +128,14 @@ impl Name {
 
 /// The three kinds of unix(7), "Address format": unnamed, a path, a name after a zero byte.
 fn unix_address(name: &sockaddr_un, length: usize) -> Address {
-    let bytes: Vec<u8> = name
-        .sun_path
-        .iter()
-        .map(|char| char.to_ne_bytes()[0])
-        .collect();
+    let bytes: Vec<u8> = name.sun_path.iter().map(|char| char.to_ne_bytes()[0]).collect();
     let length = length
         .saturating_sub(mem::offset_of!(sockaddr_un, sun_path))
         .min(bytes.len());
     match &bytes[..length] {
         [0, name @ ..] => Address::Abstract(name.to_vec()),
         path => {
-            let end = path
-                .iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(path.len());
+            let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
             Address::Unix(PathBuf::from(OsStr::from_bytes(&path[..end])))
         }
     }

@@ -103,38 +103,21 @@ impl fmt::Display for Cause {
         match self {
             Cause::InUse { .. } => f.write_str("address already in use"),
             Cause::PortDenied { .. } | Cause::PathDenied => f.write_str("permission denied"),
-            Cause::NotAvailable => {
-                f.write_str("expected an address of this machine, found none of its own")
-            }
+            Cause::NotAvailable => f.write_str("expected an address of this machine, found none of its own"),
             Cause::Unresolvable(words) => write!(f, "host name not found: {words}"),
             Cause::Served => f.write_str("already served by another process"),
             Cause::NotASocket(found) => write!(f, "expected a socket or nothing, found {found}"),
             Cause::NoDirectory => f.write_str("no such directory"),
             Cause::PathTooLong(length) => {
-                write!(
-                    f,
-                    "expected a path of at most {MAX_PATH} bytes, found {length}"
-                )
+                write!(f, "expected a path of at most {MAX_PATH} bytes, found {length}")
             }
-            Cause::PathInvalid => {
-                f.write_str("expected a path, found an empty one or a zero byte in it")
-            }
+            Cause::PathInvalid => f.write_str("expected a path, found an empty one or a zero byte in it"),
             Cause::OwnerDenied { uid, gid } => {
-                write!(
-                    f,
-                    "giving the socket to user {uid} and group {gid}: permission denied"
-                )
+                write!(f, "giving the socket to user {uid} and group {gid}: permission denied")
             }
-            Cause::NotOpen => {
-                f.write_str("expected a listening socket, found no open descriptor of this number")
-            }
-            Cause::NotStream(found) => write!(
-                f,
-                "expected a listening TCP or unix stream socket, found {found}"
-            ),
-            Cause::NotListening => {
-                f.write_str("expected a listening socket, found one that does not listen")
-            }
+            Cause::NotOpen => f.write_str("expected a listening socket, found no open descriptor of this number"),
+            Cause::NotStream(found) => write!(f, "expected a listening TCP or unix stream socket, found {found}"),
+            Cause::NotListening => f.write_str("expected a listening socket, found one that does not listen"),
             Cause::Kernel { doing, errno } => {
                 write!(f, "{doing}: {}", errno.desc().to_lowercase())
             }
@@ -145,9 +128,7 @@ impl fmt::Display for Cause {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bind {}: {}", self.at, self.cause)?;
-        self.cause
-            .hint()
-            .map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+        self.cause.hint().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
 }
 

@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
-};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
@@ -105,11 +103,9 @@ fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<
     }
     if let Some((uid, gid)) = owner {
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| {
-            match errno {
-                Errno::EPERM => Cause::OwnerDenied { uid, gid },
-                other => path_cause("chown", other),
-            }
+        fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+            Errno::EPERM => Cause::OwnerDenied { uid, gid },
+            other => path_cause("chown", other),
         })?;
     }
     Ok(())
@@ -127,8 +123,7 @@ impl SocketFile {
     }
 
     fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
+        fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
     }
 
     /// Removes the file if it is still this one; says whether it did.
@@ -140,8 +135,7 @@ impl SocketFile {
 fn stream() -> Result<OwnedFd, Cause> {
     // Non-blocking: a live server with a full queue must not hold us at connect.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Unix, SockType::Stream, flags, None)
-        .map_err(|errno| Cause::kernel("socket", errno))
+    socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(|errno| Cause::kernel("socket", errno))
 }
 
 fn path_cause(doing: &'static str, errno: Errno) -> Cause {

@@ -21,6 +21,14 @@ pub enum Workers {
 impl Workers {
     /// More slots than any machine of today has CPUs.
     const MOST: u32 = 1024;
+
+    /// How many that are, where `usable` CPUs are to be had.
+    pub fn number(self, usable: usize) -> usize {
+        match self {
+            Self::Auto => usable.clamp(1, Self::MOST as usize),
+            Self::Count(count) => count as usize,
+        }
+    }
 }
 
 impl Text for Workers {
