@@ -1,0 +1,375 @@
+//! Drives the built program as its users do: starts it, talks to it over real sockets, reads its log.
+//!
+//! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long anything may take before a test gives up. Generous: the machine may be busy.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    from_environment("RWSGI_TEST_PROGRAM", "target/release/rwsgi")
+}
+
+/// The virtualenv with Django and Flask.
+pub fn virtualenv() -> PathBuf {
+    from_environment("RWSGI_TEST_VENV", "target/venv")
+}
+
+fn from_environment(name: &str, default: &str) -> PathBuf {
+    let path = std::env::var_os(name).map_or_else(|| root().join(default), PathBuf::from);
+    assert!(path.exists(), "{} does not exist: `make test` makes it", path.display());
+    path
+}
+
+/// The directory of the checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The directory of the applications that the tests serve.
+pub fn apps() -> PathBuf {
+    root().join("tests/apps")
+}
+
+/// A command line of the program, with the tests' virtualenv, in `directory`.
+pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(program());
+    command.current_dir(directory).env("VIRTUAL_ENV", virtualenv()).args(words).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command line to its end.
+pub fn run<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> (i32, String, String) {
+    let mut child = rwsgi(directory, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = Output::of(&mut child);
+    let status = wait(&mut child, &output);
+    output.wait_closed();
+    (status.code().unwrap_or(-1), output.stdout(), output.stderr())
+}
+
+/// What a process has written so far, collected by threads.
+#[derive(Clone, Default)]
+pub struct Output {
+    shared: Arc<(Mutex<Written>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Written {
+    stdout: String,
+    stderr: String,
+    open: usize,
+}
+
+impl Output {
+    fn of(child: &mut Child) -> Output {
+        let output = Output::default();
+        if let Some(stdout) = child.stdout.take() {
+            output.collect(stdout, |written| &mut written.stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.collect(stderr, |written| &mut written.stderr);
+        }
+        output
+    }
+
+    fn collect(&self, from: impl Read + Send + 'static, to: fn(&mut Written) -> &mut String) {
+        let shared = Arc::clone(&self.shared);
+        shared.0.lock().unwrap().open += 1;
+        thread::spawn(move || {
+            let mut lines = BufReader::new(from);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                to(&mut shared.0.lock().unwrap()).push_str(&String::from_utf8_lossy(&line));
+                shared.1.notify_all();
+                line.clear();
+            }
+            shared.0.lock().unwrap().open -= 1;
+            shared.1.notify_all();
+        });
+    }
+
+    /// Standard output so far.
+    pub fn stdout(&self) -> String {
+        self.shared.0.lock().unwrap().stdout.clone()
+    }
+
+    /// Standard error so far.
+    pub fn stderr(&self) -> String {
+        self.shared.0.lock().unwrap().stderr.clone()
+    }
+
+    /// Waits until `found` says yes to what was written; `false` after the limit.
+    fn wait(&self, found: impl Fn(&Written) -> bool) -> bool {
+        let written = self.shared.0.lock().unwrap();
+        let (_, result) = self.shared.1.wait_timeout_while(written, LIMIT, |written| !found(written)).unwrap();
+        !result.timed_out()
+    }
+
+    fn wait_closed(&self) {
+        assert!(self.wait(|written| written.open == 0), "a process that was left behind holds the output open");
+    }
+}
+
+fn wait(child: &mut Child, output: &Output) -> ExitStatus {
+    // A process has no event to wait for but its pidfd; the collected output's end comes with its exit.
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("the program did not end within {LIMIT:?}\n{}", output.stderr());
+        }
+        let written = output.shared.0.lock().unwrap();
+        drop(output.shared.1.wait_timeout(written, Duration::from_millis(10)).unwrap());
+    }
+}
+
+/// A running server. Dropped, it is killed, and with it all its processes.
+pub struct Server {
+    child: Child,
+    pub output: Output,
+    address: Option<String>,
+    workers: usize,
+}
+
+impl Server {
+    /// Starts the program on a free port in the directory of the tests' applications, and waits until all workers serve.
+    pub fn start(words: &[&str]) -> Server {
+        Server::start_in(&apps(), words)
+    }
+
+    /// The same in another directory.
+    pub fn start_in(directory: &Path, words: &[&str]) -> Server {
+        let mut command = rwsgi(directory, words);
+        if !words.iter().any(|word| word.starts_with("-b") || word.starts_with("--bind") || *word == "-c") {
+            command.args(["-b", "127.0.0.1:0"]);
+        }
+        Server::spawn(command)
+    }
+
+    /// Starts a command line and waits until all workers serve.
+    pub fn spawn(command: Command) -> Server {
+        let server = Server::spawn_unready(command);
+        server.wait_for_lines("worker ready", server.workers);
+        server
+    }
+
+    /// Starts a command line and waits only until it says how many workers there will be.
+    pub fn spawn_unready(mut command: Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = Output::of(&mut child);
+        let mut server = Server { child, output, address: None, workers: 0 };
+        server.wait_for("keepalive=");
+        let log = server.log();
+        let after = |mark: &str| log.split_once(mark).map(|(_, rest)| rest.split(['\n', ' ']).next().unwrap().to_owned());
+        server.workers = after("workers=").unwrap().parse().unwrap();
+        server.address = after("http://").map(|found| found.split(',').next().unwrap().to_owned());
+        server
+    }
+
+    /// `host:port` of the first TCP listener.
+    pub fn address(&self) -> &str {
+        self.address.as_deref().expect("a TCP listener")
+    }
+
+    /// The port of the first TCP listener.
+    pub fn port(&self) -> u16 {
+        self.address().rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// The error log so far.
+    pub fn log(&self) -> String {
+        self.output.stderr()
+    }
+
+    /// Waits until the error log holds `text`.
+    pub fn wait_for(&self, text: &str) {
+        self.wait_for_lines(text, 1);
+    }
+
+    /// Waits until the error log holds `text` so many times.
+    pub fn wait_for_lines(&self, text: &str, count: usize) {
+        let found = self.output.wait(|written| written.stderr.matches(text).count() >= count);
+        assert!(found, "expected {count} times {text:?} in the log within {LIMIT:?}\n{}", self.log());
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end and says the exit code, or 128 and the signal's number.
+    pub fn wait(&mut self) -> i32 {
+        let status = wait(&mut self.child, &self.output);
+        self.output.wait_closed();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    }
+
+    /// Asks for a graceful stop and expects it to succeed.
+    pub fn stop(&mut self) -> String {
+        self.signal(Signal::SIGTERM);
+        let code = self.wait();
+        assert_eq!(code, 0, "{}", self.log());
+        self.log()
+    }
+
+    /// The pids of the workers that have become ready, in that order.
+    pub fn workers(&self) -> Vec<Pid> {
+        let log = self.log();
+        log.lines()
+            .filter(|line| line.contains("worker ready"))
+            .filter_map(|line| line.rsplit_once("pid=")?.1.split(' ').next()?.parse().ok())
+            .map(Pid::from_raw)
+            .collect()
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// One request on a connection of its own.
+    pub fn get(&self, path: &str) -> Response {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Sends bytes on a connection of its own and reads one response.
+    pub fn ask(&self, request: impl AsRef<[u8]>) -> Response {
+        let mut stream = self.connect();
+        stream.write_all(request.as_ref()).unwrap();
+        Response::read(&mut stream).unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A response as it came over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Reads one response to a request other than HEAD.
+    pub fn read(stream: &mut impl Read) -> Result<Response, String> {
+        let head = Response::read_head(stream)?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(format!("bad head {head:?}"))?;
+        let mut response = Response { status, head, body: Vec::new() };
+        if status < 200 || status == 204 || status == 304 {
+            return Ok(response);
+        }
+        if response.field("transfer-encoding") == Some("chunked") {
+            response.read_chunks(stream)?;
+        } else if let Some(length) = response.field("content-length") {
+            let mut body = vec![0; length.parse().map_err(|_| format!("bad length {length}"))?];
+            stream.read_exact(&mut body).map_err(|error| format!("body cut short: {error}"))?;
+            response.body = body;
+        } else {
+            stream.read_to_end(&mut response.body).map_err(|error| format!("body: {error}"))?;
+        }
+        Ok(response)
+    }
+
+    /// Reads up to the empty line.
+    pub fn read_head(stream: &mut impl Read) -> Result<String, String> {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(0) if head.is_empty() => return Err("the connection was closed without a response".to_owned()),
+                Ok(0) => return Err(format!("head cut short: {:?}", String::from_utf8_lossy(&head))),
+                Ok(_) => head.push(byte[0]),
+                Err(error) => return Err(format!("no head: {error}")),
+            }
+        }
+        Ok(String::from_utf8_lossy(&head).into_owned())
+    }
+
+    fn read_chunks(&mut self, stream: &mut impl Read) -> Result<(), String> {
+        loop {
+            let line = read_line(stream)?;
+            let size = usize::from_str_radix(line.trim(), 16).map_err(|_| format!("bad chunk size {line:?}"))?;
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).map_err(|error| format!("chunk cut short: {error}"))?;
+            if !chunk.ends_with(b"\r\n") {
+                return Err(format!("chunk without end: {chunk:?}"));
+            }
+            if size == 0 {
+                return Ok(());
+            }
+            self.body.extend_from_slice(&chunk[..size]);
+        }
+    }
+
+    /// The first field of this name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn read_line(stream: &mut impl Read) -> Result<String, String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\n") {
+        stream.read_exact(&mut byte).map_err(|error| format!("line cut short: {error}"))?;
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Waits until no process of these is left.
+pub fn wait_gone(pids: &[Pid]) {
+    let end = Instant::now() + LIMIT;
+    for pid in pids {
+        // A pidfd becomes readable when its process ends.
+        while kill(*pid, None).is_ok() && !is_zombie(*pid) {
+            assert!(Instant::now() < end, "process {pid} is still there after {LIMIT:?}");
+            thread::yield_now();
+        }
+    }
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
