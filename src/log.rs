@@ -6,7 +6,7 @@
 //! queue. Either way a line that finds no room is counted, and the count is said once there is room again:
 //! `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
 //!
-//! SIGPIPE must be ignored, as Rust's runtime and CPython both have it.
+//! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
 mod access;
 mod line;
