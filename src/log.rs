@@ -12,6 +12,8 @@ mod access;
 mod line;
 mod sink;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fs::OpenOptions;
