@@ -2,6 +2,9 @@
 //! which keeps message boundaries and says when the other end is gone (unix(7)). Knows nothing of what the messages mean.
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -92,7 +95,8 @@ impl Channel {
                 None,
             ) {
                 Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
+                // ECONNRESET: the other end was closed with messages unread; said once, EPIPE comes after.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(cause) => return Err(cause.into()),
             }
         }
@@ -102,37 +106,23 @@ impl Channel {
     /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed.
     pub fn receive(&self) -> io::Result<Received> {
         let mut bytes = vec![0_u8; MAX_MESSAGE];
-        let mut control = Control([0; CONTROL_WORDS]);
-        let mut part = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
+        let message = match receive_into(self.as_fd(), &mut bytes) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+            Err(cause) => return Err(cause.into()),
         };
-        // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = mem::size_of_val(&control.0) as _;
-        let length = loop {
-            // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the
-            // lengths given.
-            let got = unsafe {
-                libc::recvmsg(self.0.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC)
-            };
-            match Errno::result(got) {
-                Ok(got) => break got.unsigned_abs(),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                Err(cause) => return Err(cause.into()),
-            }
-        };
-        let (fds, sender) = take_control(&header);
-        if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+        if message.truncated {
             let text = format!(
                 "receive: expected at most {MAX_MESSAGE} bytes and {MAX_FDS} descriptors, found a bigger message or no room for its descriptors"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
+        let Message {
+            length,
+            fds,
+            sender,
+            ..
+        } = message;
         // An empty message is an end only if nothing came with it: the kernel attaches credentials to messages, not to the end.
         if length == 0 && fds.is_empty() && sender.is_none() {
             return Ok(Received::Closed);
@@ -157,8 +147,54 @@ impl Channel {
     }
 }
 
+/// What recvmsg(2) says besides the bytes.
+struct Message {
+    length: usize,
+    truncated: bool,
+    fds: Vec<OwnedFd>,
+    sender: Option<i32>,
+}
+
+fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno> {
+    let mut control = Control([0; CONTROL_WORDS]);
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = mem::size_of_val(&control.0) as _;
+    let length = loop {
+        // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the lengths
+        // given.
+        let got =
+            unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        match Errno::result(got) {
+            Ok(length) => break length.unsigned_abs(),
+            // The other end was closed with messages of ours unread; said once, what it sent comes after.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Err(cause) => return Err(cause),
+        }
+    };
+    // SAFETY: recvmsg filled `control`, which is alive, and set its length.
+    let (fds, sender) = unsafe { take_control(&header) };
+    let truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
+    Ok(Message {
+        length,
+        truncated,
+        fds,
+        sender,
+    })
+}
+
 /// Reads every control message that was received: descriptors become owned, whatever else the caller decides.
-fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
+///
+/// # Safety
+/// `header` must be as recvmsg left it, its control buffer alive, and this must be called once for each message.
+unsafe fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
     let mut fds = Vec::new();
     let mut sender = None;
     // SAFETY: recvmsg filled the control buffer of `header` and set its length.
@@ -226,163 +262,3 @@ pub const MAX_FDS: usize = 253;
 
 /// Room for 253 descriptors (16 + 1012 bytes, padded) and credentials (16 + 12 bytes, padded), in 8-byte words.
 const CONTROL_WORDS: usize = (1032 + 32) / 8;
-
-#[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::io::{Read, pipe};
-    use std::process::{Command, Stdio};
-
-    use super::*;
-
-    fn packet(channel: &Channel) -> Packet {
-        match channel.receive().unwrap() {
-            Received::Packet(packet) => packet,
-            other => panic!("expected a packet, found {other:?}"),
-        }
-    }
-
-    #[test]
-    fn messages_keep_their_boundaries() {
-        let (one, other) = Channel::pair().unwrap();
-        one.send(b"first", &[]).unwrap();
-        let longest = vec![7; MAX_MESSAGE];
-        one.send(&longest, &[]).unwrap();
-        assert_eq!(packet(&other).bytes, b"first");
-        let second = packet(&other);
-        assert_eq!(second.bytes, longest);
-        assert!(second.fds.is_empty() && second.sender.is_none());
-    }
-
-    #[test]
-    fn descriptors_come_along_and_are_close_on_exec() {
-        let (one, other) = Channel::pair().unwrap();
-        let (mut reader, writer) = pipe().unwrap();
-        one.send(b"x", &[writer.as_fd()]).unwrap();
-        drop(writer);
-        let mut received = packet(&other);
-        assert_eq!(
-            fcntl(&received.fds[0], FcntlArg::F_GETFD).unwrap(),
-            libc::FD_CLOEXEC
-        );
-        let copy = File::from(received.fds.remove(0));
-        io::Write::write_all(&mut &copy, b"through").unwrap();
-        drop(copy);
-        let mut text = String::new();
-        reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "through");
-    }
-
-    #[test]
-    fn the_most_descriptors_arrive() {
-        let (one, other) = Channel::pair().unwrap();
-        other.pass_credentials().unwrap();
-        one.send(b"x", &vec![one.as_fd(); MAX_FDS]).unwrap();
-        let received = packet(&other);
-        assert_eq!(
-            (received.fds.len(), received.sender),
-            (MAX_FDS, Some(own_pid()))
-        );
-    }
-
-    #[test]
-    fn what_may_not_be_sent_is_refused() {
-        let (one, other) = Channel::pair().unwrap();
-        let too_many = vec![one.as_fd(); MAX_FDS + 1];
-        let too_long = vec![0; MAX_MESSAGE + 1];
-        for (bytes, fds) in [(&[][..], &[][..]), (&too_long, &[]), (b"x", &too_many)] {
-            let error = one.send(bytes, fds).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-        }
-        other.set_nonblocking(true).unwrap();
-        assert!(matches!(other.receive().unwrap(), Received::Nothing));
-    }
-
-    #[test]
-    fn a_message_too_long_is_an_error_and_its_descriptors_are_closed() {
-        let (one, other) = Channel::pair().unwrap();
-        let (mut reader, writer) = pipe().unwrap();
-        let bytes = vec![1; MAX_MESSAGE + 1];
-        let raw = [writer.as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&raw)];
-        let parts = [IoSlice::new(&bytes)];
-        sendmsg::<()>(
-            one.as_raw_fd(),
-            &parts,
-            &rights,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
-        .unwrap();
-        one.send(b"next", &[]).unwrap();
-        assert_eq!(
-            other.receive().unwrap_err().kind(),
-            io::ErrorKind::InvalidData
-        );
-        drop(writer);
-        assert_eq!(
-            reader.read(&mut [0]).unwrap(),
-            0,
-            "the pipe's write end is still open"
-        );
-        assert_eq!(packet(&other).bytes, b"next");
-    }
-
-    #[test]
-    fn the_end_is_told_from_nothing() {
-        let (one, other) = Channel::pair().unwrap();
-        other.set_nonblocking(true).unwrap();
-        assert!(matches!(other.receive().unwrap(), Received::Nothing));
-        one.send(b"last", &[]).unwrap();
-        drop(one);
-        assert_eq!(packet(&other).bytes, b"last");
-        // Blocking: another test may fork and hold the end open for a moment.
-        other.set_nonblocking(false).unwrap();
-        assert!(matches!(other.receive().unwrap(), Received::Closed));
-        assert_eq!(
-            other.send(b"x", &[]).unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
-    }
-
-    #[test]
-    fn an_empty_message_of_a_stranger_is_not_the_end() {
-        let (one, other) = Channel::pair().unwrap();
-        other.pass_credentials().unwrap();
-        nix::sys::socket::send(one.as_raw_fd(), b"", MsgFlags::empty()).unwrap();
-        let received = packet(&other);
-        assert!(received.bytes.is_empty() && received.sender == Some(own_pid()));
-    }
-
-    #[test]
-    fn the_kernel_says_who_sent_it() {
-        let (one, other) = Channel::pair().unwrap();
-        one.send(b"before", &[]).unwrap();
-        other.pass_credentials().unwrap();
-        let stdin = Stdio::from(OwnedFd::from(one));
-        let mut child = Command::new("sh")
-            .args(["-c", "printf forged >&0"])
-            .stdin(stdin)
-            .spawn()
-            .unwrap();
-        assert_eq!(packet(&other).sender, None);
-        let received = packet(&other);
-        assert_eq!(received.bytes, b"forged");
-        assert_eq!(received.sender, i32::try_from(child.id()).ok());
-        assert!(child.wait().unwrap().success());
-    }
-
-    #[test]
-    fn a_full_non_blocking_channel_would_block() {
-        let (one, _other) = Channel::pair().unwrap();
-        one.set_nonblocking(true).unwrap();
-        let full = (0..1000)
-            .find_map(|_| one.send(&[0; 4096], &[]).err())
-            .unwrap();
-        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-    }
-
-    fn own_pid() -> i32 {
-        i32::try_from(std::process::id()).unwrap()
-    }
-}

@@ -33,14 +33,14 @@ impl Drop for Directory {
     }
 }
 
-fn tcp(host: &str, port: u16) -> Where {
+pub(super) fn tcp(host: &str, port: u16) -> Where {
     Where::Tcp {
         host: host.into(),
         port,
     }
 }
 
-fn unix(path: impl Into<PathBuf>) -> Where {
+pub(super) fn unix(path: impl Into<PathBuf>) -> Where {
     Where::Unix {
         path: path.into(),
         mode: None,
@@ -426,44 +426,4 @@ fn an_abstract_name_is_shown_with_an_at_sign() {
     let bound = UnixListener::bind_addr(&UnixName::from_abstract_name(&name).unwrap()).unwrap();
     let listener = Listener::from_fd(bound.into()).unwrap();
     assert_eq!(listener.address().to_string(), format!("unix:@{name}"));
-}
-
-#[test]
-fn a_place_is_written_as_in_settings() {
-    let cases = [
-        (tcp("127.0.0.1", 80), "127.0.0.1:80"),
-        (tcp("::1", 80), "[::1]:80"),
-        (tcp("[::1]", 80), "[::1]:80"),
-        (tcp("", 80), ":80"),
-        (unix("/run/app.sock"), "unix:/run/app.sock"),
-        (Where::Fd(3), "fd://3"),
-    ];
-    for (at, expected) in cases {
-        assert_eq!(at.to_string(), expected);
-    }
-}
-
-#[test]
-fn what_root_cannot_provoke_has_words_too() {
-    let cases = [
-        (
-            tcp("0.0.0.0", 80),
-            Cause::PortDenied { port: 80 },
-            "bind 0.0.0.0:80: permission denied\nhint: ports below 1024",
-        ),
-        (
-            unix("/run/a"),
-            Cause::PathDenied,
-            "bind unix:/run/a: permission denied\nhint: the user that starts",
-        ),
-        (
-            tcp("h", 1),
-            Cause::kernel("socket", Errno::EAFNOSUPPORT),
-            "bind h:1: socket: address family not supported by protocol",
-        ),
-    ];
-    for (at, cause, expected) in cases {
-        let text = ListenError { at, cause }.to_string();
-        assert!(text.starts_with(expected), "{text}");
-    }
 }
