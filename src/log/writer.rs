@@ -339,5 +339,6 @@ const NAP: Duration = Duration::from_millis(50);
 /// How often the other logs are looked at while one is full, in milliseconds.
 const STUCK: u8 = 50;
 
-/// The thread's stack: it formats one line now and then.
-const STACK: usize = 128 * 1024;
+/// The thread's stack: it formats one line now and then; the rest is for what glibc puts there, thread-local data of native
+/// modules included.
+const STACK: usize = 256 * 1024;
