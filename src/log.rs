@@ -6,12 +6,14 @@
 //! queue. Either way a line that finds no room is counted, and the count is said once there is room again:
 //! `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
 //!
-//! SIGPIPE must be ignored, as Rust's runtime and CPython both have it.
+//! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
 mod access;
 mod line;
 mod sink;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 pub use access::AccessLog;
 use subscriber::ErrorLog;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
 use crate::settings::types::{LogFormat, LogLevel};
@@ -133,7 +137,7 @@ pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> 
     WRITER.choose(level, format);
     WRITER.set_error(error.into_fd()?)?;
     // An error says only that this process has a subscriber already: ours, from the first call.
-    let _ = tracing::subscriber::set_global_default(ErrorLog::new(&WRITER));
+    let _ = tracing_subscriber::registry().with(ErrorLog::new(&WRITER)).try_init();
     tracing::callsite::rebuild_interest_cache();
     Ok(())
 }

@@ -116,3 +116,74 @@ fn escape_into(text: &mut String, message: &str) {
 fn hidden(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rest;
+    use super::*;
+
+    fn event(message: &str, fields: Vec<(&'static str, Value)>) -> Line {
+        Line {
+            wall: Duration::from_millis(1_795_162_207_123),
+            pid: 4711,
+            level: Level::Info,
+            message: message.into(),
+            fields,
+        }
+    }
+
+    #[test]
+    fn a_text_line_has_time_pid_level_message_and_fields() {
+        let fields = vec![("slot", 0.into()), ("gen", 3.into()), ("app", "mysite.wsgi".into())];
+        let text = event("worker ready", fields).encode(Format::Text);
+        let time = clock::log_time(1_795_162_207);
+        assert_eq!(
+            text,
+            format!("{time} [4711] [INFO] worker ready slot=0 gen=3 app=mysite.wsgi\n")
+        );
+    }
+
+    #[test]
+    fn a_json_line_is_an_object_in_this_order() {
+        let fields = vec![("pid", 7.into()), ("path", "/\"\n".into()), ("ok", true.into())];
+        let text = event("two\nlines", fields).encode(Format::Json);
+        assert_eq!(
+            text,
+            "{\"time\":\"2026-11-20T08:10:07.123Z\",\"level\":\"INFO\",\"pid\":4711,\"message\":\"two\\nlines\",\
+             \"fields\":{\"pid\":7,\"path\":\"/\\\"\\n\",\"ok\":true}}\n"
+        );
+        assert!(serde_json::from_str::<Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn no_value_can_be_taken_for_something_else() {
+        let cases = [
+            ("/polls/?a", "/polls/?a"),
+            ("", "\"\""),
+            ("two words", "\"two words\""),
+            ("a=b", "\"a=b\""),
+            ("say \"no\" \\", "\"say \\\"no\\\" \\\\\""),
+            (
+                "x\n[2026-11-20 08:10:07 +0000] [1] [INFO] forged",
+                "\"x\\n[2026-11-20 08:10:07 +0000] [1] [INFO] forged\"",
+            ),
+            ("\x1b[2J\u{202e}\u{85}", "\"\\u{1b}[2J\\u{202e}\\u{85}\""),
+            ("straße", "straße"),
+        ];
+        for (value, expected) in cases {
+            let text = event("m", vec![("f", value.into())]).encode(Format::Text);
+            assert_eq!(rest(&text), format!("[INFO] m f={expected}\n"));
+        }
+    }
+
+    #[test]
+    fn a_traceback_keeps_its_lines_and_forges_none() {
+        let message =
+            "app raised\nTraceback (most recent call last):\n  File \"a.py\"\n[x] [1] [INFO] forged\nE: \x07\u{2028}\n";
+        let text = event(message, vec![("slot", 1.into())]).encode(Format::Text);
+        assert_eq!(
+            rest(&text),
+            "[INFO] app raised slot=1\nTraceback (most recent call last):\n  File \"a.py\"\n [x] [1] [INFO] forged\nE: \\u{7}\\u{2028}\n"
+        );
+    }
+}

@@ -96,7 +96,7 @@ impl Sink {
     /// Counts the lines of `bytes` from `written` on as lost.
     pub(super) fn lose(&self, bytes: &[u8], written: usize) {
         self.note_torn(bytes, written);
-        let lines = bytes[written..].iter().filter(|byte| **byte == b'\n').count();
+        let lines = bytes[written..].split(|byte| *byte == b'\n').count() - 1;
         self.add_dropped(lines as u64);
     }
 

@@ -1,5 +1,4 @@
-//! From `tracing`'s events to lines of the error log. Writes nothing itself. Spans are not used in this program; the
-//! subscriber takes none.
+//! From `tracing`'s events to lines of the error log: a layer of `tracing-subscriber`. Writes nothing itself.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -7,8 +6,9 @@ use std::fmt::Debug;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
 
 use super::line::Line;
 use super::writer::Writer;
@@ -26,9 +26,9 @@ impl ErrorLog {
     }
 }
 
-impl Subscriber for ErrorLog {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && level(metadata).is_some_and(|level| level >= self.writer.level())
+impl<S: Subscriber> Layer<S> for ErrorLog {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        level(metadata).is_some_and(|level| level >= self.writer.level())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -40,7 +40,7 @@ impl Subscriber for ErrorLog {
         })
     }
 
-    fn event(&self, event: &Event<'_>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(level) = level(event.metadata()) else {
             return;
         };
@@ -56,18 +56,6 @@ impl Subscriber for ErrorLog {
         };
         self.writer.error(&line.encode(self.writer.format()));
     }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// The level of an event; none for TRACE, which is not written.

@@ -43,7 +43,7 @@ pub(super) struct Output {
     number: usize,
 }
 
-struct Queues {
+pub(super) struct Queues {
     list: Vec<Queue>,
     state: State,
     /// Something must not wait for the end of the nap.
@@ -138,17 +138,24 @@ impl Writer {
             self.write_now(output, lines);
             return;
         }
+        if !self.queue(output, lines, hurry) {
+            output.sink.lose(lines, 0);
+        }
+    }
+
+    /// Queues lines for the thread; false if there is no room.
+    fn queue(&self, output: &Output, lines: &[u8], hurry: Hurry) -> bool {
         let mut queues = self.lock();
         let pending = &mut queues.list[output.number].pending;
         if pending.len() + lines.len() > LIMIT {
-            output.sink.lose(lines, 0);
-            return;
+            return false;
         }
         pending.extend_from_slice(lines);
         queues.hurried |= hurry == Hurry::Now || pending.len() > LIMIT / 2;
         if queues.state == State::Asleep || (queues.state == State::Napping && queues.hurried) {
             self.wake.notify_one();
         }
+        true
     }
 
     /// Without the thread: what does not go at once is lost and counted.
@@ -268,15 +275,14 @@ impl Writer {
             }
             Outcome::Done => self.say_dropped(&batch.sink, |notice| {
                 let error = self.error.get()?;
-                self.push(error, notice, Hurry::Now);
-                Some(())
+                self.queue(error, notice, Hurry::Now).then_some(())
             }),
         }
         None
     }
 
     /// No code runs under this lock that could panic and leave it half changed.
-    fn lock(&self) -> MutexGuard<'_, Queues> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -328,5 +334,6 @@ const NAP: Duration = Duration::from_millis(50);
 /// How often the other logs are looked at while one is full, in milliseconds.
 const STUCK: u8 = 50;
 
-/// The thread's stack: it formats one line now and then.
-const STACK: usize = 128 * 1024;
+/// The thread's stack: it formats one line now and then; the rest is for what glibc puts there, thread-local data of native
+/// modules included.
+const STACK: usize = 256 * 1024;

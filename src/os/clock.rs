@@ -146,3 +146,71 @@ const SECOND: u64 = 1_000_000_000;
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utc_is_written_as_rfc_3339() {
+        let cases = [
+            (Duration::ZERO, "1970-01-01T00:00:00.000Z"),
+            (Duration::from_millis(951_782_400_007), "2000-02-29T00:00:00.007Z"),
+            (Duration::new(1_795_162_207, 123_999_999), "2026-11-20T08:10:07.123Z"),
+        ];
+        for (wall, expected) in cases {
+            assert_eq!(rfc3339(wall), expected);
+        }
+    }
+
+    #[test]
+    fn local_time_is_utc_moved_by_the_offset() {
+        let second = 1_795_162_207;
+        let offset_seconds = broken_down(second, Zone::Local).offset;
+        let moved = broken_down(second.checked_add_signed(offset_seconds).unwrap(), Zone::Utc);
+        let (time, zone) = ((moved.hour, moved.minute, moved.second), offset(offset_seconds));
+        let clock = format!("{:02}:{:02}:{:02} {zone}]", time.0, time.1, time.2);
+        assert_eq!(log_time(second), format!("[2026-11-{:02} {clock}", moved.day));
+        assert_eq!(access_time(second), format!("[{:02}/Nov/2026:{clock}", moved.day));
+    }
+
+    #[test]
+    fn offsets_have_hours_and_minutes() {
+        for (seconds, expected) in [(0, "+0000"), (5400, "+0130"), (-12_600, "-0330"), (50_400, "+1400")] {
+            assert_eq!(offset(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_is_made_once_a_second() {
+        let mut made = 0;
+        let mut cache = PerSecond::new();
+        for (second, expected) in [(0, "0"), (0, "0"), (7, "7"), (7, "7"), (6, "6")] {
+            let text = cache.at(second, |second| {
+                made += 1;
+                second.to_string()
+            });
+            assert_eq!(text, expected);
+        }
+        assert_eq!(made, 3);
+    }
+
+    #[test]
+    fn clocks_agree() {
+        let coarse = monotonic_coarse();
+        let fine = monotonic();
+        assert!(coarse <= fine && fine <= monotonic());
+        assert!(wall_seconds() <= wall().as_secs());
+        // A machine whose clock stands before 2020 has other troubles.
+        assert!(wall_seconds() > 1_577_836_800);
+    }
+
+    #[test]
+    fn times_out_of_range_are_no_panic() {
+        for second in [u64::MAX, i64::MAX.unsigned_abs(), 253_402_300_800] {
+            assert!(log_time(second).starts_with('['));
+            assert!(access_time(second).starts_with('['));
+        }
+        assert!(rfc3339(Duration::MAX).ends_with('Z'));
+    }
+}

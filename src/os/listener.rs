@@ -5,6 +5,8 @@
 mod address;
 mod error;
 mod file;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -106,10 +108,7 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Option<(OwnedFd, Peer)>> {
         loop {
             match address::accept(self.socket.as_fd()) {
-                Ok((socket, Some(Address::Tcp(address)))) => {
-                    return Ok(Some((socket, Peer::Tcp(address))));
-                }
-                Ok((socket, _)) => return Ok(Some((socket, Peer::Unix))),
+                Ok(connection) => return Ok(Some(connection)),
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(cause) if PASSED_OVER.contains(&cause) => {}
                 Err(cause) => return Err(cause.into()),
@@ -269,7 +268,7 @@ impl AsRawFd for Listener {
 const MAX_BACKLOG: u32 = 65_535;
 
 /// Errors of a connection that is gone already, which accept(2) says to treat like "try again", and a signal.
-const PASSED_OVER: [Errno; 10] = [
+const PASSED_OVER: [Errno; 9] = [
     Errno::EINTR,
     Errno::ECONNABORTED,
     Errno::EPROTO,
@@ -279,5 +278,4 @@ const PASSED_OVER: [Errno; 10] = [
     Errno::ENONET,
     Errno::EHOSTUNREACH,
     Errno::ENETUNREACH,
-    Errno::EOPNOTSUPP,
 ];

@@ -2,6 +2,9 @@
 //! which keeps message boundaries and says when the other end is gone (unix(7)). Knows nothing of what the messages mean.
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -78,7 +81,8 @@ impl Channel {
         loop {
             match sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
                 Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
+                // ECONNRESET: the other end was closed with messages unread; said once, EPIPE comes after.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(cause) => return Err(cause.into()),
             }
         }
@@ -88,35 +92,20 @@ impl Channel {
     /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed.
     pub fn receive(&self) -> io::Result<Received> {
         let mut bytes = vec![0_u8; MAX_MESSAGE];
-        let mut control = Control([0; CONTROL_WORDS]);
-        let mut part = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
+        let message = match receive_into(self.as_fd(), &mut bytes) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+            Err(cause) => return Err(cause.into()),
         };
-        // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = mem::size_of_val(&control.0) as _;
-        let length = loop {
-            // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the
-            // lengths given.
-            let got = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
-            match Errno::result(got) {
-                Ok(got) => break got.unsigned_abs(),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                Err(cause) => return Err(cause.into()),
-            }
-        };
-        let (fds, sender) = take_control(&header);
-        if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+        if message.truncated {
             let text = format!(
                 "receive: expected at most {MAX_MESSAGE} bytes and {MAX_FDS} descriptors, found a bigger message or no room for its descriptors"
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
+        let Message {
+            length, fds, sender, ..
+        } = message;
         // An empty message is an end only if nothing came with it: the kernel attaches credentials to messages, not to the end.
         if length == 0 && fds.is_empty() && sender.is_none() {
             return Ok(Received::Closed);
@@ -141,8 +130,53 @@ impl Channel {
     }
 }
 
+/// What recvmsg(2) says besides the bytes.
+struct Message {
+    length: usize,
+    truncated: bool,
+    fds: Vec<OwnedFd>,
+    sender: Option<i32>,
+}
+
+fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno> {
+    let mut control = Control([0; CONTROL_WORDS]);
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = mem::size_of_val(&control.0) as _;
+    let length = loop {
+        // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the lengths
+        // given.
+        let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        match Errno::result(got) {
+            Ok(length) => break length.unsigned_abs(),
+            // The other end was closed with messages of ours unread; said once, what it sent comes after.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Err(cause) => return Err(cause),
+        }
+    };
+    // SAFETY: recvmsg filled `control`, which is alive, and set its length.
+    let (fds, sender) = unsafe { take_control(&header) };
+    let truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
+    Ok(Message {
+        length,
+        truncated,
+        fds,
+        sender,
+    })
+}
+
 /// Reads every control message that was received: descriptors become owned, whatever else the caller decides.
-fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
+///
+/// # Safety
+/// `header` must be as recvmsg left it, its control buffer alive, and this must be called once for each message.
+unsafe fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
     let mut fds = Vec::new();
     let mut sender = None;
     // SAFETY: recvmsg filled the control buffer of `header` and set its length.
@@ -156,8 +190,10 @@ fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
             // SAFETY: CMSG_LEN only adds sizes.
             let length = (message.cmsg_len as usize).saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
             for n in 0..length / mem::size_of::<RawFd>() {
-                // SAFETY: the kernel wrote `length` bytes of descriptors, each new in this process and nobody else's.
-                fds.push(unsafe { OwnedFd::from_raw_fd(data.cast::<RawFd>().add(n).read_unaligned()) });
+                // SAFETY: the kernel wrote `length` bytes of descriptors, not necessarily aligned.
+                let fd = unsafe { data.add(n * mem::size_of::<RawFd>()).cast::<RawFd>().read_unaligned() };
+                // SAFETY: it is new in this process, and nobody else's.
+                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         } else if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_CREDENTIALS {
             // SAFETY: the kernel wrote one ucred.

@@ -8,10 +8,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use libc::{AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
+use libc::{
+    AF_INET, AF_INET6, AF_UNIX, sa_family_t, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t,
+};
 use nix::errno::Errno;
 
-use super::Address;
+use super::{Address, Peer};
 
 /// Gives a TCP socket its address.
 pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
@@ -30,8 +32,8 @@ pub(super) fn name_of(socket: BorrowedFd<'_>) -> Result<Option<Address>, Errno> 
     Ok(name.address())
 }
 
-/// Takes one connection, non-blocking and close-on-exec, and the address it comes from.
-pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<Address>), Errno> {
+/// Takes one connection, non-blocking and close-on-exec.
+pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Peer), Errno> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let mut name = Name::empty();
     // SAFETY: `name.storage` is writable for `name.length` bytes.
@@ -45,7 +47,8 @@ pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Option<Address>
     };
     let fd = Errno::result(got)?;
     // SAFETY: the kernel just made this descriptor; nobody else has it.
-    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, name.address()))
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok((socket, name.ip().map_or(Peer::Unix, Peer::Tcp)))
 }
 
 /// A `sockaddr` of any family and its length in bytes.
@@ -70,7 +73,7 @@ impl Name {
         match address {
             SocketAddr::V4(v4) => {
                 let encoded = sockaddr_in {
-                    sin_family: AF_INET as libc::sa_family_t,
+                    sin_family: family(AF_INET),
                     sin_port: v4.port().to_be(),
                     sin_addr: libc::in_addr {
                         s_addr: u32::from_ne_bytes(v4.ip().octets()),
@@ -83,7 +86,7 @@ impl Name {
             }
             SocketAddr::V6(v6) => {
                 let encoded = sockaddr_in6 {
-                    sin6_family: AF_INET6 as libc::sa_family_t,
+                    sin6_family: family(AF_INET6),
                     sin6_port: v6.port().to_be(),
                     sin6_flowinfo: v6.flowinfo(),
                     sin6_addr: libc::in6_addr {
@@ -99,30 +102,32 @@ impl Name {
         name
     }
 
-    fn address(&self) -> Option<Address> {
+    fn ip(&self) -> Option<SocketAddr> {
         let start = &raw const self.storage;
         match i32::from(self.storage.ss_family) {
             AF_INET => {
                 // SAFETY: the family says so, and the storage is big enough and initialised throughout.
                 let v4 = unsafe { start.cast::<sockaddr_in>().read() };
                 let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
-                Some(Address::Tcp(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into()))
+                Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
             }
             AF_INET6 => {
                 // SAFETY: as above.
                 let v6 = unsafe { start.cast::<sockaddr_in6>().read() };
                 let (ip, port) = (Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port));
-                Some(Address::Tcp(
-                    SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into(),
-                ))
-            }
-            AF_UNIX => {
-                // SAFETY: as above.
-                let unix = unsafe { start.cast::<sockaddr_un>().read() };
-                Some(unix_address(&unix, self.length as usize))
+                Some(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
             }
             _ => None,
         }
+    }
+
+    fn address(&self) -> Option<Address> {
+        if i32::from(self.storage.ss_family) != AF_UNIX {
+            return self.ip().map(Address::Tcp);
+        }
+        // SAFETY: as in `ip`.
+        let unix = unsafe { (&raw const self.storage).cast::<sockaddr_un>().read() };
+        Some(unix_address(&unix, self.length as usize))
     }
 }
 
@@ -139,6 +144,10 @@ fn unix_address(name: &sockaddr_un, length: usize) -> Address {
             Address::Unix(PathBuf::from(OsStr::from_bytes(&path[..end])))
         }
     }
+}
+
+fn family(number: i32) -> sa_family_t {
+    sa_family_t::try_from(number).expect("the families of this file are below 65536")
 }
 
 fn length_of<T>() -> socklen_t {

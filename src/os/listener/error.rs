@@ -118,9 +118,7 @@ impl fmt::Display for Cause {
             Cause::NotOpen => f.write_str("expected a listening socket, found no open descriptor of this number"),
             Cause::NotStream(found) => write!(f, "expected a listening TCP or unix stream socket, found {found}"),
             Cause::NotListening => f.write_str("expected a listening socket, found one that does not listen"),
-            Cause::Kernel { doing, errno } => {
-                write!(f, "{doing}: {}", errno.desc().to_lowercase())
-            }
+            Cause::Kernel { doing, errno } => write!(f, "{doing}: {}", errno.desc().to_lowercase()),
         }
     }
 }
@@ -136,3 +134,49 @@ impl std::error::Error for ListenError {}
 
 /// `sun_path` less its closing zero byte (unix(7)).
 pub(super) const MAX_PATH: usize = 107;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{tcp, unix};
+    use super::*;
+
+    #[test]
+    fn a_place_is_written_as_in_settings() {
+        let cases = [
+            (tcp("127.0.0.1", 80), "127.0.0.1:80"),
+            (tcp("::1", 80), "[::1]:80"),
+            (tcp("[::1]", 80), "[::1]:80"),
+            (tcp("", 80), ":80"),
+            (unix("/run/app.sock"), "unix:/run/app.sock"),
+            (Where::Fd(3), "fd://3"),
+        ];
+        for (at, expected) in cases {
+            assert_eq!(at.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_root_cannot_provoke_has_words_too() {
+        let cases = [
+            (
+                tcp("0.0.0.0", 80),
+                Cause::PortDenied { port: 80 },
+                "bind 0.0.0.0:80: permission denied\nhint: ports below 1024",
+            ),
+            (
+                unix("/run/a"),
+                Cause::PathDenied,
+                "bind unix:/run/a: permission denied\nhint: the user that starts",
+            ),
+            (
+                tcp("h", 1),
+                Cause::kernel("socket", Errno::EAFNOSUPPORT),
+                "bind h:1: socket: address family not supported by protocol",
+            ),
+        ];
+        for (at, cause, expected) in cases {
+            let text = ListenError { at, cause }.to_string();
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
+}

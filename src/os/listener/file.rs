@@ -57,7 +57,8 @@ pub(super) fn open(
     Ok((socket, file))
 }
 
-/// Removes a stale socket at `path`, one on which nobody listens; anything else there is an error.
+/// Removes a stale socket at `path`, one on which nobody listens; anything else there is an error. Two servers started on
+/// one path in the same instant may both take it for free: the kernel has no bind that replaces.
 fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
