@@ -19,11 +19,7 @@ fn main() {
         fs::read(&file).unwrap_or_default().hash(&mut hasher);
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!(
-        "cargo::rustc-env=RWSGI_BUILD_ID={}-{:016x}",
-        env!("CARGO_PKG_VERSION"),
-        hasher.finish()
-    );
+    println!("cargo::rustc-env=RWSGI_BUILD_ID={}-{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish());
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

@@ -99,18 +99,12 @@ pub const TABLE: &[Row] = &[
 impl Command {
     /// The command that a signal gives, by the signal's number.
     pub fn by_signal(signal: i32) -> Option<Self> {
-        TABLE
-            .iter()
-            .find(|row| row.signals.iter().any(|(number, _)| *number == signal))
-            .map(|row| row.command)
+        TABLE.iter().find(|row| row.signals.iter().any(|(number, _)| *number == signal)).map(|row| row.command)
     }
 
     /// Its row.
     pub fn row(self) -> &'static Row {
-        TABLE
-            .iter()
-            .find(|row| row.command == self)
-            .expect("every command has a row")
+        TABLE.iter().find(|row| row.command == self).expect("every command has a row")
     }
 }
 
@@ -121,11 +115,7 @@ pub fn signals() -> impl Iterator<Item = i32> {
 
 /// The name of a signal that gives a command, without `SIG`.
 pub fn signal_name(signal: i32) -> Option<&'static str> {
-    TABLE
-        .iter()
-        .flat_map(|row| row.signals)
-        .find(|(number, _)| *number == signal)
-        .map(|(_, name)| *name)
+    TABLE.iter().flat_map(|row| row.signals).find(|(number, _)| *number == signal).map(|(_, name)| *name)
 }
 
 #[cfg(test)]

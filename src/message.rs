@@ -142,11 +142,7 @@ impl BootCause {
 impl BootFailure {
     /// A failure of the surroundings.
     pub fn setup(error: &dyn std::fmt::Display) -> BootFailure {
-        BootFailure {
-            cause: BootCause::Setup,
-            message: error.to_string(),
-            traceback: None,
-        }
+        BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
     }
 
     /// This failure, its texts cut so that it fits a packet.

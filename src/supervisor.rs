@@ -105,23 +105,10 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
     Empty,
-    Forking {
-        until: Moment,
-    },
-    Booting {
-        pid: i32,
-        until: Moment,
-    },
-    Ready {
-        pid: i32,
-        since: Moment,
-        busy: Option<Moment>,
-        spent: bool,
-    },
-    Ending {
-        pid: i32,
-        until: Moment,
-    },
+    Forking { until: Moment },
+    Booting { pid: i32, until: Moment },
+    Ready { pid: i32, since: Moment, busy: Option<Moment>, spent: bool },
+    Ending { pid: i32, until: Moment },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,9 +148,7 @@ impl Supervisor {
         Supervisor {
             plan,
             phase: Phase::Booting,
-            zygote: Zygote::None {
-                not_before: Moment::ZERO,
-            },
+            zygote: Zygote::None { not_before: Moment::ZERO },
             slots,
             failures: 0,
             fork_not_before: Moment::ZERO,
@@ -252,9 +237,7 @@ impl Supervisor {
             self.stop(Stop::Quick, EXIT_BOOT, now, actions);
         }
         self.failed(now, actions);
-        self.zygote = Zygote::None {
-            not_before: self.fork_not_before,
-        };
+        self.zygote = Zygote::None { not_before: self.fork_not_before };
     }
 
     fn hello(&mut self, slot: usize, pid: i32, now: Moment, actions: &mut Vec<Action>) {
@@ -271,21 +254,13 @@ impl Supervisor {
         let Some(Slot::Booting { pid, .. }) = self.slots.get(slot).copied() else {
             return;
         };
-        self.slots[slot] = Slot::Ready {
-            pid,
-            since: now,
-            busy: None,
-            spent: false,
-        };
+        self.slots[slot] = Slot::Ready { pid, since: now, busy: None, spent: false };
         if self.phase == Phase::Booting {
             self.phase = Phase::Serving;
         }
         // A replacement is there: the worker that it replaces may go.
         if self.fresh() >= self.plan.workers {
-            let spent = self
-                .slots
-                .iter()
-                .position(|slot| matches!(slot, Slot::Ready { spent: true, .. }));
+            let spent = self.slots.iter().position(|slot| matches!(slot, Slot::Ready { spent: true, .. }));
             if let Some(spent) = spent {
                 self.end(spent, Stop::Graceful, now, actions);
             }
@@ -296,10 +271,7 @@ impl Supervisor {
         let Some(Slot::Booting { pid, .. }) = self.slots.get(slot).copied() else {
             return;
         };
-        self.slots[slot] = Slot::Ending {
-            pid,
-            until: now + QUICK,
-        };
+        self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
         if self.phase == Phase::Booting {
             self.stop(Stop::Quick, code, now, actions);
         } else {
@@ -360,10 +332,7 @@ impl Supervisor {
             Stop::Graceful => (Action::Retire(slot, pid), self.plan.graceful_timeout),
             Stop::Quick => (Action::Quit(slot, pid), QUICK),
         };
-        self.slots[slot] = Slot::Ending {
-            pid,
-            until: now + limit,
-        };
+        self.slots[slot] = Slot::Ending { pid, until: now + limit };
         actions.push(action);
     }
 
@@ -376,10 +345,7 @@ impl Supervisor {
                     actions.push(Action::KillZygote);
                 }
                 Slot::Booting { pid, until } if until <= now => {
-                    self.slots[slot] = Slot::Ending {
-                        pid,
-                        until: now + QUICK,
-                    };
+                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
                     actions.push(Action::Kill(slot, pid, Why::Boot));
                     if self.phase == Phase::Booting {
                         self.stop(Stop::Quick, EXIT_BOOT, now, actions);
@@ -387,22 +353,14 @@ impl Supervisor {
                         self.failed(now, actions);
                     }
                 }
-                Slot::Ready {
-                    pid, busy: Some(since), ..
-                } => {
+                Slot::Ready { pid, busy: Some(since), .. } => {
                     if self.plan.timeout.is_some_and(|timeout| since + timeout <= now) {
-                        self.slots[slot] = Slot::Ending {
-                            pid,
-                            until: now + QUICK,
-                        };
+                        self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
                         actions.push(Action::Kill(slot, pid, Why::Timeout));
                     }
                 }
                 Slot::Ending { pid, until } if until <= now => {
-                    self.slots[slot] = Slot::Ending {
-                        pid,
-                        until: now + QUICK,
-                    };
+                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
                     actions.push(Action::Kill(slot, pid, Why::Stop));
                 }
                 _ => {}
@@ -416,11 +374,7 @@ impl Supervisor {
 
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if let Phase::Stopping { code, .. } = self.phase {
-            if self
-                .slots
-                .iter()
-                .all(|slot| matches!(slot, Slot::Empty | Slot::Forking { .. }))
-            {
+            if self.slots.iter().all(|slot| matches!(slot, Slot::Empty | Slot::Forking { .. })) {
                 actions.push(Action::KillZygote);
                 actions.push(Action::Finish(code));
             }
@@ -428,9 +382,7 @@ impl Supervisor {
         }
         if let Zygote::None { not_before } = self.zygote {
             if not_before <= now {
-                self.zygote = Zygote::Starting {
-                    until: now + self.plan.boot_timeout,
-                };
+                self.zygote = Zygote::Starting { until: now + self.plan.boot_timeout };
                 actions.push(Action::StartZygote);
             }
             return;
@@ -443,20 +395,15 @@ impl Supervisor {
             let Some(slot) = self.slots.iter().position(|slot| *slot == Slot::Empty) else {
                 return;
             };
-            self.slots[slot] = Slot::Forking {
-                until: now + self.plan.boot_timeout,
-            };
+            self.slots[slot] = Slot::Forking { until: now + self.plan.boot_timeout };
             actions.push(Action::Fork(slot));
         }
     }
 
     /// How many workers to fork: one while none was ever ready or the last boots failed, else what is missing.
     fn wants_fork(&self) -> usize {
-        let booting = self
-            .slots
-            .iter()
-            .filter(|slot| matches!(slot, Slot::Forking { .. } | Slot::Booting { .. }))
-            .count();
+        let booting =
+            self.slots.iter().filter(|slot| matches!(slot, Slot::Forking { .. } | Slot::Booting { .. })).count();
         let missing = self.plan.workers.saturating_sub(self.fresh() + booting);
         if self.phase == Phase::Booting || self.failures > 0 {
             missing.min(1_usize.saturating_sub(booting))
@@ -467,10 +414,7 @@ impl Supervisor {
 
     /// Ready workers that are not to be replaced.
     fn fresh(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| matches!(slot, Slot::Ready { spent: false, .. }))
-            .count()
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Ready { spent: false, .. })).count()
     }
 
     /// Failures are forgotten when all workers that there should be have been ready for a while.

@@ -25,10 +25,9 @@ impl Case {
         let (typed, rest) = text.strip_prefix("$ ").unwrap().split_once('\n').unwrap();
         let mut words = shell_words(typed);
         let program = words.iter().position(|word| word == "rwsgi").unwrap();
-        let environment = words.drain(..=program).filter_map(|word| {
-            word.split_once('=')
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        });
+        let environment = words
+            .drain(..=program)
+            .filter_map(|word| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
         let environment = environment.collect();
         let mut files = Vec::new();
         let mut sections = format!("\n{rest}");
@@ -77,11 +76,7 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
         return None;
     };
     let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
-    let sources = Sources {
-        file,
-        environment: &case.environment,
-        flags: &invocation.flags,
-    };
+    let sources = Sources { file, environment: &case.environment, flags: &invocation.flags };
     match resolve(&sources) {
         Err(problems) => Some((1, problems.to_string())),
         Ok(resolved) => resolved.settings.app().err().map(|problem| (1, problem.to_string())),
@@ -91,10 +86,7 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
 #[test]
 fn every_wrong_configuration_and_command_line_gets_its_words() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_settings");
-    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 24, "found {} cases", paths.len());
     let wrong: Vec<String> = paths.iter().filter_map(|path| check(path)).collect();
@@ -113,12 +105,7 @@ fn check(path: &Path) -> Option<String> {
         let (before, _) = text.split_once("== exit ").unwrap();
         fs::write(path, format!("{before}== exit {code}\n{says}\n")).unwrap();
     }
-    Some(format!(
-        "{}: exit {code}\n{says}\n-- expected exit {}\n{}\n",
-        path.display(),
-        case.exit_code,
-        case.says
-    ))
+    Some(format!("{}: exit {code}\n{says}\n-- expected exit {}\n{}\n", path.display(), case.exit_code, case.says))
 }
 
 fn invocation(line: &str) -> Invocation {
@@ -129,17 +116,10 @@ fn invocation(line: &str) -> Invocation {
 }
 
 fn resolved(file: &str, environment: &[(&str, &str)], line: &str) -> Resolved {
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = invocation(line).flags;
-    resolve(&Sources {
-        file: Some(("rwsgi.toml", file)),
-        environment: &environment,
-        flags: &flags,
-    })
-    .unwrap()
+    resolve(&Sources { file: Some(("rwsgi.toml", file)), environment: &environment, flags: &flags }).unwrap()
 }
 
 const EVERYTHING: &str = r#"
@@ -181,11 +161,8 @@ access_log_format = "%(h)s"
 #[test]
 fn a_source_counts_more_than_the_ones_before_it() {
     let origin = |resolved: &Resolved, name| resolved.origins[name].to_string();
-    let both = resolved(
-        "workers = 2\nbacklog = 7\n",
-        &[("RWSGI_WORKERS", "3"), ("RWSGI_TIMEOUT", "")],
-        "--workers 4 app",
-    );
+    let both =
+        resolved("workers = 2\nbacklog = 7\n", &[("RWSGI_WORKERS", "3"), ("RWSGI_TIMEOUT", "")], "--workers 4 app");
     assert_eq!(both.settings.workers, Workers::Count(4));
     assert_eq!(origin(&both, "workers"), "--workers");
     assert_eq!(origin(&both, "backlog"), "rwsgi.toml:2");
@@ -230,12 +207,7 @@ fn what_settings_prints_is_a_file_that_gives_the_same() {
     let defaults = resolved("", &[], "");
     assert_eq!(resolved(&defaults.to_string(), &[], "").settings, defaults.settings);
     for row in TABLE {
-        assert_eq!(
-            EVERYTHING.matches(&format!("\n{} = ", row.name)).count(),
-            1,
-            "{}",
-            row.name
-        );
+        assert_eq!(EVERYTHING.matches(&format!("\n{} = ", row.name)).count(), 1, "{}", row.name);
     }
 }
 
@@ -260,12 +232,7 @@ fn every_setting_can_be_given_in_the_environment() {
         };
         environment.push((row.env_name(), words));
     }
-    let resolved = resolve(&Sources {
-        file: None,
-        environment: &environment,
-        flags: &[],
-    })
-    .unwrap();
+    let resolved = resolve(&Sources { file: None, environment: &environment, flags: &[] }).unwrap();
     assert_eq!(resolved.settings, everything);
 }
 
@@ -276,11 +243,7 @@ fn every_flag_gives_its_setting() {
         let value = (row.show)(&everything).unwrap();
         let words = value.trim_matches(['[', ']']).replace(['"', '\\'], "");
         for flag in row.flags {
-            let line = if value == "true" {
-                vec![*flag]
-            } else {
-                vec![*flag, &words]
-            };
+            let line = if value == "true" { vec![*flag] } else { vec![*flag, &words] };
             let Ok(Call::Start(invocation)) = args::parse(line.iter().map(OsString::from)) else {
                 panic!("{line:?}");
             };
@@ -311,12 +274,7 @@ fn options_and_application_may_stand_in_any_order() {
 fn the_first_word_may_be_a_verb() {
     let call = |line: &str| args::parse(shell_words(line).iter().map(OsString::from)).unwrap();
     let app = || invocation("-w 4 app");
-    for line in [
-        "check -w 4 app",
-        "-w 4 check app",
-        "check app -w 4",
-        "--check-config -w 4 app",
-    ] {
+    for line in ["check -w 4 app", "-w 4 check app", "check app -w 4", "--check-config -w 4 app"] {
         assert_eq!(call(line), Call::Check(app()), "{line}");
     }
     for line in ["settings -w 4 app", "-w 4 settings app", "--print-config app -w 4"] {
@@ -325,17 +283,12 @@ fn the_first_word_may_be_a_verb() {
     assert_eq!(call("check"), Call::Check(Invocation::default()));
     assert_eq!(call("-c file:x.toml"), call("--config x.toml"));
     assert!(matches!(call("check:application"), Call::Start(_)));
-    assert_eq!(
-        call("--version"),
-        Call::Print(format!("rwsgi {}\n", env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!(call("--version"), Call::Print(format!("rwsgi {}\n", env!("CARGO_PKG_VERSION"))));
 }
 
 #[test]
 fn help_says_every_setting_in_lines_that_fit() {
-    let Ok(Call::Print(help)) = args::parse(["-h".into()]) else {
-        panic!("no help")
-    };
+    let Ok(Call::Print(help)) = args::parse(["-h".into()]) else { panic!("no help") };
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     for row in TABLE {
         assert!(row.flags.iter().all(|flag| help.contains(flag)), "{}: {help}", row.name);
@@ -345,10 +298,7 @@ fn help_says_every_setting_in_lines_that_fit() {
 #[test]
 fn zero_seconds_is_no_limit_where_a_limit_is_asked_for() {
     assert_eq!(Seconds::whole(0).limit(), None);
-    assert_eq!(
-        Settings::default().timeout.limit(),
-        Some(std::time::Duration::from_secs(30))
-    );
+    assert_eq!(Settings::default().timeout.limit(), Some(std::time::Duration::from_secs(30)));
 }
 
 #[test]
@@ -371,12 +321,7 @@ fn the_table_is_whole() {
     flags.dedup();
     assert_eq!(flags.len(), count);
     for row in TABLE {
-        assert!(
-            row.doc.ends_with('.') && !row.doc.contains("  "),
-            "{}: {}",
-            row.name,
-            row.doc
-        );
+        assert!(row.doc.ends_with('.') && !row.doc.contains("  "), "{}: {}", row.name, row.doc);
         assert!(!row.help.ends_with('.'), "{}: {}", row.name, row.help);
     }
 }

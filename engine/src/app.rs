@@ -28,10 +28,7 @@ pub(crate) fn load<'py>(py: Python<'py>, name: &AppName) -> Result<Bound<'py, Py
     if found.is_callable() {
         return Ok(found);
     }
-    let kind = found
-        .get_type()
-        .name()
-        .map_or_else(|_| "an object".to_owned(), |name| name.to_string());
+    let kind = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
     Err(lacks(&module, name, "a callable", &format!("a value of type {kind}")))
 }
 
@@ -66,11 +63,7 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
     } else {
         message.push_str("\nhint: chdir or pythonpath say where to look");
     }
-    BootFailure {
-        cause: BootCause::NotFound,
-        message,
-        traceback: None,
-    }
+    BootFailure { cause: BootCause::NotFound, message, traceback: None }
 }
 
 fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -80,10 +73,7 @@ fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, Boot
         let directory = std::env::current_dir().unwrap_or_default();
         return Err(BootFailure {
             cause: BootCause::NotFound,
-            message: format!(
-                "{shown}: expected a file, found {found}\nhint: looked in {}",
-                directory.display()
-            ),
+            message: format!("{shown}: expected a file, found {found}\nhint: looked in {}", directory.display()),
             traceback: None,
         });
     }
@@ -95,18 +85,14 @@ fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
     let path = path.canonicalize()?;
     let sys = py.import("sys")?;
     if let Some(directory) = path.parent() {
-        sys.getattr("path")?
-            .cast_into::<PyList>()?
-            .insert(0, directory.as_os_str())?;
+        sys.getattr("path")?.cast_into::<PyList>()?.insert(0, directory.as_os_str())?;
     }
     let modules = sys.getattr("modules")?.cast_into::<PyDict>()?;
     let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if modules.contains(&name)? {
         name = format!("_rwsgi_{name}");
     }
-    let loader = py
-        .import("importlib.machinery")?
-        .call_method1("SourceFileLoader", (&name, path.as_os_str()))?;
+    let loader = py.import("importlib.machinery")?.call_method1("SourceFileLoader", (&name, path.as_os_str()))?;
     let util = py.import("importlib.util")?;
     let spec = util.call_method1("spec_from_loader", (&name, &loader))?;
     let module = util.call_method1("module_from_spec", (spec,))?;
@@ -119,9 +105,7 @@ fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn default_callable<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    ["application", "app"]
-        .into_iter()
-        .find_map(|name| module.getattr(name).ok())
+    ["application", "app"].into_iter().find_map(|name| module.getattr(name).ok())
 }
 
 fn take<'py>(
@@ -137,32 +121,20 @@ fn take<'py>(
         return Ok(found);
     };
     if !found.is_callable() {
-        return Err(lacks(
-            module,
-            name,
-            &format!("a factory {}", wanted.name),
-            "a value that cannot be called",
-        ));
+        return Err(lacks(module, name, &format!("a factory {}", wanted.name), "a value that cannot be called"));
     }
     let (positional, named) = literals(py, text).map_err(|error| BootFailure {
         cause: BootCause::NotFound,
-        message: format!(
-            "{name}: expected literal arguments, found ({text}): {}",
-            error.value(py)
-        ),
+        message: format!("{name}: expected literal arguments, found ({text}): {}", error.value(py)),
         traceback: None,
     })?;
-    found
-        .call(positional, Some(&named))
-        .map_err(|error| raised(py, &name.to_string(), &error))
+    found.call(positional, Some(&named)).map_err(|error| raised(py, &name.to_string(), &error))
 }
 
 /// The arguments of a factory, evaluated by `ast.literal_eval`: nothing in them can run.
 fn literals<'py>(py: Python<'py>, text: &str) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
     let ast = py.import("ast")?;
-    let call = ast
-        .call_method1("parse", (format!("f({text})"), "<arguments>", "eval"))?
-        .getattr("body")?;
+    let call = ast.call_method1("parse", (format!("f({text})"), "<arguments>", "eval"))?.getattr("body")?;
     let evaluate = |node: Bound<'py, PyAny>| ast.call_method1("literal_eval", (node,));
     let mut positional = Vec::new();
     for node in call.getattr("args")?.try_iter()? {
@@ -204,11 +176,7 @@ fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
             continue;
         }
         let home = value.getattr("__module__").and_then(|home| home.extract::<String>());
-        if home.is_ok_and(|home| home == own_name) {
-            own.push(key)
-        } else {
-            imported.push(key)
-        }
+        if home.is_ok_and(|home| home == own_name) { own.push(key) } else { imported.push(key) }
     }
     own.extend(imported);
     own.truncate(12);
@@ -219,15 +187,8 @@ fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
     let message = if error.is_instance_of::<PySystemExit>(py) {
         format!("{name}: expected an application, found a call of sys.exit while it was loaded")
     } else {
-        let kind = error
-            .get_type(py)
-            .name()
-            .map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
         format!("{name}: the application raised {kind} while it was loaded")
     };
-    BootFailure {
-        cause: BootCause::Raised,
-        message,
-        traceback: Some(python::traceback(py, error)),
-    }
+    BootFailure { cause: BootCause::Raised, message, traceback: Some(python::traceback(py, error)) }
 }

@@ -37,10 +37,7 @@ impl<'py> Cycle<'py> {
         error_fd: i32,
     ) -> PyResult<Cycle<'py>> {
         let environs = Environs::new(py, &shared_keys(py, settings, error_fd)?, listeners)?;
-        let parts = RefCell::new(Parts {
-            environs,
-            callables: Callables::new(py)?,
-        });
+        let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         Ok(Cycle { py, application, parts })
     }
 
@@ -95,10 +92,7 @@ impl Application for Detach<'_> {
         // SAFETY: the thread is attached.
         if unsafe { ffi::PyErr_CheckSignals() } != 0 {
             let error = PyErr::fetch(self.0);
-            tracing::error!(
-                "error in a signal handler of the application\n{}",
-                python::traceback(self.0, &error)
-            );
+            tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
         result
     }
@@ -147,10 +141,7 @@ fn only_piece<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 
 fn piece<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
     item.cast::<PyBytes>().map_err(|_| {
-        let kind = item
-            .get_type()
-            .name()
-            .map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+        let kind = item.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
         pyo3::exceptions::PyTypeError::new_err(format!("response: expected an iterable of bytes, found {kind}"))
     })
 }
@@ -159,9 +150,7 @@ fn started(exchange: &mut Exchange<'_>) -> PyResult<()> {
     if exchange.is_begun() || exchange.head().is_started() {
         return Ok(());
     }
-    Err(pyo3::exceptions::PyAssertionError::new_err(
-        "the application did not call start_response",
-    ))
+    Err(pyo3::exceptions::PyAssertionError::new_err("the application did not call start_response"))
 }
 
 fn close<'py>(py: Python<'py>, result: &Bound<'py, PyAny>) -> PyResult<()> {

@@ -43,17 +43,12 @@ enum Key<'py> {
 impl<'py> Environs<'py> {
     /// `shared` are the keys that are the same for all requests of this worker.
     pub(crate) fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, listeners: &[Listener]) -> PyResult<Self> {
-        let templates = listeners
-            .iter()
-            .map(|listener| Template::new(py, shared, listener.address()));
+        let templates = listeners.iter().map(|listener| Template::new(py, shared, listener.address()));
         Ok(Environs {
             templates: templates.collect::<PyResult<_>>()?,
             keys: HashMap::new(),
             inputs: Inputs::new(py)?,
-            methods: METHODS
-                .iter()
-                .map(|method| (method.as_bytes(), PyString::intern(py, method)))
-                .collect(),
+            methods: METHODS.iter().map(|method| (method.as_bytes(), PyString::intern(py, method))).collect(),
             http10: PyString::intern(py, Version::Http10.as_str()),
             scratch: Vec::new(),
             seen: Vec::new(),
@@ -141,14 +136,7 @@ impl<'py> Template<'py> {
     fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, address: &Address) -> PyResult<Template<'py>> {
         let environ = shared.copy()?;
         // Overwriting a key is cheaper than adding one, so the keys of every request are in the template.
-        for key in [
-            "REQUEST_METHOD",
-            "PATH_INFO",
-            "RAW_URI",
-            "QUERY_STRING",
-            "REMOTE_ADDR",
-            "wsgi.input",
-        ] {
+        for key in ["REQUEST_METHOD", "PATH_INFO", "RAW_URI", "QUERY_STRING", "REMOTE_ADDR", "wsgi.input"] {
             environ.set_item(PyString::intern(py, key), "")?;
         }
         environ.set_item("SERVER_PROTOCOL", PyString::intern(py, Version::Http11.as_str()))?;
@@ -158,19 +146,13 @@ impl<'py> Template<'py> {
         };
         environ.set_item("SERVER_NAME", name)?;
         environ.set_item("SERVER_PORT", port)?;
-        Ok(Template {
-            environ,
-            named_by_host: !matches!(address, Address::Tcp(_)),
-        })
+        Ok(Template { environ, named_by_host: !matches!(address, Address::Tcp(_)) })
     }
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
 fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
-    let colon = host
-        .iter()
-        .rposition(|&byte| byte == b':')
-        .filter(|&at| !host[at..].contains(&b']'));
+    let colon = host.iter().rposition(|&byte| byte == b':').filter(|&at| !host[at..].contains(&b']'));
     let (name, port) = match colon {
         Some(at) if at + 1 < host.len() => (&host[..at], &host[at + 1..]),
         Some(at) => (&host[..at], &b"80"[..]),
@@ -217,6 +199,4 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
 
 /// Names of fields that are kept; a client that sends ever new ones does not make the table grow.
 const KEYS: usize = 512;
-const METHODS: [&str; 9] = [
-    "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
-];
+const METHODS: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

@@ -11,9 +11,7 @@ use rwsgi::os::process;
 /// A whole traceback, as Python would print it.
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        let lines = py
-            .import("traceback")?
-            .call_method1("format_exception", (error.value(py),))?;
+        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
         let text: Vec<String> = lines.extract()?;
         Ok(text.concat())
     };
@@ -26,12 +24,7 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
     sys.setattr("argv", arguments)?;
     let path = sys.getattr("path")?.cast_into::<PyList>()?;
     // `python -c` starts the path with "", the directory of the moment; PYTHONSAFEPATH leaves it out.
-    if path.len() > 0
-        && path
-            .get_item(0)?
-            .extract::<String>()
-            .is_ok_and(|first| first.is_empty())
-    {
+    if path.len() > 0 && path.get_item(0)?.extract::<String>().is_ok_and(|first| first.is_empty()) {
         path.del_item(0)?;
     }
     let directory = std::env::current_dir()?;
@@ -40,9 +33,7 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
         path.insert(0, directory.join(entry).as_os_str())?;
     }
     // Set for a person at a prompt; a server must not end in one.
-    py.import("os")?
-        .getattr("environ")?
-        .call_method1("pop", ("PYTHONINSPECT", py.None()))?;
+    py.import("os")?.getattr("environ")?.call_method1("pop", ("PYTHONINSPECT", py.None()))?;
     Ok(())
 }
 
@@ -99,8 +90,7 @@ pub(crate) fn text_stream<'py>(py: Python<'py>, fd: i32) -> PyResult<Bound<'py, 
     options.set_item("encoding", "utf-8")?;
     options.set_item("errors", "backslashreplace")?;
     options.set_item("line_buffering", true)?;
-    io.getattr("TextIOWrapper")?
-        .call((io.call_method1("BufferedWriter", (raw,))?,), Some(&options))
+    io.getattr("TextIOWrapper")?.call((io.call_method1("BufferedWriter", (raw,))?,), Some(&options))
 }
 
 /// What a full disk may hold up the exit for.

@@ -20,19 +20,8 @@ pub(crate) struct Callables<'py> {
 
 impl<'py> Callables<'py> {
     pub(crate) fn new(py: Python<'py>) -> PyResult<Callables<'py>> {
-        let write = Bound::new(
-            py,
-            Write {
-                current: Current::default(),
-            },
-        )?;
-        let start = Bound::new(
-            py,
-            StartResponse {
-                current: Current::default(),
-                write: write.unbind(),
-            },
-        )?;
+        let write = Bound::new(py, Write { current: Current::default() })?;
+        let start = Bound::new(py, StartResponse { current: Current::default(), write: write.unbind() })?;
         Ok(Callables { start })
     }
 
@@ -133,15 +122,12 @@ fn fill(exchange: &mut Exchange<'_>, status: &Bound<'_, PyAny>, headers: &Bound<
     let head = exchange.head();
     let refuse = |error: rwsgi::http::BadResponse| PyValueError::new_err(error.to_string());
     head.start(&native(status, "status")?).map_err(refuse)?;
-    let headers = headers
-        .cast::<PyList>()
-        .map_err(|_| wrong_type("response_headers", "a list", headers))?;
+    let headers = headers.cast::<PyList>().map_err(|_| wrong_type("response_headers", "a list", headers))?;
     for header in headers {
         let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let pair = pair.ok_or_else(|| wrong_type("response_headers", "a tuple (name, value)", &header))?;
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-        head.push(&native(&name, "header name")?, &native(&value, "header value")?)
-            .map_err(refuse)?;
+        head.push(&native(&name, "header name")?, &native(&value, "header value")?).map_err(refuse)?;
     }
     Ok(())
 }
@@ -153,23 +139,14 @@ fn native<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>>
     if utf8.is_ascii() {
         return Ok(Cow::Borrowed(utf8.as_bytes()));
     }
-    let bytes: Result<Vec<u8>, char> = utf8
-        .chars()
-        .map(|point| u8::try_from(point).map_err(|_| point))
-        .collect();
+    let bytes: Result<Vec<u8>, char> = utf8.chars().map(|point| u8::try_from(point).map_err(|_| point)).collect();
     bytes.map(Cow::Owned).map_err(|found| {
-        PyValueError::new_err(format!(
-            "{what}: expected characters up to U+00FF, found {}",
-            found.escape_unicode()
-        ))
+        PyValueError::new_err(format!("{what}: expected characters up to U+00FF, found {}", found.escape_unicode()))
     })
 }
 
 fn wrong_type(what: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
-    let kind = found
-        .get_type()
-        .name()
-        .map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    let kind = found.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{what}: expected {expected}, found {kind}"))
 }
 
@@ -183,10 +160,9 @@ pub(crate) struct Write {
 impl Write {
     #[pyo3(signature = (data, /))]
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        self.current
-            .with(|exchange| match exchange.send(&Detach(py), data.as_bytes(), false) {
-                Delivery::Accepted => Ok(()),
-                Delivery::Gone => Err(pyo3::exceptions::PyConnectionError::new_err("the client is gone")),
-            })
+        self.current.with(|exchange| match exchange.send(&Detach(py), data.as_bytes(), false) {
+            Delivery::Accepted => Ok(()),
+            Delivery::Gone => Err(pyo3::exceptions::PyConnectionError::new_err("the client is gone")),
+        })
     }
 }

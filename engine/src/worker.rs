@@ -55,9 +55,7 @@ fn boot<'py, 'i>(
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
     let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
-    channel
-        .say(&FromWorker::Hello, &[])
-        .map_err(|error| BootFailure::setup(&error))?;
+    channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
         // The master died meanwhile: nobody waits for this worker.
         process::exit_now(0);
@@ -69,17 +67,11 @@ fn boot<'py, 'i>(
         None => app::load(py, app_name(settings)?)?,
     };
     for taken in signal::restore(OURS) {
-        tracing::warn!(
-            signal = taken.as_str(),
-            "the application set a handler of its own, rwsgi's is put back"
-        );
+        tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
     let cycle = Cycle::new(py, application, &inheritance.listeners, settings, inheritance.error_fd)
         .map_err(|error| BootFailure::setup(&error))?;
-    let slot = inheritance
-        .scoreboard
-        .slot(fork.slot)
-        .ok_or_else(|| BootFailure::setup(&"no such slot"))?;
+    let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| BootFailure::setup(&"no such slot"))?;
     slot.clear();
     let setup = Setup {
         listeners: &inheritance.listeners,

@@ -55,9 +55,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
         let loaded = app::load(py, app_name(settings)?)?;
         inheritance.application = Some(loaded.unbind());
     }
-    channel
-        .say(&FromZygote::Ready, &[])
-        .map_err(|error| BootFailure::setup(&error))?;
+    channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
     }
@@ -77,10 +75,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
 }
 
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
-    let said = FromZygote::ForkFailed {
-        slot: fork.slot,
-        error: error.to_string(),
-    };
+    let said = FromZygote::ForkFailed { slot: fork.slot, error: error.to_string() };
     let _ = channel.say(&said, &[]);
 }
 
@@ -107,10 +102,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         });
     }
     let mut fds = fds.into_iter();
-    let mut next = || {
-        fds.next()
-            .ok_or_else(|| BootFailure::setup(&"the master sent too few descriptors"))
-    };
+    let mut next = || fds.next().ok_or_else(|| BootFailure::setup(&"the master sent too few descriptors"));
     let scoreboard = Scoreboard::attach(next()?).map_err(|error| BootFailure::setup(&error))?;
     let mut listeners = Vec::new();
     for _ in 0..start.listeners {
@@ -120,14 +112,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let access_log = start.access_log.then(&mut next).transpose()?;
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
-    Ok(Inheritance {
-        start,
-        listeners,
-        scoreboard,
-        access_log,
-        error_fd,
-        application: None,
-    })
+    Ok(Inheritance { start, listeners, scoreboard, access_log, error_fd, application: None })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
@@ -146,28 +131,18 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
         process::exit_now(0);
     }
     // Meant for the master, though `pkill` sends them to everybody of its name.
-    signal::ignore(&[
-        Signal::SIGHUP,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGWINCH,
-        Signal::SIGINT,
-    ])?;
+    signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGINT])?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
-    py.import("faulthandler")?
-        .call_method1("enable", (inheritance.error_fd,))?;
+    py.import("faulthandler")?.call_method1("enable", (inheritance.error_fd,))?;
     Ok(())
 }
 
 /// From here on nothing that this process says is trusted by a root master.
 fn take_identity(start: &Start) -> Result<(), BootFailure> {
-    let identity = Identity {
-        user: start.user.clone(),
-        group: start.group,
-    };
+    let identity = Identity { user: start.user.clone(), group: start.group };
     identity.take().map_err(|error| BootFailure::setup(&error))?;
     process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))
 }

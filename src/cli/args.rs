@@ -48,10 +48,7 @@ impl UsageError {
     }
 
     fn usage(words: impl fmt::Display) -> Self {
-        Self {
-            words: format!("{words}\nhint: rwsgi --help lists the options"),
-            exit_code: 2,
-        }
+        Self { words: format!("{words}\nhint: rwsgi --help lists the options"), exit_code: 2 }
     }
 }
 
@@ -72,27 +69,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         Ok(matches) => matches,
         Err(error) => return refused(&error),
     };
-    let mut plain = matches
-        .get_many::<String>(WORDS)
-        .unwrap_or_default()
-        .map(String::as_str)
-        .peekable();
+    let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
-        return Err(UsageError::usage(format!(
-            "expected one application, found also {}",
-            quoted(word)
-        )));
+        return Err(UsageError::usage(format!("expected one application, found also {}", quoted(word))));
     }
-    let config = matches
-        .get_one::<String>(CONFIG)
-        .map(|text| config_path(text))
-        .transpose()?;
-    let invocation = Invocation {
-        config,
-        flags: flags(&matches, app),
-    };
+    let config = matches.get_one::<String>(CONFIG).map(|text| config_path(text)).transpose()?;
+    let invocation = Invocation { config, flags: flags(&matches, app) };
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -148,21 +132,9 @@ fn command() -> clap::Command {
 fn others() -> [Arg; 5] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
-        Arg::new(CONFIG)
-            .short('c')
-            .long(CONFIG)
-            .value_name("FILE")
-            .help("read settings from this TOML file"),
-        Arg::new("help")
-            .short('h')
-            .long("help")
-            .action(ArgAction::Help)
-            .help("print this"),
-        Arg::new("version")
-            .short('v')
-            .long("version")
-            .action(ArgAction::Version)
-            .help("print the version"),
+        Arg::new(CONFIG).short('c').long(CONFIG).value_name("FILE").help("read settings from this TOML file"),
+        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
+        Arg::new("version").short('v').long("version").action(ArgAction::Version).help("print the version"),
         hidden(CHECK_CONFIG),
         hidden(PRINT_CONFIG),
     ]
@@ -171,10 +143,7 @@ fn others() -> [Arg; 5] {
 fn argument(row: &'static Row) -> Arg {
     let mut arg = Arg::new(row.name).help(row.help).help_heading(row.section.title());
     for flag in row.flags {
-        arg = match (
-            flag.strip_prefix("--"),
-            flag.strip_prefix('-').and_then(|letter| letter.chars().next()),
-        ) {
+        arg = match (flag.strip_prefix("--"), flag.strip_prefix('-').and_then(|letter| letter.chars().next())) {
             (Some(name), _) if arg.get_long().is_none() => arg.long(name),
             (Some(name), _) => arg.visible_alias(name),
             (None, Some(letter)) => arg.short(letter),
@@ -184,25 +153,15 @@ fn argument(row: &'static Row) -> Arg {
     match row.kind {
         Kind::Switch => arg.action(ArgAction::SetTrue),
         // A negative number is no option; what is wrong with it is said by its setting.
-        Kind::One => arg
-            .action(ArgAction::Set)
-            .value_name(row.metavar)
-            .allow_negative_numbers(true),
+        Kind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
         Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
     }
 }
 
 fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
-    let given = |row: &Row, value| Given {
-        name: row.name,
-        value,
-        origin: Origin::Flag(row.flag_name().to_owned()),
-    };
+    let given = |row: &Row, value| Given { name: row.name, value, origin: Origin::Flag(row.flag_name().to_owned()) };
     let word = |text: &str| Value::Word(text.to_owned());
-    let item = |text: &String| Item {
-        value: word(text),
-        line: None,
-    };
+    let item = |text: &String| Item { value: word(text), line: None };
     let of_row = |row: &'static Row| {
         let value = match row.kind {
             _ if row.flags.is_empty() => word(app.filter(|_| row.name == "wsgi_app")?),
@@ -230,10 +189,7 @@ fn config_path(text: &str) -> Result<String, UsageError> {
         )),
         hint: Some("write the settings as name = value, strings in quotes, to a file that ends in .toml".to_owned()),
     };
-    Err(UsageError {
-        words: problem.to_string(),
-        exit_code: 1,
-    })
+    Err(UsageError { words: problem.to_string(), exit_code: 1 })
 }
 
 /// clap's refusals in the words of this program; help and version are among them.
@@ -262,17 +218,13 @@ fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
     let flags = TABLE.iter().flat_map(|row| row.flags).copied();
     let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
     if longer.len() > 1 {
-        let words = format!(
-            "{argument}: expected one option, found the beginning of {}",
-            longer.join(", ")
-        );
+        let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
         return UsageError { words, exit_code: 2 };
     }
     match suggested {
-        Some(ContextValue::String(flag)) => UsageError {
-            words: format!("{argument}: unknown option\nhint: did you mean {flag}?"),
-            exit_code: 2,
-        },
+        Some(ContextValue::String(flag)) => {
+            UsageError { words: format!("{argument}: unknown option\nhint: did you mean {flag}?"), exit_code: 2 }
+        }
         _ => UsageError::usage(format!("{argument}: unknown option")),
     }
 }

@@ -40,20 +40,9 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     match settings(invocation) {
         Err(code) => code,
         Ok(resolved) => {
-            let arguments = std::env::args_os()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect();
-            let code = master::run(Launch {
-                settings: resolved.settings,
-                arguments,
-                engine,
-                check,
-            });
-            if check && code == 0 {
-                print("configuration and application are sound\n")
-            } else {
-                code
-            }
+            let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let code = master::run(Launch { settings: resolved.settings, arguments, engine, check });
+            if check && code == 0 { print("configuration and application are sound\n") } else { code }
         }
     }
 }
@@ -74,21 +63,13 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-    let resolved = resolve(&Sources {
-        file,
-        environment: &environment,
-        flags: &invocation.flags,
-    })
-    .map_err(|problems| {
-        complain(&problems);
-        EXIT_CONFIG
-    })?;
+    let resolved =
+        resolve(&Sources { file, environment: &environment, flags: &invocation.flags }).map_err(|problems| {
+            complain(&problems);
+            EXIT_CONFIG
+        })?;
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        let origin = resolved
-            .origins
-            .get("access_log_format")
-            .map(|origin| format!("{origin}: "))
-            .unwrap_or_default();
+        let origin = resolved.origins.get("access_log_format").map(|origin| format!("{origin}: ")).unwrap_or_default();
         complain(&format!("{origin}access_log_format: {error}"));
         return Err(EXIT_CONFIG);
     }

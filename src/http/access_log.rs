@@ -157,14 +157,8 @@ impl Atom {
             return match kind {
                 "i" => Ok(Atom::RequestField(field)),
                 "o" => Ok(Atom::ResponseField(field)),
-                "e" => Err(Wrong {
-                    expected: "{name}i or {name}o",
-                    hint: "environ values are not there yet",
-                }),
-                _ => Err(Wrong {
-                    expected: "{name}i or {name}o",
-                    hint: "i is the request, o the response",
-                }),
+                "e" => Err(Wrong { expected: "{name}i or {name}o", hint: "environ values are not there yet" }),
+                _ => Err(Wrong { expected: "{name}i or {name}o", hint: "i is the request, o the response" }),
             };
         }
         Ok(match name {
@@ -188,19 +182,13 @@ impl Atom {
             "L" => Atom::DecimalSeconds,
             "p" => Atom::Pid,
             _ => {
-                return Err(Wrong {
-                    expected: "a known name",
-                    hint: NAMES_HINT,
-                });
+                return Err(Wrong { expected: "a known name", hint: NAMES_HINT });
             }
         })
     }
 
     fn is_number(&self) -> bool {
-        matches!(
-            self,
-            Atom::Status | Atom::Bytes | Atom::Seconds | Atom::Milliseconds | Atom::Microseconds
-        )
+        matches!(self, Atom::Status | Atom::Bytes | Atom::Seconds | Atom::Milliseconds | Atom::Microseconds)
     }
 
     fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
@@ -254,16 +242,8 @@ impl Atom {
 
 impl fmt::Display for AccessFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AccessFormatError {
-            position,
-            expected,
-            found,
-            hint,
-        } = self;
-        write!(
-            f,
-            "character {position}: expected {expected}, found \"{found}\"\nhint: {hint}"
-        )
+        let AccessFormatError { position, expected, found, hint } = self;
+        write!(f, "character {position}: expected {expected}, found \"{found}\"\nhint: {hint}")
     }
 }
 
@@ -290,10 +270,7 @@ impl Wrong {
 /// The conversion at the start of `text`, which is a `%`, and its length in bytes.
 fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
     let name_and_rest = text.strip_prefix("%(").and_then(|rest| rest.split_once(')'));
-    let (name, rest) = name_and_rest.ok_or(Wrong {
-        expected: "%(name)s",
-        hint: "a percent sign is written %%",
-    })?;
+    let (name, rest) = name_and_rest.ok_or(Wrong { expected: "%(name)s", hint: "a percent sign is written %%" })?;
     let atom = Atom::parse(name)?;
     let digits = rest.trim_start_matches(['-', '0', ' ', '+', '#']);
     let flags = &rest[..rest.len() - digits.len()];
@@ -302,19 +279,13 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
     let conversion = kind.chars().next();
     let number = matches!(conversion, Some('d' | 'i' | 'u'));
     if !(number && atom.is_number() || conversion == Some('s')) {
-        return Err(Wrong {
-            expected: "%(name)s",
-            hint: "after the bracket stands s, or d for a number",
-        });
+        return Err(Wrong { expected: "%(name)s", hint: "after the bracket stands s, or d for a number" });
     }
     let width = match width.parse() {
         Ok(width) if width <= WIDEST => width,
         Err(_) if width.is_empty() => 0,
         _ => {
-            return Err(Wrong {
-                expected: "a width of at most 1000",
-                hint: "leave the width out",
-            });
+            return Err(Wrong { expected: "a width of at most 1000", hint: "leave the width out" });
         }
     };
     let fill = match flags {
@@ -367,9 +338,7 @@ fn escape(out: &mut Vec<u8>, value: &[u8]) {
 /// The user of `Basic base64(user:password)` (RFC 7617).
 fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
-    let mut decoded = scheme
-        .eq_ignore_ascii_case(b"basic ")
-        .then(|| base64(grammar::trim(rest)))??;
+    let mut decoded = scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(grammar::trim(rest)))??;
     decoded.truncate(decoded.iter().position(|&byte| byte == b':')?);
     Some(decoded)
 }

@@ -45,14 +45,7 @@ impl BodyDecoder {
             BodyLength::Chunked => Stage::ChunkLine,
         };
         let known = length != BodyLength::Chunked;
-        BodyDecoder {
-            stage,
-            known,
-            announced: 0,
-            overhead: 0,
-            pending: Vec::new(),
-            limits: limits.clone(),
-        }
+        BodyDecoder { stage, known, announced: 0, overhead: 0, pending: Vec::new(), limits: limits.clone() }
     }
 
     /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
@@ -123,10 +116,7 @@ impl BodyDecoder {
             self.announce(size)?;
             self.pending.clear();
             self.stage = match size {
-                0 => Stage::Trailers {
-                    line_start: 0,
-                    lines: 0,
-                },
+                0 => Stage::Trailers { line_start: 0, lines: 0 },
                 _ => Stage::Data { left: size },
             };
         }
@@ -136,18 +126,13 @@ impl BodyDecoder {
     /// Counts a chunk against the limits before its data is there.
     fn announce(&mut self, size: u64) -> Result<(), Reject> {
         let limit = self.limits.body.unwrap_or(u64::MAX);
-        self.announced = self
-            .announced
-            .checked_add(size)
-            .filter(|&sum| sum <= limit)
-            .ok_or(Reject::BodyTooLarge { limit })?;
+        self.announced =
+            self.announced.checked_add(size).filter(|&sum| sum <= limit).ok_or(Reject::BodyTooLarge { limit })?;
         // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
         let line = self.pending.len() as u64 + 2;
         self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
         if self.overhead > self.limits.chunk_overhead {
-            return Err(Reject::ChunkOverhead {
-                limit: self.limits.chunk_overhead,
-            });
+            return Err(Reject::ChunkOverhead { limit: self.limits.chunk_overhead });
         }
         Ok(())
     }
@@ -163,18 +148,13 @@ impl BodyDecoder {
         self.pending.extend_from_slice(piece);
         if end.is_some() {
             let line = &self.pending[line_start..];
-            let content = line
-                .strip_suffix(b"\r\n")
-                .ok_or_else(|| in_trailers(Reject::BareLf { line: lines + 1 }))?;
+            let content = line.strip_suffix(b"\r\n").ok_or_else(|| in_trailers(Reject::BareLf { line: lines + 1 }))?;
             self.stage = if content.is_empty() {
                 check_trailers(&self.pending, lines)?;
                 self.pending.clear();
                 Stage::Done
             } else {
-                Stage::Trailers {
-                    line_start: self.pending.len(),
-                    lines: lines + 1,
-                }
+                Stage::Trailers { line_start: self.pending.len(), lines: lines + 1 }
             };
         }
         Ok(piece.len())
@@ -183,25 +163,17 @@ impl BodyDecoder {
 
 /// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
-    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize {
-        found: Excerpt::of(line),
-    })?;
+    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize { found: Excerpt::of(line) })?;
     let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = content.split_at(digits);
     let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
     if digits == 0 || significant.len() > 16 {
-        return Err(Reject::ChunkSize {
-            found: Excerpt::of(content),
-        });
+        return Err(Reject::ChunkSize { found: Excerpt::of(content) });
     }
     if !extensions.is_empty() && !are_extensions(extensions) {
-        return Err(Reject::ChunkExtension {
-            found: Excerpt::of(extensions),
-        });
+        return Err(Reject::ChunkExtension { found: Excerpt::of(extensions) });
     }
-    Ok(significant
-        .iter()
-        .fold(0, |size, &digit| size << 4 | u64::from(hexadecimal_value(digit))))
+    Ok(significant.iter().fold(0, |size, &digit| size << 4 | u64::from(hexadecimal_value(digit))))
 }
 
 fn hexadecimal_value(digit: u8) -> u8 {
@@ -261,25 +233,10 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
         return Ok(());
     }
     let mut found = Vec::new();
-    fields::parse(
-        block,
-        Place {
-            offset: 0,
-            line: 1,
-            count: lines,
-        },
-        &mut found,
-    )
-    .map_err(in_trailers)?;
+    fields::parse(block, Place { offset: 0, line: 1, count: lines }, &mut found).map_err(in_trailers)?;
     let mut names = found.iter().map(|field| field.name.of(block));
-    match names.find(|name| {
-        FORBIDDEN
-            .iter()
-            .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
-    }) {
-        Some(name) => Err(Reject::TrailerForbidden {
-            found: Excerpt::of(name),
-        }),
+    match names.find(|name| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))) {
+        Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name) }),
         None => Ok(()),
     }
 }

@@ -11,11 +11,7 @@ pub fn variable_name(field_name: &[u8], out: &mut Vec<u8>) {
     if !own {
         out.extend_from_slice(b"HTTP_");
     }
-    out.extend(
-        field_name
-            .iter()
-            .map(|&byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }),
-    );
+    out.extend(field_name.iter().map(|&byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
 }
 
 /// Whether a field's name could pass for another one's by its variable. What to do with it is the caller's policy.

@@ -9,10 +9,7 @@ pub fn error_response(out: &mut Vec<u8>, status: u16, date: &[u8], accept: Optio
     let reason = reason(status);
     let html = accept.is_some_and(prefers_html);
     let (kind, length) = if html {
-        (
-            "text/html",
-            HTML.iter().map(|piece| piece.len()).sum::<usize>() + 2 * (CODE_AND_BLANK + reason.len()),
-        )
+        ("text/html", HTML.iter().map(|piece| piece.len()).sum::<usize>() + 2 * (CODE_AND_BLANK + reason.len()))
     } else {
         ("text/plain", CODE_AND_BLANK + reason.len() + 1)
     };
@@ -66,11 +63,8 @@ fn push_status(out: &mut Vec<u8>, status: u16, reason: &str) {
 
 const CODE_AND_BLANK: usize = 4;
 
-const HTML: [&str; 3] = [
-    "<!doctype html>\n<html lang=\"en\">\n<head><title>",
-    "</title></head>\n<body><h1>",
-    "</h1></body>\n</html>\n",
-];
+const HTML: [&str; 3] =
+    ["<!doctype html>\n<html lang=\"en\">\n<head><title>", "</title></head>\n<body><h1>", "</h1></body>\n</html>\n"];
 
 /// In order of the code.
 const REASONS: [(u16, &str); 40] = [

@@ -16,10 +16,7 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn new(start: usize, end: usize) -> Self {
         let place = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
-        Span {
-            start: place(start),
-            end: place(end),
-        }
+        Span { start: place(start), end: place(end) }
     }
 
     /// The part of `bytes`; empty where `bytes` is not the buffer that was parsed.
@@ -69,20 +66,14 @@ fn parse_into<'b>(
         let start = place.offset + (part.as_ptr().addr() - block.as_ptr().addr());
         Span::new(start, start + part.len())
     };
-    fields.extend(parsed.iter().map(|field| Field {
-        name: span(field.name.as_bytes()),
-        value: span(field.value),
-    }));
+    fields.extend(parsed.iter().map(|field| Field { name: span(field.name.as_bytes()), value: span(field.value) }));
     Ok(())
 }
 
 /// Finds the line that httparse refused, which does not say. Not on the hot path.
 fn culprit(block: &[u8], place: Place) -> Reject {
     let lines = block.split_inclusive(|&byte| byte == b'\n').zip(place.line..);
-    lines
-        .filter_map(|(line, number)| line_culprit(line, number))
-        .next()
-        .unwrap_or(Reject::BareLf { line: place.line })
+    lines.filter_map(|(line, number)| line_culprit(line, number)).next().unwrap_or(Reject::BareLf { line: place.line })
 }
 
 fn line_culprit(line: &[u8], number: usize) -> Option<Reject> {
@@ -94,22 +85,13 @@ fn line_culprit(line: &[u8], number: usize) -> Option<Reject> {
         return Some(Reject::FieldFolded { line: number });
     }
     let Some(colon) = content.iter().position(|&byte| byte == b':') else {
-        return Some(Reject::FieldColon {
-            line: number,
-            found: Excerpt::of(content),
-        });
+        return Some(Reject::FieldColon { line: number, found: Excerpt::of(content) });
     };
     let (name, value) = (&content[..colon], &content[colon + 1..]);
     if !grammar::is_token(name) {
-        return Some(Reject::FieldName {
-            line: number,
-            found: Excerpt::of(name),
-        });
+        return Some(Reject::FieldName { line: number, found: Excerpt::of(name) });
     }
-    first_control(value).map(|found| Reject::FieldValue {
-        name: Excerpt::of(name),
-        found,
-    })
+    first_control(value).map(|found| Reject::FieldValue { name: Excerpt::of(name), found })
 }
 
 /// Parsed without an allocation. Browsers send 10 to 25 fields, proxies add a few.

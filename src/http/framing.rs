@@ -31,10 +31,7 @@ pub fn body_length<'a>(
         if name.len() == CONTENT_LENGTH.len() && name.eq_ignore_ascii_case(CONTENT_LENGTH) {
             // Step 5: a repeated Content-Length is unrecoverable. Equal values could be folded into one; nothing honest sends them.
             if let Some(first) = content_length.replace(value) {
-                return Err(Reject::ContentLengthTwice {
-                    first: Excerpt::of(first),
-                    second: Excerpt::of(value),
-                });
+                return Err(Reject::ContentLengthTwice { first: Excerpt::of(first), second: Excerpt::of(value) });
             }
         } else if name.len() == TRANSFER_ENCODING.len() && name.eq_ignore_ascii_case(TRANSFER_ENCODING) {
             codings.get_or_insert_default().add(value)?;
@@ -57,14 +54,10 @@ pub fn body_length<'a>(
 
 fn known(value: &[u8], limits: &Limits) -> Result<u64, Reject> {
     if !grammar::is_digits(value) {
-        return Err(Reject::ContentLength {
-            found: Excerpt::of(value),
-        });
+        return Err(Reject::ContentLength { found: Excerpt::of(value) });
     }
     let limit = limits.body.unwrap_or(u64::MAX);
-    grammar::decimal(value)
-        .filter(|&length| length <= limit)
-        .ok_or(Reject::BodyTooLarge { limit })
+    grammar::decimal(value).filter(|&length| length <= limit).ok_or(Reject::BodyTooLarge { limit })
 }
 
 /// The transfer codings of all Transfer-Encoding fields, in order, as one list (RFC 9110 section 5.3).
@@ -97,15 +90,13 @@ impl<'a> Codings<'a> {
         match self.other {
             _ if self.chunked > 1 => Err(Reject::ChunkedTwice),
             None => Ok(()),
-            Some(found) if self.chunked == 0 && !is_registered(found) => Err(Reject::TransferCoding {
-                found: Excerpt::of(found),
-            }),
-            Some(_) if !self.last.eq_ignore_ascii_case(CHUNKED) => Err(Reject::ChunkedNotLast {
-                found: Excerpt::of(self.last),
-            }),
-            Some(found) => Err(Reject::TransferCoding {
-                found: Excerpt::of(found),
-            }),
+            Some(found) if self.chunked == 0 && !is_registered(found) => {
+                Err(Reject::TransferCoding { found: Excerpt::of(found) })
+            }
+            Some(_) if !self.last.eq_ignore_ascii_case(CHUNKED) => {
+                Err(Reject::ChunkedNotLast { found: Excerpt::of(self.last) })
+            }
+            Some(found) => Err(Reject::TransferCoding { found: Excerpt::of(found) }),
         }
     }
 }

@@ -47,9 +47,7 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     if !is_digits(digits) {
         return None;
     }
-    digits.iter().try_fold(0_u64, |value, digit| {
-        value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 /// Appends `value` in decimal.
@@ -84,10 +82,7 @@ pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
         .take_while(|block| !block.iter().fold(false, |found, &byte| found | (byte == b'\n')))
         .count()
         * BLOCK;
-    bytes[clear..]
-        .iter()
-        .position(|&byte| byte == b'\n')
-        .map(|at| clear + at)
+    bytes[clear..].iter().position(|&byte| byte == b'\n').map(|at| clear + at)
 }
 
 /// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in

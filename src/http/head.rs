@@ -71,12 +71,10 @@ impl Version {
         match found {
             b"HTTP/1.0" => Ok(Version::Http10),
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Reject::VersionUnsupported {
-                found: Excerpt::of(found),
-            }),
-            _ => Err(Reject::Version {
-                found: Excerpt::of(found),
-            }),
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+                Err(Reject::VersionUnsupported { found: Excerpt::of(found) })
+            }
+            _ => Err(Reject::Version { found: Excerpt::of(found) }),
         }
     }
 }
@@ -147,9 +145,7 @@ impl Head {
                 self.searched = self.line_start + line.len();
                 return Ok(Progress::NeedMore);
             }
-            let content = line
-                .strip_suffix(b"\r\n")
-                .ok_or(Reject::BareLf { line: self.lines + 1 })?;
+            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines + 1 })?;
             self.take_line(content, bytes, limits)?;
         }
     }
@@ -158,10 +154,7 @@ impl Head {
     pub fn reset(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
-        *self = Head {
-            fields,
-            ..Head::default()
-        };
+        *self = Head { fields, ..Head::default() };
     }
 
     /// The request, seen in `bytes`, the buffer last given to [`Head::parse`]. Valid once complete.
@@ -177,40 +170,20 @@ impl Head {
             if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
                 return Err(Reject::FieldsTooMany { limit: limits.fields });
             }
-            (
-                limits.field_size,
-                Reject::FieldTooLong {
-                    line: number,
-                    limit: limits.field_size,
-                },
-            )
+            (limits.field_size, Reject::FieldTooLong { line: number, limit: limits.field_size })
         } else {
             // A TLS handshake on a plain port is seen by its first byte.
-            if line
-                .first()
-                .is_some_and(|&byte| !grammar::is_token_byte(byte) && !b"\r\n".contains(&byte))
-            {
-                return Err(Reject::Method {
-                    found: Excerpt::of(&line[..1]),
-                });
+            if line.first().is_some_and(|&byte| !grammar::is_token_byte(byte) && !b"\r\n".contains(&byte)) {
+                return Err(Reject::Method { found: Excerpt::of(&line[..1]) });
             }
-            (
-                limits.request_line,
-                Reject::RequestLineTooLong {
-                    limit: limits.request_line,
-                },
-            )
+            (limits.request_line, Reject::RequestLineTooLong { limit: limits.request_line })
         };
         let content = grammar::content_length(line);
         // Which limit is met first depends on where the line starts alone, not on how much of it is there.
         let head = limits.head.min(LARGEST_HEAD);
         let left = head.saturating_sub(self.line_start);
         if content > size.min(left) {
-            return Err(if size <= left {
-                refusal
-            } else {
-                Reject::HeadTooLarge { limit: head }
-            });
+            return Err(if size <= left { refusal } else { Reject::HeadTooLarge { limit: head } });
         }
         Ok(())
     }
@@ -243,15 +216,11 @@ impl Head {
         let (method, target, version) = match (words.next(), words.next(), words.next(), words.next()) {
             (Some(method), Some(target), Some(version), None) if !target.is_empty() => (method, target, version),
             _ => {
-                return Err(Reject::RequestLine {
-                    found: Excerpt::of(line),
-                });
+                return Err(Reject::RequestLine { found: Excerpt::of(line) });
             }
         };
         if !is_method(method) {
-            return Err(Reject::Method {
-                found: Excerpt::of(method),
-            });
+            return Err(Reject::Method { found: Excerpt::of(method) });
         }
         self.version = Version::parse(version)?;
         let parts = Target::parse(method, target)?;
@@ -266,11 +235,7 @@ impl Head {
     }
 
     fn take_fields(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let place = Place {
-            offset: self.fields_start,
-            line: 2,
-            count: self.lines - 1,
-        };
+        let place = Place { offset: self.fields_start, line: 2, count: self.lines - 1 };
         self.fields.clear();
         fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
         let meaning = Meaning::of(&self.fields, bytes)?;
@@ -281,9 +246,7 @@ impl Head {
         self.expects_continue = false;
         if let (Some(value), Version::Http11) = (meaning.expect, self.version) {
             if !value.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Reject::Expectation {
-                    found: Excerpt::of(value),
-                });
+                return Err(Reject::Expectation { found: Excerpt::of(value) });
             }
             self.expects_continue = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
         }
@@ -294,17 +257,11 @@ impl Head {
     /// nobody downstream can believe the other one.
     fn check_host(&mut self, host: Option<usize>, bytes: &[u8]) -> Result<(), Reject> {
         let Some(index) = host else {
-            return if self.version == Version::Http10 {
-                Ok(())
-            } else {
-                Err(Reject::HostMissing)
-            };
+            return if self.version == Version::Http10 { Ok(()) } else { Err(Reject::HostMissing) };
         };
         let value = self.fields[index].value.of(bytes);
         if !target::is_host(value) {
-            return Err(Reject::Host {
-                found: Excerpt::of(value),
-            });
+            return Err(Reject::Host { found: Excerpt::of(value) });
         }
         if let Some(authority) = self.authority {
             self.fields[index].value = authority;
@@ -349,10 +306,7 @@ impl<'a> Request<'a> {
 
     /// The authority of an absolute target, else the Host field: `host[:port]`.
     pub fn host(&self) -> Option<&'a [u8]> {
-        self.head
-            .authority
-            .map(|authority| authority.of(self.bytes))
-            .or_else(|| self.field(b"host"))
+        self.head.authority.map(|authority| authority.of(self.bytes)).or_else(|| self.field(b"host"))
     }
 
     /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
@@ -362,9 +316,7 @@ impl<'a> Request<'a> {
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.fields()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// How the body is delimited.
@@ -407,20 +359,14 @@ impl<'a> Meaning<'a> {
                 4 if is(b"host") => {
                     if let Some(first) = meaning.host.replace(index) {
                         let first = Excerpt::of(fields[first].value.of(bytes));
-                        return Err(Reject::HostTwice {
-                            first,
-                            second: Excerpt::of(value),
-                        });
+                        return Err(Reject::HostTwice { first, second: Excerpt::of(value) });
                     }
                 }
                 6 if is(b"expect") => meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value)),
                 10 if is(b"connection") => meaning.take_connection(value),
                 12 if is(b"content-type") => {
                     if let Some(first) = meaning.content_type.replace(value) {
-                        return Err(Reject::ContentTypeTwice {
-                            first: Excerpt::of(first),
-                            second: Excerpt::of(value),
-                        });
+                        return Err(Reject::ContentTypeTwice { first: Excerpt::of(first), second: Excerpt::of(value) });
                     }
                 }
                 _ => {}
@@ -443,17 +389,13 @@ fn is_not_continue(value: &&[u8]) -> bool {
 }
 
 fn pairs<'a, 'f>(fields: &'f [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
-    fields
-        .iter()
-        .map(move |field| (field.name.of(bytes), field.value.of(bytes)))
+    fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
 /// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.
 fn is_method(method: &[u8]) -> bool {
     (3..=20).contains(&method.len())
-        && method
-            .iter()
-            .all(|&byte| grammar::is_token_byte(byte) && !byte.is_ascii_lowercase() && byte != b'#')
+        && method.iter().all(|&byte| grammar::is_token_byte(byte) && !byte.is_ascii_lowercase() && byte != b'#')
 }
 
 /// Keeps every offset within a [`Span`], whatever the limits say.

@@ -280,10 +280,7 @@ impl Excerpt {
     /// The beginning of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let shown = &bytes[..bytes.len().min(EXCERPT)];
-        Excerpt {
-            bytes: shown.into(),
-            cut: shown.len() < bytes.len(),
-        }
+        Excerpt { bytes: shown.into(), cut: shown.len() < bytes.len() }
     }
 
     /// The bytes that are shown.

@@ -111,10 +111,7 @@ impl fmt::Display for BadResponse {
                 write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
             }
             BadResponse::HopByHop { name } => {
-                write!(
-                    f,
-                    "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}"
-                )
+                write!(f, "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}")
             }
             BadResponse::ContentLength { found } => {
                 write!(f, "content-length: expected digits, found {found}")
@@ -145,17 +142,12 @@ impl ResponseHead {
             return Err(BadResponse::NotStarted);
         }
         if !grammar::is_token(name) {
-            return Err(BadResponse::FieldName {
-                found: Excerpt::of(name),
-            });
+            return Err(BadResponse::FieldName { found: Excerpt::of(name) });
         }
         let value = grammar::trim(value);
         if !grammar::is_field_value(value) {
             let found = first_control(value).unwrap_or_default();
-            return Err(BadResponse::FieldValue {
-                name: Excerpt::of(name),
-                found,
-            });
+            return Err(BadResponse::FieldValue { name: Excerpt::of(name), found });
         }
         match Field::of(name) {
             Field::HopByHop => return self.push_hop_by_hop(name, value),
@@ -173,11 +165,7 @@ impl ResponseHead {
         let (mut status, mut fields) = (std::mem::take(&mut self.status), std::mem::take(&mut self.fields));
         status.clear();
         fields.clear();
-        *self = ResponseHead {
-            status,
-            fields,
-            ..ResponseHead::default()
-        };
+        *self = ResponseHead { status, fields, ..ResponseHead::default() };
     }
 
     /// Whether there is a status.
@@ -210,9 +198,7 @@ impl ResponseHead {
 
     /// The value of the application's first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
-        self.fields()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
@@ -264,10 +250,7 @@ impl ResponseHead {
         } else {
             Transfer::UntilClose
         };
-        Begun {
-            transfer,
-            keep_alive: to.keep_alive && transfer != Transfer::UntilClose,
-        }
+        Begun { transfer, keep_alive: to.keep_alive && transfer != Transfer::UntilClose }
     }
 
     fn may_have_length(&self) -> bool {
@@ -276,9 +259,7 @@ impl ResponseHead {
 
     /// Whether the field is to stand in the head.
     fn push_content_length(&mut self, value: &[u8]) -> Result<bool, BadResponse> {
-        let length = grammar::decimal(value).ok_or_else(|| BadResponse::ContentLength {
-            found: Excerpt::of(value),
-        })?;
+        let length = grammar::decimal(value).ok_or_else(|| BadResponse::ContentLength { found: Excerpt::of(value) })?;
         if self.content_length.is_some() {
             return Err(BadResponse::ContentLengthTwice);
         }
@@ -297,9 +278,7 @@ impl ResponseHead {
         if switching && name.eq_ignore_ascii_case(b"connection") && value.eq_ignore_ascii_case(b"upgrade") {
             return Ok(());
         }
-        Err(BadResponse::HopByHop {
-            name: Excerpt::of(name),
-        })
+        Err(BadResponse::HopByHop { name: Excerpt::of(name) })
     }
 
     fn append(&mut self, name: &[u8], value: &[u8]) {
@@ -359,14 +338,10 @@ impl Field {
 
 /// `ddd` or `ddd reason`; 101 or final.
 fn status_code(status: &[u8]) -> Result<u16, BadResponse> {
-    let wrong = || BadResponse::Status {
-        found: Excerpt::of(status),
-    };
+    let wrong = || BadResponse::Status { found: Excerpt::of(status) };
     let (digits, rest) = status.split_at_checked(CODE).ok_or_else(wrong)?;
     let reason_follows = rest.is_empty() || rest[0] == b' ';
-    let code = grammar::decimal(digits)
-        .and_then(|code| u16::try_from(code).ok())
-        .ok_or_else(wrong)?;
+    let code = grammar::decimal(digits).and_then(|code| u16::try_from(code).ok()).ok_or_else(wrong)?;
     if !reason_follows || !grammar::is_field_value(rest) {
         return Err(wrong());
     }

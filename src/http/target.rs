@@ -27,24 +27,15 @@ impl Target {
         match target {
             _ if method == b"CONNECT" => Err(Reject::Connect),
             [b'/', ..] => Ok(Target::from_path(target, 0, None)),
-            b"*" if method == b"OPTIONS" => Ok(Target {
-                path: 0..1,
-                query: 1..1,
-                authority: None,
-            }),
-            _ => Target::absolute(target).ok_or_else(|| Reject::TargetForm {
-                found: Excerpt::of(target),
-            }),
+            b"*" if method == b"OPTIONS" => Ok(Target { path: 0..1, query: 1..1, authority: None }),
+            _ => Target::absolute(target).ok_or_else(|| Reject::TargetForm { found: Excerpt::of(target) }),
         }
     }
 
     /// `http://host[:port][/path][?query]`. Userinfo is refused: nothing honest sends it to a server (RFC 9110 section 4.2.4).
     fn absolute(target: &[u8]) -> Option<Target> {
         let start = scheme_length(target)?;
-        let length = target[start..]
-            .iter()
-            .position(|byte| b"/?".contains(byte))
-            .unwrap_or(target.len() - start);
+        let length = target[start..].iter().position(|byte| b"/?".contains(byte)).unwrap_or(target.len() - start);
         let authority = start..start + length;
         let host = &target[authority.clone()];
         if host.is_empty() || host[0] == b':' || !is_host(host) {
@@ -56,16 +47,8 @@ impl Target {
     fn from_path(target: &[u8], start: usize, authority: Option<Range<usize>>) -> Target {
         let end = target.len();
         match target[start..].iter().position(|&byte| byte == b'?') {
-            Some(at) => Target {
-                authority,
-                path: start..start + at,
-                query: start + at + 1..end,
-            },
-            None => Target {
-                authority,
-                path: start..end,
-                query: end..end,
-            },
+            Some(at) => Target { authority, path: start..start + at, query: start + at + 1..end },
+            None => Target { authority, path: start..end, query: end..end },
         }
     }
 }
@@ -134,11 +117,7 @@ fn is_target_byte(byte: u8) -> bool {
 fn scheme_length(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"]
         .iter()
-        .find(|scheme| {
-            target
-                .get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        })
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
         .map(|scheme| scheme.len())
 }
 
@@ -148,18 +127,9 @@ mod tests {
 
     #[test]
     fn hosts_are_names_addresses_and_ports() {
-        for host in [
-            "",
-            "a",
-            "a_b.example:80",
-            "a:",
-            "127.0.0.1:65535",
-            "[::1]",
-            "[::1]:8000",
-            "[v1.a:b]",
-            "%41b",
-            "xn--a",
-        ] {
+        for host in
+            ["", "a", "a_b.example:80", "a:", "127.0.0.1:65535", "[::1]", "[::1]:8000", "[v1.a:b]", "%41b", "xn--a"]
+        {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [

@@ -47,10 +47,7 @@ impl Interpreter {
         channel_fd: RawFd,
     ) -> Result<Infallible, InterpreterError> {
         let arguments = self.arguments(&library_bootstrap(channel_fd))?;
-        let unloadable = |cause| InterpreterError::LibraryUnloadable {
-            library: library.to_owned(),
-            cause,
-        };
+        let unloadable = |cause| InterpreterError::LibraryUnloadable { library: library.to_owned(), cause };
         // RTLD_GLOBAL: extension modules are not linked with libpython; they look for its symbols in the process.
         let libpython = load(library.as_os_str(), libc::RTLD_GLOBAL).map_err(unloadable)?;
         let get_version = symbol(libpython, c"Py_GetVersion").map_err(unloadable)?;
@@ -59,19 +56,10 @@ impl Interpreter {
             let get_version = std::mem::transmute::<*mut c_void, GetVersion>(get_version);
             CStr::from_ptr(get_version())
         };
-        let found = version
-            .to_string_lossy()
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let found = version.to_string_lossy().split(' ').next().unwrap_or_default().to_owned();
         if found != self.release {
             let (library, expected) = (library.to_owned(), self.release.clone());
-            return Err(InterpreterError::LibraryOfAnotherVersion {
-                library,
-                expected,
-                found,
-            });
+            return Err(InterpreterError::LibraryOfAnotherVersion { library, expected, found });
         }
         let unloadable = |cause| InterpreterError::EngineUnloadable { cause };
         let mapped = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
@@ -91,10 +79,7 @@ impl Interpreter {
     }
 
     fn by_executable(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
-        let not_entered = |cause| InterpreterError::NotEntered {
-            executable: self.executable.clone(),
-            cause,
-        };
+        let not_entered = |cause| InterpreterError::NotEntered { executable: self.executable.clone(), cause };
         let arguments = self.arguments(&executable_bootstrap(engine.as_raw_fd(), channel_fd))?;
         let executable = &arguments[0];
         // SAFETY: both are open: one is borrowed; the other is the caller's, and at worst fcntl says that it is none.
@@ -114,10 +99,7 @@ impl Interpreter {
             .iter()
             .map(|argument| CString::new(argument.as_bytes()))
             .collect::<Result<_, _>>()
-            .map_err(|nul| InterpreterError::NotEntered {
-                executable: self.executable.clone(),
-                cause: nul.into(),
-            })
+            .map_err(|nul| InterpreterError::NotEntered { executable: self.executable.clone(), cause: nul.into() })
     }
 }
 
@@ -150,11 +132,7 @@ fn ignore_interrupts() {
 }
 
 fn pointers(arguments: &[CString]) -> Vec<*const c_char> {
-    arguments
-        .iter()
-        .map(|argument| argument.as_ptr())
-        .chain([std::ptr::null()])
-        .collect()
+    arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// dlopen(3), with every symbol resolved now: what is missing shall be missing here, not in a request.
@@ -162,32 +140,20 @@ fn load(file: &OsStr, scope: c_int) -> Result<*mut c_void, String> {
     let file = CString::new(file.as_bytes()).map_err(|nul| nul.to_string())?;
     // SAFETY: a NUL-terminated name; the initialisers that run are those of libpython or of our engine.
     let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | scope) };
-    if handle.is_null() {
-        Err(loader_error())
-    } else {
-        Ok(handle)
-    }
+    if handle.is_null() { Err(loader_error()) } else { Ok(handle) }
 }
 
 fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void, String> {
     // SAFETY: the handle is dlopen's and is never closed; the name ends with NUL.
     let symbol = unsafe { libc::dlsym(handle, name.as_ptr()) };
-    if symbol.is_null() {
-        Err(loader_error())
-    } else {
-        Ok(symbol)
-    }
+    if symbol.is_null() { Err(loader_error()) } else { Ok(symbol) }
 }
 
 fn loader_error() -> String {
     // SAFETY: dlerror returns NULL or a string that is valid until the next call of the loader in this thread.
     let said = unsafe {
         let said = libc::dlerror();
-        if said.is_null() {
-            None
-        } else {
-            Some(CStr::from_ptr(said).to_string_lossy().into_owned())
-        }
+        if said.is_null() { None } else { Some(CStr::from_ptr(said).to_string_lossy().into_owned()) }
     };
     said.unwrap_or_else(|| "the loader gives no reason".to_owned())
 }

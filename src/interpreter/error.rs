@@ -42,10 +42,7 @@ pub struct Place {
 impl Place {
     /// A path as the user wrote it is relative to the working directory.
     pub(super) fn new(origin: Origin, path: &Path) -> Self {
-        Self {
-            origin,
-            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        }
+        Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
 }
 
@@ -219,11 +216,7 @@ impl InterpreterError {
 
     fn expected(&self) -> String {
         match self {
-            Self::NotOnPath {
-                origin: Origin::Path,
-                name,
-                path,
-            } => {
+            Self::NotOnPath { origin: Origin::Path, name, path } => {
                 format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
@@ -285,14 +278,13 @@ impl InterpreterError {
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         let words = match self {
-            Self::NotOnPath {
-                origin: Origin::Path, ..
-            } => "install python3, or name an interpreter or a virtualenv by --python",
+            Self::NotOnPath { origin: Origin::Path, .. } => {
+                "install python3, or name an interpreter or a virtualenv by --python"
+            }
             Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
-            Self::NoSuchFile(Place {
-                origin: Origin::VirtualEnv,
-                ..
-            }) => "activate a virtualenv that exists, or unset VIRTUAL_ENV",
+            Self::NoSuchFile(Place { origin: Origin::VirtualEnv, .. }) => {
+                "activate a virtualenv that exists, or unset VIRTUAL_ENV"
+            }
             Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
             Self::NoPythonIn(place) => {
                 return Some(format!("python3 -m venv {} makes one", place.path.display()));
@@ -328,16 +320,13 @@ impl InterpreterError {
 pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
     match failure {
         Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
-            Some(Virtualenv { directory, home, .. }) if !home.is_dir() => InterpreterError::BaseGone {
-                place,
-                directory,
-                gone: home,
-            },
+            Some(Virtualenv { directory, home, .. }) if !home.is_dir() => {
+                InterpreterError::BaseGone { place, directory, gone: home }
+            }
             // Python 2 does not know the option; its first line of stderr says so.
-            _ if said.starts_with("Unknown option: -I") => InterpreterError::TooOld {
-                place,
-                found: "one older than 3.4".to_owned(),
-            },
+            _ if said.starts_with("Unknown option: -I") => {
+                InterpreterError::TooOld { place, found: "one older than 3.4".to_owned() }
+            }
             _ => InterpreterError::NoAnswer { place, status, said },
         },
         Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },

@@ -122,11 +122,7 @@ fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
     match wish.virtual_env {
         Some(directory) if !directory.is_empty() => {
             let place = Place::new(Origin::VirtualEnv, Path::new(directory));
-            if place.path.is_dir() {
-                python_at(place)
-            } else {
-                Err(InterpreterError::NoSuchFile(place))
-            }
+            if place.path.is_dir() { python_at(place) } else { Err(InterpreterError::NoSuchFile(place)) }
         }
         _ => search(OsStr::new("python3"), wish.path, Origin::Path),
     }
@@ -139,11 +135,7 @@ fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, I
         .map(|directory| directory.join(name))
         .find(|file| file.is_file() && is_executable(file))
         .map(|file| Place::new(origin, &file))
-        .ok_or_else(|| InterpreterError::NotOnPath {
-            origin,
-            name: name.to_owned(),
-            path: path.to_owned(),
-        })
+        .ok_or_else(|| InterpreterError::NotOnPath { origin, name: name.to_owned(), path: path.to_owned() })
 }
 
 /// From a file or a directory that was named to the executable in it.
@@ -159,11 +151,7 @@ fn python_at(mut place: Place) -> Result<Place, InterpreterError> {
         place.path = python;
     }
     if place.path.is_file() {
-        return if is_executable(&place.path) {
-            Ok(place)
-        } else {
-            Err(InterpreterError::NotExecutable(place))
-        };
+        return if is_executable(&place.path) { Ok(place) } else { Err(InterpreterError::NotExecutable(place)) };
     }
     // A virtualenv's bin/python leads to its base; PEP 405's file tells it from any other broken link.
     match Virtualenv::of(&place.path) {
@@ -210,21 +198,8 @@ fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpr
             return Err(InterpreterError::NoLibrary { place, searched });
         }
     };
-    let Answer {
-        version,
-        release,
-        implementation,
-        ..
-    } = answer;
-    Ok(Interpreter {
-        executable,
-        version,
-        release,
-        implementation,
-        prefix,
-        libpython,
-        door,
-    })
+    let Answer { version, release, implementation, .. } = answer;
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, door })
 }
 
 /// Whether the engine can run in this kind of Python at all.
@@ -242,11 +217,7 @@ fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
         return Err(InterpreterError::FreeThreaded { place, found });
     }
     match foreign_platform(&answer.abi) {
-        Some(found) => Err(InterpreterError::ForeignPlatform {
-            place,
-            expected: PLATFORM,
-            found,
-        }),
+        Some(found) => Err(InterpreterError::ForeignPlatform { place, expected: PLATFORM, found }),
         None => Ok(()),
     }
 }
@@ -292,9 +263,7 @@ impl Virtualenv {
     fn of(executable: &Path) -> Option<Self> {
         let bin = executable.parent()?;
         let directory = bin.parent()?.to_owned();
-        let text = [bin, &directory]
-            .iter()
-            .find_map(|at| std::fs::read_to_string(at.join("pyvenv.cfg")).ok())?;
+        let text = [bin, &directory].iter().find_map(|at| std::fs::read_to_string(at.join("pyvenv.cfg")).ok())?;
         let value = |wanted: &str| {
             text.lines()
                 .filter_map(|line| line.split_once('='))
@@ -302,11 +271,7 @@ impl Virtualenv {
                 .map(|(_, value)| value.trim().to_owned())
         };
         let home = PathBuf::from(value("home")?);
-        Some(Self {
-            directory,
-            version: value("version").or_else(|| value("version_info")),
-            home,
-        })
+        Some(Self { directory, version: value("version").or_else(|| value("version_info")), home })
     }
 
     /// Its directory, if anything installed in it can be imported by this Python. After an upgrade of the system
@@ -333,11 +298,7 @@ const OLDEST: (u8, u8) = (3, 11);
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// This build's platform in the words of SOABI (Debian's multiarch tuples); empty where we do not know the word.
-const PLATFORM: &str = if cfg!(all(
-    target_arch = "x86_64",
-    target_env = "gnu",
-    target_pointer_width = "64"
-)) {
+const PLATFORM: &str = if cfg!(all(target_arch = "x86_64", target_env = "gnu", target_pointer_width = "64")) {
     "x86_64-linux-gnu"
 } else if cfg!(all(target_arch = "x86_64", target_env = "musl")) {
     "x86_64-linux-musl"

@@ -81,15 +81,9 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
     }
     match (heard, ended) {
         (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(Failure::TimedOut(patience)),
-        (Err(error), _) => Err(Failure::NoAnswer {
-            status: "was not heard".to_owned(),
-            said: error.to_string(),
-        }),
+        (Err(error), _) => Err(Failure::NoAnswer { status: "was not heard".to_owned(), said: error.to_string() }),
         (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
-            Some(status) => Failure::NoAnswer {
-                status,
-                said: end_of(&stderr),
-            },
+            Some(status) => Failure::NoAnswer { status, said: end_of(&stderr) },
             None => Failure::TimedOut(patience),
         }),
     }
@@ -173,11 +167,7 @@ fn parse(said: &[u8]) -> Option<Answer> {
             .filter_map(|field| field.strip_prefix(wanted.as_bytes()))
             .find_map(|rest| rest.strip_prefix(b"="))
     };
-    let text = |wanted: &str| {
-        value(wanted)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .map(str::to_owned)
-    };
+    let text = |wanted: &str| value(wanted).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
     let path = |wanted: &str| value(wanted).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
     Some(Answer {
         implementation: text("implementation")?,
@@ -203,13 +193,7 @@ fn parse_version(text: &str) -> Option<(u8, u8, u8)> {
 /// The last line that says something: of a traceback the exception, of "Fatal Python error" what follows it.
 fn end_of(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let fatal = text
-        .lines()
-        .find(|line| line.starts_with("Fatal Python error") || line.starts_with("Unknown option"));
-    let last = text
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && *line != "<no Python frame>");
+    let fatal = text.lines().find(|line| line.starts_with("Fatal Python error") || line.starts_with("Unknown option"));
+    let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty() && *line != "<no Python frame>");
     fatal.or(last).unwrap_or_default().chars().take(300).collect()
 }

@@ -17,11 +17,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "rwsgi-interpreter-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("rwsgi-interpreter-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
         Self(directory)
@@ -85,10 +81,7 @@ impl Drop for Scratch {
 }
 
 fn by_setting(setting: &Path) -> Result<Interpreter, InterpreterError> {
-    find(&Wish {
-        setting: setting.to_str(),
-        ..Wish::default()
-    })
+    find(&Wish { setting: setting.to_str(), ..Wish::default() })
 }
 
 /// The error in full; the test's directory is `@`.
@@ -106,11 +99,7 @@ fn what_cannot_serve_is_refused_with_its_reason() {
         assert_eq!(words(&scratch, by_setting(&python)), expected);
     };
     check(
-        &[
-            ("implementation", "pypy"),
-            ("version", "3.11.13"),
-            ("release", "3.11.13"),
-        ],
+        &[("implementation", "pypy"), ("version", "3.11.13"), ("release", "3.11.13")],
         "python: @/python: expected CPython, found pypy 3.11.13\n\
          hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
     );
@@ -155,28 +144,19 @@ fn what_was_named_and_is_not_there_is_said() {
     std::fs::write(&garbage, "no program").unwrap();
     let link = scratch.path("link");
     std::os::unix::fs::symlink("gone", &link).unwrap();
-    let wish = |path: &'static str| Wish {
-        path: Some(OsStr::new(path)),
-        ..Wish::default()
-    };
+    let wish = |path: &'static str| Wish { path: Some(OsStr::new(path)), ..Wish::default() };
     check(
         wish("/nowhere:/nothing"),
         "PATH: expected python3 in one of /nowhere:/nothing, found none\n\
          hint: install python3, or name an interpreter or a virtualenv by --python",
     );
     check(
-        Wish {
-            setting: Some("python3.77"),
-            ..wish("/nowhere")
-        },
+        Wish { setting: Some("python3.77"), ..wish("/nowhere") },
         "python: expected python3.77 on PATH, found none\n\
          hint: give the path of an executable or of a virtualenv",
     );
     check(
-        Wish {
-            virtual_env: nothing.to_str(),
-            ..Wish::default()
-        },
+        Wish { virtual_env: nothing.to_str(), ..Wish::default() },
         "VIRTUAL_ENV: @/nothing: expected an interpreter or a virtualenv, found nothing there\n\
          hint: activate a virtualenv that exists, or unset VIRTUAL_ENV",
     );
@@ -208,13 +188,7 @@ fn what_was_named_and_is_not_there_is_said() {
              hint: try @/garbage -c 'import sysconfig'",
         ),
     ] {
-        check(
-            Wish {
-                setting: file.to_str(),
-                ..Wish::default()
-            },
-            expected,
-        );
+        check(Wish { setting: file.to_str(), ..Wish::default() }, expected);
     }
 }
 
@@ -232,10 +206,7 @@ fn a_virtualenv_whose_base_is_gone_is_named() {
          hint: make @/linked anew and install its packages again"
     );
     scratch.write("copied/pyvenv.cfg", "home = /opt/gone/bin\n");
-    scratch.script(
-        "copied/bin/python",
-        "echo Fatal Python error: init_fs_encoding >&2; exit 1",
-    );
+    scratch.script("copied/bin/python", "echo Fatal Python error: init_fs_encoding >&2; exit 1");
     assert_eq!(
         words(&scratch, by_setting(&scratch.path("copied"))),
         "python: @/copied/bin/python: expected the Python that the virtualenv was made from, \
@@ -263,16 +234,10 @@ fn a_program_that_is_no_interpreter_is_quoted() {
     let check = |body: &str, expected: &str| {
         let scratch = Scratch::new();
         let python = scratch.script("python", body);
-        assert_eq!(
-            words(&scratch, by_setting(&python)),
-            format!("python: @/python: expected {expected}")
-        );
+        assert_eq!(words(&scratch, by_setting(&python)), format!("python: @/python: expected {expected}"));
     };
     let hint = "\nhint: try @/python -c 'import sysconfig'";
-    check(
-        "exit 3",
-        &format!("an interpreter, found a program that does not answer: exit status: 3{hint}"),
-    );
+    check("exit 3", &format!("an interpreter, found a program that does not answer: exit status: 3{hint}"));
     check(
         "kill -SEGV $$",
         &format!("an interpreter, found a program that does not answer: signal: 11 (SIGSEGV){hint}"),
@@ -360,11 +325,7 @@ fn the_door_is_the_library_that_exists() {
     let (lib, here) = (scratch.path("lib"), scratch.0.to_str().unwrap());
     let check = |changes: &[(&str, &str)], wish: Option<DoorWish>, expected: &Door| {
         let python = scratch.python("python", changes);
-        let found = find(&Wish {
-            setting: python.to_str(),
-            door: wish,
-            ..Wish::default()
-        });
+        let found = find(&Wish { setting: python.to_str(), door: wish, ..Wish::default() });
         assert_eq!(&found.unwrap().door, expected, "{changes:?}");
     };
     let by_library = Door::Library(library.clone());
@@ -384,21 +345,14 @@ fn the_library_door_without_a_library_is_an_error() {
     let scratch = Scratch::new();
     let check = |changes: &[(&str, &str)], found: &str| {
         let python = scratch.python("python", changes);
-        let wish = Wish {
-            setting: python.to_str(),
-            door: Some(DoorWish::Library),
-            ..Wish::default()
-        };
+        let wish = Wish { setting: python.to_str(), door: Some(DoorWish::Library), ..Wish::default() };
         let expected = format!(
             "python: @/python: expected an interpreter with a libpython, found {found}\n\
              hint: install libpython, or leave RWSGI_DOOR unset"
         );
         assert_eq!(words(&scratch, find(&wish)), expected);
     };
-    check(
-        &[("library_directory", "/a")],
-        "none at /a/libpython3.13.so.1.0 or /nowhere/lib/libpython3.13.so.1.0",
-    );
+    check(&[("library_directory", "/a")], "none at /a/libpython3.13.so.1.0 or /nowhere/lib/libpython3.13.so.1.0");
     check(&[("library", "libpython3.13.a")], "one that was built without");
 }
 
@@ -406,10 +360,7 @@ fn the_library_door_without_a_library_is_an_error() {
 fn a_door_is_named_by_its_word() {
     assert_eq!("library".parse(), Ok(DoorWish::Library));
     assert_eq!("executable".parse(), Ok(DoorWish::Executable));
-    assert_eq!(
-        "window".parse::<DoorWish>(),
-        Err("expected library or executable, found \"window\"".to_owned())
-    );
+    assert_eq!("window".parse::<DoorWish>(), Err("expected library or executable, found \"window\"".to_owned()));
 }
 
 /// The interpreters that there are, of every version that may be let in.
@@ -417,14 +368,7 @@ fn real_pythons() -> Vec<Interpreter> {
     let path = std::env::var_os("PATH");
     (11..=15)
         .map(|minor| format!("python3.{minor}"))
-        .filter_map(|name| {
-            find(&Wish {
-                setting: Some(&name),
-                path: path.as_deref(),
-                ..Wish::default()
-            })
-            .ok()
-        })
+        .filter_map(|name| find(&Wish { setting: Some(&name), path: path.as_deref(), ..Wish::default() }).ok())
         .collect()
 }
 
@@ -433,11 +377,7 @@ fn a_real_virtualenv_keeps_its_own_name() {
     for python in real_pythons() {
         let scratch = Scratch::new();
         let venv = scratch.path("venv");
-        let made = Command::new(&python.executable)
-            .args(["-m", "venv", "--without-pip"])
-            .arg(&venv)
-            .output()
-            .unwrap();
+        let made = Command::new(&python.executable).args(["-m", "venv", "--without-pip"]).arg(&venv).output().unwrap();
         if !made.status.success() {
             continue;
         }
@@ -452,16 +392,9 @@ fn a_real_virtualenv_keeps_its_own_name() {
 fn an_engine_that_is_none_is_refused_by_the_library_door() {
     let scratch = Scratch::new();
     let engine = std::fs::File::open(scratch.write("engine", "not a library")).unwrap();
-    for python in real_pythons()
-        .into_iter()
-        .filter(|python| python.libpython.is_some())
-        .take(1)
-    {
+    for python in real_pythons().into_iter().filter(|python| python.libpython.is_some()).take(1) {
         let error = python.enter(engine.as_fd(), 3).to_string();
-        assert!(
-            error.starts_with("engine: expected a library that loads, found one that does not: "),
-            "{error}"
-        );
+        assert!(error.starts_with("engine: expected a library that loads, found one that does not: "), "{error}");
     }
 }
 
@@ -472,10 +405,7 @@ fn a_library_that_is_none_is_refused() {
     let python = scratch.python("python", &[("library_mapped", library.to_str().unwrap())]);
     let engine = std::fs::File::open(&library).unwrap();
     let error = by_setting(&python).unwrap().enter(engine.as_fd(), 3).to_string();
-    let expected = format!(
-        "{0}: expected a libpython that loads, found one that does not: {0}: ",
-        library.display()
-    );
+    let expected = format!("{0}: expected a libpython that loads, found one that does not: {0}: ", library.display());
     assert!(error.starts_with(&expected), "{error}");
 }
 

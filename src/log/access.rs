@@ -17,10 +17,7 @@ pub struct AccessLog {
 impl AccessLog {
     /// An access log to `destination`. One a process: what is opened stays open.
     pub fn open(destination: Destination) -> io::Result<AccessLog> {
-        Ok(AccessLog::with(
-            &WRITER,
-            Sink::new(destination.into_fd()?, "access log"),
-        ))
+        Ok(AccessLog::with(&WRITER, Sink::new(destination.into_fd()?, "access log")))
     }
 
     /// Adds a line, which has no newline in it. It reaches the file some time after the next [`AccessLog::hand_over`].
@@ -43,11 +40,7 @@ impl AccessLog {
     }
 
     pub(super) fn with(writer: &'static Writer, sink: Sink) -> AccessLog {
-        AccessLog {
-            writer,
-            output: writer.add(sink),
-            gathered: Mutex::new(Vec::new()),
-        }
+        AccessLog { writer, output: writer.add(sink), gathered: Mutex::new(Vec::new()) }
     }
 
     fn give(&self, gathered: &mut Vec<u8>) {

@@ -65,10 +65,7 @@ impl Line {
 
 /// `"name":value,...`
 fn members(members: &[(&str, Value)]) -> String {
-    let written: Vec<String> = members
-        .iter()
-        .map(|(name, value)| format!("{}:{value}", Value::from(*name)))
-        .collect();
+    let written: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
     written.join(",")
 }
 
@@ -137,10 +134,7 @@ mod tests {
         let fields = vec![("slot", 0.into()), ("gen", 3.into()), ("app", "mysite.wsgi".into())];
         let text = event("worker ready", fields).encode(Format::Text);
         let time = clock::log_time(1_795_162_207);
-        assert_eq!(
-            text,
-            format!("{time} [4711] [INFO] worker ready slot=0 gen=3 app=mysite.wsgi\n")
-        );
+        assert_eq!(text, format!("{time} [4711] [INFO] worker ready slot=0 gen=3 app=mysite.wsgi\n"));
     }
 
     #[test]

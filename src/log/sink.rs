@@ -38,13 +38,7 @@ pub(super) enum Outcome {
 impl Sink {
     pub(super) fn new(fd: OwnedFd, name: &'static str) -> Sink {
         let regular = AtomicBool::new(is_regular(&fd));
-        Sink {
-            fd,
-            name,
-            regular,
-            dropped: AtomicU64::new(0),
-            torn: AtomicBool::new(false),
-        }
+        Sink { fd, name, regular, dropped: AtomicU64::new(0), torn: AtomicBool::new(false) }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -114,11 +108,7 @@ impl Sink {
     /// How many lines were lost since this was asked last.
     pub(super) fn take_dropped(&self) -> u64 {
         // Nearly always 0: no locked exchange for that.
-        if self.dropped.load(Ordering::Relaxed) == 0 {
-            0
-        } else {
-            self.dropped.swap(0, Ordering::Relaxed)
-        }
+        if self.dropped.load(Ordering::Relaxed) == 0 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
     }
 }
 

@@ -47,13 +47,7 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         let mut found = Found::default();
         event.record(&mut found);
         let Found { message, fields } = found;
-        let line = Line {
-            wall: clock::wall(),
-            pid: std::process::id(),
-            level,
-            message,
-            fields,
-        };
+        let line = Line { wall: clock::wall(), pid: std::process::id(), level, message, fields };
         self.writer.error(&line.encode(self.writer.format()));
     }
 }

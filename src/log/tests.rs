@@ -91,12 +91,7 @@ fn events_below_the_level_are_not_written() {
     let (debug, info) = ("[DEBUG] d n=1", "[INFO] i text=\"a b\"");
     let (warning, error) = ("[WARNING] w shown=c debugged=Some(1)", "[ERROR] e error=why");
     let critical = "[CRITICAL] c ok=true part=-0.5";
-    assert_eq!(
-        found,
-        [
-            debug, info, warning, error, critical, warning, error, critical, critical
-        ]
-    );
+    assert_eq!(found, [debug, info, warning, error, critical, warning, error, critical, critical]);
 }
 
 #[test]
@@ -140,9 +135,7 @@ fn a_full_disk_and_a_gone_reader_are_survived_and_said_later() {
         writer.set_error(end.into()).unwrap();
         writer.error("nobody reads this\n");
         assert!(writer.flush(LONG));
-        writer
-            .set_error(OpenOptions::new().write(true).open("/dev/full").unwrap().into())
-            .unwrap();
+        writer.set_error(OpenOptions::new().write(true).open("/dev/full").unwrap().into()).unwrap();
         writer.error("no space for this\n");
         assert!(writer.flush(LONG));
         let (reader, other) = pipe().unwrap();
@@ -232,11 +225,7 @@ fn access_lines_go_in_batches() {
         access.append(&long);
     }
     for _ in 0..64 {
-        assert_eq!(
-            line(&mut reader).len(),
-            1024,
-            "a batch of 64 KiB is handed over by itself"
-        );
+        assert_eq!(line(&mut reader).len(), 1024, "a batch of 64 KiB is handed over by itself");
     }
 }
 
@@ -285,9 +274,7 @@ fn a_log_file_is_appended_to() {
     let path = directory.join("access.log");
     for text in ["first", "second"] {
         let (writer, _reader, _end) = writer();
-        let Destination::Fd(fd) = Destination::at(&path).unwrap() else {
-            panic!("expected a file")
-        };
+        let Destination::Fd(fd) = Destination::at(&path).unwrap() else { panic!("expected a file") };
         assert_eq!(fcntl(&fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
         let access = AccessLog::with(writer, sink::Sink::new(fd, "access log"));
         access.append(text.as_bytes());
@@ -296,10 +283,7 @@ fn a_log_file_is_appended_to() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
     fs::remove_dir_all(&directory).unwrap();
     assert_eq!(Destination::at(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-    assert!(matches!(
-        Destination::at(Path::new("/dev/stderr")).unwrap(),
-        Destination::Stderr
-    ));
+    assert!(matches!(Destination::at(Path::new("/dev/stderr")).unwrap(), Destination::Stderr));
 }
 
 /// The one test of the process's own log; other tests may log meanwhile.
@@ -316,20 +300,12 @@ fn init_can_be_called_again() {
     tracing::info!("init test text");
     let mut second = next(Level::Debug, Format::Json);
     tracing::debug!("init test json");
-    init(
-        Level::Error,
-        Format::Text,
-        Destination::Fd(File::create("/dev/null").unwrap().into()),
-    )
-    .unwrap();
+    init(Level::Error, Format::Text, Destination::Fd(File::create("/dev/null").unwrap().into())).unwrap();
     let ours = |reader: &mut BufReader<PipeReader>| {
         let lines = reader.lines().map(Result::unwrap);
         lines.filter(|line| line.contains("init test")).collect::<Vec<_>>()
     };
-    assert_eq!(
-        ours(&mut first).iter().map(|line| rest(line)).collect::<Vec<_>>(),
-        ["[INFO] init test text"]
-    );
+    assert_eq!(ours(&mut first).iter().map(|line| rest(line)).collect::<Vec<_>>(), ["[INFO] init test text"]);
     let json = ours(&mut second);
     assert_eq!(serde_json::from_str::<Value>(&json[0]).unwrap()["level"], "DEBUG");
     assert_eq!(json.len(), 1);

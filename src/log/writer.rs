@@ -69,11 +69,7 @@ impl Writer {
             level: AtomicU8::new(Level::Info as u8),
             format: AtomicU8::new(Format::Text as u8),
             error: OnceLock::new(),
-            queues: Mutex::new(Queues {
-                list: Vec::new(),
-                state: State::Asleep,
-                hurried: false,
-            }),
+            queues: Mutex::new(Queues { list: Vec::new(), state: State::Asleep, hurried: false }),
             wake: Condvar::new(),
             rested: Condvar::new(),
         }
@@ -87,17 +83,11 @@ impl Writer {
     pub(super) fn level(&self) -> Level {
         let level = self.level.load(Ordering::Relaxed);
         let all = [Level::Debug, Level::Info, Level::Warning, Level::Error];
-        all.into_iter()
-            .find(|known| *known as u8 == level)
-            .unwrap_or(Level::Critical)
+        all.into_iter().find(|known| *known as u8 == level).unwrap_or(Level::Critical)
     }
 
     pub(super) fn format(&self) -> Format {
-        if self.format.load(Ordering::Relaxed) == Format::Json as u8 {
-            Format::Json
-        } else {
-            Format::Text
-        }
+        if self.format.load(Ordering::Relaxed) == Format::Json as u8 { Format::Json } else { Format::Text }
     }
 
     /// Gives the error log its destination, or another one.
@@ -115,14 +105,8 @@ impl Writer {
     pub(super) fn add(&self, sink: Sink) -> Output {
         let sink = Arc::new(sink);
         let mut queues = self.lock();
-        queues.list.push(Queue {
-            sink: Arc::clone(&sink),
-            pending: Vec::new(),
-        });
-        Output {
-            sink,
-            number: queues.list.len() - 1,
-        }
+        queues.list.push(Queue { sink: Arc::clone(&sink), pending: Vec::new() });
+        Output { sink, number: queues.list.len() - 1 }
     }
 
     /// One line of the error log.
@@ -186,10 +170,7 @@ impl Writer {
             return Ok(());
         }
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let spawned = thread::Builder::new()
-            .name("rwsgi-log".into())
-            .stack_size(STACK)
-            .spawn(|| self.run());
+        let spawned = thread::Builder::new().name("rwsgi-log".into()).stack_size(STACK).spawn(|| self.run());
         before.thread_set_mask()?;
         spawned?;
         self.owner.store(process::id(), Ordering::Relaxed);
@@ -205,10 +186,7 @@ impl Writer {
         queues.hurried = true;
         self.wake.notify_one();
         let busy = |queues: &mut Queues| queues.state == State::Writing || !queues.is_empty();
-        let waited = self
-            .rested
-            .wait_timeout_while(queues, limit, busy)
-            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self.rested.wait_timeout_while(queues, limit, busy).unwrap_or_else(PoisonError::into_inner);
         !waited.1.timed_out()
     }
 
@@ -233,11 +211,7 @@ impl Writer {
         queues.state = State::Writing;
         queues.hurried = false;
         for queue in queues.list.iter().skip(batches.len()) {
-            batches.push(Batch {
-                sink: Arc::clone(&queue.sink),
-                bytes: Vec::new(),
-                written: 0,
-            });
+            batches.push(Batch { sink: Arc::clone(&queue.sink), bytes: Vec::new(), written: 0 });
         }
         for (queue, batch) in queues.list.iter_mut().zip(batches) {
             if batch.is_done() {
@@ -255,9 +229,7 @@ impl Writer {
             queues = napped.unwrap_or_else(PoisonError::into_inner).0;
         }
         queues.state = State::Asleep;
-        self.wake
-            .wait_while(queues, |queues| queues.is_empty())
-            .unwrap_or_else(PoisonError::into_inner)
+        self.wake.wait_while(queues, |queues| queues.is_empty()).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes on; returns the descriptor if it is full.

@@ -85,17 +85,8 @@ type AnyError = Box<dyn std::error::Error>;
 
 impl Master {
     fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
-        let Launch {
-            mut settings,
-            arguments,
-            engine,
-            check,
-        } = launch;
-        let workers = if check {
-            0
-        } else {
-            settings.workers.number(process::usable_cpus())
-        };
+        let Launch { mut settings, arguments, engine, check } = launch;
+        let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
         let error_log = open_log(
@@ -105,30 +96,17 @@ impl Master {
                 target => Some(target),
             },
         )?;
-        let destination = error_log
-            .as_ref()
-            .map(|file| file.try_clone().map(Destination::Fd))
-            .transpose()?;
-        log::init(
-            settings.loglevel.into(),
-            settings.log_format.into(),
-            destination.unwrap_or(Destination::Stderr),
-        )?;
+        let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
+        log::init(settings.loglevel.into(), settings.log_format.into(), destination.unwrap_or(Destination::Stderr))?;
         let access_log = open_log("accesslog", settings.accesslog.as_ref().filter(|_| !check))?;
         let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
         let program = Program::open(engine)?;
-        let pidfile = settings
-            .pidfile
-            .as_deref()
-            .filter(|_| !check)
-            .map(PidFile::write)
-            .transpose()?;
+        let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
         process::become_subreaper()?;
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let slots = Supervisor::slots_for(workers);
         let (scoreboard, scoreboard_file) = Scoreboard::create(slots)?;
         let supervisor = Supervisor::new(Plan {
@@ -236,9 +214,7 @@ impl Master {
         self.generations += 1;
         let started = zygote::start(&self.program, &self.settings).and_then(|zygote| {
             let fd = zygote.channel.as_raw_fd();
-            self.poll
-                .registry()
-                .register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
+            self.poll.registry().register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
             Ok(zygote)
         });
         match started {
@@ -268,10 +244,7 @@ impl Master {
 
     fn zygote_closed(&mut self) {
         if let Some(zygote) = &self.zygote {
-            let _ = self
-                .poll
-                .registry()
-                .deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
         }
     }
 
@@ -336,9 +309,7 @@ impl Master {
     fn fork(&mut self, slot: usize) {
         let Some(zygote) = &self.zygote else { return };
         let asked = self.pool.ask(slot, &zygote.channel).and_then(|fd| {
-            self.poll
-                .registry()
-                .register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
+            self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
         });
         if let Err(error) = asked {
             tracing::error!(slot, %error, "worker not forked");

@@ -40,13 +40,7 @@ pub(super) struct Worker {
 impl Pool {
     pub(super) fn new(slots: usize, max_requests: u64, jitter: u64) -> Pool {
         let workers = std::iter::repeat_with(|| None).take(slots).collect();
-        Pool {
-            workers,
-            age: 0,
-            max_requests,
-            jitter,
-            early: VecDeque::new(),
-        }
+        Pool { workers, age: 0, max_requests, jitter, early: VecDeque::new() }
     }
 
     /// Asks the zygote for a worker; answers with the descriptor to listen on.
@@ -55,20 +49,10 @@ impl Pool {
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
         self.age += 1;
-        let fork = Fork {
-            slot,
-            age: self.age,
-            max_requests: self.draw_max_requests(),
-        };
+        let fork = Fork { slot, age: self.age, max_requests: self.draw_max_requests() };
         zygote.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
         let fd = ours.as_raw_fd();
-        self.workers[slot] = Some(Worker {
-            channel: ours,
-            pid: None,
-            age: self.age,
-            closed: false,
-            ready: false,
-        });
+        self.workers[slot] = Some(Worker { channel: ours, pid: None, age: self.age, closed: false, ready: false });
         Ok(fd)
     }
 
@@ -134,11 +118,7 @@ impl Pool {
             }
             // Only the worker itself speaks for its slot, whoever got hold of its channel.
             (_, Some(pid)) if packet.sender != Some(pid.as_raw()) => {
-                tracing::error!(
-                    slot,
-                    sender = packet.sender,
-                    "a message that is not the worker's own, ignored"
-                );
+                tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
             }
             (FromWorker::Ready, Some(pid)) => {
@@ -151,11 +131,7 @@ impl Pool {
                 Some(Event::BootFailed(slot, failure.cause.exit_code()))
             }
             (FromWorker::Spent, Some(pid)) => {
-                tracing::info!(
-                    slot,
-                    pid = pid.as_raw(),
-                    "worker has served max_requests, it will be replaced"
-                );
+                tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
                 Some(Event::Spent(slot))
             }
             (_, _) => None,
@@ -164,9 +140,7 @@ impl Pool {
 
     /// Which slot a child belongs to.
     pub(super) fn slot_of(&self, pid: Pid) -> Option<usize> {
-        self.workers
-            .iter()
-            .position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
+        self.workers.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
     }
 
     /// The descriptor of a slot's channel.

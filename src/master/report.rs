@@ -15,23 +15,11 @@ use crate::supervisor::Why;
 pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) {
     let pid = std::process::id();
     tracing::info!(pid, "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
-    let directory = settings
-        .chdir
-        .clone()
-        .or_else(|| std::env::current_dir().ok())
-        .unwrap_or_default();
+    let directory = settings.chdir.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_default();
     let app = settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
-    tracing::info!(
-        version = found.version,
-        executable = found.executable,
-        door = found.door,
-        "python"
-    );
-    let addresses: Vec<String> = listeners
-        .iter()
-        .map(|listener| listener.address().to_string())
-        .collect();
+    tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
     tracing::info!(at = addresses.join(","), "listening");
     tracing::info!(
         workers = settings.workers.number(1),

@@ -24,23 +24,13 @@ pub(super) fn bind(settings: &Settings, identity: &Identity) -> Result<Vec<Liste
 
 fn place(bind: &Bind, settings: &Settings, identity: &Identity) -> Where {
     match bind {
-        Bind::Tcp { host, port } => Where::Tcp {
-            host: host.clone(),
-            port: *port,
-        },
+        Bind::Tcp { host, port } => Where::Tcp { host: host.clone(), port: *port },
         Bind::Unix(path) => {
             let owner = identity.is_change().then(|| {
-                let user = identity
-                    .user
-                    .as_ref()
-                    .map_or_else(|| nix::unistd::geteuid().as_raw(), |(id, _)| *id);
+                let user = identity.user.as_ref().map_or_else(|| nix::unistd::geteuid().as_raw(), |(id, _)| *id);
                 (user, identity.group.unwrap_or_else(|| nix::unistd::getegid().as_raw()))
             });
-            Where::Unix {
-                path: path.clone(),
-                mode: Some(settings.socket_mode().0),
-                owner,
-            }
+            Where::Unix { path: path.clone(), mode: Some(settings.socket_mode().0), owner }
         }
         Bind::Fd(fd) => Where::Fd(*fd),
     }

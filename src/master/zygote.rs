@@ -26,17 +26,9 @@ pub(super) struct Zygote {
 pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote> {
     let (ours, theirs) = Channel::pair()?;
     ours.set_nonblocking(true)?;
-    let environment: Vec<(String, String)> = settings
-        .raw_env
-        .iter()
-        .map(|pair| (pair.key.clone(), pair.value.clone()))
-        .collect();
-    let role = Role {
-        program: program.executable(),
-        word: ROLE,
-        channel: theirs.as_fd(),
-        environment: &environment,
-    };
+    let environment: Vec<(String, String)> =
+        settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    let role = Role { program: program.executable(), word: ROLE, channel: theirs.as_fd(), environment: &environment };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
@@ -75,11 +67,7 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
     let door = match variable("RWSGI_DOOR").map(|text| text.parse::<DoorWish>()) {
         Some(Err(wrong)) => {
             let message = format!("RWSGI_DOOR: {wrong}");
-            return Err(BootFailure {
-                cause: BootCause::Setup,
-                message,
-                traceback: None,
-            });
+            return Err(BootFailure { cause: BootCause::Setup, message, traceback: None });
         }
         Some(Ok(door)) => Some(door),
         None => None,
@@ -97,9 +85,5 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
 
 fn setup(error: &InterpreterError) -> BootFailure {
     let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    BootFailure {
-        cause: BootCause::Setup,
-        message: format!("{error}{hint}"),
-        traceback: None,
-    }
+    BootFailure { cause: BootCause::Setup, message: format!("{error}{hint}"), traceback: None }
 }

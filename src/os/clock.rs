@@ -36,10 +36,7 @@ pub struct PerSecond {
 impl PerSecond {
     /// A cache that holds nothing yet.
     pub const fn new() -> PerSecond {
-        PerSecond {
-            second: None,
-            text: String::new(),
-        }
+        PerSecond { second: None, text: String::new() }
     }
 
     /// The text of `second`, made by `make` unless it is the one asked for last.
@@ -56,35 +53,21 @@ impl PerSecond {
 pub fn access_time(second: u64) -> String {
     let t = broken_down(second, Zone::Local);
     let month = MONTHS.get(t.month - 1).copied().unwrap_or("Jan");
-    format!(
-        "[{:02}/{month}/{:04}:{:02}:{:02}:{:02} {}]",
-        t.day,
-        t.year,
-        t.hour,
-        t.minute,
-        t.second,
-        offset(t.offset)
-    )
+    format!("[{:02}/{month}/{:04}:{:02}:{:02}:{:02} {}]", t.day, t.year, t.hour, t.minute, t.second, offset(t.offset))
 }
 
 /// `[2026-11-20 08:10:07 +0000]`, local time: the error log's.
 pub fn log_time(second: u64) -> String {
     let t = broken_down(second, Zone::Local);
     let zone = offset(t.offset);
-    format!(
-        "[{:04}-{:02}-{:02} {:02}:{:02}:{:02} {zone}]",
-        t.year, t.month, t.day, t.hour, t.minute, t.second
-    )
+    format!("[{:04}-{:02}-{:02} {:02}:{:02}:{:02} {zone}]", t.year, t.month, t.day, t.hour, t.minute, t.second)
 }
 
 /// `2026-11-20T08:10:07.123Z` (RFC 3339, UTC, milliseconds): the JSON log's.
 pub fn rfc3339(wall: Duration) -> String {
     let t = broken_down(wall.as_secs(), Zone::Utc);
     let (ms, time) = (wall.subsec_millis(), (t.hour, t.minute, t.second));
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{ms:03}Z",
-        t.year, t.month, t.day, time.0, time.1, time.2
-    )
+    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{ms:03}Z", t.year, t.month, t.day, time.0, time.1, time.2)
 }
 
 #[derive(Clone, Copy)]
@@ -143,9 +126,7 @@ fn nanoseconds(clock: clockid_t) -> u64 {
 const SECOND: u64 = 1_000_000_000;
 
 /// English whatever the locale: what reads access logs expects these.
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
 mod tests {

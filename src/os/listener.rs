@@ -125,18 +125,9 @@ impl Listener {
 
 fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> {
     let address = resolve(host, port)?;
-    let family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let socket = socket(
-        family,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )
-    .map_err(|errno| Cause::kernel("socket", errno))?;
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+        .map_err(|errno| Cause::kernel("socket", errno))?;
     setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(|errno| Cause::kernel("SO_REUSEADDR", errno))?;
     for outcome in [address::bind(socket.as_fd(), address), listen(&socket, backlog)] {
         outcome.map_err(|errno| match errno {
@@ -156,14 +147,10 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
     }
-    let found: Vec<SocketAddr> = (bare, port)
-        .to_socket_addrs()
-        .map_err(|cause| Cause::Unresolvable(cause.to_string()))?
-        .collect();
+    let found: Vec<SocketAddr> =
+        (bare, port).to_socket_addrs().map_err(|cause| Cause::Unresolvable(cause.to_string()))?.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    first
-        .copied()
-        .ok_or_else(|| Cause::Unresolvable("the name has no address".into()))
+    first.copied().ok_or_else(|| Cause::Unresolvable("the name has no address".into()))
 }
 
 /// Duplicates a descriptor of this process, and keeps the original from the processes that are started later. The original

@@ -28,11 +28,7 @@ impl fmt::Display for PidFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PidFileError::Running(path, pid) => {
-                write!(
-                    f,
-                    "pidfile: {}: a server is running already, its pid is {pid}",
-                    path.display()
-                )
+                write!(f, "pidfile: {}: a server is running already, its pid is {pid}", path.display())
             }
             PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {error}", path.display()),
         }
@@ -45,9 +41,9 @@ impl PidFile {
     /// Writes this process's id, by a new file and a rename, so that nobody reads half of it. A file that names no
     /// living server is stale and replaced.
     pub fn write(path: &Path) -> Result<PidFile, PidFileError> {
-        let me = std::process::id();
+        let me = Pid::this().as_raw();
         let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
-        if let Some(pid) = read(&path).filter(|&pid| pid != me.cast_signed() && is_server(pid)) {
+        if let Some(pid) = read(&path).filter(|&pid| pid != me && is_server(pid)) {
             return Err(PidFileError::Running(path, pid));
         }
         let new = path.with_extension(format!("{me}.new"));
@@ -63,19 +59,14 @@ impl PidFile {
 
     /// Removes the file if it still holds this process's id. For the master alone.
     pub fn remove(&self) {
-        if read(&self.path) == Some(std::process::id().cast_signed()) {
+        if read(&self.path) == Some(Pid::this().as_raw()) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 fn read(path: &Path) -> Option<i32> {
-    fs::read_to_string(path)
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .filter(|&pid| pid > 0)
+    fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0)
 }
 
 /// In a container the number of a dead server is soon another process's, so that being alive is not enough.

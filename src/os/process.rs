@@ -176,9 +176,8 @@ pub fn reap() -> Option<(Pid, Exit)> {
             Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Exit::Code(code))),
             Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Exit::Signal(signal as i32))),
             Ok(WaitStatus::StillAlive) => return None,
-            Ok(_) | Err(Errno::EINTR) => {}
-            // nix does not name every signal; the process has been reaped all the same.
-            Err(Errno::EINVAL) => {}
+            // EINVAL: nix does not name every signal; the process has been reaped all the same.
+            Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}
             Err(_) => return None,
         }
     }
@@ -223,11 +222,7 @@ impl fmt::Display for IdentityError {
             IdentityError::NoGroup(name) => write!(f, "group: expected a group of this system, found \"{name}\""),
             IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
             IdentityError::Refused { call, errno } => {
-                write!(
-                    f,
-                    "changing user or group: {call}: {}\nhint: only root can change user and group",
-                    errno.desc()
-                )
+                write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())
             }
         }
     }
@@ -280,9 +275,7 @@ impl Identity {
 
     /// Would taking this identity change anything?
     pub fn is_change(&self) -> bool {
-        self.user
-            .as_ref()
-            .is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
+        self.user.as_ref().is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
             || self.group.is_some_and(|id| id != nix::unistd::getegid().as_raw())
     }
 
@@ -345,14 +338,7 @@ extern "C" fn orphaned(_: i32) {
     when.it_value.tv_sec = libc::time_t::try_from(delay / 1000).unwrap_or(libc::time_t::MAX);
     when.it_value.tv_nsec = libc::c_long::try_from(delay % 1000 * 1_000_000).unwrap_or(0);
     // SAFETY: the id came from timer_create in this process; the handler is set after it was stored.
-    unsafe {
-        libc::timer_settime(
-            LAST_WORD.load(Ordering::SeqCst),
-            0,
-            &raw const when,
-            std::ptr::null_mut(),
-        )
-    };
+    unsafe { libc::timer_settime(LAST_WORD.load(Ordering::SeqCst), 0, &raw const when, std::ptr::null_mut()) };
     super::signal::write_noted(libc::SIGTERM);
 }
 
@@ -376,9 +362,9 @@ pub fn set_title(title: &str) {
 
 /// `arg_start` and `arg_end` of /proc/self/stat (fields 48 and 49).
 fn argument_room() -> Option<(usize, usize)> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let line = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the name in brackets, which may itself hold blanks and brackets.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
     let start = fields.nth(45)?.parse().ok()?;
     let end = fields.next()?.parse().ok()?;
     (start != 0 && start < end).then_some((start, end))

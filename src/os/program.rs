@@ -77,9 +77,7 @@ fn in_memory(embedded: &[u8]) -> Option<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC;
     // Kernels since 6.3 are told that the file is to be executed; older ones do not know the flag.
     let executable = flags | MFdFlags::from_bits_retain(libc::MFD_EXEC);
-    let file = memfd_create(c"rwsgi engine", executable)
-        .or_else(|_| memfd_create(c"rwsgi engine", flags))
-        .ok()?;
+    let file = memfd_create(c"rwsgi engine", executable).or_else(|_| memfd_create(c"rwsgi engine", flags)).ok()?;
     let mut file = File::from(file);
     file.write_all(embedded).ok()?;
     Some(file.into())

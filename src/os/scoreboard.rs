@@ -47,10 +47,7 @@ impl Scoreboard {
         }
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         // Without this flag Linux 6.3 and later complain in the kernel's log; older ones do not know it.
-        let fd = match memfd_create(
-            c"rwsgi scoreboard",
-            flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL),
-        ) {
+        let fd = match memfd_create(c"rwsgi scoreboard", flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
             Err(Errno::EINVAL) => memfd_create(c"rwsgi scoreboard", flags)?,
             other => other?,
         };
@@ -90,10 +87,7 @@ impl Scoreboard {
 
     /// The slot `number`, counted from 0; none beyond the last.
     pub fn slot(&self, number: usize) -> Option<Slot> {
-        (number < self.0.slots).then(|| Slot {
-            map: Arc::clone(&self.0),
-            number,
-        })
+        (number < self.0.slots).then(|| Slot { map: Arc::clone(&self.0), number })
     }
 
     fn map(fd: impl AsFd, slots: usize) -> io::Result<Scoreboard> {
@@ -102,10 +96,7 @@ impl Scoreboard {
         // SAFETY: a new mapping at an address of the kernel's choice; the file is `size` bytes long and sealed against
         // shrinking, so no access within it can fault.
         let start = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, fd, 0) }?;
-        Ok(Scoreboard(Arc::new(Map {
-            start: start.cast(),
-            slots,
-        })))
+        Ok(Scoreboard(Arc::new(Map { start: start.cast(), slots })))
     }
 }
 
@@ -122,10 +113,7 @@ impl Slot {
         }
         words.length.store(kept.len() as u64, Ordering::Relaxed);
         // The thread is the only writer: a plain store, no locked addition.
-        words.requests.store(
-            words.requests.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Release,
-        );
+        words.requests.store(words.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         words.busy_since.store(now.max(1), Ordering::Release);
     }
 
@@ -142,9 +130,7 @@ impl Slot {
     /// The application runs again: its request began `waited` ns later than it did.
     pub fn resume(&self, pause: Pause, waited: u64) {
         if pause.0 != 0 {
-            self.words()
-                .busy_since
-                .store(pause.0.saturating_add(waited), Ordering::Release);
+            self.words().busy_since.store(pause.0.saturating_add(waited), Ordering::Release);
         }
     }
 
@@ -167,20 +153,8 @@ impl Slot {
     pub fn request_line(&self) -> String {
         let words = self.words();
         let length = usize::try_from(words.length.load(Ordering::Relaxed)).map_or(MAX_LINE, |n| n.min(MAX_LINE));
-        let bytes = words
-            .line
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-        bytes
-            .take(length)
-            .map(|byte| {
-                if matches!(byte, b' '..=b'~') {
-                    char::from(byte)
-                } else {
-                    '?'
-                }
-            })
-            .collect()
+        let bytes = words.line.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        bytes.take(length).map(|byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' }).collect()
     }
 
     /// How many requests were begun in this slot.
@@ -205,7 +179,7 @@ impl Slot {
 }
 
 /// Since when the request ran that waits.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
 
 /// A slot in memory: three cache lines and a bit, four with what aligns it, so that no two workers write to one line.
@@ -261,10 +235,7 @@ mod tests {
         let worker = Scoreboard::attach(fd).unwrap();
         assert_eq!(worker.slots(), 3);
         let (writes, reads) = (worker.slot(2).unwrap(), master.slot(2).unwrap());
-        assert_eq!(
-            (reads.busy_since(), reads.requests(), reads.request_line()),
-            (None, 0, String::new())
-        );
+        assert_eq!((reads.busy_since(), reads.requests(), reads.request_line()), (None, 0, String::new()));
         writes.begin(77, b"GET /polls/ HTTP/1.1");
         assert_eq!(reads.busy_since(), Some((77, 1)));
         assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
@@ -275,10 +246,7 @@ mod tests {
         assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
         assert_eq!(reads.request_line(), "GET /");
         reads.clear();
-        assert_eq!(
-            (writes.busy_since(), writes.requests(), writes.request_line()),
-            (None, 0, String::new())
-        );
+        assert_eq!((writes.busy_since(), writes.requests(), writes.request_line()), (None, 0, String::new()));
         assert_eq!(master.slot(1).unwrap().requests(), 0);
     }
 
@@ -312,10 +280,7 @@ mod tests {
         let (board, _fd) = Scoreboard::create(1).unwrap();
         let slot = board.slot(0).unwrap();
         let words = slot.words();
-        for word in [&words.busy_since, &words.requests, &words.length]
-            .into_iter()
-            .chain(&words.line)
-        {
+        for word in [&words.busy_since, &words.requests, &words.length].into_iter().chain(&words.line) {
             word.store(u64::MAX, Ordering::Relaxed);
         }
         assert_eq!(slot.busy_since(), Some((u64::MAX, u64::MAX)));
@@ -331,10 +296,7 @@ mod tests {
         for other in [0, size - 1, size + 1] {
             assert_eq!(ftruncate(&fd, other), Err(Errno::EPERM));
         }
-        assert_eq!(
-            fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)),
-            Err(Errno::EPERM)
-        );
+        assert_eq!(fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)), Err(Errno::EPERM));
         assert_eq!(fcntl(&fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
     }
 
@@ -353,23 +315,13 @@ mod tests {
             ("may grow", memfd(slot, SealFlag::F_SEAL_SHRINK)),
             ("empty", memfd(0, seals())),
             ("part of a slot", memfd(slot + 1, seals())),
-            (
-                "too many slots",
-                memfd(slot * (i64::try_from(MAX_SLOTS).unwrap() + 1), seals()),
-            ),
+            ("too many slots", memfd(slot * (i64::try_from(MAX_SLOTS).unwrap() + 1), seals())),
         ];
         for (name, fd) in cases {
-            assert_eq!(
-                Scoreboard::attach(fd).unwrap_err().kind(),
-                io::ErrorKind::InvalidData,
-                "{name}"
-            );
+            assert_eq!(Scoreboard::attach(fd).unwrap_err().kind(), io::ErrorKind::InvalidData, "{name}");
         }
         for slots in [0, MAX_SLOTS + 1, usize::MAX] {
-            assert_eq!(
-                Scoreboard::create(slots).unwrap_err().kind(),
-                io::ErrorKind::InvalidInput
-            );
+            assert_eq!(Scoreboard::create(slots).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
     }
 

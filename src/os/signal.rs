@@ -1,6 +1,6 @@
 //! Signals as bytes: a handler writes the signal's number to a pipe, a loop reads it there.
 //!
-//! The master registers by `signal-hook`. Zygote and workers share their process with CPython and with whatever the
+//! The master registers by `signal-hook`. Zygote and workers share their process with `CPython` and with whatever the
 //! application does to the table, so they set their handlers directly, can look whether they still stand, and put
 //! them back.
 #![allow(unsafe_code)]
@@ -74,11 +74,7 @@ impl AsRawFd for Signals {
 
 /// Puts back every handler of `signals` that somebody replaced, and says which those were.
 pub fn restore(signals: &[Signal]) -> Vec<Signal> {
-    signals
-        .iter()
-        .copied()
-        .filter(|&signal| !stands(signal) && set(signal).is_ok())
-        .collect()
+    signals.iter().copied().filter(|&signal| !stands(signal) && set(signal).is_ok()).collect()
 }
 
 /// Ignores `signals`.

@@ -38,10 +38,7 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
                 let count = count.unsigned_abs();
                 // SAFETY: the kernel has written `count` bytes, at most `room`, behind the buffer's length.
                 unsafe { buffer.set_len(buffer.len() + count) };
-                return Read::Bytes {
-                    count,
-                    more: count == room,
-                };
+                return Read::Bytes { count, more: count == room };
             }
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Read::Nothing,

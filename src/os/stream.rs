@@ -64,10 +64,7 @@ impl Channel {
     /// when the other end is gone; `WouldBlock` when the channel is non-blocking and full.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         if bytes.is_empty() || bytes.len() > MAX_MESSAGE {
-            let text = format!(
-                "send: expected a message of 1 to {MAX_MESSAGE} bytes, found {}",
-                bytes.len()
-            );
+            let text = format!("send: expected a message of 1 to {MAX_MESSAGE} bytes, found {}", bytes.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         if fds.len() > MAX_FDS {
@@ -103,9 +100,7 @@ impl Channel {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let Message {
-            length, fds, sender, ..
-        } = message;
+        let Message { length, fds, sender, .. } = message;
         // An empty message is an end only if nothing came with it: the kernel attaches credentials to messages, not to the end.
         if length == 0 && fds.is_empty() && sender.is_none() {
             return Ok(Received::Closed);
@@ -140,10 +135,7 @@ struct Message {
 
 fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno> {
     let mut control = Control([0; CONTROL_WORDS]);
-    let mut part = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = &raw mut part;
@@ -164,12 +156,7 @@ fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno
     // SAFETY: recvmsg filled `control`, which is alive, and set its length.
     let (fds, sender) = unsafe { take_control(&header) };
     let truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
-    Ok(Message {
-        length,
-        truncated,
-        fds,
-        sender,
-    })
+    Ok(Message { length, truncated, fds, sender })
 }
 
 /// Reads every control message that was received: descriptors become owned, whatever else the caller decides.

@@ -19,13 +19,7 @@ pub fn reference() -> String {
 
 fn entry(page: &mut String, row: &Row) {
     let default = (row.show)(&Settings::default()).map_or_else(|| "not set".to_owned(), |value| format!("`{value}`"));
-    let _ = write!(
-        page,
-        "\n### {}\n\n{}{}.\n\n",
-        row.name,
-        row.help[..1].to_uppercase(),
-        &row.help[1..]
-    );
+    let _ = write!(page, "\n### {}\n\n{}{}.\n\n", row.name, row.help[..1].to_uppercase(), &row.help[1..]);
     let _ = writeln!(page, "- Command line: {}", flags(row));
     let _ = writeln!(page, "- Environment: `{}`", row.env_name());
     let _ = writeln!(page, "- Default: {default}\n\n{}", row.doc);
@@ -35,11 +29,7 @@ fn flags(row: &Row) -> String {
     if row.flags.is_empty() {
         return format!("`{}`", row.metavar);
     }
-    let value = if row.kind == Kind::Switch {
-        String::new()
-    } else {
-        format!(" {}", row.metavar)
-    };
+    let value = if row.kind == Kind::Switch { String::new() } else { format!(" {}", row.metavar) };
     let flags: Vec<String> = row.flags.iter().map(|flag| format!("`{flag}{value}`")).collect();
     flags.join(", ")
 }

@@ -65,21 +65,13 @@ impl Wrong {
 
     /// `found`, already in words, stood where `expected` was.
     pub fn found(expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self {
-            expected: expected.into(),
-            found: found.into(),
-            hint: None,
-            line: None,
-        }
+        Self { expected: expected.into(), found: found.into(), hint: None, line: None }
     }
 
     /// The same with a remedy.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 
@@ -130,11 +122,7 @@ impl std::error::Error for Problems {}
 /// A key as TOML would write it: bare if it can be.
 fn bare(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !key.is_empty() && key.chars().all(plain) {
-        key.to_owned()
-    } else {
-        quoted(key)
-    }
+    if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { quoted(key) }
 }
 
 /// The one of `names` that differs least from `word`, if it differs by at most a third of its letters.
@@ -174,13 +162,9 @@ mod tests {
 
     #[test]
     fn letters_are_put_in_left_out_changed_and_swapped() {
-        for (a, b, expected) in [
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("abc", "abc", 0),
-            ("abc", "acb", 1),
-            ("abc", "xbcd", 2),
-        ] {
+        for (a, b, expected) in
+            [("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "xbcd", 2)]
+        {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

@@ -69,11 +69,8 @@ pub fn switch(value: &Value) -> Read<bool> {
 
 /// A whole number from `LOW` to `HIGH`.
 pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
-    let expected = if HIGH == u64::MAX {
-        "a whole number".to_owned()
-    } else {
-        format!("a whole number from {LOW} to {HIGH}")
-    };
+    let expected =
+        if HIGH == u64::MAX { "a whole number".to_owned() } else { format!("a whole number from {LOW} to {HIGH}") };
     let refuse = || Wrong::found(expected.clone(), value.found());
     let number = match value {
         Value::Word(text) | Value::Number { text, .. } => parse_whole(text.trim()),
@@ -82,9 +79,7 @@ pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
         }
         _ => None,
     };
-    number
-        .filter(|number| (LOW..=HIGH).contains(number))
-        .ok_or_else(|| vec![refuse()])
+    number.filter(|number| (LOW..=HIGH).contains(number)).ok_or_else(|| vec![refuse()])
 }
 
 /// The same where 32 bits are enough.
@@ -98,13 +93,7 @@ pub fn one_thread(value: &Value) -> Read<u32> {
     match whole_u32::<1, { u32::MAX as u64 }>(value) {
         Ok(1) => Ok(1),
         Ok(_) => wrong(Wrong::found("1", value.found()).hint(MORE_THREADS)),
-        Err(wrongs) => Err(wrongs
-            .into_iter()
-            .map(|wrong| Wrong {
-                expected: "1".to_owned(),
-                ..wrong
-            })
-            .collect()),
+        Err(wrongs) => Err(wrongs.into_iter().map(|wrong| Wrong { expected: "1".to_owned(), ..wrong }).collect()),
     }
 }
 
@@ -119,14 +108,7 @@ pub fn one<T: Text>(value: &Value) -> Read<T> {
     parsed.map_err(|wrong| {
         // Shown as the source writes it, quotes included; words that say more about it stay.
         let is_spelled = matches!(value, Value::Word(_) | Value::Text(_)) && T::IN_TOML == InToml::Text;
-        vec![if is_spelled {
-            wrong
-        } else {
-            Wrong {
-                found: value.found(),
-                ..wrong
-            }
-        }]
+        vec![if is_spelled { wrong } else { Wrong { found: value.found(), ..wrong } }]
     })
 }
 
@@ -173,11 +155,7 @@ pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
         Value::List(items) => items.iter().for_each(|Item { value, line }| add(value, *line)),
         value => add(value, None),
     }
-    if problems.is_empty() {
-        Ok(elements)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(elements) } else { Err(problems) }
 }
 
 /// A list that must not be empty.
@@ -198,18 +176,12 @@ fn split<T: Element>(value: &Value) -> Read<Vec<T>> {
         Value::Word(text) | Value::Text(text) => text,
         Value::Number { text, .. } => {
             let hint = T::parse(text).err().and_then(|wrong| wrong.hint);
-            return wrong(Wrong {
-                hint,
-                ..Wrong::found(T::LIST, value.found())
-            });
+            return wrong(Wrong { hint, ..Wrong::found(T::LIST, value.found()) });
         }
         _ => return wrong(Wrong::found(T::LIST, value.found())),
     };
     let parts = text.split(T::SEPARATOR).map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(T::parse)
-        .collect::<Result<_, _>>()
-        .map_err(|wrong| vec![wrong])
+    parts.map(T::parse).collect::<Result<_, _>>().map_err(|wrong| vec![wrong])
 }
 
 fn wrong<T>(wrong: Wrong) -> Read<T> {
@@ -272,9 +244,5 @@ fn scalar<T: Text>(value: &T) -> String {
         InToml::Number | InToml::Octal => true,
         InToml::NumberOrText => text.bytes().all(|c| c.is_ascii_digit()),
     };
-    if is_bare {
-        text
-    } else {
-        toml::Value::String(text).to_string()
-    }
+    if is_bare { text } else { toml::Value::String(text).to_string() }
 }

@@ -51,11 +51,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
             Ok(()) => drop(origins.insert(name, origin)),
             Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Problem {
                 origin: at_line(&origin, wrong.line),
-                cause: Cause::Value {
-                    name,
-                    expected: wrong.expected,
-                    found: wrong.found,
-                },
+                cause: Cause::Value { name, expected: wrong.expected, found: wrong.found },
                 hint: wrong.hint,
             })),
         }
@@ -88,10 +84,7 @@ impl fmt::Display for Resolved {
 fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
     // The parser skips a byte order mark; without one, its offsets are those of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let origin = |line| Origin::File {
-        path: path.to_owned(),
-        line,
-    };
+    let origin = |line| Origin::File { path: path.to_owned(), line };
     let (table, errors) = DeTable::parse_recoverable(text);
     // One mistake makes many errors; the first of a line is the one that says it.
     let mut broken = BTreeMap::new();
@@ -105,11 +98,7 @@ fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<
             continue;
         }
         match Row::named(key.get_ref()) {
-            Some(row) => given.push(Given {
-                name: row.name,
-                value: written(text, &value),
-                origin: origin(line),
-            }),
+            Some(row) => given.push(Given { name: row.name, value: written(text, &value), origin: origin(line) }),
             None => problems.push(unknown(key.get_ref(), value.get_ref(), origin(line))),
         }
     }
@@ -137,51 +126,30 @@ fn in_quotes(line: &str) -> Option<String> {
 
 fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     if NOT_YET.contains(&key) {
-        return Problem {
-            origin,
-            cause: Cause::NotYet(key.to_owned()),
-            hint: None,
-        };
+        return Problem { origin, cause: Cause::NotYet(key.to_owned()), hint: None };
     }
     let spelled = key.to_ascii_lowercase().replace('-', "_");
-    let by_flag = TABLE.iter().find(|row| {
-        row.flags
-            .iter()
-            .any(|flag| flag.trim_start_matches('-').replace('-', "_") == spelled)
-    });
-    let meant = by_flag
-        .map(|row| row.name)
-        .or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)));
+    let by_flag =
+        TABLE.iter().find(|row| row.flags.iter().any(|flag| flag.trim_start_matches('-').replace('-', "_") == spelled));
+    let meant = by_flag.map(|row| row.name).or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)));
     let hint = match meant {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
         meant => meant.map(|name| format!("did you mean {name}?")),
     };
-    Problem {
-        origin,
-        cause: Cause::UnknownKey(key.to_owned()),
-        hint,
-    }
+    Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
 }
 
 fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
     match value.get_ref() {
         DeValue::String(string) => Value::Text(string.clone().into_owned()),
-        DeValue::Integer(number) => Value::Number {
-            text: number.to_string(),
-            radix: number.radix(),
-        },
-        DeValue::Float(number) => Value::Number {
-            text: number.as_str().to_owned(),
-            radix: 10,
-        },
+        DeValue::Integer(number) => Value::Number { text: number.to_string(), radix: number.radix() },
+        DeValue::Float(number) => Value::Number { text: number.as_str().to_owned(), radix: 10 },
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(_) => Value::Other("a date or time"),
         DeValue::Table(_) => Value::Other("a table"),
         DeValue::Array(items) => {
-            let item = |item: &Spanned<_>| Item {
-                value: written(text, item),
-                line: Some(line_of(text, item.span().start)),
-            };
+            let item =
+                |item: &Spanned<_>| Item { value: written(text, item), line: Some(line_of(text, item.span().start)) };
             Value::List(items.iter().map(item).collect())
         }
     }
@@ -191,11 +159,7 @@ fn from_environment(environment: &[(String, String)], given: &mut Vec<Given>) {
     for row in TABLE {
         let name = row.env_name();
         if let Some(word) = variable(environment, &name) {
-            given.push(Given {
-                name: row.name,
-                value: Value::Word(word.to_owned()),
-                origin: Origin::Env(name),
-            });
+            given.push(Given { name: row.name, value: Value::Word(word.to_owned()), origin: Origin::Env(name) });
         }
     }
 }
@@ -206,32 +170,16 @@ fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>,
     let origin = |name: &str| Origin::Env(name.to_owned());
     if let Some(count) = variable(environment, "WEB_CONCURRENCY").filter(|_| !is_given(given, "workers")) {
         let value = Value::Word(count.to_owned());
-        given.push(Given {
-            name: "workers",
-            value,
-            origin: origin("WEB_CONCURRENCY"),
-        });
+        given.push(Given { name: "workers", value, origin: origin("WEB_CONCURRENCY") });
     }
     if let Some(port) = variable(environment, "PORT").filter(|_| !is_given(given, "bind")) {
         let address = format!("0.0.0.0:{}", port.trim());
         if Bind::parse(&address).is_ok() {
-            given.push(Given {
-                name: "bind",
-                value: Value::Word(address),
-                origin: origin("PORT"),
-            });
+            given.push(Given { name: "bind", value: Value::Word(address), origin: origin("PORT") });
         } else {
             let expected = "a port number from 0 to 65535".to_owned();
-            let cause = Cause::Value {
-                name: "bind",
-                expected,
-                found: shown(port),
-            };
-            problems.push(Problem {
-                origin: origin("PORT"),
-                cause,
-                hint: None,
-            });
+            let cause = Cause::Value { name: "bind", expected, found: shown(port) };
+            problems.push(Problem { origin: origin("PORT"), cause, hint: None });
         }
     }
 }
@@ -244,19 +192,11 @@ fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a s
 
 fn at_line(origin: &Origin, line: Option<usize>) -> Origin {
     match (origin, line) {
-        (Origin::File { path, .. }, Some(line)) => Origin::File {
-            path: path.clone(),
-            line,
-        },
+        (Origin::File { path, .. }, Some(line)) => Origin::File { path: path.clone(), line },
         _ => origin.clone(),
     }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text
-        .as_bytes()
-        .iter()
-        .take(offset)
-        .filter(|byte| **byte == b'\n')
-        .count()
+    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
 }

@@ -315,23 +315,14 @@ impl Row {
 
     /// What a problem on the command line calls it: the long flag, or the metavar if there is none.
     pub fn flag_name(&self) -> &'static str {
-        self.flags
-            .iter()
-            .find(|flag| flag.starts_with("--"))
-            .unwrap_or(&self.metavar)
+        self.flags.iter().find(|flag| flag.starts_with("--")).unwrap_or(&self.metavar)
     }
 }
 
 impl Section {
     /// Every section, in the order of help and reference.
-    pub const ALL: [Self; 6] = [
-        Self::Application,
-        Self::Socket,
-        Self::Workers,
-        Self::Requests,
-        Self::Process,
-        Self::Logs,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Application, Self::Socket, Self::Workers, Self::Requests, Self::Process, Self::Logs];
 
     /// What it is called.
     pub const fn title(self) -> &'static str {
@@ -352,10 +343,7 @@ impl Settings {
         self.wsgi_app.as_ref().ok_or_else(|| Problem {
             origin: Origin::Default,
             cause: Cause::Missing("an application"),
-            hint: Some(format!(
-                "rwsgi APP, or wsgi_app in the configuration file, where APP is {}",
-                AppName::EXPECTED
-            )),
+            hint: Some(format!("rwsgi APP, or wsgi_app in the configuration file, where APP is {}", AppName::EXPECTED)),
         })
     }
 

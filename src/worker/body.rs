@@ -88,9 +88,7 @@ mod tests {
             collected.settle(8, &std::env::temp_dir()).unwrap();
         }
         let (body, length) = collected.finish().unwrap();
-        let Body::File(mut file) = body else {
-            panic!("expected a file, found {body:?}")
-        };
+        let Body::File(mut file) = body else { panic!("expected a file, found {body:?}") };
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!((text.as_str(), length), ("hello large world", 17));

@@ -77,11 +77,7 @@ pub(super) enum Step {
     /// More are needed.
     Wait,
     /// A whole request: its head's length in `input`, and its body.
-    Request {
-        head_length: usize,
-        body: Body,
-        body_length: Option<u64>,
-    },
+    Request { head_length: usize, body: Body, body_length: Option<u64> },
     /// This must not be served.
     Refuse(Reject),
     /// The body could not be kept.
@@ -137,11 +133,7 @@ impl Connection {
             let request = self.head.of(&self.input);
             let length = request.body_length();
             if length == BodyLength::None {
-                return Step::Request {
-                    head_length,
-                    body: Body::Empty,
-                    body_length: None,
-                };
+                return Step::Request { head_length, body: Body::Empty, body_length: None };
             }
             if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
                 if found > limit {
@@ -154,11 +146,7 @@ impl Connection {
                 let _ = self.output.flush(self.stream.as_fd());
             }
             let decoder = BodyDecoder::new(length, rules.limits);
-            self.stage = Stage::Body(Box::new(Receiving {
-                head_length,
-                decoder,
-                collected: Collected::default(),
-            }));
+            self.stage = Stage::Body(Box::new(Receiving { head_length, decoder, collected: Collected::default() }));
         }
         self.receive_body(rules, app)
     }
@@ -167,11 +155,7 @@ impl Connection {
         let Stage::Body(receiving) = &mut self.stage else {
             return Step::Wait;
         };
-        let Receiving {
-            head_length,
-            decoder,
-            collected,
-        } = &mut **receiving;
+        let Receiving { head_length, decoder, collected } = &mut **receiving;
         let head_length = *head_length;
         match decoder.decode(&self.input[head_length..], collected.buffer(), usize::MAX) {
             Ok(used) => drop(self.input.drain(head_length..head_length + used)),
@@ -189,11 +173,7 @@ impl Connection {
         let collected = mem::take(collected);
         self.stage = Stage::Head;
         match collected.finish() {
-            Ok((body, length)) => Step::Request {
-                head_length,
-                body,
-                body_length: Some(length),
-            },
+            Ok((body, length)) => Step::Request { head_length, body, body_length: Some(length) },
             Err(error) => Step::Spill(error),
         }
     }

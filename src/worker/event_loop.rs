@@ -151,9 +151,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             .into_iter()
             .chain((self.accept_again != Millis::MAX).then_some(self.accept_again))
             .min()?;
-        Some(Duration::from_millis(
-            next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1),
-        ))
+        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
     }
 
     fn event(&mut self, event: &EpollEvent) {
@@ -278,11 +276,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             connection.scheduled = connection.deadline;
             self.timers.push(connection.deadline, connection.token);
         }
-        let wanted = if connection.output.is_empty() {
-            Registered::Reads
-        } else {
-            Registered::ReadsAndWrites
-        };
+        let wanted = if connection.output.is_empty() { Registered::Reads } else { Registered::ReadsAndWrites };
         if connection.registered >= wanted {
             return true;
         }
@@ -371,11 +365,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 self.wait_for_more(connection);
                 true
             }
-            Step::Request {
-                head_length,
-                body,
-                body_length,
-            } => {
+            Step::Request { head_length, body, body_length } => {
                 self.serve(connection, head_length, body, body_length);
                 self.after_request(connection, head_length)
             }

@@ -127,10 +127,7 @@ impl<'c> Exchange<'c> {
         self.state = State::Finished { keep_alive };
         match transfer {
             Transfer::Length(missing) if missing > 0 => {
-                tracing::error!(
-                    missing,
-                    "response shorter than its Content-Length, the connection is closed"
-                );
+                tracing::error!(missing, "response shorter than its Content-Length, the connection is closed");
                 self.state = State::Broken;
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
@@ -155,13 +152,8 @@ impl<'c> Exchange<'c> {
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
-        let begun = self
-            .head
-            .encode(&mut self.output.bytes, &self.to, known_length, self.date);
-        self.state = State::Sending {
-            transfer: begun.transfer,
-            keep_alive: begun.keep_alive,
-        };
+        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
+        self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
 
     /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all.
@@ -197,11 +189,7 @@ impl<'c> Exchange<'c> {
     }
 
     fn flush(&mut self) -> Delivery {
-        if self.output.flush(self.stream).is_err() {
-            self.gone()
-        } else {
-            Delivery::Accepted
-        }
+        if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
     }
 
     /// Waits for the client, which is not the application's time.

@@ -12,11 +12,7 @@ pub(super) struct Texts {
 impl Texts {
     pub(super) fn new() -> Texts {
         let second = clock::wall_seconds();
-        Texts {
-            second,
-            date: imf_fixdate(second),
-            access: None,
-        }
+        Texts { second, date: imf_fixdate(second), access: None }
     }
 
     /// Looks at the clock; texts of a second that is over are made anew.

@@ -19,6 +19,9 @@ use nix::unistd::Pid;
 /// How long anything may take before a test gives up. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
+/// How often an exit is looked for, which has no event of its own.
+const TICK: Duration = Duration::from_millis(10);
+
 /// The program under test.
 pub fn program() -> PathBuf {
     from_environment("RWSGI_TEST_PROGRAM", "target/release/rwsgi")
@@ -48,21 +51,13 @@ pub fn apps() -> PathBuf {
 /// A command line of the program, with the tests' virtualenv, in `directory`.
 pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program());
-    command
-        .current_dir(directory)
-        .env("VIRTUAL_ENV", virtualenv())
-        .args(words)
-        .stdin(Stdio::null());
+    command.current_dir(directory).env("VIRTUAL_ENV", virtualenv()).args(words).stdin(Stdio::null());
     command
 }
 
 /// Runs a command line to its end.
 pub fn run<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> (i32, String, String) {
-    let mut child = rwsgi(directory, words)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = rwsgi(directory, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = Output::of(&mut child);
     let status = wait(&mut child, &output);
     output.wait_closed();
@@ -123,19 +118,12 @@ impl Output {
     /// Waits until `found` says yes to what was written; `false` after the limit.
     fn wait(&self, found: impl Fn(&Written) -> bool) -> bool {
         let written = self.shared.0.lock().unwrap();
-        let (_, result) = self
-            .shared
-            .1
-            .wait_timeout_while(written, LIMIT, |written| !found(written))
-            .unwrap();
+        let (_, result) = self.shared.1.wait_timeout_while(written, LIMIT, |written| !found(written)).unwrap();
         !result.timed_out()
     }
 
     fn wait_closed(&self) {
-        assert!(
-            self.wait(|written| written.open == 0),
-            "a process that was left behind holds the output open"
-        );
+        assert!(self.wait(|written| written.open == 0), "a process that was left behind holds the output open");
     }
 }
 
@@ -150,14 +138,7 @@ fn wait(child: &mut Child, output: &Output) -> ExitStatus {
             let _ = child.kill();
             panic!("the program did not end within {LIMIT:?}\n{}", output.stderr());
         }
-        let written = output.shared.0.lock().unwrap();
-        drop(
-            output
-                .shared
-                .1
-                .wait_timeout(written, Duration::from_millis(10))
-                .unwrap(),
-        );
+        output.shared.0.lock().map(|written| output.shared.1.wait_timeout(written, TICK)).unwrap().unwrap();
     }
 }
 
@@ -178,10 +159,7 @@ impl Server {
     /// The same in another directory.
     pub fn start_in(directory: &Path, words: &[&str]) -> Server {
         let mut command = rwsgi(directory, words);
-        if !words
-            .iter()
-            .any(|word| word.starts_with("-b") || word.starts_with("--bind") || *word == "-c")
-        {
+        if !words.iter().any(|word| word.starts_with("-b") || word.starts_with("--bind") || *word == "-c") {
             command.args(["-b", "127.0.0.1:0"]);
         }
         Server::spawn(command)
@@ -198,18 +176,11 @@ impl Server {
     pub fn spawn_unready(mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Output::of(&mut child);
-        let mut server = Server {
-            child,
-            output,
-            address: None,
-            workers: 0,
-        };
+        let mut server = Server { child, output, address: None, workers: 0 };
         server.wait_for("keepalive=");
         let log = server.log();
-        let after = |mark: &str| {
-            log.split_once(mark)
-                .map(|(_, rest)| rest.split(['\n', ' ']).next().unwrap().to_owned())
-        };
+        let after =
+            |mark: &str| log.split_once(mark).map(|(_, rest)| rest.split(['\n', ' ']).next().unwrap().to_owned());
         server.workers = after("workers=").unwrap().parse().unwrap();
         server.address = after("http://").map(|found| found.split(',').next().unwrap().to_owned());
         server
@@ -241,18 +212,12 @@ impl Server {
 
     /// Waits until the error log holds `text` so many times.
     pub fn wait_for_lines(&self, text: &str, count: usize) {
-        let found = self
-            .output
-            .wait(|written| written.stderr.matches(text).count() >= count);
-        assert!(
-            found,
-            "expected {count} times {text:?} in the log within {LIMIT:?}\n{}",
-            self.log()
-        );
+        let found = self.output.wait(|written| written.stderr.matches(text).count() >= count);
+        assert!(found, "expected {count} times {text:?} in the log within {LIMIT:?}\n{}", self.log());
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -294,9 +259,7 @@ impl Server {
 
     /// One request on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
-        self.ask(&format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-        ))
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
     }
 
     /// Sends bytes on a connection of its own and reads one response.
@@ -326,16 +289,8 @@ impl Response {
     /// Reads one response to a request other than HEAD.
     pub fn read(stream: &mut impl Read) -> Result<Response, String> {
         let head = Response::read_head(stream)?;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .ok_or(format!("bad head {head:?}"))?;
-        let mut response = Response {
-            status,
-            head,
-            body: Vec::new(),
-        };
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(format!("bad head {head:?}"))?;
+        let mut response = Response { status, head, body: Vec::new() };
         if status < 200 || status == 204 || status == 304 {
             return Ok(response);
         }
@@ -343,14 +298,10 @@ impl Response {
             response.read_chunks(stream)?;
         } else if let Some(length) = response.field("content-length") {
             let mut body = vec![0; length.parse().map_err(|_| format!("bad length {length}"))?];
-            stream
-                .read_exact(&mut body)
-                .map_err(|error| format!("body cut short: {error}"))?;
+            stream.read_exact(&mut body).map_err(|error| format!("body cut short: {error}"))?;
             response.body = body;
         } else {
-            stream
-                .read_to_end(&mut response.body)
-                .map_err(|error| format!("body: {error}"))?;
+            stream.read_to_end(&mut response.body).map_err(|error| format!("body: {error}"))?;
         }
         Ok(response)
     }
@@ -375,9 +326,7 @@ impl Response {
             let line = read_line(stream)?;
             let size = usize::from_str_radix(line.trim(), 16).map_err(|_| format!("bad chunk size {line:?}"))?;
             let mut chunk = vec![0; size + 2];
-            stream
-                .read_exact(&mut chunk)
-                .map_err(|error| format!("chunk cut short: {error}"))?;
+            stream.read_exact(&mut chunk).map_err(|error| format!("chunk cut short: {error}"))?;
             if !chunk.ends_with(b"\r\n") {
                 return Err(format!("chunk without end: {chunk:?}"));
             }
@@ -405,9 +354,7 @@ fn read_line(stream: &mut impl Read) -> Result<String, String> {
     let mut line = Vec::new();
     let mut byte = [0];
     while !line.ends_with(b"\n") {
-        stream
-            .read_exact(&mut byte)
-            .map_err(|error| format!("line cut short: {error}"))?;
+        stream.read_exact(&mut byte).map_err(|error| format!("line cut short: {error}"))?;
         line.push(byte[0]);
     }
     Ok(String::from_utf8_lossy(&line).into_owned())
@@ -427,6 +374,5 @@ pub fn wait_gone(pids: &[Pid]) {
 
 fn is_zombie(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }

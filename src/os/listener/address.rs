@@ -37,14 +37,7 @@ pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Peer), Errno> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let mut name = Name::empty();
     // SAFETY: `name.storage` is writable for `name.length` bytes.
-    let got = unsafe {
-        libc::accept4(
-            socket.as_raw_fd(),
-            (&raw mut name.storage).cast(),
-            &raw mut name.length,
-            flags,
-        )
-    };
+    let got = unsafe { libc::accept4(socket.as_raw_fd(), (&raw mut name.storage).cast(), &raw mut name.length, flags) };
     let fd = Errno::result(got)?;
     // SAFETY: the kernel just made this descriptor; nobody else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -61,10 +54,7 @@ impl Name {
     fn empty() -> Name {
         // SAFETY: sockaddr_storage is a C struct for which all zeros is a valid value.
         let storage: sockaddr_storage = unsafe { mem::zeroed() };
-        Name {
-            storage,
-            length: length_of::<sockaddr_storage>(),
-        }
+        Name { storage, length: length_of::<sockaddr_storage>() }
     }
 
     fn of(address: SocketAddr) -> Name {
@@ -75,9 +65,7 @@ impl Name {
                 let encoded = sockaddr_in {
                     sin_family: family(AF_INET),
                     sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                    },
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                     sin_zero: [0; 8],
                 };
                 // SAFETY: sockaddr_storage is bigger than any sockaddr and aligned for each (POSIX, sys/socket.h).
@@ -89,9 +77,7 @@ impl Name {
                     sin6_family: family(AF_INET6),
                     sin6_port: v6.port().to_be(),
                     sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: v6.ip().octets(),
-                    },
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                     sin6_scope_id: v6.scope_id(),
                 };
                 // SAFETY: as above.
@@ -134,9 +120,7 @@ impl Name {
 /// The three kinds of unix(7), "Address format": unnamed, a path, a name after a zero byte.
 fn unix_address(name: &sockaddr_un, length: usize) -> Address {
     let bytes: Vec<u8> = name.sun_path.iter().map(|char| char.to_ne_bytes()[0]).collect();
-    let length = length
-        .saturating_sub(mem::offset_of!(sockaddr_un, sun_path))
-        .min(bytes.len());
+    let length = length.saturating_sub(mem::offset_of!(sockaddr_un, sun_path)).min(bytes.len());
     match &bytes[..length] {
         [0, name @ ..] => Address::Abstract(name.to_vec()),
         path => {

@@ -163,11 +163,7 @@ mod tests {
                 Cause::PortDenied { port: 80 },
                 "bind 0.0.0.0:80: permission denied\nhint: ports below 1024",
             ),
-            (
-                unix("/run/a"),
-                Cause::PathDenied,
-                "bind unix:/run/a: permission denied\nhint: the user that starts",
-            ),
+            (unix("/run/a"), Cause::PathDenied, "bind unix:/run/a: permission denied\nhint: the user that starts"),
             (
                 tcp("h", 1),
                 Cause::kernel("socket", Errno::EAFNOSUPPORT),

@@ -76,11 +76,7 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
         Err(errno) => return Err(path_cause("connect", errno)),
     }
     // Not what another server has put there meanwhile.
-    let stale = SocketFile {
-        path: path.to_owned(),
-        device: there.dev(),
-        inode: there.ino(),
-    };
+    let stale = SocketFile { path: path.to_owned(), device: there.dev(), inode: there.ino() };
     if stale.is_there() {
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -94,13 +90,8 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
 
 fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
     if let Some(bits) = mode {
-        fchmodat(
-            AT_FDCWD,
-            path,
-            Mode::from_bits_truncate(bits),
-            FchmodatFlags::NoFollowSymlink,
-        )
-        .map_err(|errno| path_cause("chmod", errno))?;
+        fchmodat(AT_FDCWD, path, Mode::from_bits_truncate(bits), FchmodatFlags::NoFollowSymlink)
+            .map_err(|errno| path_cause("chmod", errno))?;
     }
     if let Some((uid, gid)) = owner {
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
@@ -116,11 +107,7 @@ impl SocketFile {
     fn at(path: &Path) -> Result<SocketFile, Errno> {
         let there = fs::symlink_metadata(path).map_err(|error| errno_of(&error))?;
         let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
-        Ok(SocketFile {
-            path,
-            device: there.dev(),
-            inode: there.ino(),
-        })
+        Ok(SocketFile { path, device: there.dev(), inode: there.ino() })
     }
 
     fn is_there(&self) -> bool {

@@ -34,18 +34,11 @@ impl Drop for Directory {
 }
 
 pub(super) fn tcp(host: &str, port: u16) -> Where {
-    Where::Tcp {
-        host: host.into(),
-        port,
-    }
+    Where::Tcp { host: host.into(), port }
 }
 
 pub(super) fn unix(path: impl Into<PathBuf>) -> Where {
-    Where::Unix {
-        path: path.into(),
-        mode: None,
-        owner: None,
-    }
+    Where::Unix { path: path.into(), mode: None, owner: None }
 }
 
 fn open(at: &Where) -> Listener {
@@ -80,11 +73,7 @@ fn tcp_address(listener: &Listener) -> SocketAddr {
 /// The next connection, for which the listener is polled.
 fn accepted(listener: &Listener) -> (OwnedFd, Peer) {
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(
-        poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(),
-        1,
-        "nobody connected"
-    );
+    assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1, "nobody connected");
     listener.accept().unwrap().unwrap()
 }
 
@@ -112,10 +101,7 @@ fn a_tcp_listener_takes_connections() {
     let listener = open(&tcp("127.0.0.1", 0));
     let address = tcp_address(&listener);
     assert_ne!(address.port(), 0);
-    assert_eq!(
-        listener.address().to_string(),
-        format!("http://127.0.0.1:{}", address.port())
-    );
+    assert_eq!(listener.address().to_string(), format!("http://127.0.0.1:{}", address.port()));
     assert!(is_set(&listener, OFlag::O_NONBLOCK) && is_close_on_exec(&listener));
     assert!(listener.accept().unwrap().is_none());
     let client = TcpStream::connect(address).unwrap();
@@ -124,10 +110,7 @@ fn a_tcp_listener_takes_connections() {
     assert!(getsockopt(&socket, sockopt::TcpNoDelay).unwrap());
     let expected = client.local_addr().unwrap();
     assert_eq!(peer, Peer::Tcp(expected));
-    assert_eq!(
-        (peer.to_string().as_str(), peer.port()),
-        ("127.0.0.1", Some(expected.port()))
-    );
+    assert_eq!((peer.to_string().as_str(), peer.port()), ("127.0.0.1", Some(expected.port())));
     assert!(!listener.unlink());
 }
 
@@ -140,10 +123,7 @@ fn an_ipv6_listener_has_brackets() {
     for host in ["::1", "[::1]"] {
         let listener = open(&tcp(host, 0));
         let address = tcp_address(&listener);
-        assert_eq!(
-            listener.address().to_string(),
-            format!("http://[::1]:{}", address.port())
-        );
+        assert_eq!(listener.address().to_string(), format!("http://[::1]:{}", address.port()));
         let _client = TcpStream::connect(address).unwrap();
         assert_eq!(accepted(&listener).1.to_string(), "::1");
     }
@@ -225,18 +205,10 @@ fn a_closed_listener_leaves_its_file() {
 fn mode_and_owner_are_set() {
     let directory = Directory::new();
     let me = fs::metadata(&directory.0).unwrap();
-    let (uid, gid) = if geteuid().is_root() {
-        (65_534, 65_533)
-    } else {
-        (me.uid(), me.gid())
-    };
+    let (uid, gid) = if geteuid().is_root() { (65_534, 65_533) } else { (me.uid(), me.gid()) };
     for mode in [0o600, 0o660, 0o666, 0o777] {
         let path = directory.at(&format!("{mode:o}.sock"));
-        open(&Where::Unix {
-            path: path.clone(),
-            mode: Some(mode),
-            owner: Some((uid, gid)),
-        });
+        open(&Where::Unix { path: path.clone(), mode: Some(mode), owner: Some((uid, gid)) });
         let made = fs::metadata(&path).unwrap();
         assert_eq!(made.permissions().mode() & 0o7777, mode);
         assert_eq!((made.uid(), made.gid()), (uid, gid));
@@ -248,11 +220,7 @@ fn an_owner_that_may_not_be_is_an_error_and_leaves_no_file() {
     let directory = Directory::new();
     fs::set_permissions(&directory.0, PermissionsExt::from_mode(0o777)).unwrap();
     let path = directory.at("app.sock");
-    let at = Where::Unix {
-        path: path.clone(),
-        mode: None,
-        owner: Some((1, 1)),
-    };
+    let at = Where::Unix { path: path.clone(), mode: None, owner: Some((1, 1)) };
     assert_eq!(as_nobody(|| cause(&at)), Cause::OwnerDenied { uid: 1, gid: 1 });
     assert!(!path.exists());
 }
@@ -311,11 +279,7 @@ fn paths_that_cannot_be_are_errors() {
     assert_eq!(cause(&unix(directory.at("missing/app.sock"))), Cause::NoDirectory);
     assert_eq!(cause(&unix("")), Cause::PathInvalid);
     assert_eq!(cause(&unix("\0hidden")), Cause::PathInvalid);
-    let denied = if geteuid().is_root() {
-        directory.at("app.sock")
-    } else {
-        Path::new("/app.sock").into()
-    };
+    let denied = if geteuid().is_root() { directory.at("app.sock") } else { Path::new("/app.sock").into() };
     assert_eq!(as_nobody(|| cause(&unix(denied))), Cause::PathDenied);
 }
 
@@ -351,33 +315,15 @@ fn a_descriptor_that_does_not_listen_is_an_error() {
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     let null = File::open("/dev/null").unwrap();
     let cases = [
-        (
-            -1,
-            "expected a listening socket, found no open descriptor of this number",
-        ),
-        (
-            i32::MAX,
-            "expected a listening socket, found no open descriptor of this number",
-        ),
-        (
-            one.as_raw_fd(),
-            "expected a listening socket, found one that does not listen",
-        ),
-        (
-            datagrams.as_raw_fd(),
-            "expected a listening TCP or unix stream socket, found a datagram socket",
-        ),
-        (
-            null.as_raw_fd(),
-            "expected a listening TCP or unix stream socket, found an open file that is no socket",
-        ),
+        (-1, "expected a listening socket, found no open descriptor of this number"),
+        (i32::MAX, "expected a listening socket, found no open descriptor of this number"),
+        (one.as_raw_fd(), "expected a listening socket, found one that does not listen"),
+        (datagrams.as_raw_fd(), "expected a listening TCP or unix stream socket, found a datagram socket"),
+        (null.as_raw_fd(), "expected a listening TCP or unix stream socket, found an open file that is no socket"),
     ];
     for (fd, expected) in cases {
         let error = Listener::open(&Where::Fd(fd), 16).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("bind fd://{fd}: {expected}\nhint: fd://N is for")),
-            "{error}"
-        );
+        assert!(error.starts_with(&format!("bind fd://{fd}: {expected}\nhint: fd://N is for")), "{error}");
     }
 }
 

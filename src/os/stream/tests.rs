@@ -123,11 +123,7 @@ fn the_kernel_says_who_sent_it() {
     one.send(b"before", &[]).unwrap();
     other.pass_credentials().unwrap();
     let stdin = Stdio::from(OwnedFd::from(one));
-    let mut child = Command::new("sh")
-        .args(["-c", "printf forged >&0"])
-        .stdin(stdin)
-        .spawn()
-        .unwrap();
+    let mut child = Command::new("sh").args(["-c", "printf forged >&0"]).stdin(stdin).spawn().unwrap();
     assert_eq!(packet(&other).sender, None);
     let received = packet(&other);
     assert_eq!(received.bytes, b"forged");

@@ -57,10 +57,9 @@ impl AppName {
             None => (head, None),
         };
         let callable = match (name, arguments) {
-            (Some(name), arguments) if is_identifier(name) => Some(AppCallable {
-                name: name.to_owned(),
-                arguments: arguments.map(str::to_owned),
-            }),
+            (Some(name), arguments) if is_identifier(name) => {
+                Some(AppCallable { name: name.to_owned(), arguments: arguments.map(str::to_owned) })
+            }
             (Some(name), _) if name.contains('.') => {
                 return Err(Wrong::text("a callable without dots after the colon", text));
             }
@@ -82,9 +81,7 @@ impl fmt::Display for AppName {
             return Ok(());
         };
         write!(f, ":{name}")?;
-        arguments
-            .as_ref()
-            .map_or(Ok(()), |arguments| write!(f, "({arguments})"))
+        arguments.as_ref().map_or(Ok(()), |arguments| write!(f, "({arguments})"))
     }
 }
 
@@ -107,10 +104,7 @@ fn source_of(text: &str) -> Option<AppSource> {
     }
     match text.rsplit_once('.') {
         Some((name, "py")) if !name.is_empty() => file(),
-        _ => text
-            .split('.')
-            .all(is_module)
-            .then(|| AppSource::Module(text.to_owned())),
+        _ => text.split('.').all(is_module).then(|| AppSource::Module(text.to_owned())),
     }
 }
 
@@ -181,22 +175,13 @@ mod tests {
         assert_eq!(source("app"), AppSource::Module("app".into()));
         assert_eq!(source("./app.wsgi"), AppSource::File("./app.wsgi".into()));
         assert_eq!(source("app.py:application"), AppSource::File("app.py".into()));
-        assert_eq!(
-            source("mysite.wsgi:application"),
-            AppSource::Module("mysite.wsgi".into())
-        );
+        assert_eq!(source("mysite.wsgi:application"), AppSource::Module("mysite.wsgi".into()));
     }
 
     #[test]
     fn arguments_are_kept_as_text() {
         let callable = AppName::parse("m:f( 'a', k = 1 )").unwrap().callable;
-        assert_eq!(
-            callable,
-            Some(AppCallable {
-                name: "f".into(),
-                arguments: Some(" 'a', k = 1 ".into())
-            })
-        );
+        assert_eq!(callable, Some(AppCallable { name: "f".into(), arguments: Some(" 'a', k = 1 ".into()) }));
     }
 
     #[test]

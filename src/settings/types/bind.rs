@@ -54,10 +54,7 @@ impl Bind {
 
 impl Default for Bind {
     fn default() -> Self {
-        Self::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: Self::PORT,
-        }
+        Self::Tcp { host: "127.0.0.1".to_owned(), port: Self::PORT }
     }
 }
 
@@ -112,13 +109,8 @@ fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
     let (host, port) = match address.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']').ok_or_else(wrong)?;
-            host.parse::<Ipv6Addr>()
-                .map_err(|_| Wrong::text("an IPv6 address in the brackets", text))?;
-            let port = if rest.is_empty() {
-                None
-            } else {
-                Some(rest.strip_prefix(':').ok_or_else(wrong)?)
-            };
+            host.parse::<Ipv6Addr>().map_err(|_| Wrong::text("an IPv6 address in the brackets", text))?;
+            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
             (host, port)
         }
         None => name_and_port(address).map_err(|hint| Wrong { hint, ..wrong() })?,
@@ -129,19 +121,13 @@ fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
             whole_port(digits).ok_or_else(|| Wrong::text("a port number from 0 to 65535 after the host", text))?
         }
     };
-    Ok(Bind::Tcp {
-        host: host.to_ascii_lowercase(),
-        port,
-    })
+    Ok(Bind::Tcp { host: host.to_ascii_lowercase(), port })
 }
 
 /// The name or IPv4 address, and what stands where a port should; or what would help.
 fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> {
     if address.parse::<Ipv6Addr>().is_ok() {
-        return Err(Some(format!(
-            "write an IPv6 address in brackets: [{address}]:{}",
-            Bind::PORT
-        )));
+        return Err(Some(format!("write an IPv6 address in brackets: [{address}]:{}", Bind::PORT)));
     }
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -158,10 +144,7 @@ fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> 
 }
 
 fn whole_port(digits: &str) -> Option<u16> {
-    digits
-        .bytes()
-        .all(|digit| digit.is_ascii_digit())
-        .then(|| digits.parse().ok())?
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 /// What a name or an address can be made of (RFC 952, and the underscore of container networks).

@@ -233,19 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_of_the_kind_is_refused() {
-        for text in [
-            "",
-            "-1",
-            "1e3",
-            "inf",
-            "nan",
-            "1.2.3",
-            "0.0000000001",
-            "1000000001",
-            "5s",
-            ".",
-            "1.+2",
-        ] {
+        for text in ["", "-1", "1e3", "inf", "nan", "1.2.3", "0.0000000001", "1000000001", "5s", ".", "1.+2"] {
             assert!(Seconds::parse(text).is_err(), "{text}");
         }
         for text in ["", "-1", "1.5", "1M", "MiB", "9223372036854775808", "8589934592GiB"] {

@@ -34,10 +34,9 @@ impl Text for WorkerClass {
     fn parse(text: &str) -> Result<Self, Wrong> {
         match text {
             "sync" => Ok(Self::Sync),
-            _ if Self::NOT_YET.contains(&text) => Err(Wrong::found(
-                Self::EXPECTED,
-                format!("{text:?}, which is not there yet"),
-            )),
+            _ if Self::NOT_YET.contains(&text) => {
+                Err(Wrong::found(Self::EXPECTED, format!("{text:?}, which is not there yet")))
+            }
             _ => Err(Wrong::text(Self::EXPECTED, text)),
         }
     }
@@ -122,11 +121,7 @@ impl Text for LogTarget {
     const EXPECTED: &'static str = "a path, or - for the standard stream";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        if text == "-" {
-            Ok(Self::Standard)
-        } else {
-            PathBuf::parse(text).map(Self::File)
-        }
+        if text == "-" { Ok(Self::Standard) } else { PathBuf::parse(text).map(Self::File) }
     }
 
     fn text(&self) -> String {
@@ -151,10 +146,9 @@ impl Text for EnvPair {
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !text.contains('\0') => Ok(Self {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            }),
+            Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
             _ => Err(Wrong::text(Self::EXPECTED, text)),
         }
     }
@@ -169,9 +163,7 @@ impl Text for String {
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         let plain = !text.contains(['\0', '\n', '\r']);
-        plain
-            .then(|| text.to_owned())
-            .ok_or_else(|| Wrong::text("text on one line", text))
+        plain.then(|| text.to_owned()).ok_or_else(|| Wrong::text("text on one line", text))
     }
 
     fn text(&self) -> String {
@@ -184,8 +176,7 @@ impl Text for PathBuf {
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         let path = !text.is_empty() && !text.contains('\0');
-        path.then(|| Self::from(text))
-            .ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        path.then(|| Self::from(text)).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -194,16 +185,10 @@ impl Text for PathBuf {
 }
 
 fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
-    names
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map(|(_, value)| *value)
+    names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
 }
 
 fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
-    let (name, _) = names
-        .iter()
-        .find(|(_, named)| *named == value)
-        .expect("every value has a name");
+    let (name, _) = names.iter().find(|(_, named)| *named == value).expect("every value has a name");
     (*name).to_owned()
 }
