@@ -118,8 +118,8 @@ impl Output {
     /// Waits until `found` says yes to what was written; `false` after the limit.
     fn wait(&self, found: impl Fn(&Written) -> bool) -> bool {
         let written = self.shared.0.lock().unwrap();
-        let (_, result) = self.shared.1.wait_timeout_while(written, LIMIT, |written| !found(written)).unwrap();
-        !result.timed_out()
+        let waited = self.shared.1.wait_timeout_while(written, LIMIT, |written| !found(written)).unwrap();
+        !waited.1.timed_out()
     }
 
     fn wait_closed(&self) {
@@ -138,7 +138,8 @@ fn wait(child: &mut Child, output: &Output) -> ExitStatus {
             let _ = child.kill();
             panic!("the program did not end within {LIMIT:?}\n{}", output.stderr());
         }
-        output.shared.0.lock().map(|written| output.shared.1.wait_timeout(written, TICK)).unwrap().unwrap();
+        let written = output.shared.0.lock().unwrap();
+        drop(output.shared.1.wait_timeout(written, TICK));
     }
 }
 
@@ -259,7 +260,7 @@ impl Server {
 
     /// One request on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
     }
 
     /// Sends bytes on a connection of its own and reads one response.
