@@ -4,7 +4,7 @@
 use super::fields::{self, Place};
 use super::framing::BodyLength;
 use super::grammar;
-use super::head::Limits;
+use super::limits::Limits;
 use super::reject::{Excerpt, Reject};
 
 /// Takes a body out of its framing, piece by piece.
@@ -199,9 +199,7 @@ impl BodyDecoder {
 
 /// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
-    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize {
-        found: Excerpt::of(line),
-    })?;
+    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
     let digits = content
         .iter()
         .take_while(|byte| byte.is_ascii_hexdigit())

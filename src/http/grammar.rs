@@ -18,9 +18,10 @@ pub(crate) const fn is_control(byte: u8) -> bool {
 
 /// Whether no byte of `bytes` is a control byte. Written without an early exit, so that it compiles to vector code.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    !bytes
+    bytes
         .iter()
-        .fold(false, |found, &byte| found | is_control(byte))
+        .fold(0, |found, &byte| found | u8::from(is_control(byte)))
+        == 0
 }
 
 /// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
@@ -70,7 +71,8 @@ fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
     let mut at = digits.len();
     loop {
         at -= 1;
-        digits[at] = DIGITS[(value % base) as usize];
+        // The mask says what a remainder of base 10 or 16 is anyway.
+        digits[at] = DIGITS[((value % base) & 15) as usize];
         value /= base;
         if value == 0 {
             break;
@@ -84,9 +86,10 @@ pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let clear = bytes
         .chunks_exact(BLOCK)
         .take_while(|block| {
-            !block
+            block
                 .iter()
-                .fold(false, |found, &byte| found | (byte == b'\n'))
+                .fold(0, |found, &byte| found | u8::from(byte == b'\n'))
+                == 0
         })
         .count()
         * BLOCK;
