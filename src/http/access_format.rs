@@ -120,19 +120,7 @@ impl Atom {
             .strip_prefix('{')
             .and_then(|rest| rest.rsplit_once('}'))
         {
-            let field = field.as_bytes().to_vec();
-            return match kind {
-                "i" => Ok(Atom::RequestField(field)),
-                "o" => Ok(Atom::ResponseField(field)),
-                "e" => Err(Wrong {
-                    expected: "{name}i or {name}o",
-                    hint: "environ values are not there yet",
-                }),
-                _ => Err(Wrong {
-                    expected: "{name}i or {name}o",
-                    hint: "i is the request, o the response",
-                }),
-            };
+            return Atom::parse_field(field, kind);
         }
         Ok(match name {
             "h" => Atom::RemoteAddress,
@@ -160,6 +148,20 @@ impl Atom {
                     hint: NAMES_HINT,
                 });
             }
+        })
+    }
+
+    fn parse_field(name: &str, kind: &str) -> Result<Atom, Wrong> {
+        let name = name.as_bytes().to_vec();
+        let hint = match kind {
+            "i" => return Ok(Atom::RequestField(name)),
+            "o" => return Ok(Atom::ResponseField(name)),
+            "e" => "environ values are not there yet",
+            _ => "i is the request, o the response",
+        };
+        Err(Wrong {
+            expected: "{name}i or {name}o",
+            hint,
         })
     }
 
@@ -208,13 +210,14 @@ impl Wrong {
 
 /// The conversion at the start of `text`, which is a `%`, and its length in bytes.
 fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
+    let wrong = |hint| Wrong {
+        expected: "%(name)s",
+        hint,
+    };
     let name_and_rest = text
         .strip_prefix("%(")
         .and_then(|rest| rest.split_once(')'));
-    let (name, rest) = name_and_rest.ok_or(Wrong {
-        expected: "%(name)s",
-        hint: "a percent sign is written %%",
-    })?;
+    let (name, rest) = name_and_rest.ok_or(wrong("a percent sign is written %%"))?;
     let atom = Atom::parse(name)?;
     let digits = rest.trim_start_matches(['-', '0', ' ', '+', '#']);
     let flags = &rest[..rest.len() - digits.len()];
@@ -223,14 +226,11 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
     let conversion = kind.chars().next();
     let number = matches!(conversion, Some('d' | 'i' | 'u'));
     if !(number && atom.is_number() || conversion == Some('s')) {
-        return Err(Wrong {
-            expected: "%(name)s",
-            hint: "after the bracket stands s, or d for a number",
-        });
+        return Err(wrong("after the bracket stands s, or d for a number"));
     }
     let width = match width.parse() {
+        _ if width.is_empty() => 0,
         Ok(width) if width <= WIDEST => width,
-        Err(_) if width.is_empty() => 0,
         _ => {
             return Err(Wrong {
                 expected: "a width of at most 1000",

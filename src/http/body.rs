@@ -58,7 +58,7 @@ impl BodyDecoder {
     /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
-    /// After an error the connection has no next request; the decoder stays where it is.
+    /// After an error neither the decoder nor the connection is good for more.
     pub fn decode(
         &mut self,
         input: &[u8],

@@ -81,22 +81,23 @@ fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Where the first LF stands. Looks at blocks first, so that long values are passed by vector code.
+/// Where the first LF stands. Looks at eight bytes at a time: a byte of `word` is 0 where the LF is, and subtracting 1
+/// from each byte sets the high bit of the lowest such byte.
 pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let clear = bytes
-        .chunks_exact(BLOCK)
-        .take_while(|block| {
-            block
-                .iter()
-                .fold(0, |found, &byte| found | u8::from(byte == b'\n'))
-                == 0
-        })
-        .count()
-        * BLOCK;
-    bytes[clear..]
-        .iter()
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder();
+    let start = bytes.len() - rest.len();
+    for (index, word) in words.enumerate() {
+        let word =
+            u64::from_le_bytes(word.try_into().unwrap_or_default()) ^ (EACH * u64::from(b'\n'));
+        let found = word.wrapping_sub(EACH) & !word & (EACH << 7);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter()
         .position(|&byte| byte == b'\n')
-        .map(|at| clear + at)
+        .map(|at| start + at)
 }
 
 /// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in
@@ -106,7 +107,8 @@ pub(crate) fn content_length(line: &[u8]) -> usize {
     line.strip_suffix(b"\r").unwrap_or(line).len()
 }
 
-const BLOCK: usize = 32;
+/// A 1 in each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const TOKEN: [bool; 256] = {

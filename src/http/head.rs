@@ -140,50 +140,39 @@ impl Head {
 
     /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let number = self.lines + 1;
-        let (size, refusal) = if self.stage == Stage::Fields {
+        let in_fields = self.stage == Stage::Fields;
+        if in_fields {
             // The empty line that ends the head is not a field.
             if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
                 return Err(Reject::FieldsTooMany {
                     limit: limits.fields,
                 });
             }
-            (
-                limits.field_size,
-                Reject::FieldTooLong {
-                    line: number,
-                    limit: limits.field_size,
-                },
-            )
-        } else {
+        } else if let [first, ..] = line {
             // A TLS handshake on a plain port is seen by its first byte.
-            if line
-                .first()
-                .is_some_and(|&byte| !grammar::is_token_byte(byte) && !b"\r\n".contains(&byte))
-            {
+            if !grammar::is_token_byte(*first) && !matches!(first, b'\r' | b'\n') {
                 return Err(Reject::Method {
                     found: Excerpt::of(&line[..1]),
                 });
             }
-            (
-                limits.request_line,
-                Reject::RequestLineTooLong {
-                    limit: limits.request_line,
-                },
-            )
-        };
-        let content = grammar::content_length(line);
+        }
         // Which limit is met first depends on where the line starts alone, not on how much of it is there.
+        let size = if in_fields {
+            limits.field_size
+        } else {
+            limits.request_line
+        };
         let head = limits.head.min(LARGEST_HEAD);
         let left = head.saturating_sub(self.line_start);
-        if content > size.min(left) {
-            return Err(if size <= left {
-                refusal
-            } else {
-                Reject::HeadTooLarge { limit: head }
-            });
+        match grammar::content_length(line) {
+            length if length <= size.min(left) => Ok(()),
+            _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
+            _ if in_fields => Err(Reject::FieldTooLong {
+                line: self.lines + 1,
+                limit: size,
+            }),
+            _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
-        Ok(())
     }
 
     /// Goes past a whole line that has passed every limit.
