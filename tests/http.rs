@@ -17,8 +17,8 @@ use case::{Case, cases, unescape};
 use conversation::{assert_httparse_agrees, converse};
 use mutation::{Chance, mutate};
 use rwsgi::http::{
-    BadResponse, BodyDecoder, BodyLength, Head, LAST_CHUNK, Limits, Progress, ResponseHead,
-    ResponseTo, Version, encode_chunk, error_response,
+    BadResponse, BodyDecoder, BodyLength, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo, Version,
+    encode_chunk, error_response,
 };
 
 #[test]
@@ -76,16 +76,10 @@ fn what_is_encoded_in_chunks_is_decoded() {
         let (mut payload, mut used) = (Vec::new(), 0);
         while !decoder.is_done() {
             let end = encoded.len().min(used + 1 + chance.below(9));
-            used += decoder
-                .decode(&encoded[used..end], &mut payload, 1 + chance.below(5))
-                .unwrap();
+            used += decoder.decode(&encoded[used..end], &mut payload, 1 + chance.below(5)).unwrap();
         }
         assert_eq!((payload, used), (body, length));
-        assert_eq!(
-            decoder.decode(&encoded[used..], &mut Vec::new(), 9),
-            Ok(0),
-            "done stays done"
-        );
+        assert_eq!(decoder.decode(&encoded[used..], &mut Vec::new(), 9), Ok(0), "done stays done");
     }
 }
 
@@ -101,10 +95,7 @@ fn a_head_in_drips_is_looked_at_once() {
     for end in 1..bytes.len() {
         assert_eq!(head.parse(&bytes[..end], &limits), Ok(Progress::NeedMore));
     }
-    assert_eq!(
-        head.parse(&bytes, &limits),
-        Ok(Progress::Complete { used: bytes.len() })
-    );
+    assert_eq!(head.parse(&bytes, &limits), Ok(Progress::Complete { used: bytes.len() }));
     assert_eq!(head.of(&bytes).fields().count(), 8);
 }
 
@@ -124,19 +115,13 @@ fn respond(text: &str) -> String {
             "encode" => {
                 let begun = head.encode(&mut out, &to, known, DATE);
                 assert_own_encoding_parses(&head, &out);
-                let keep = if begun.keep_alive {
-                    "keep-alive"
-                } else {
-                    "close"
-                };
+                let keep = if begun.keep_alive { "keep-alive" } else { "close" };
                 writeln!(said, "{:?}, {keep}", begun.transfer).unwrap();
             }
             "chunk" => encode_chunk(&mut out, &unescape(rest)),
             "last" => out.extend_from_slice(LAST_CHUNK),
             "error" => {
-                let (status, accept) = rest
-                    .split_once(' ')
-                    .map_or((rest, None), |(s, a)| (s, Some(a.as_bytes())));
+                let (status, accept) = rest.split_once(' ').map_or((rest, None), |(s, a)| (s, Some(a.as_bytes())));
                 error_response(&mut out, status.parse().unwrap(), DATE, accept);
             }
             _ => {}
@@ -160,16 +145,8 @@ fn call(head: &mut ResponseHead, word: &str, rest: &str) -> Result<(), BadRespon
 }
 
 fn parse_to(text: &str) -> ResponseTo {
-    let version = if text.contains("HTTP/1.0") {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
-    ResponseTo {
-        version,
-        head_only: text.contains("HEAD"),
-        keep_alive: text.contains("keep-alive"),
-    }
+    let version = if text.contains("HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+    ResponseTo { version, head_only: text.contains("HEAD"), keep_alive: text.contains("keep-alive") }
 }
 
 /// The head on the wire has the application's code and fields, each once, in order.
@@ -179,10 +156,7 @@ fn assert_own_encoding_parses(head: &ResponseHead, out: &[u8]) {
     assert_eq!(parsed.parse(out), Ok(httparse::Status::Complete(out.len())));
     assert_eq!(parsed.code, Some(head.code()));
     let count = head.fields().count();
-    let on_wire = parsed
-        .headers
-        .iter()
-        .map(|field| (field.name.as_bytes(), field.value));
+    let on_wire = parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
     assert!(head.fields().eq(on_wire.skip(parsed.headers.len() - count)));
 }
 

@@ -41,11 +41,7 @@ pub struct AccessFormatError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     Text(Vec<u8>),
-    Value {
-        atom: Atom,
-        width: usize,
-        fill: Fill,
-    },
+    Value { atom: Atom, width: usize, fill: Fill },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +112,7 @@ impl Default for AccessFormat {
 
 impl Atom {
     fn parse(name: &str) -> Result<Atom, Wrong> {
-        if let Some((field, kind)) = name
-            .strip_prefix('{')
-            .and_then(|rest| rest.rsplit_once('}'))
-        {
+        if let Some((field, kind)) = name.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
             return Atom::parse_field(field, kind);
         }
         Ok(match name {
@@ -143,10 +136,7 @@ impl Atom {
             "L" => Atom::DecimalSeconds,
             "p" => Atom::Pid,
             _ => {
-                return Err(Wrong {
-                    expected: "a known name",
-                    hint: NAMES_HINT,
-                });
+                return Err(Wrong { expected: "a known name", hint: NAMES_HINT });
             }
         })
     }
@@ -159,32 +149,18 @@ impl Atom {
             "e" => "environ values are not there yet",
             _ => "i is the request, o the response",
         };
-        Err(Wrong {
-            expected: "{name}i or {name}o",
-            hint,
-        })
+        Err(Wrong { expected: "{name}i or {name}o", hint })
     }
 
     fn is_number(&self) -> bool {
-        matches!(
-            self,
-            Atom::Status | Atom::Bytes | Atom::Seconds | Atom::Milliseconds | Atom::Microseconds
-        )
+        matches!(self, Atom::Status | Atom::Bytes | Atom::Seconds | Atom::Milliseconds | Atom::Microseconds)
     }
 }
 
 impl fmt::Display for AccessFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AccessFormatError {
-            position,
-            expected,
-            found,
-            hint,
-        } = self;
-        write!(
-            f,
-            "character {position}: expected {expected}, found \"{found}\"\nhint: {hint}"
-        )
+        let AccessFormatError { position, expected, found, hint } = self;
+        write!(f, "character {position}: expected {expected}, found \"{found}\"\nhint: {hint}")
     }
 }
 
@@ -210,13 +186,8 @@ impl Wrong {
 
 /// The conversion at the start of `text`, which is a `%`, and its length in bytes.
 fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
-    let wrong = |hint| Wrong {
-        expected: "%(name)s",
-        hint,
-    };
-    let name_and_rest = text
-        .strip_prefix("%(")
-        .and_then(|rest| rest.split_once(')'));
+    let wrong = |hint| Wrong { expected: "%(name)s", hint };
+    let name_and_rest = text.strip_prefix("%(").and_then(|rest| rest.split_once(')'));
     let (name, rest) = name_and_rest.ok_or(wrong("a percent sign is written %%"))?;
     let atom = Atom::parse(name)?;
     let digits = rest.trim_start_matches(['-', '0', ' ', '+', '#']);
@@ -232,10 +203,7 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
         _ if width.is_empty() => 0,
         Ok(width) if width <= WIDEST => width,
         _ => {
-            return Err(Wrong {
-                expected: "a width of at most 1000",
-                hint: "leave the width out",
-            });
+            return Err(Wrong { expected: "a width of at most 1000", hint: "leave the width out" });
         }
     };
     let fill = match flags {
@@ -243,15 +211,11 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
         _ if flags.contains('0') && number => Fill::ZerosBefore,
         _ => Fill::BlanksBefore,
     };
-    Ok((
-        Piece::Value { atom, width, fill },
-        text.len() - kind.len() + 1,
-    ))
+    Ok((Piece::Value { atom, width, fill }, text.len() - kind.len() + 1))
 }
 
 /// `%(f)s` and `%(a)s` stand in quotes, the rest is separated by blanks: the combined log format.
-pub(crate) const DEFAULT: &str =
-    "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
+pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
 const NAMES_HINT: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;
@@ -265,26 +229,14 @@ mod tests {
     #[test]
     fn a_format_that_is_none_says_where_and_why() {
         for (format, error) in [
-            (
-                "%(h)s %(z)s",
-                "character 7: expected a known name, found \"%(z)s\"\nhint: names are",
-            ),
-            (
-                "\u{e4}%",
-                "character 2: expected %(name)s, found \"%\"\nhint: a percent sign is written %%",
-            ),
+            ("%(h)s %(z)s", "character 7: expected a known name, found \"%(z)s\"\nhint: names are"),
+            ("\u{e4}%", "character 2: expected %(name)s, found \"%\"\nhint: a percent sign is written %%"),
             ("%h", "character 1: expected %(name)s, found \"%h\""),
             ("%(h", "character 1: expected %(name)s, found \"%(h\""),
-            (
-                "%(h)",
-                "character 1: expected %(name)s, found \"%(h)\"\nhint: after the bracket",
-            ),
+            ("%(h)", "character 1: expected %(name)s, found \"%(h)\"\nhint: after the bracket"),
             ("%(h)d", "character 1: expected %(name)s, found \"%(h)d\""),
             ("%(s)x", "character 1: expected %(name)s, found \"%(s)x\""),
-            (
-                "%(s)99999s",
-                "character 1: expected a width of at most 1000",
-            ),
+            ("%(s)99999s", "character 1: expected a width of at most 1000"),
             (
                 "%({a}e)s",
                 "character 1: expected {name}i or {name}o, found \"%({a}e)s\"\nhint: environ values are not there yet",

@@ -141,8 +141,7 @@ mod tests {
     use super::*;
     use crate::http::{Head, Limits};
 
-    const REQUEST: &[u8] =
-        b"GET /a%20%22%0ab?q=\"1\" HTTP/1.1\r\nHost: h\r\nReferer: http://r/\r\n\
+    const REQUEST: &[u8] = b"GET /a%20%22%0ab?q=\"1\" HTTP/1.1\r\nHost: h\r\nReferer: http://r/\r\n\
         User-Agent: x\\y\"\xe4\r\nAuthorization: Basic YWxhCmFkZGluOm9wZW4=\r\n\r\n";
 
     fn line(format: &str) -> String {
@@ -160,18 +159,13 @@ mod tests {
             pid: 77,
         };
         let mut out = b"kept ".to_vec();
-        AccessFormat::parse(format)
-            .unwrap()
-            .render(&record, &mut out);
+        AccessFormat::parse(format).unwrap().render(&record, &mut out);
         String::from_utf8(out.split_off(5)).unwrap()
     }
 
     #[test]
     fn the_default_is_the_combined_format() {
-        assert_eq!(
-            AccessFormat::default(),
-            AccessFormat::parse(super::super::access_format::DEFAULT).unwrap()
-        );
+        assert_eq!(AccessFormat::default(), AccessFormat::parse(super::super::access_format::DEFAULT).unwrap());
         assert_eq!(
             line(super::super::access_format::DEFAULT),
             r#"127.0.0.1 - ala\x0aaddin [20/Nov/2026:08:10:07 +0000] "GET /a%20%22%0ab?q=\"1\" HTTP/1.1" 404 - "http://r/" "x\\y\"\xe4""#
@@ -181,21 +175,12 @@ mod tests {
     #[test]
     fn every_name_has_its_value() {
         for (format, expected) in [
-            (
-                "%(h)s|%(l)s|%(m)s|%(H)s|%(s)s|%(B)s|%(b)s|%(p)s",
-                "127.0.0.1|-|GET|HTTP/1.1|404|0|-|<77>",
-            ),
+            ("%(h)s|%(l)s|%(m)s|%(H)s|%(s)s|%(B)s|%(b)s|%(p)s", "127.0.0.1|-|GET|HTTP/1.1|404|0|-|<77>"),
             ("%(T)s|%(M)s|%(D)s|%(L)s", "1|1002|1002003|1.002003"),
             ("%(U)s|%(q)s", r#"/a \"\x0ab|q=\"1\""#),
-            (
-                "%({HOST}i)s|%({x-none}i)s|%({x-took}o)s|%({server}o)s",
-                "h|-|3 s|-",
-            ),
+            ("%({HOST}i)s|%({x-none}i)s|%({x-took}o)s|%({server}o)s", "h|-|3 s|-"),
             ("100%%|%%(h)s|", "100%|%(h)s|"),
-            (
-                "%(D)d|%(s)6d|%(s)06d|%(s)-6d|%(m)6s|%(m)-6s|",
-                "1002003|   404|000404|404   |   GET|GET   |",
-            ),
+            ("%(D)d|%(s)6d|%(s)06d|%(s)-6d|%(m)6s|%(m)-6s|", "1002003|   404|000404|404   |   GET|GET   |"),
             ("\u{e4}", "\u{e4}"),
             ("", ""),
         ] {

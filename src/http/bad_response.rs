@@ -54,24 +54,15 @@ impl fmt::Display for BadResponse {
             BadResponse::StatusCode { found } => {
                 write!(f, "status: expected 200 to 599 or 101, found {found}")
             }
-            BadResponse::NotStarted => write!(
-                f,
-                "response: expected a status before the first field, found none"
-            ),
+            BadResponse::NotStarted => write!(f, "response: expected a status before the first field, found none"),
             BadResponse::FieldName { found } => {
                 write!(f, "field name: expected a token, found {found}")
             }
             BadResponse::FieldValue { name, found } => {
-                write!(
-                    f,
-                    "field {name}: expected no control bytes, found byte 0x{found:02x}"
-                )
+                write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
             }
             BadResponse::HopByHop { name } => {
-                write!(
-                    f,
-                    "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}"
-                )
+                write!(f, "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}")
             }
             BadResponse::ContentLength { found } => {
                 write!(f, "content-length: expected digits, found {found}")

@@ -5,9 +5,7 @@ use super::grammar;
 /// The user of `Basic base64(user:password)` (RFC 7617).
 pub(crate) fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
-    let mut decoded = scheme
-        .eq_ignore_ascii_case(b"basic ")
-        .then(|| base64(grammar::trim(rest)))??;
+    let mut decoded = scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(grammar::trim(rest)))??;
     decoded.truncate(decoded.iter().position(|&byte| byte == b':')?);
     Some(decoded)
 }

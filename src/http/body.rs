@@ -52,12 +52,7 @@ impl BodyDecoder {
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
     /// After an error neither the decoder nor the connection is good for more.
-    pub fn decode(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        room: usize,
-    ) -> Result<usize, Reject> {
+    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<usize, Reject> {
         let mut used = 0;
         let mut room = room;
         while used < input.len() {
@@ -169,10 +164,7 @@ impl BodyDecoder {
 /// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
-    let digits = content
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = content.split_at(digits);
     let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
     if digits == 0 || significant.len() > 16 {

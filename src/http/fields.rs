@@ -37,9 +37,7 @@ pub(crate) fn pairs<'a, 'f>(
     fields: &'f [Field],
     bytes: &'a [u8],
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
-    fields
-        .iter()
-        .map(move |field| (field.name.of(bytes), field.value.of(bytes)))
+    fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
 /// Where a block of field lines stands in the buffer and in the head.

@@ -18,10 +18,7 @@ pub(crate) const fn is_control(byte: u8) -> bool {
 
 /// Whether no byte of `bytes` is a control byte. Written without an early exit, so that it compiles to vector code.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .fold(0, |found, &byte| found | u8::from(is_control(byte)))
-        == 0
+    bytes.iter().fold(0, |found, &byte| found | u8::from(is_control(byte))) == 0
 }
 
 /// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
@@ -86,16 +83,13 @@ pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let rest = words.remainder();
     let start = bytes.len() - rest.len();
     for (index, word) in words.enumerate() {
-        let word =
-            u64::from_le_bytes(word.try_into().unwrap_or_default()) ^ (EACH * u64::from(b'\n'));
+        let word = u64::from_le_bytes(word.try_into().unwrap_or_default()) ^ (EACH * u64::from(b'\n'));
         let found = word.wrapping_sub(EACH) & !word & (EACH << 7);
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }
     }
-    rest.iter()
-        .position(|&byte| byte == b'\n')
-        .map(|at| start + at)
+    rest.iter().position(|&byte| byte == b'\n').map(|at| start + at)
 }
 
 /// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in

@@ -140,26 +140,17 @@ impl Head {
         } else if let [first, ..] = line {
             // A TLS handshake on a plain port is seen by its first byte.
             if !grammar::is_token_byte(*first) && !matches!(first, b'\r' | b'\n') {
-                return Err(Reject::Method {
-                    found: Excerpt::of(&line[..1]),
-                });
+                return Err(Reject::Method { found: Excerpt::of(&line[..1]) });
             }
         }
         // Which limit is met first depends on where the line starts alone, not on how much of it is there.
-        let size = if in_fields {
-            limits.field_size
-        } else {
-            limits.request_line
-        };
+        let size = if in_fields { limits.field_size } else { limits.request_line };
         let head = limits.head.min(LARGEST_HEAD);
         let left = head.saturating_sub(self.line_start);
         match grammar::content_length(line) {
             length if length <= size.min(left) => Ok(()),
             _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
-            _ if in_fields => Err(Reject::FieldTooLong {
-                line: self.lines + 1,
-                limit: size,
-            }),
+            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines + 1, limit: size }),
             _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
     }

@@ -49,6 +49,4 @@ pub use head::{Head, Progress, Version};
 pub use limits::Limits;
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
-pub use response::{
-    Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk,
-};
+pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};

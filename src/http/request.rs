@@ -40,10 +40,7 @@ impl<'a> Request<'a> {
 
     /// The authority of an absolute target, else the Host field: `host[:port]`.
     pub fn host(&self) -> Option<&'a [u8]> {
-        self.head
-            .authority
-            .map(|authority| authority.of(self.bytes))
-            .or_else(|| self.field(b"host"))
+        self.head.authority.map(|authority| authority.of(self.bytes)).or_else(|| self.field(b"host"))
     }
 
     /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
@@ -53,9 +50,7 @@ impl<'a> Request<'a> {
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.fields()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// How the body is delimited.

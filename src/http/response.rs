@@ -133,13 +133,7 @@ impl ResponseHead {
 
     /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
     /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
-    pub fn encode(
-        &self,
-        out: &mut Vec<u8>,
-        to: &ResponseTo,
-        known_length: Option<u64>,
-        date: &[u8],
-    ) -> Begun {
+    pub fn encode(&self, out: &mut Vec<u8>, to: &ResponseTo, known_length: Option<u64>, date: &[u8]) -> Begun {
         let begun = self.begin(*to, known_length);
         out.reserve(self.status.len() + self.fields.len() + OWN_FIELDS);
         // The server's own version, not the client's (RFC 9110 section 6.2).

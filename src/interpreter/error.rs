@@ -278,36 +278,25 @@ impl InterpreterError {
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         self.fixed_hint().map(str::to_owned).or_else(|| match self {
-            Self::NoPythonIn(place) => Some(format!(
-                "python3 -m venv {} makes one",
-                place.path.display()
-            )),
-            Self::NotExecutable(place) => {
-                Some(format!("chmod +x {} allows it", place.path.display()))
-            }
+            Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
+            Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
                 let directory = directory.display();
-                Some(format!(
-                    "make {directory} anew and install its packages again"
-                ))
+                Some(format!("make {directory} anew and install its packages again"))
             }
-            Self::NotStarted { place, .. }
-            | Self::NoAnswer { place, .. }
-            | Self::TimedOut { place, .. } => Some(format!(
-                "try {} -c 'import sysconfig'",
-                place.path.display()
-            )),
+            Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
+                Some(format!("try {} -c 'import sysconfig'", place.path.display()))
+            }
             _ => None,
         })
     }
 
     fn fixed_hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotOnPath {
-                origin: Origin::Path,
-                ..
-            } => "install python3, or name an interpreter or a virtualenv by --python",
+            Self::NotOnPath { origin: Origin::Path, .. } => {
+                "install python3, or name an interpreter or a virtualenv by --python"
+            }
             Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
             Self::NoSuchFile(Place { origin: Origin::VirtualEnv, .. }) => {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"

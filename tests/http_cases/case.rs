@@ -17,38 +17,23 @@ pub(crate) struct Case {
 
 /// The cases of a folder, in order; at least so many, so that a moved folder does not pass.
 pub(crate) fn cases(folder: &str, at_least: usize) -> impl Iterator<Item = Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/http_cases")
-        .join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http_cases").join(folder);
     let entries = std::fs::read_dir(&folder).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert!(
-        paths.len() >= at_least,
-        "{}: expected {at_least} cases, found {}",
-        folder.display(),
-        paths.len()
-    );
+    assert!(paths.len() >= at_least, "{}: expected {at_least} cases, found {}", folder.display(), paths.len());
     paths.into_iter().map(Case::read)
 }
 
 impl Case {
     fn read(path: PathBuf) -> Case {
         let text = std::fs::read_to_string(&path).unwrap();
-        let mut case = Case {
-            path,
-            text,
-            bytes: Vec::new(),
-            limits: Limits::default(),
-            expected: String::new(),
-        };
+        let mut case = Case { path, text, bytes: Vec::new(), limits: Limits::default(), expected: String::new() };
         for line in case.text.lines() {
             if let Some(sent) = line.strip_prefix("> ") {
                 case.bytes.extend(unescape(sent));
             } else if let Some(limits) = line.strip_prefix("limits: ") {
-                limits
-                    .split(' ')
-                    .for_each(|limit| set_limit(&mut case.limits, limit));
+                limits.split(' ').for_each(|limit| set_limit(&mut case.limits, limit));
             } else if let Some(expected) = line.strip_prefix("< ") {
                 writeln!(case.expected, "{expected}").unwrap();
             }
@@ -62,12 +47,7 @@ impl Case {
         let whole = converse(bytes, limits, |_| bytes.len());
         self.expect(&whole);
         assert!(belongs(&whole), "{}: in the wrong folder", self.name());
-        assert_eq!(
-            whole,
-            converse(bytes, limits, |_| 1),
-            "{} byte by byte",
-            self.name()
-        );
+        assert_eq!(whole, converse(bytes, limits, |_| 1), "{} byte by byte", self.name());
         let longest_cut = if bytes.len() > 1000 { 0 } else { bytes.len() };
         for cut in 1..longest_cut {
             let cut_in_two = converse(bytes, limits, |at| if at == 0 { cut } else { bytes.len() });
@@ -75,20 +55,11 @@ impl Case {
         }
         if !whole.ends_with("needs more\n") {
             let refused = whole.contains("refused");
-            let after = if refused {
-                String::new()
-            } else {
-                converse(AFTER, limits, |_| AFTER.len())
-            };
+            let after = if refused { String::new() } else { converse(AFTER, limits, |_| AFTER.len()) };
             let with_more = [bytes, AFTER].concat();
             for size in [1, with_more.len()] {
                 let both = converse(&with_more, limits, |_| size);
-                assert_eq!(
-                    format!("{whole}{after}"),
-                    both,
-                    "{} with bytes after it",
-                    self.name()
-                );
+                assert_eq!(format!("{whole}{after}"), both, "{} with bytes after it", self.name());
             }
         }
         assert_httparse_agrees(bytes, limits);
@@ -102,20 +73,11 @@ impl Case {
             std::fs::write(&self.path, lines.join("\n") + "\n").unwrap();
             return;
         }
-        assert_eq!(
-            found,
-            self.expected,
-            "{}: left found, right expected",
-            self.name()
-        );
+        assert_eq!(found, self.expected, "{}: left found, right expected", self.name());
     }
 
     fn name(&self) -> String {
-        self.path
-            .file_stem()
-            .unwrap()
-            .to_string_lossy()
-            .replace('-', " ")
+        self.path.file_stem().unwrap().to_string_lossy().replace('-', " ")
     }
 }
 

@@ -5,28 +5,19 @@ use std::fmt::Write as _;
 use rwsgi::http::{BodyDecoder, BodyLength, Head, Limits, Progress, Reject, Request};
 
 /// Reads `bytes` as a connection would, in pieces of `size(offset)`, and writes down what comes of it.
-pub(crate) fn converse(
-    bytes: &[u8],
-    limits: &Limits,
-    mut size: impl FnMut(usize) -> usize,
-) -> String {
+pub(crate) fn converse(bytes: &[u8], limits: &Limits, mut size: impl FnMut(usize) -> usize) -> String {
     let mut transcript = String::new();
     let (mut head, mut start, mut end) = (Head::default(), 0, 0);
     let mut body: Option<(BodyDecoder, Vec<u8>)> = None;
     while end < bytes.len() {
         let piece = size(end);
         end = bytes.len().min(end + piece);
-        while let Some(used) = step(
-            &mut head,
-            &mut body,
-            &bytes[start..end],
-            limits,
-            &mut transcript,
-        )
-        .unwrap_or_else(|reject| {
-            writeln!(transcript, "refused {}: {reject}", reject.status()).unwrap();
-            None
-        }) {
+        while let Some(used) =
+            step(&mut head, &mut body, &bytes[start..end], limits, &mut transcript).unwrap_or_else(|reject| {
+                writeln!(transcript, "refused {}: {reject}", reject.status()).unwrap();
+                None
+            })
+        {
             start += used;
         }
         if transcript.contains("refused") {
@@ -49,11 +40,7 @@ fn step(
 ) -> Result<Option<usize>, Reject> {
     let Some((decoder, payload)) = body else {
         let progress = head.parse(bytes, limits);
-        assert_eq!(
-            progress,
-            head.parse(bytes, limits),
-            "asked again, it says the same"
-        );
+        assert_eq!(progress, head.parse(bytes, limits), "asked again, it says the same");
         let Progress::Complete { used } = progress? else {
             return Ok(None);
         };
@@ -85,30 +72,13 @@ fn describe(request: Request<'_>, transcript: &mut String) {
         0..=100 => bytes.escape_ascii().to_string(),
         length => format!("({length} bytes)"),
     };
-    line(format!(
-        "{} {} {}",
-        text(request.method()),
-        text(request.target()),
-        request.version().as_str()
-    ));
-    line(format!(
-        "path \"{}\" query \"{}\"",
-        text(request.path()),
-        text(request.query())
-    ));
+    line(format!("{} {} {}", text(request.method()), text(request.target()), request.version().as_str()));
+    line(format!("path \"{}\" query \"{}\"", text(request.path()), text(request.query())));
     for (name, value) in request.fields() {
         line(format!("field {}: {}", text(name), text(value)));
     }
-    let keep = if request.wants_keep_alive() {
-        "keep-alive"
-    } else {
-        "close"
-    };
-    let expects = if request.expects_continue() {
-        ", expects 100"
-    } else {
-        ""
-    };
+    let keep = if request.wants_keep_alive() { "keep-alive" } else { "close" };
+    let expects = if request.expects_continue() { ", expects 100" } else { "" };
     line(format!("{:?}, {keep}{expects}", request.body_length()));
 }
 
@@ -131,15 +101,8 @@ pub(crate) fn assert_httparse_agrees(bytes: &[u8], limits: &Limits) {
     assert_eq!(other.path.unwrap().as_bytes(), request.target());
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host");
     let ours = request.fields().filter(|(name, _)| !is_host(name));
-    let theirs = other
-        .headers
-        .iter()
-        .map(|field| (field.name.as_bytes(), field.value));
-    assert!(
-        ours.eq(theirs.filter(|(name, _)| !is_host(name))),
-        "{}",
-        bytes.escape_ascii()
-    );
+    let theirs = other.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+    assert!(ours.eq(theirs.filter(|(name, _)| !is_host(name))), "{}", bytes.escape_ascii());
 }
 
 /// Small, so that a body takes several calls.
