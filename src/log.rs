@@ -6,6 +6,9 @@
 //! queue. Either way a line that finds no room is counted, and the count is said once there is room again:
 //! `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
 //!
+//! A text line is `[2026-11-20 10:05:38 +0000] [4711] [INFO] worker ready slot=0 gen=3`, with newlines in the message left
+//! as they are (tracebacks); a JSON one is an object of `time` (RFC 3339, UTC), `level`, `pid`, `message` and `fields`.
+//!
 //! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
 mod access;
@@ -29,71 +32,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
-use crate::settings::types::{LogFormat, LogLevel};
-
-impl From<LogLevel> for Level {
-    fn from(level: LogLevel) -> Level {
-        match level {
-            LogLevel::Debug => Level::Debug,
-            LogLevel::Info => Level::Info,
-            LogLevel::Warning => Level::Warning,
-            LogLevel::Error => Level::Error,
-            LogLevel::Critical => Level::Critical,
-        }
-    }
-}
-
-impl From<LogFormat> for Format {
-    fn from(format: LogFormat) -> Format {
-        match format {
-            LogFormat::Text => Format::Text,
-            LogFormat::Json => Format::Json,
-        }
-    }
-}
-
-/// How grave an event must be to be written; the names are gunicorn's. `tracing`'s TRACE is never written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Everything.
-    Debug,
-    /// What happens in good order.
-    Info,
-    /// What someone should look at.
-    Warning,
-    /// What went wrong.
-    Error,
-    /// What stops the service: events of `tracing::error!` with the target [`CRITICAL`].
-    Critical,
-}
-
-impl Level {
-    /// The level of a name as gunicorn's `--log-level` takes it, in either case.
-    pub fn from_name(name: &str) -> Option<Level> {
-        let all = [Level::Debug, Level::Info, Level::Warning, Level::Error, Level::Critical];
-        all.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
-    }
-
-    /// As it stands in a line: `WARNING`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::Debug => "DEBUG",
-            Level::Info => "INFO",
-            Level::Warning => "WARNING",
-            Level::Error => "ERROR",
-            Level::Critical => "CRITICAL",
-        }
-    }
-}
-
-/// How a line of the error log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `[2026-11-20 10:05:38 +0000] [4711] [INFO] worker ready slot=0 gen=3`. Newlines in the message stay (tracebacks).
-    Text,
-    /// One JSON object a line: `time` (RFC 3339, UTC), `level`, `pid`, `message`, and `fields`, an object.
-    Json,
-}
+pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
 /// Where lines go.
 #[derive(Debug)]

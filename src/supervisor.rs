@@ -258,12 +258,11 @@ impl Supervisor {
         if self.phase == Phase::Booting {
             self.phase = Phase::Serving;
         }
-        // A replacement is there: the worker that it replaces may go.
-        if self.fresh() >= self.plan.workers {
+        // Replacements are there: the workers that they replace may go.
+        while self.ready_count() > self.plan.workers {
             let spent = self.slots.iter().position(|slot| matches!(slot, Slot::Ready { spent: true, .. }));
-            if let Some(spent) = spent {
-                self.end(spent, Stop::Graceful, now, actions);
-            }
+            let Some(spent) = spent else { return };
+            self.end(spent, Stop::Graceful, now, actions);
         }
     }
 
@@ -377,7 +376,6 @@ impl Supervisor {
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if let Phase::Stopping { code, .. } = self.phase {
             if self.slots.iter().all(|slot| matches!(slot, Slot::Empty | Slot::Forking { .. })) {
-                actions.push(Action::KillZygote);
                 actions.push(Action::Finish(code));
             }
             return;
@@ -412,6 +410,10 @@ impl Supervisor {
         } else {
             missing
         }
+    }
+
+    fn ready_count(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Ready { .. })).count()
     }
 
     /// Ready workers that are not to be replaced.

@@ -34,7 +34,7 @@ impl Line {
     fn text(&self) -> String {
         let mut text = clock::log_time(self.wall.as_secs());
         // Writing to a String cannot fail.
-        let _ = write!(text, " [{}] [{}] ", self.pid, self.level.name());
+        let _ = write!(text, " [{}] [{}] ", self.pid, self.level.label());
         let mut lines = self.message.trim_end_matches('\n').split('\n');
         escape_into(&mut text, lines.next().unwrap_or_default());
         for (name, value) in &self.fields {
@@ -55,7 +55,7 @@ impl Line {
     fn json(&self) -> String {
         let head = [
             ("time", clock::rfc3339(self.wall).into()),
-            ("level", self.level.name().into()),
+            ("level", self.level.label().into()),
             ("pid", self.pid.into()),
             ("message", self.message.as_str().into()),
         ];

@@ -1,6 +1,7 @@
 //! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
 //! and does not know a request.
 
+mod logs;
 mod pool;
 mod report;
 mod sockets;
@@ -18,7 +19,6 @@ use nix::unistd::Pid;
 pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command::{self, Command};
-use crate::log::{self, Destination};
 use crate::message::{BootFailure, FromZygote, Start, ToZygote};
 use crate::os::clock;
 use crate::os::listener::Listener;
@@ -28,7 +28,6 @@ use crate::os::program::Program;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::signal::Signals;
 use crate::os::stream::{Packet, Received};
-use crate::settings::types::LogTarget;
 use crate::settings::{Settings, Workers};
 use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
 use pool::Pool;
@@ -89,16 +88,8 @@ impl Master {
         let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
-        let error_log = open_log(
-            "errorlog",
-            match &settings.errorlog {
-                LogTarget::Standard => None,
-                target @ LogTarget::File(_) => Some(target),
-            },
-        )?;
-        let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
-        log::init(settings.loglevel.into(), settings.log_format.into(), destination.unwrap_or(Destination::Stderr))?;
-        let access_log = open_log("accesslog", settings.accesslog.as_ref().filter(|_| !check))?;
+        let error_log = logs::open_error(&settings)?;
+        let access_log = if check { None } else { logs::open_access(&settings)? };
         let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
         let program = Program::open(engine)?;
         let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
@@ -410,18 +401,6 @@ impl Master {
         while self.signals.next().is_some() {}
         std::iter::from_fn(process::reap).any(|(pid, _)| pid == zygote)
     }
-}
-
-/// A log's file, made before privileges are dropped.
-fn open_log(name: &str, target: Option<&LogTarget>) -> Result<Option<OwnedFd>, AnyError> {
-    let destination = match target {
-        None => return Ok(None),
-        Some(LogTarget::Standard) => Destination::Stdout,
-        Some(LogTarget::File(path)) => {
-            Destination::at(path).map_err(|error| format!("{name}: {}: {error}", path.display()))?
-        }
-    };
-    Ok(Some(destination.into_fd()?))
 }
 
 fn signal(pid: i32, signal: Signal) {

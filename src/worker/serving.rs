@@ -127,21 +127,25 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         connection.answered = exchange.state;
         let body_bytes = exchange.body_bytes;
         self.setup.slot.end();
-        if let Some((log, format)) = &mut self.setup.access {
-            let address = connection.peer.to_string();
-            let record = AccessRecord {
-                request,
-                response: &self.response,
-                remote_addr: &address,
-                body_bytes: Some(body_bytes),
-                time_text: self.texts.access_time(),
-                elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
-                pid: self.pid,
-            };
-            self.line.clear();
-            format.render(&record, &mut self.line);
-            log.append(&self.line);
-        }
+        self.note(connection, body_bytes, started);
+    }
+
+    /// A line for the access log.
+    fn note(&mut self, connection: &Connection, body_bytes: u64, started: u64) {
+        let Some((log, format)) = &mut self.setup.access else { return };
+        let address = connection.peer.to_string();
+        let record = AccessRecord {
+            request: connection.head.of(&connection.input),
+            response: &self.response,
+            remote_addr: &address,
+            body_bytes: Some(body_bytes),
+            time_text: self.texts.access_time(),
+            elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
+            pid: self.pid,
+        };
+        self.line.clear();
+        format.render(&record, &mut self.line);
+        log.append(&self.line);
     }
 
     fn count_request(&mut self) {

@@ -69,6 +69,17 @@ impl LogLevel {
         ("error", Self::Error),
         ("critical", Self::Critical),
     ];
+
+    /// As it stands in a line of the log: `WARNING`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+        }
+    }
 }
 
 impl Text for LogLevel {
