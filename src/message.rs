@@ -4,6 +4,8 @@
 //! What comes from a zygote or a worker that has dropped its privileges is hostile to the master: it is bounded in
 //! length by the channel, speaks for its own channel's slot alone, and names no path, pid or index that is followed.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
@@ -141,7 +143,7 @@ impl BootCause {
 
 impl BootFailure {
     /// A failure of the surroundings.
-    pub fn setup(error: &dyn std::fmt::Display) -> BootFailure {
+    pub fn setup(error: &dyn fmt::Display) -> BootFailure {
         BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
     }
 
@@ -157,6 +159,17 @@ impl BootFailure {
             limit /= 2;
         }
         self
+    }
+}
+
+/// The sentence, and below it the traceback.
+impl fmt::Display for BootFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.traceback {
+            Some(traceback) => write!(f, "\n{}", traceback.trim_end()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -174,6 +174,5 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings, error_fd: i32) -> PyRe
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("SERVER_SOFTWARE", concat!("rwsgi/", env!("CARGO_PKG_VERSION")))?;
-    keys.set_item("SCRIPT_NAME", "")?;
     Ok(keys)
 }

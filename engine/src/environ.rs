@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -22,6 +23,8 @@ pub(crate) struct Environs<'py> {
     inputs: Inputs<'py>,
     methods: Vec<(&'static [u8], Bound<'py, PyString>)>,
     http10: Bound<'py, PyString>,
+    /// The prefix under which the application is mounted, from the process's environment; usually empty.
+    script_name: String,
     /// Room for a path or a name, reused.
     scratch: Vec<u8>,
     /// The keys of this request's fields, to find repeated ones.
@@ -44,6 +47,10 @@ enum Key<'py> {
 impl<'py> Environs<'py> {
     /// `shared` are the keys that are the same for all requests of this worker.
     pub(crate) fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, listeners: &[Listener]) -> PyResult<Self> {
+        let script_name: String =
+            py.import("os")?.getattr("environ")?.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
+        let script_name = script_name.trim_end_matches('/').to_owned();
+        shared.set_item("SCRIPT_NAME", &script_name)?;
         let templates = listeners.iter().map(|listener| Template::new(py, shared, listener.address()));
         Ok(Environs {
             templates: templates.collect::<PyResult<_>>()?,
@@ -51,6 +58,7 @@ impl<'py> Environs<'py> {
             inputs: Inputs::new(py)?,
             methods: METHODS.iter().map(|method| (method.as_bytes(), PyString::intern(py, method))).collect(),
             http10: PyString::intern(py, Version::Http10.as_str()),
+            script_name,
             scratch: Vec::new(),
             seen: Vec::new(),
         })
@@ -64,7 +72,7 @@ impl<'py> Environs<'py> {
         let method = self.methods.iter().find(|(known, _)| *known == request.method());
         let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
         environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
-        let path = request.path();
+        let path = self.below_script_name(request.path())?;
         if path.contains(&b'%') {
             cgi::decode_path(path, &mut self.scratch);
             environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
@@ -88,6 +96,21 @@ impl<'py> Environs<'py> {
         }
         environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange.take_body())?)?;
         Ok(environ)
+    }
+
+    /// What the application is asked for: the path without the prefix under which it is mounted.
+    fn below_script_name<'a>(&self, path: &'a [u8]) -> PyResult<&'a [u8]> {
+        let prefix = self.script_name.as_bytes();
+        if let Some(rest) =
+            path.strip_prefix(prefix).filter(|rest| prefix.is_empty() || rest.is_empty() || rest[0] == b'/')
+        {
+            return Ok(rest);
+        }
+        Err(PyValueError::new_err(format!(
+            "expected a path below SCRIPT_NAME {:?}, found {}",
+            self.script_name,
+            path.escape_ascii()
+        )))
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {

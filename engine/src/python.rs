@@ -85,12 +85,12 @@ pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
 pub(crate) fn text_stream(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyAny>> {
     let io = py.import("io")?;
     let duplicate = py.import("os")?.call_method1("dup", (fd,))?;
-    let raw = io.call_method1("FileIO", (duplicate, "w"))?;
+    let file = io.call_method1("FileIO", (duplicate, "w"))?;
     let options = PyDict::new(py);
     options.set_item("encoding", "utf-8")?;
     options.set_item("errors", "backslashreplace")?;
-    options.set_item("line_buffering", true)?;
-    io.getattr("TextIOWrapper")?.call((io.call_method1("BufferedWriter", (raw,))?,), Some(&options))
+    options.set_item("write_through", true)?;
+    io.getattr("TextIOWrapper")?.call((file,), Some(&options))
 }
 
 /// What a full disk may hold up the exit for.

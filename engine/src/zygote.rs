@@ -117,8 +117,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
     let destination = file.map_or(log::Destination::Stderr, log::Destination::Fd);
-    log::init(settings.loglevel.into(), settings.log_format.into(), destination)
-        .map_err(|error| BootFailure::setup(&error))
+    log::init(settings.loglevel, settings.log_format, destination).map_err(|error| BootFailure::setup(&error))
 }
 
 /// Directory, `sys`, signals, faulthandler: what an import may rely on.

@@ -41,8 +41,14 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
         Err(code) => code,
         Ok(resolved) => {
             let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-            let code = master::run(Launch { settings: resolved.settings, arguments, engine, check });
-            if check && code == 0 { print("configuration and application are sound\n") } else { code }
+            match master::run(Launch { settings: resolved.settings, arguments, engine, check }) {
+                Ok(0) if check => print("configuration and application are sound\n"),
+                Ok(code) => code,
+                Err(error) => {
+                    complain(&error);
+                    EXIT_CONFIG
+                }
+            }
         }
     }
 }

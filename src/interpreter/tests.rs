@@ -132,6 +132,7 @@ fn a_python_for_another_platform_is_refused() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn what_was_named_and_is_not_there_is_said() {
     let scratch = Scratch::new();
     let check = |wish: Wish<'_>, expected: &str| {

@@ -7,7 +7,7 @@ mod report;
 mod sockets;
 mod zygote;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command::{self, Command};
+use crate::log::CRITICAL;
 use crate::message::{BootFailure, FromZygote, Start, ToZygote};
 use crate::os::clock;
 use crate::os::listener::Listener;
@@ -30,8 +31,11 @@ use crate::os::signal::Signals;
 use crate::os::stream::{Packet, Received};
 use crate::settings::{Settings, Workers};
 use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
-use pool::Pool;
+use pool::{Heard, Pool};
 use zygote::Zygote;
+
+/// Something that keeps a server from starting, in words for a person.
+pub type AnyError = Box<dyn std::error::Error>;
 
 /// What a master starts from.
 pub struct Launch<'a> {
@@ -45,18 +49,13 @@ pub struct Launch<'a> {
     pub check: bool,
 }
 
-/// Serves until told to stop, and says with which code the process is to end.
-pub fn run(launch: Launch<'_>) -> i32 {
-    let mut master = match Master::new(launch) {
-        Ok(master) => master,
-        Err(error) => {
-            report::fatal(&error.to_string());
-            return EXIT_SETUP;
-        }
-    };
+/// Serves until told to stop, and says with which code the process is to end. An error is one of the surroundings:
+/// nothing was started.
+pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
+    let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);
-    code
+    Ok(code)
 }
 
 struct Master {
@@ -79,8 +78,6 @@ struct Master {
     pool: Pool,
     finish: Option<i32>,
 }
-
-type AnyError = Box<dyn std::error::Error>;
 
 impl Master {
     fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
@@ -141,7 +138,7 @@ impl Master {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    report::fatal(&format!("waiting for events: {error}"));
+                    tracing::error!(target: CRITICAL, %error, "waiting for events");
                     return EXIT_SETUP;
                 }
             }
@@ -211,7 +208,7 @@ impl Master {
         match started {
             Ok(zygote) => self.zygote = Some(zygote),
             Err(error) => {
-                report::fatal(&format!("zygote: {error}"));
+                tracing::error!(target: CRITICAL, %error, "zygote not started");
                 self.tell(&Event::ZygoteGone);
             }
         }
@@ -264,7 +261,16 @@ impl Master {
 
     fn zygote_failed(&mut self, failure: &BootFailure) {
         report::boot_failure(failure);
+        self.tell_starter(failure);
         self.tell(&Event::ZygoteFailed(failure.cause.exit_code()));
+    }
+
+    /// Whoever starts a server whose log is a file looks at the terminal.
+    fn tell_starter(&self, failure: &BootFailure) {
+        if self.error_log.is_some() && !self.supervisor.has_served() {
+            // Nobody is left to tell if standard error is gone.
+            let _ = writeln!(io::stderr(), "{failure}");
+        }
     }
 
     /// The zygote has found its Python: binds, the first time, and says what there is to serve.
@@ -310,8 +316,12 @@ impl Master {
     }
 
     fn hear_worker(&mut self, slot: usize) {
-        while let Some(event) = self.pool.hear(slot) {
-            self.tell(&event);
+        while let Some(heard) = self.pool.hear(slot) {
+            if let Heard::Failure(failure) = &heard {
+                report::boot_failure(failure);
+                self.tell_starter(failure);
+            }
+            self.tell(&heard.event(slot));
         }
         if let Some(exit) = self.pool.take_early_exit(slot) {
             self.worker_exited(slot, exit);

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::report;
-use crate::message::{Fork, FromWorker, ToZygote};
+use crate::message::{BootFailure, Fork, FromWorker, ToZygote};
 use crate::os::process::{self, Exit};
 use crate::os::scoreboard::Scoreboard;
 use crate::os::stream::{Channel, Packet, Received};
@@ -24,6 +23,23 @@ pub(super) struct Pool {
     jitter: u64,
     /// Exits of processes that have not said which slot is theirs.
     early: VecDeque<(Pid, Exit)>,
+}
+
+/// What a worker said.
+pub(super) enum Heard {
+    Event(Event),
+    /// Why it could not boot.
+    Failure(BootFailure),
+}
+
+impl Heard {
+    /// As the supervisor takes it.
+    pub(super) fn event(self, slot: usize) -> Event {
+        match self {
+            Heard::Event(event) => event,
+            Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
+        }
+    }
 }
 
 /// A worker that was asked for.
@@ -64,8 +80,8 @@ impl Pool {
         }
     }
 
-    /// The next thing that the worker in `slot` said, as an event.
-    pub(super) fn hear(&mut self, slot: usize) -> Option<Event> {
+    /// The next thing that the worker in `slot` said.
+    pub(super) fn hear(&mut self, slot: usize) -> Option<Heard> {
         loop {
             let worker = self.workers.get_mut(slot)?.as_mut()?;
             if worker.closed {
@@ -74,8 +90,8 @@ impl Pool {
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
                 Ok(Received::Packet(packet)) => {
-                    if let Some(event) = self.said(slot, &packet) {
-                        return Some(event);
+                    if let Some(heard) = self.said(slot, &packet) {
+                        return Some(heard);
                     }
                 }
                 // It is gone, or no longer to be understood; its exit tells the rest. One that never said a word has
@@ -87,7 +103,7 @@ impl Pool {
                     }
                     if worker.pid.is_none() {
                         self.workers[slot] = None;
-                        return Some(Event::Exited(slot, false));
+                        return Some(Heard::Event(Event::Exited(slot, false)));
                     }
                     return None;
                 }
@@ -95,7 +111,7 @@ impl Pool {
         }
     }
 
-    fn said(&mut self, slot: usize, packet: &Packet) -> Option<Event> {
+    fn said(&mut self, slot: usize, packet: &Packet) -> Option<Heard> {
         let worker = self.workers[slot].as_mut()?;
         let message = match serde_json::from_slice(&packet.bytes) {
             Ok(message) => message,
@@ -114,7 +130,7 @@ impl Pool {
                     return None;
                 }
                 self.workers[slot].as_mut()?.pid = Some(pid);
-                Some(Event::Hello(slot, pid.as_raw()))
+                Some(Heard::Event(Event::Hello(slot, pid.as_raw())))
             }
             // Only the worker itself speaks for its slot, whoever got hold of its channel.
             (_, Some(pid)) if packet.sender != Some(pid.as_raw()) => {
@@ -124,15 +140,12 @@ impl Pool {
             (FromWorker::Ready, Some(pid)) => {
                 worker.ready = true;
                 tracing::info!(slot, pid = pid.as_raw(), "worker ready");
-                Some(Event::Ready(slot))
+                Some(Heard::Event(Event::Ready(slot)))
             }
-            (FromWorker::Failed(failure), Some(_)) => {
-                report::boot_failure(&failure);
-                Some(Event::BootFailed(slot, failure.cause.exit_code()))
-            }
+            (FromWorker::Failed(failure), Some(_)) => Some(Heard::Failure(failure)),
             (FromWorker::Spent, Some(pid)) => {
                 tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
-                Some(Event::Spent(slot))
+                Some(Heard::Event(Event::Spent(slot)))
             }
             (_, _) => None,
         }

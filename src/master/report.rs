@@ -30,17 +30,9 @@ pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) 
     );
 }
 
-/// Says why nothing can be served, also where people look when the log is a file: a start by hand.
-pub(super) fn fatal(message: &str) {
-    tracing::error!(target: CRITICAL, "{message}");
-}
-
 /// One traceback and one sentence.
 pub(super) fn boot_failure(failure: &BootFailure) {
-    match &failure.traceback {
-        Some(traceback) => tracing::error!("{}\n{}", failure.message, traceback.trim_end()),
-        None => tracing::error!("{}", failure.message),
-    }
+    tracing::error!("{failure}");
 }
 
 /// Why a worker is killed, with the request that it was in.
