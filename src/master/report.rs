@@ -26,7 +26,7 @@ pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) 
         class = "sync",
         timeout = %settings.timeout,
         keepalive = %settings.keepalive,
-        "workers"
+        "serving"
     );
 }
 
