@@ -353,11 +353,9 @@ impl Supervisor {
                         self.failed(now, actions);
                     }
                 }
-                Slot::Ready { pid, busy: Some(since), .. } => {
-                    if self.plan.timeout.is_some_and(|timeout| since + timeout <= now) {
-                        self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
-                        actions.push(Action::Kill(slot, pid, Why::Timeout));
-                    }
+                Slot::Ready { pid, busy: Some(since), .. } if self.is_overdue(since, now) => {
+                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
+                    actions.push(Action::Kill(slot, pid, Why::Timeout));
                 }
                 Slot::Ending { pid, until } if until <= now => {
                     self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
@@ -370,6 +368,10 @@ impl Supervisor {
             self.zygote = Zygote::Starting { until: now + QUICK };
             actions.push(Action::KillZygote);
         }
+    }
+
+    fn is_overdue(&self, since: Moment, now: Moment) -> bool {
+        self.plan.timeout.is_some_and(|timeout| since + timeout <= now)
     }
 
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {

@@ -1,5 +1,6 @@
 //! Loads the application by its name, and says what is there when the name is wrong.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit};
@@ -59,7 +60,7 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
         .unwrap_or_default();
     let mut message = format!("{name}: expected a module, found no module named {part}\nhint: looked in {path}");
     if let Some(stem) = name.strip_suffix(".py") {
-        message.push_str(&format!("\nhint: did you mean ./{name} (a file) or {stem} (a module)?"));
+        let _ = write!(message, "\nhint: did you mean ./{name} (a file) or {stem} (a module)?");
     } else {
         message.push_str("\nhint: chdir or pythonpath say where to look");
     }

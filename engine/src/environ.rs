@@ -34,6 +34,7 @@ struct Template<'py> {
     named_by_host: bool,
 }
 
+#[derive(Clone)]
 enum Key<'py> {
     Variable(Bound<'py, PyString>),
     /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for.
@@ -92,14 +93,8 @@ impl<'py> Environs<'py> {
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
         self.seen.clear();
         for (name, value) in exchange.request().fields() {
-            let key = match self.keys.get(name) {
-                Some(Key::Variable(key)) => key.clone(),
-                Some(Key::Dropped) => continue,
-                None => match self.new_key(py, name)? {
-                    Key::Variable(key) => key,
-                    Key::Dropped => continue,
-                },
-            };
+            let key = self.keys.get(name).cloned();
+            let Key::Variable(key) = key.unwrap_or_else(|| self.new_key(py, name)) else { continue };
             let mut value = latin1(py, value)?;
             // A key is one object however the field's name is spelled, but for names beyond the table's bound.
             if self.seen.contains(&key.as_ptr()) || (self.keys.len() >= KEYS && environ.contains(&key)?) {
@@ -112,23 +107,22 @@ impl<'py> Environs<'py> {
     }
 
     #[cold]
-    fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Key<'py>> {
-        let dropped = cgi::has_underscore(name);
-        if dropped && self.keys.len() < KEYS {
-            let name = String::from_utf8_lossy(name);
-            tracing::warn!(%name, "header field dropped, its name has an underscore");
-            self.keys.insert(name.into_owned().into_bytes(), Key::Dropped);
-        }
-        if dropped {
-            return Ok(Key::Dropped);
-        }
-        cgi::variable_name(name, &mut self.scratch);
-        // A field's name is a token, which is ASCII. Interned: one object for every spelling.
-        let key = PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default());
+    fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> Key<'py> {
+        let key = if cgi::has_underscore(name) {
+            Key::Dropped
+        } else {
+            cgi::variable_name(name, &mut self.scratch);
+            // A field's name is a token, which is ASCII. Interned: one object for every spelling.
+            Key::Variable(PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default()))
+        };
         if self.keys.len() < KEYS {
-            self.keys.insert(name.to_vec(), Key::Variable(key.clone()));
+            if matches!(key, Key::Dropped) {
+                let name = String::from_utf8_lossy(name);
+                tracing::warn!(%name, "header field dropped, its name has an underscore");
+            }
+            self.keys.insert(name.to_vec(), key.clone());
         }
-        Ok(Key::Variable(key))
+        key
     }
 }
 

@@ -42,6 +42,7 @@ impl<'py> Inputs<'py> {
 struct EmptyInput;
 
 #[pymethods]
+#[allow(clippy::unused_self, reason = "Python's methods have a self")]
 impl EmptyInput {
     #[pyo3(signature = (_size = None, /))]
     fn read<'py>(&self, py: Python<'py>, _size: Option<isize>) -> Bound<'py, PyBytes> {

@@ -36,15 +36,15 @@ mod _rwsgi {
     }
 }
 
-/// The library door: makes the module known and lets CPython configure itself as the executable in `argv[0]` would.
+/// The library door: makes the module known and lets CPython configure itself as the executable in `words[0]` would.
 ///
 /// # Safety
 ///
-/// `argv` is `argc` pointers to NUL-terminated strings, ended by a null pointer, that live as long as the process;
+/// `words` is `count` pointers to NUL-terminated strings, ended by a null pointer, that live as long as the process;
 /// libpython is loaded and not initialised.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn rwsgi_engine_main(argc: c_int, argv: *mut *mut c_char) -> c_int {
+pub unsafe extern "C" fn rwsgi_engine_main(count: c_int, words: *mut *mut c_char) -> c_int {
     pyo3::append_to_inittab!(_rwsgi);
     // SAFETY: the caller's promise is what Py_BytesMain asks for.
-    unsafe { pyo3::ffi::Py_BytesMain(argc, argv) }
+    unsafe { pyo3::ffi::Py_BytesMain(count, words) }
 }

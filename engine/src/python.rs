@@ -82,7 +82,7 @@ pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
 }
 
 /// A text stream on a duplicate of `fd` that never raises on what is written to it.
-pub(crate) fn text_stream<'py>(py: Python<'py>, fd: i32) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn text_stream(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyAny>> {
     let io = py.import("io")?;
     let duplicate = py.import("os")?.call_method1("dup", (fd,))?;
     let raw = io.call_method1("FileIO", (duplicate, "w"))?;

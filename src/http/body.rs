@@ -4,7 +4,7 @@
 use super::fields::{self, Place};
 use super::framing::BodyLength;
 use super::grammar;
-use super::head::Limits;
+use super::limits::Limits;
 use super::reject::{Excerpt, Reject};
 
 /// Takes a body out of its framing, piece by piece.
@@ -51,7 +51,7 @@ impl BodyDecoder {
     /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
-    /// After an error the connection has no next request; the decoder stays where it is.
+    /// After an error neither the decoder nor the connection is good for more.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<usize, Reject> {
         let mut used = 0;
         let mut room = room;
@@ -163,7 +163,7 @@ impl BodyDecoder {
 
 /// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
-    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkSize { found: Excerpt::of(line) })?;
+    let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
     let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extensions) = content.split_at(digits);
     let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];

@@ -10,7 +10,7 @@ pub fn imf_fixdate(unix_seconds: u64) -> [u8; 29] {
     // 1 January 1970 was a Thursday.
     text[0..3].copy_from_slice(WEEKDAYS[(days % 7) as usize]);
     put_two(&mut text, 5, day);
-    text[8..11].copy_from_slice(MONTHS[month as usize]);
+    text[8..11].copy_from_slice(MONTHS[(month % 12) as usize]);
     put_two(&mut text, 12, year / 100);
     put_two(&mut text, 14, year % 100);
     put_two(&mut text, 17, second / 3600);

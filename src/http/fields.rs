@@ -32,6 +32,14 @@ pub(crate) struct Field {
     pub(crate) value: Span,
 }
 
+/// Name and value of each field, seen in `bytes`.
+pub(crate) fn pairs<'a, 'f>(
+    fields: &'f [Field],
+    bytes: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
+    fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
+}
+
 /// Where a block of field lines stands in the buffer and in the head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -63,7 +71,7 @@ fn parse_into<'b>(
         _ => return Err(culprit(block, place)),
     };
     let span = |part: &[u8]| {
-        let start = place.offset + (part.as_ptr().addr() - block.as_ptr().addr());
+        let start = part.as_ptr().addr().saturating_sub(block.as_ptr().addr()) + place.offset;
         Span::new(start, start + part.len())
     };
     fields.extend(parsed.iter().map(|field| Field { name: span(field.name.as_bytes()), value: span(field.value) }));
@@ -72,8 +80,11 @@ fn parse_into<'b>(
 
 /// Finds the line that httparse refused, which does not say. Not on the hot path.
 fn culprit(block: &[u8], place: Place) -> Reject {
-    let lines = block.split_inclusive(|&byte| byte == b'\n').zip(place.line..);
-    lines.filter_map(|(line, number)| line_culprit(line, number)).next().unwrap_or(Reject::BareLf { line: place.line })
+    let lines = block.split_inclusive(|&byte| byte == b'\n');
+    lines
+        .zip(place.line..)
+        .find_map(|(line, number)| line_culprit(line, number))
+        .unwrap_or(Reject::BareLf { line: place.line })
 }
 
 fn line_culprit(line: &[u8], number: usize) -> Option<Reject> {

@@ -1,7 +1,8 @@
 //! Decides how a request's body is delimited. Bytes and rules; sees no body.
 
 use super::grammar;
-use super::head::{Limits, Version};
+use super::head::Version;
+use super::limits::Limits;
 use super::reject::{Excerpt, Reject};
 
 /// How a request's body is delimited.

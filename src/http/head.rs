@@ -6,47 +6,14 @@
 //! when the empty line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
 //! gets the same answer however it was cut into pieces.
 
-use super::fields::{self, Field, Place, Span};
+use super::fields::{self, Field, Place, Span, pairs};
 use super::framing::{self, BodyLength};
 use super::grammar;
 use super::reject::{Excerpt, Reject};
 use super::target::{self, Target};
 
-/// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
-    pub request_line: usize,
-    /// The number of fields, else 431. gunicorn and Apache 100, node 2000.
-    pub fields: usize,
-    /// One field line, name included, else 431. gunicorn and Apache 8190, nginx 8 KiB.
-    pub field_size: usize,
-    /// The whole head, else 431. node 16 KiB, nginx 32 KiB, tomcat 8 KiB, gunicorn 800 KiB.
-    pub head: usize,
-    /// The body, decoded, else 413. `None` is no limit. gunicorn and Apache none, nginx 1 MiB.
-    pub body: Option<u64>,
-    /// A chunk's first line, extensions included, else 400. Go 4 KiB, puma 4 KiB, gunicorn 8190.
-    pub chunk_line: usize,
-    /// What the framing of all chunks may exceed the worth of their data by, else 400. Go 16 KiB.
-    pub chunk_overhead: u64,
-    /// All trailers of a body, else 431.
-    pub trailers: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            request_line: 4094,
-            fields: 100,
-            field_size: 8190,
-            head: 64 * 1024,
-            body: None,
-            chunk_line: 4096,
-            chunk_overhead: 16 * 1024,
-            trailers: 8190,
-        }
-    }
-}
+pub use super::limits::Limits;
+pub use super::request::Request;
 
 /// The version of a request. A higher minor version is served as 1.1 (RFC 9110 section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,16 +70,16 @@ pub struct Head {
     /// Lines read, the request line included.
     lines: usize,
     fields_start: usize,
-    method: Span,
-    target: Span,
-    authority: Option<Span>,
-    path: Span,
-    query: Span,
-    version: Version,
-    fields: Vec<Field>,
-    body: BodyLength,
-    keep_alive: bool,
-    expects_continue: bool,
+    pub(super) method: Span,
+    pub(super) target: Span,
+    pub(super) authority: Option<Span>,
+    pub(super) path: Span,
+    pub(super) query: Span,
+    pub(super) version: Version,
+    pub(super) fields: Vec<Field>,
+    pub(super) body: BodyLength,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,28 +131,28 @@ impl Head {
 
     /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let number = self.lines + 1;
-        let (size, refusal) = if self.stage == Stage::Fields {
+        let in_fields = self.stage == Stage::Fields;
+        if in_fields {
             // The empty line that ends the head is not a field.
             if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
                 return Err(Reject::FieldsTooMany { limit: limits.fields });
             }
-            (limits.field_size, Reject::FieldTooLong { line: number, limit: limits.field_size })
-        } else {
+        } else if let [first, ..] = line {
             // A TLS handshake on a plain port is seen by its first byte.
-            if line.first().is_some_and(|&byte| !grammar::is_token_byte(byte) && !b"\r\n".contains(&byte)) {
+            if !grammar::is_token_byte(*first) && !matches!(first, b'\r' | b'\n') {
                 return Err(Reject::Method { found: Excerpt::of(&line[..1]) });
             }
-            (limits.request_line, Reject::RequestLineTooLong { limit: limits.request_line })
-        };
-        let content = grammar::content_length(line);
+        }
         // Which limit is met first depends on where the line starts alone, not on how much of it is there.
+        let size = if in_fields { limits.field_size } else { limits.request_line };
         let head = limits.head.min(LARGEST_HEAD);
         let left = head.saturating_sub(self.line_start);
-        if content > size.min(left) {
-            return Err(if size <= left { refusal } else { Reject::HeadTooLarge { limit: head } });
+        match grammar::content_length(line) {
+            length if length <= size.min(left) => Ok(()),
+            _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
+            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines + 1, limit: size }),
+            _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
-        Ok(())
     }
 
     /// Goes past a whole line that has passed every limit.
@@ -270,76 +237,6 @@ impl Head {
     }
 }
 
-/// A request: the view of a complete [`Head`] and its bytes. All parts are as received, undecoded.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    head: &'a Head,
-    bytes: &'a [u8],
-}
-
-impl<'a> Request<'a> {
-    /// `GET`.
-    pub fn method(&self) -> &'a [u8] {
-        self.head.method.of(self.bytes)
-    }
-
-    /// The whole request target.
-    pub fn target(&self) -> &'a [u8] {
-        self.head.target.of(self.bytes)
-    }
-
-    /// The target's path, percent escapes and all. `/` for an absolute target without one (RFC 9110 section 4.2.3).
-    pub fn path(&self) -> &'a [u8] {
-        let path = self.head.path.of(self.bytes);
-        if path.is_empty() { b"/" } else { path }
-    }
-
-    /// What follows the target's first `?`; empty without one.
-    pub fn query(&self) -> &'a [u8] {
-        self.head.query.of(self.bytes)
-    }
-
-    /// The version.
-    pub fn version(&self) -> Version {
-        self.head.version
-    }
-
-    /// The authority of an absolute target, else the Host field: `host[:port]`.
-    pub fn host(&self) -> Option<&'a [u8]> {
-        self.head.authority.map(|authority| authority.of(self.bytes)).or_else(|| self.field(b"host"))
-    }
-
-    /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
-    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        pairs(&self.head.fields, self.bytes)
-    }
-
-    /// The value of the first field of this name, in any case.
-    pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    /// How the body is delimited.
-    pub fn body_length(&self) -> BodyLength {
-        self.head.body
-    }
-
-    /// Whether the client keeps the connection for another request (RFC 9112 section 9.3).
-    pub fn wants_keep_alive(&self) -> bool {
-        self.head.keep_alive
-    }
-
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub fn expects_continue(&self) -> bool {
-        self.head.expects_continue
-    }
-
-    /// Whether the response has no body whatever its fields say.
-    pub fn is_head(&self) -> bool {
-        self.method() == b"HEAD"
-    }
-}
-
 /// The fields that decide something, framing apart.
 #[derive(Default)]
 struct Meaning<'a> {
@@ -362,7 +259,9 @@ impl<'a> Meaning<'a> {
                         return Err(Reject::HostTwice { first, second: Excerpt::of(value) });
                     }
                 }
-                6 if is(b"expect") => meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value)),
+                6 if is(b"expect") => {
+                    meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value));
+                }
                 10 if is(b"connection") => meaning.take_connection(value),
                 12 if is(b"content-type") => {
                     if let Some(first) = meaning.content_type.replace(value) {
@@ -386,10 +285,6 @@ impl<'a> Meaning<'a> {
 
 fn is_not_continue(value: &&[u8]) -> bool {
     !value.eq_ignore_ascii_case(b"100-continue")
-}
-
-fn pairs<'a, 'f>(fields: &'f [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a, 'f> {
-    fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
 /// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.

@@ -2,21 +2,28 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | [`head`] | the request's head: limits, request line, fields; reused for each request of a connection |
+//! | [`limits`] | how much of a request is taken |
+//! | [`head`] | the request's head: request line and fields, parsed; reused for each request of a connection |
+//! | [`request`] | the view of a parsed head |
 //! | [`target`] | the forms of a request target and of a host |
 //! | [`framing`] | how the body is delimited, in one function |
 //! | [`body`] | the decoder of a body, chunked or counted |
 //! | [`reject`] | every reason to refuse a request, with its status |
 //! | [`response`] | the head of a response, checked and encoded; chunks |
+//! | [`bad_response`] | an application's mistakes in one |
 //! | [`error_page`] | the short response to a refused or failed request |
 //! | [`cgi`] | request to CGI variables |
-//! | [`access_log`] | gunicorn's access log format, compiled |
+//! | [`access_format`] | gunicorn's access log format, compiled |
+//! | [`access_log`] | the line of a request in it |
 //! | [`date`] | the Date field |
 //!
 //! A request walks: `head` (with `fields`, `target`), `framing`, `body`, `cgi`; a response: `response`, `access_log`.
 //! All functions are total: any bytes give a value, however they were cut into pieces.
 
+pub mod access_format;
 pub mod access_log;
+pub mod bad_response;
+mod basic_auth;
 pub mod body;
 pub mod cgi;
 pub mod date;
@@ -25,15 +32,21 @@ mod fields;
 pub mod framing;
 mod grammar;
 pub mod head;
+pub mod limits;
 pub mod reject;
+pub mod request;
 pub mod response;
 pub mod target;
 
-pub use access_log::{AccessFormat, AccessFormatError, AccessRecord};
+pub use access_format::{AccessFormat, AccessFormatError};
+pub use access_log::AccessRecord;
+pub use bad_response::BadResponse;
 pub use body::BodyDecoder;
 pub use date::imf_fixdate;
 pub use error_page::error_response;
 pub use framing::BodyLength;
-pub use head::{Head, Limits, Progress, Request, Version};
+pub use head::{Head, Progress, Version};
+pub use limits::Limits;
 pub use reject::{Excerpt, Reject};
-pub use response::{BadResponse, Begun, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};
+pub use request::Request;
+pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};

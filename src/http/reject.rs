@@ -164,6 +164,8 @@ pub enum Reject {
         /// The line.
         found: Excerpt,
     },
+    /// A chunk's first line ended by LF without CR.
+    ChunkLf,
     /// Something after the chunk size that is no chunk extension (RFC 9112 section 7.1.1).
     ChunkExtension {
         /// What follows the size.
@@ -256,6 +258,7 @@ impl fmt::Display for Reject {
             Reject::Expectation { found } => write!(f, "expect: expected 100-continue, found {found}"),
             Reject::BodyTooLarge { limit } => write!(f, "body: expected at most {limit} bytes, found more"),
             Reject::ChunkSize { found } => write!(f, "chunk: expected a size in hexadecimal digits, found {found}"),
+            Reject::ChunkLf => write!(f, "chunk: expected crlf after the size, found lf alone"),
             Reject::ChunkExtension { found } => write!(f, "chunk: expected ;name or ;name=value after the size, found {found}"),
             Reject::ChunkLineTooLong { limit } => write!(f, "chunk: expected at most {limit} bytes of size and extensions, found more"),
             Reject::ChunkOverhead { limit } => write!(f, "chunk: expected at most {limit} bytes of framing beyond the data's worth, found more"),

@@ -1,11 +1,11 @@
 //! The head of a response: what an application gave, checked, and what a server adds. Decides the transfer of the body,
 //! sends nothing, knows no Python.
 
-use std::fmt;
-
 use super::grammar;
 use super::head::Version;
 use super::reject::{Excerpt, first_control};
+
+pub use super::bad_response::BadResponse;
 
 /// Status and fields as the application gave them, the fields already encoded. Reused for each response.
 #[derive(Debug, Default)]
@@ -52,76 +52,6 @@ pub enum Transfer {
     /// As it is; the end of the connection is its end.
     UntilClose,
 }
-
-/// A mistake of the application in its response. The head is as it was before the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadResponse {
-    /// Not `ddd` or `ddd reason`, or a control byte in the reason.
-    Status {
-        /// The status.
-        found: Excerpt,
-    },
-    /// A code outside 100 to 599 (RFC 9110 section 15), or an interim one.
-    StatusCode {
-        /// The code.
-        found: u16,
-    },
-    /// A field before the status.
-    NotStarted,
-    /// A field name that is not a token.
-    FieldName {
-        /// The name.
-        found: Excerpt,
-    },
-    /// A control byte in a value: CR and LF would start a field, or a response, of their own.
-    FieldValue {
-        /// The field's name.
-        name: Excerpt,
-        /// The first such byte.
-        found: u8,
-    },
-    /// A field that is the server's business (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
-    HopByHop {
-        /// The name.
-        name: Excerpt,
-    },
-    /// A Content-Length that is not a number.
-    ContentLength {
-        /// The value.
-        found: Excerpt,
-    },
-    /// Two Content-Length fields.
-    ContentLengthTwice,
-}
-
-impl fmt::Display for BadResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadResponse::Status { found } => {
-                write!(f, "status: expected \"ddd reason\", found {found}")
-            }
-            BadResponse::StatusCode { found } => {
-                write!(f, "status: expected 200 to 599 or 101, found {found}")
-            }
-            BadResponse::NotStarted => write!(f, "response: expected a status before the first field, found none"),
-            BadResponse::FieldName { found } => {
-                write!(f, "field name: expected a token, found {found}")
-            }
-            BadResponse::FieldValue { name, found } => {
-                write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
-            }
-            BadResponse::HopByHop { name } => {
-                write!(f, "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}")
-            }
-            BadResponse::ContentLength { found } => {
-                write!(f, "content-length: expected digits, found {found}")
-            }
-            BadResponse::ContentLengthTwice => write!(f, "content-length: expected one, found two"),
-        }
-    }
-}
-
-impl std::error::Error for BadResponse {}
 
 impl ResponseHead {
     /// Begins a response with its status, `200 OK`; forgets the one before.
@@ -204,7 +134,7 @@ impl ResponseHead {
     /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
     /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
     pub fn encode(&self, out: &mut Vec<u8>, to: &ResponseTo, known_length: Option<u64>, date: &[u8]) -> Begun {
-        let begun = self.begin(to, known_length);
+        let begun = self.begin(*to, known_length);
         out.reserve(self.status.len() + self.fields.len() + OWN_FIELDS);
         // The server's own version, not the client's (RFC 9110 section 6.2).
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -238,7 +168,7 @@ impl ResponseHead {
     }
 
     /// RFC 9112 section 6.3, for responses.
-    fn begin(&self, to: &ResponseTo, known_length: Option<u64>) -> Begun {
+    fn begin(&self, to: ResponseTo, known_length: Option<u64>) -> Begun {
         let transfer = if self.code == SWITCHING {
             Transfer::UntilClose
         } else if to.head_only || !self.may_have_length() || self.code == NOT_MODIFIED {
@@ -302,6 +232,9 @@ pub fn chunk_head(out: &mut Vec<u8>, length: u64) {
         out.extend_from_slice(b"\r\n");
     }
 }
+
+/// The interim response to a client that waits with its body (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The end of a body in chunks.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -372,4 +305,3 @@ const NOT_MODIFIED: u16 = 304;
 const CODE: usize = 3;
 /// Room for what the server adds to a head.
 const OWN_FIELDS: usize = 160;
-const HOP_BY_HOP_HINT: &str = "hint: leave it out, the server manages the connection";

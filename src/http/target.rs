@@ -70,7 +70,7 @@ fn is_port(port: &[u8]) -> bool {
     let Some(digits) = port.strip_prefix(b":") else {
         return port.is_empty();
     };
-    digits.is_empty() || super::grammar::decimal(digits).is_some_and(|number| number <= u64::from(u16::MAX))
+    digits.is_empty() || super::grammar::decimal(digits).is_some_and(|number| u16::try_from(number).is_ok())
 }
 
 /// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).

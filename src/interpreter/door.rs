@@ -50,13 +50,7 @@ impl Interpreter {
         let unloadable = |cause| InterpreterError::LibraryUnloadable { library: library.to_owned(), cause };
         // RTLD_GLOBAL: extension modules are not linked with libpython; they look for its symbols in the process.
         let libpython = load(library.as_os_str(), libc::RTLD_GLOBAL).map_err(unloadable)?;
-        let get_version = symbol(libpython, c"Py_GetVersion").map_err(unloadable)?;
-        // SAFETY: the symbol is CPython's, of this type since 1.5; the string it returns is static.
-        let version = unsafe {
-            let get_version = std::mem::transmute::<*mut c_void, GetVersion>(get_version);
-            CStr::from_ptr(get_version())
-        };
-        let found = version.to_string_lossy().split(' ').next().unwrap_or_default().to_owned();
+        let found = version_of(libpython).map_err(unloadable)?;
         if found != self.release {
             let (library, expected) = (library.to_owned(), self.release.clone());
             return Err(InterpreterError::LibraryOfAnotherVersion { library, expected, found });
@@ -101,6 +95,18 @@ impl Interpreter {
             .collect::<Result<_, _>>()
             .map_err(|nul| InterpreterError::NotEntered { executable: self.executable.clone(), cause: nul.into() })
     }
+}
+
+/// The first word of a libpython's version. Ex.: `3.13.5`.
+fn version_of(libpython: *mut c_void) -> Result<String, String> {
+    let get_version = symbol(libpython, c"Py_GetVersion")?;
+    // SAFETY: the symbol is CPython's, of this type since 1.5; the string it returns is static.
+    let version = unsafe {
+        let get_version = std::mem::transmute::<*mut c_void, GetVersion>(get_version);
+        CStr::from_ptr(get_version())
+    };
+    let version = version.to_string_lossy();
+    Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// The engine has put `_rwsgi` among the builtin modules, which are looked up before any directory.

@@ -277,7 +277,23 @@ impl InterpreterError {
 
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
-        let words = match self {
+        self.fixed_hint().map(str::to_owned).or_else(|| match self {
+            Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
+            Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
+            // No command: `venv --clear` empties the directory, and a project may lie in it.
+            Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
+                let directory = directory.display();
+                Some(format!("make {directory} anew and install its packages again"))
+            }
+            Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
+                Some(format!("try {} -c 'import sysconfig'", place.path.display()))
+            }
+            _ => None,
+        })
+    }
+
+    fn fixed_hint(&self) -> Option<&'static str> {
+        Some(match self {
             Self::NotOnPath { origin: Origin::Path, .. } => {
                 "install python3, or name an interpreter or a virtualenv by --python"
             }
@@ -286,33 +302,18 @@ impl InterpreterError {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"
             }
             Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
-            Self::NoPythonIn(place) => {
-                return Some(format!("python3 -m venv {} makes one", place.path.display()));
-            }
-            Self::NotExecutable(place) => {
-                return Some(format!("chmod +x {} allows it", place.path.display()));
-            }
-            // No command: `venv --clear` empties the directory, and a project may lie in it.
-            Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
-                let directory = directory.display();
-                return Some(format!("make {directory} anew and install its packages again"));
-            }
             Self::NotCPython { .. } | Self::TooOld { .. } => {
                 "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
             }
             Self::FreeThreaded { .. } => "name the ordinary build, whose command has no t at its end, by --python",
             Self::ForeignPlatform { .. } => "install a Python for this machine",
-            Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
-                return Some(format!("try {} -c 'import sysconfig'", place.path.display()));
-            }
             Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
             Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
                 "RWSGI_DOOR=executable does without the library"
             }
             Self::EngineUnloadable { .. } => "install program and engine of the same build",
-            Self::NotEntered { .. } => return None,
-        };
-        Some(words.to_owned())
+            _ => return None,
+        })
     }
 }
 

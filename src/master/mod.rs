@@ -93,7 +93,7 @@ impl Master {
             "errorlog",
             match &settings.errorlog {
                 LogTarget::Standard => None,
-                target => Some(target),
+                target @ LogTarget::File(_) => Some(target),
             },
         )?;
         let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;

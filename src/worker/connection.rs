@@ -28,14 +28,8 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     /// How the last request was answered.
     pub(super) answered: State,
-    /// The kernel may hold further bytes (edge-triggered: it will not say so again).
-    pub(super) more: bool,
-    /// The client will send no more.
-    pub(super) ended: bool,
-    /// A request was served on it.
-    pub(super) served: bool,
-    /// A head has begun, and its deadline is set.
-    pub(super) in_head: bool,
+    /// What the last read left in the kernel.
+    pub(super) reading: Reading,
     /// What the epoll instance was told.
     pub(super) registered: Registered,
     /// When to give up on it.
@@ -52,9 +46,22 @@ pub(super) enum Registered {
     ReadsAndWrites,
 }
 
+/// What a connection has to read. Edge-triggered: the kernel says once that there is something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing, until the kernel says so.
+    Drained,
+    /// There may be further bytes, or the end.
+    More,
+    /// The client will send no more.
+    Ended,
+}
+
 /// How far a connection has come.
 pub(super) enum Stage {
-    /// Between requests, or inside a head.
+    /// Before the first byte of a request.
+    Idle,
+    /// Inside a head.
     Head,
     /// The head is whole; this is its body.
     Body(Box<Receiving>),
@@ -101,12 +108,9 @@ impl Connection {
             input: Vec::new(),
             output: Output::default(),
             head: Head::default(),
-            stage: Stage::Head,
+            stage: Stage::Idle,
             answered: State::Open,
-            more: false,
-            ended: false,
-            served: false,
-            in_head: false,
+            reading: Reading::Drained,
             registered: Registered::Nothing,
             deadline: Millis::MAX,
             scheduled: Millis::MAX,
@@ -115,7 +119,7 @@ impl Connection {
 
     /// Is it between two requests, with nothing received?
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Head) && self.input.is_empty()
+        matches!(self.stage, Stage::Idle) && self.input.is_empty()
     }
 
     pub(super) fn read(&mut self) -> Read {
@@ -124,7 +128,7 @@ impl Connection {
 
     /// Looks how far the bytes received reach.
     pub(super) fn step<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
-        if matches!(self.stage, Stage::Head) {
+        if matches!(self.stage, Stage::Idle | Stage::Head) {
             let head_length = match self.head.parse(&self.input, rules.limits) {
                 Ok(Progress::Complete { used }) => used,
                 Ok(Progress::NeedMore) => return Step::Wait,
@@ -186,7 +190,7 @@ impl Connection {
             self.input.drain(..head_length);
         }
         self.head.reset();
-        self.stage = Stage::Head;
+        self.stage = Stage::Idle;
     }
 }
 

@@ -1,5 +1,5 @@
-//! The one loop of a worker: wait for sockets, read, call the application, write. It does not know Python or how the
-//! worker came to be.
+//! The one loop of a worker: waits for sockets, signals and deadlines, and gives each connection its turn. It does not
+//! know Python or how the worker came to be.
 //!
 //! ```text
 //! turn:  events that are there already  ->  none: note the log lines, lay the interpreter down, sleep
@@ -17,23 +17,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::body::Body;
-use super::connection::{BodyRules, Connection, Output, Registered, Stage, Step};
-use super::exchange::{Exchange, State};
+use super::connection::{Connection, Registered};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Application, Setup};
-use crate::http::access_log::AccessRecord;
-use crate::http::error_response;
-use crate::http::response::{ResponseHead, ResponseTo};
+use crate::http::response::ResponseHead;
 use crate::os::clock;
-use crate::os::socket::{self, Read};
+use crate::os::socket;
 
 /// How a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,29 +68,29 @@ pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> i
     worker.run()
 }
 
-struct Worker<'a, A, F> {
-    app: &'a A,
-    setup: Setup<'a>,
+pub(super) struct Worker<'a, A, F> {
+    pub(super) app: &'a A,
+    pub(super) setup: Setup<'a>,
     epoll: Epoll,
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
     /// Connections that hold a further request already.
-    ready: VecDeque<u64>,
+    pub(super) ready: VecDeque<u64>,
     timers: Timers,
     /// Buffers that a connection borrows while it is served and gives back empty, so that an idle one holds none.
-    spare_input: Vec<u8>,
-    spare_output: Vec<u8>,
-    response: ResponseHead,
-    texts: Texts,
-    line: Vec<u8>,
-    pid: u32,
+    pub(super) spare_input: Vec<u8>,
+    pub(super) spare_output: Vec<u8>,
+    pub(super) response: ResponseHead,
+    pub(super) texts: Texts,
+    pub(super) line: Vec<u8>,
+    pub(super) pid: u32,
     /// Connections accepted, wrapping; part of their tokens.
     accepted: u32,
     accepting: bool,
     accept_again: Millis,
-    stopping: Option<Ending>,
-    requests: u64,
-    spent: Option<F>,
+    pub(super) stopping: Option<Ending>,
+    pub(super) requests: u64,
+    pub(super) spent: Option<F>,
 }
 
 impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
@@ -122,7 +117,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             }
             for _ in 0..self.ready.len() {
                 let Some(token) = self.ready.pop_front() else { break };
-                self.with_connection(token, |worker, connection| worker.serve_received(connection));
+                self.with_connection(token, Self::serve_received);
             }
             self.expire(clock::monotonic() / 1_000_000);
             if clock::monotonic() - laid_down > OWN_WORK_NS {
@@ -221,7 +216,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         };
         match socket.accept() {
             Ok(Some((stream, peer))) => {
-                let connection = Box::new(Connection::new(stream, peer, listener));
+                let mut connection = Box::new(Connection::new(stream, peer, listener));
+                connection.deadline = in_time(HEAD_TIMEOUT);
                 let token = self.insert(connection);
                 self.with_connection(token, Self::receive);
                 true
@@ -305,220 +301,6 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         give_back(&mut connection.output.bytes, &mut self.spare_output);
     }
 
-    fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> bool {
-        if let Stage::Flushing { keep_alive } = connection.stage {
-            // Edge-triggered: what arrives meanwhile is not reported again.
-            connection.more |= flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
-            if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-                return false;
-            }
-            let Ok(()) = connection.output.flush(connection.stream.as_fd()) else {
-                return false;
-            };
-            connection.deadline = self.in_time(SEND_STALL);
-            if !connection.output.is_empty() {
-                return true;
-            }
-            connection.stage = Stage::Head;
-            return self.after_response(connection, keep_alive);
-        }
-        self.receive(connection)
-    }
-
-    /// Reads once and serves what is complete.
-    fn receive(&mut self, connection: &mut Connection) -> bool {
-        match connection.stage {
-            Stage::Flushing { .. } => return true,
-            Stage::Lingering { left } => return self.drop_rest(connection, left),
-            Stage::Head | Stage::Body(_) => {}
-        }
-        borrow(&mut connection.input, &mut self.spare_input);
-        match connection.read() {
-            Read::Nothing => connection.more = false,
-            Read::Closed => {
-                connection.more = false;
-                connection.ended = true;
-            }
-            Read::Bytes { more, .. } => connection.more = more,
-        }
-        self.serve_received(connection)
-    }
-
-    fn serve_received(&mut self, connection: &mut Connection) -> bool {
-        if matches!(connection.stage, Stage::Flushing { .. } | Stage::Lingering { .. }) {
-            return self.receive(connection);
-        }
-        if connection.input.is_empty() && connection.more {
-            return self.receive(connection);
-        }
-        let rules = BodyRules {
-            limits: &self.setup.limits,
-            post_buffering: self.setup.post_buffering,
-            directory: &self.setup.spill_directory,
-        };
-        match connection.step(&rules, self.app) {
-            Step::Wait if connection.ended => false,
-            Step::Wait => {
-                if connection.more {
-                    self.ready.push_back(connection.token);
-                }
-                self.wait_for_more(connection);
-                true
-            }
-            Step::Request { head_length, body, body_length } => {
-                self.serve(connection, head_length, body, body_length);
-                self.after_request(connection, head_length)
-            }
-            Step::Refuse(reject) => {
-                tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, "request refused");
-                self.refuse(connection, reject.status())
-            }
-            Step::Spill(error) => {
-                let directory = self.setup.spill_directory.display();
-                tracing::error!(%error, %directory, "cannot keep a request body");
-                self.refuse(connection, 500)
-            }
-        }
-    }
-
-    fn wait_for_more(&self, connection: &mut Connection) {
-        let limit = match connection.stage {
-            Stage::Body(_) => BODY_TIMEOUT,
-            _ if connection.is_idle() && connection.served => self.setup.keep_alive,
-            // A head is to be whole within this time from its first byte, however it dribbles.
-            _ if connection.in_head => return,
-            _ => HEAD_TIMEOUT,
-        };
-        connection.in_head = matches!(connection.stage, Stage::Head) && !connection.input.is_empty();
-        connection.deadline = self.in_time(limit);
-    }
-
-    fn serve(&mut self, connection: &mut Connection, head_length: usize, body: Body, body_length: Option<u64>) {
-        self.count_request();
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        let keep_alive = self.stopping.is_none() && !self.setup.keep_alive.is_zero();
-        let request = connection.head.of(&connection.input);
-        let started = clock::monotonic();
-        self.setup.slot.begin(started, &connection.input[..head_length]);
-        let mut exchange = Exchange {
-            request,
-            body,
-            body_length,
-            peer: &connection.peer,
-            listener: connection.listener,
-            head: &mut self.response,
-            stream: connection.stream.as_fd(),
-            output: &mut connection.output,
-            to: ResponseTo {
-                version: request.version(),
-                head_only: request.is_head(),
-                keep_alive: keep_alive && request.wants_keep_alive(),
-            },
-            date: self.texts.date(),
-            slot: &self.setup.slot,
-            state: State::Open,
-            body_bytes: 0,
-        };
-        exchange.head.clear();
-        if catch_unwind(AssertUnwindSafe(|| self.app.call(&mut exchange))).is_err() {
-            exchange.fail();
-        }
-        connection.answered = exchange.state;
-        let body_bytes = exchange.body_bytes;
-        self.setup.slot.end();
-        if let Some((log, format)) = &mut self.setup.access {
-            let address = connection.peer.to_string();
-            let record = AccessRecord {
-                request,
-                response: &self.response,
-                remote_addr: &address,
-                body_bytes: Some(body_bytes),
-                time_text: self.texts.access_time(),
-                elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
-                pid: self.pid,
-            };
-            self.line.clear();
-            format.render(&record, &mut self.line);
-            log.append(&self.line);
-        }
-    }
-
-    fn count_request(&mut self) {
-        self.requests += 1;
-        if self.requests == self.setup.max_requests {
-            if let Some(spent) = self.spent.take() {
-                spent();
-            }
-        }
-    }
-
-    fn after_request(&mut self, connection: &mut Connection, head_length: usize) -> bool {
-        let State::Finished { keep_alive } = connection.answered else {
-            return false;
-        };
-        connection.next_request(head_length);
-        connection.served = true;
-        connection.in_head = false;
-        if connection.output.is_empty() {
-            return self.after_response(connection, keep_alive);
-        }
-        connection.stage = Stage::Flushing { keep_alive };
-        connection.deadline = self.in_time(SEND_STALL);
-        true
-    }
-
-    /// All of a response is with the kernel.
-    fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
-        if !keep_alive || (self.stopping.is_some() && connection.input.is_empty()) {
-            let unread = !connection.input.is_empty() || connection.more;
-            return unread && self.linger(connection);
-        }
-        if !connection.input.is_empty() || connection.more {
-            self.ready.push_back(connection.token);
-        } else if connection.ended {
-            return false;
-        }
-        connection.deadline = self.in_time(self.setup.keep_alive);
-        true
-    }
-
-    fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
-        connection.output.bytes.clear();
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        error_response(&mut connection.output.bytes, status, self.texts.date(), None);
-        let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
-        connection.output = Output::default();
-        flushed && self.linger(connection)
-    }
-
-    fn linger(&mut self, connection: &mut Connection) -> bool {
-        connection.input.clear();
-        socket::finish_writing(connection.stream.as_fd());
-        connection.stage = Stage::Lingering { left: LINGER_BYTES };
-        connection.deadline = self.in_time(LINGER);
-        self.drop_rest(connection, LINGER_BYTES)
-    }
-
-    fn drop_rest(&mut self, connection: &mut Connection, left: usize) -> bool {
-        borrow(&mut connection.input, &mut self.spare_input);
-        let read = connection.read();
-        connection.input.clear();
-        match read {
-            Read::Closed => false,
-            Read::Nothing => true,
-            Read::Bytes { count, more } => {
-                let Some(left) = left.checked_sub(count) else {
-                    return false;
-                };
-                connection.stage = Stage::Lingering { left };
-                if more {
-                    self.ready.push_back(connection.token);
-                }
-                true
-            }
-        }
-    }
-
     fn expire(&mut self, now: Millis) {
         if self.accept_again <= now {
             self.start_accepting();
@@ -530,18 +312,11 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             });
         }
     }
+}
 
-    fn time_is_up(&mut self, connection: &mut Connection) -> bool {
-        let begun = matches!(connection.stage, Stage::Head | Stage::Body(_)) && !connection.is_idle();
-        if begun {
-            tracing::info!(peer = %connection.peer, "client sent no whole request in time");
-        }
-        begun && self.refuse(connection, 408)
-    }
-
-    fn in_time(&self, limit: Duration) -> Millis {
-        (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
-    }
+/// The moment that is `limit` away.
+pub(super) fn in_time(limit: Duration) -> Millis {
+    (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
 }
 
 /// Waits for events; a signal ends the wait early.
@@ -558,7 +333,7 @@ fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io
 }
 
 /// Lends a connection without a buffer the worker's.
-fn borrow(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+pub(super) fn borrow(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
     if buffer.capacity() == 0 {
         mem::swap(buffer, spare);
     }
@@ -588,13 +363,6 @@ const OWN_WORK_NS: u64 = 1_000_000;
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// A whole head, from the first byte or the accept. nginx `client_header_timeout`: 60 s, granian 30 s.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two pieces of a body. nginx `client_body_timeout`: 60 s.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client that takes no bytes of a buffered response. nginx `send_timeout`: 60 s.
-const SEND_STALL: Duration = Duration::from_secs(60);
-/// gunicorn lingers 2 s or 64 KiB, and blocks for it; here nobody waits.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 * 1024;
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest buffer that is kept for the next request.
 const SPARE: usize = 256 * 1024;

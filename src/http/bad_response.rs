@@ -1,0 +1,77 @@
+//! The mistakes an application can make in the head of a response, each with its culprit and sentence.
+
+use std::fmt;
+
+use super::reject::Excerpt;
+
+/// A mistake of the application in its response. The head is as it was before the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadResponse {
+    /// Not `ddd` or `ddd reason`, or a control byte in the reason.
+    Status {
+        /// The status.
+        found: Excerpt,
+    },
+    /// A code outside 100 to 599 (RFC 9110 section 15), or an interim one.
+    StatusCode {
+        /// The code.
+        found: u16,
+    },
+    /// A field before the status.
+    NotStarted,
+    /// A field name that is not a token.
+    FieldName {
+        /// The name.
+        found: Excerpt,
+    },
+    /// A control byte in a value: CR and LF would start a field, or a response, of their own.
+    FieldValue {
+        /// The field's name.
+        name: Excerpt,
+        /// The first such byte.
+        found: u8,
+    },
+    /// A field that is the server's business (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
+    HopByHop {
+        /// The name.
+        name: Excerpt,
+    },
+    /// A Content-Length that is not a number.
+    ContentLength {
+        /// The value.
+        found: Excerpt,
+    },
+    /// Two Content-Length fields.
+    ContentLengthTwice,
+}
+
+impl fmt::Display for BadResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadResponse::Status { found } => {
+                write!(f, "status: expected \"ddd reason\", found {found}")
+            }
+            BadResponse::StatusCode { found } => {
+                write!(f, "status: expected 200 to 599 or 101, found {found}")
+            }
+            BadResponse::NotStarted => write!(f, "response: expected a status before the first field, found none"),
+            BadResponse::FieldName { found } => {
+                write!(f, "field name: expected a token, found {found}")
+            }
+            BadResponse::FieldValue { name, found } => {
+                write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
+            }
+            BadResponse::HopByHop { name } => {
+                write!(f, "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}")
+            }
+            BadResponse::ContentLength { found } => {
+                write!(f, "content-length: expected digits, found {found}")
+            }
+            BadResponse::ContentLengthTwice => write!(f, "content-length: expected one, found two"),
+        }
+    }
+}
+
+impl std::error::Error for BadResponse {}
+
+const HOP_BY_HOP_HINT: &str = "hint: leave it out, the server manages the connection";

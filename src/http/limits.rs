@@ -1,0 +1,37 @@
+//! How much is too much. Numbers; knows no setting, though most come from one.
+
+/// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
+    pub request_line: usize,
+    /// The number of fields, else 431. gunicorn and Apache 100, node 2000.
+    pub fields: usize,
+    /// One field line, name included, else 431. gunicorn and Apache 8190, nginx 8 KiB.
+    pub field_size: usize,
+    /// The whole head, else 431. node 16 KiB, nginx 32 KiB, tomcat 8 KiB, gunicorn 800 KiB.
+    pub head: usize,
+    /// The body, decoded, else 413. `None` is no limit. gunicorn and Apache none, nginx 1 MiB.
+    pub body: Option<u64>,
+    /// A chunk's first line, extensions included, else 400. Go 4 KiB, puma 4 KiB, gunicorn 8190.
+    pub chunk_line: usize,
+    /// What the framing of all chunks may exceed the worth of their data by, else 400. Go 16 KiB.
+    pub chunk_overhead: u64,
+    /// All trailers of a body, else 431.
+    pub trailers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            request_line: 4094,
+            fields: 100,
+            field_size: 8190,
+            head: 64 * 1024,
+            body: None,
+            chunk_line: 4096,
+            chunk_overhead: 16 * 1024,
+            trailers: 8190,
+        }
+    }
+}

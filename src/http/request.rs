@@ -1,0 +1,75 @@
+//! A request as its readers see it: worker, engine, access log. A view; parses and decides nothing.
+
+use super::fields::pairs;
+use super::framing::BodyLength;
+use super::head::{Head, Version};
+
+/// A request: the view of a complete [`Head`] and its bytes. All parts are as received, undecoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub(super) head: &'a Head,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// `GET`.
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method.of(self.bytes)
+    }
+
+    /// The whole request target.
+    pub fn target(&self) -> &'a [u8] {
+        self.head.target.of(self.bytes)
+    }
+
+    /// The target's path, percent escapes and all. `/` for an absolute target without one (RFC 9110 section 4.2.3).
+    pub fn path(&self) -> &'a [u8] {
+        let path = self.head.path.of(self.bytes);
+        if path.is_empty() { b"/" } else { path }
+    }
+
+    /// What follows the target's first `?`; empty without one.
+    pub fn query(&self) -> &'a [u8] {
+        self.head.query.of(self.bytes)
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The authority of an absolute target, else the Host field: `host[:port]`.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.head.authority.map(|authority| authority.of(self.bytes)).or_else(|| self.field(b"host"))
+    }
+
+    /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        pairs(&self.head.fields, self.bytes)
+    }
+
+    /// The value of the first field of this name, in any case.
+    pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// How the body is delimited.
+    pub fn body_length(&self) -> BodyLength {
+        self.head.body
+    }
+
+    /// Whether the client keeps the connection for another request (RFC 9112 section 9.3).
+    pub fn wants_keep_alive(&self) -> bool {
+        self.head.keep_alive
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.head.expects_continue
+    }
+
+    /// Whether the response has no body whatever its fields say.
+    pub fn is_head(&self) -> bool {
+        self.method() == b"HEAD"
+    }
+}

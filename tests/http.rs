@@ -1,0 +1,164 @@
+//! The laws of the room `http`, held over case files and over mutations of them.
+//!
+//! A case is a file: its name is a behaviour, `#` lines say why, `>` lines are what a client sends (`\r \n \t \0 \\ \xNN`,
+//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are what comes of it. In `respond/`, words are
+//! calls. `UPDATE=1` rewrites the `<` lines.
+
+use std::fmt::Write as _;
+
+#[path = "http_cases/case.rs"]
+mod case;
+#[path = "http_cases/conversation.rs"]
+mod conversation;
+#[path = "http_cases/mutation.rs"]
+mod mutation;
+
+use case::{Case, cases, unescape};
+use conversation::{assert_httparse_agrees, converse};
+use mutation::{Chance, mutate};
+use rwsgi::http::{
+    BadResponse, BodyDecoder, BodyLength, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo, Version,
+    encode_chunk, error_response,
+};
+
+#[test]
+fn accepted_requests_are_read_the_same_however_they_are_cut() {
+    for case in cases("accept", 40) {
+        case.check(|transcript| !transcript.contains("refused"));
+    }
+}
+
+#[test]
+fn refused_requests_get_the_same_answer_however_they_are_cut() {
+    for case in cases("reject", 60) {
+        case.check(|transcript| transcript.contains("refused"));
+    }
+}
+
+#[test]
+fn responses_are_encoded_or_refused() {
+    for case in cases("respond", 20) {
+        case.expect(&respond(&case.text));
+    }
+}
+
+#[test]
+fn mutated_requests_are_read_the_same_however_they_are_cut() {
+    let seeds: Vec<Case> = cases("accept", 0).chain(cases("reject", 0)).collect();
+    let mut chance = Chance(0x5EED_0F2D_15CA_11ED);
+    for round in 0..MUTATIONS {
+        let case = &seeds[chance.below(seeds.len())];
+        let mut bytes = case.bytes.clone();
+        for _ in 0..=chance.below(3) {
+            mutate(&mut bytes, &mut chance);
+        }
+        let whole = converse(&bytes, &case.limits, |_| bytes.len());
+        let pieces = converse(&bytes, &case.limits, |_| 1 + chance.below(9));
+        assert_eq!(whole, pieces, "round {round}: {}", bytes.escape_ascii());
+        assert_httparse_agrees(&bytes, &case.limits);
+    }
+}
+
+#[test]
+fn what_is_encoded_in_chunks_is_decoded() {
+    let mut chance = Chance(7);
+    for _ in 0..200 {
+        let (mut body, mut encoded) = (Vec::new(), Vec::new());
+        for _ in 0..chance.below(6) {
+            let chunk: Vec<u8> = (0..chance.below(40)).map(|_| chance.byte()).collect();
+            encode_chunk(&mut encoded, &chunk);
+            body.extend(chunk);
+        }
+        encoded.extend_from_slice(LAST_CHUNK);
+        let length = encoded.len();
+        encoded.extend_from_slice(b"0\r\n\r\n");
+        let mut decoder = BodyDecoder::new(BodyLength::Chunked, &Limits::default());
+        let (mut payload, mut used) = (Vec::new(), 0);
+        while !decoder.is_done() {
+            let end = encoded.len().min(used + 1 + chance.below(9));
+            used += decoder.decode(&encoded[used..end], &mut payload, 1 + chance.below(5)).unwrap();
+        }
+        assert_eq!((payload, used), (body, length));
+        assert_eq!(decoder.decode(&encoded[used..], &mut Vec::new(), 9), Ok(0), "done stays done");
+    }
+}
+
+#[test]
+fn a_head_in_drips_is_looked_at_once() {
+    // 64 KiB in single bytes: quadratic work would be two thousand million steps and take minutes unoptimised.
+    let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    for number in 0..7 {
+        bytes.extend(format!("X-{number}: {}\r\n", "v".repeat(8000)).bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    let (mut head, limits) = (Head::default(), Limits::default());
+    for end in 1..bytes.len() {
+        assert_eq!(head.parse(&bytes[..end], &limits), Ok(Progress::NeedMore));
+    }
+    assert_eq!(head.parse(&bytes, &limits), Ok(Progress::Complete { used: bytes.len() }));
+    assert_eq!(head.of(&bytes).fields().count(), 8);
+}
+
+/// Runs the calls of a response case.
+fn respond(text: &str) -> String {
+    let (mut head, mut out, mut known) = (ResponseHead::default(), Vec::new(), None);
+    let mut to = parse_to("HTTP/1.1 keep-alive");
+    let mut said = String::new();
+    for line in text.lines() {
+        let (word, rest) = line.split_once(": ").unwrap_or((line, ""));
+        if let Err(bad) = call(&mut head, word, rest) {
+            writeln!(said, "refused: {bad}").unwrap();
+        }
+        match word {
+            "to" => to = parse_to(rest),
+            "known" => known = Some(rest.parse().unwrap()),
+            "encode" => {
+                let begun = head.encode(&mut out, &to, known, DATE);
+                assert_own_encoding_parses(&head, &out);
+                let keep = if begun.keep_alive { "keep-alive" } else { "close" };
+                writeln!(said, "{:?}, {keep}", begun.transfer).unwrap();
+            }
+            "chunk" => encode_chunk(&mut out, &unescape(rest)),
+            "last" => out.extend_from_slice(LAST_CHUNK),
+            "error" => {
+                let (status, accept) = rest.split_once(' ').map_or((rest, None), |(s, a)| (s, Some(a.as_bytes())));
+                error_response(&mut out, status.parse().unwrap(), DATE, accept);
+            }
+            _ => {}
+        }
+    }
+    for line in out.split_inclusive(|&byte| byte == b'\n') {
+        writeln!(said, "| {}", line.escape_ascii()).unwrap();
+    }
+    said
+}
+
+fn call(head: &mut ResponseHead, word: &str, rest: &str) -> Result<(), BadResponse> {
+    match word {
+        "start" => head.start(&unescape(rest)),
+        "push" => {
+            let (name, value) = rest.split_once(": ").unwrap();
+            head.push(&unescape(name), &unescape(value))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse_to(text: &str) -> ResponseTo {
+    let version = if text.contains("HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+    ResponseTo { version, head_only: text.contains("HEAD"), keep_alive: text.contains("keep-alive") }
+}
+
+/// The head on the wire has the application's code and fields, each once, in order.
+fn assert_own_encoding_parses(head: &ResponseHead, out: &[u8]) {
+    let mut slots = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Response::new(&mut slots);
+    assert_eq!(parsed.parse(out), Ok(httparse::Status::Complete(out.len())));
+    assert_eq!(parsed.code, Some(head.code()));
+    let count = head.fields().count();
+    let on_wire = parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+    assert!(head.fields().eq(on_wire.skip(parsed.headers.len() - count)));
+}
+
+const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+const MUTATIONS: usize = 6000;

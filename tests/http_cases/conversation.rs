@@ -1,0 +1,109 @@
+//! What a connection does with the bytes of a client, written down, so that two ways of cutting them can be compared.
+
+use std::fmt::Write as _;
+
+use rwsgi::http::{BodyDecoder, BodyLength, Head, Limits, Progress, Reject, Request};
+
+/// Reads `bytes` as a connection would, in pieces of `size(offset)`, and writes down what comes of it.
+pub(crate) fn converse(bytes: &[u8], limits: &Limits, mut size: impl FnMut(usize) -> usize) -> String {
+    let mut transcript = String::new();
+    let (mut head, mut start, mut end) = (Head::default(), 0, 0);
+    let mut body: Option<(BodyDecoder, Vec<u8>)> = None;
+    while end < bytes.len() {
+        let piece = size(end);
+        end = bytes.len().min(end + piece);
+        while let Some(used) =
+            step(&mut head, &mut body, &bytes[start..end], limits, &mut transcript).unwrap_or_else(|reject| {
+                writeln!(transcript, "refused {}: {reject}", reject.status()).unwrap();
+                None
+            })
+        {
+            start += used;
+        }
+        if transcript.contains("refused") {
+            return transcript;
+        }
+    }
+    if start < bytes.len() || body.is_some() {
+        transcript.push_str("needs more\n");
+    }
+    transcript
+}
+
+/// One step of a connection: how many bytes it used, or `None` if it waits for more.
+fn step(
+    head: &mut Head,
+    body: &mut Option<(BodyDecoder, Vec<u8>)>,
+    bytes: &[u8],
+    limits: &Limits,
+    transcript: &mut String,
+) -> Result<Option<usize>, Reject> {
+    let Some((decoder, payload)) = body else {
+        let progress = head.parse(bytes, limits);
+        assert_eq!(progress, head.parse(bytes, limits), "asked again, it says the same");
+        let Progress::Complete { used } = progress? else {
+            return Ok(None);
+        };
+        let request = head.of(bytes);
+        describe(request, transcript);
+        let length = request.body_length();
+        if length != BodyLength::None {
+            *body = Some((BodyDecoder::new(length, limits), Vec::new()));
+        }
+        head.reset();
+        return Ok(Some(used));
+    };
+    let room = ROOM.min(bytes.len().max(1));
+    let used = decoder.decode(bytes, payload, room)?;
+    if decoder.is_done() {
+        match payload.len() {
+            0..=100 => writeln!(transcript, "body \"{}\"", payload.escape_ascii()).unwrap(),
+            length => writeln!(transcript, "body of {length} bytes").unwrap(),
+        }
+        *body = None;
+        return Ok(Some(used));
+    }
+    Ok((used > 0).then_some(used))
+}
+
+fn describe(request: Request<'_>, transcript: &mut String) {
+    let mut line = |line: String| writeln!(transcript, "{line}").unwrap();
+    let text = |bytes: &[u8]| match bytes.len() {
+        0..=100 => bytes.escape_ascii().to_string(),
+        length => format!("({length} bytes)"),
+    };
+    line(format!("{} {} {}", text(request.method()), text(request.target()), request.version().as_str()));
+    line(format!("path \"{}\" query \"{}\"", text(request.path()), text(request.query())));
+    for (name, value) in request.fields() {
+        line(format!("field {}: {}", text(name), text(value)));
+    }
+    let keep = if request.wants_keep_alive() { "keep-alive" } else { "close" };
+    let expects = if request.expects_continue() { ", expects 100" } else { "" };
+    line(format!("{:?}, {keep}{expects}", request.body_length()));
+}
+
+/// What is accepted here, httparse accepts and reads the same: strictness adds refusals, never another reading.
+pub(crate) fn assert_httparse_agrees(bytes: &[u8], limits: &Limits) {
+    let mut head = Head::default();
+    let Ok(Progress::Complete { used }) = head.parse(bytes, limits) else {
+        return;
+    };
+    let request = head.of(bytes);
+    let mut slots = vec![httparse::EMPTY_HEADER; 200];
+    let mut other = httparse::Request::new(&mut slots);
+    match other.parse(bytes) {
+        Ok(status) => assert_eq!(status, httparse::Status::Complete(used)),
+        // It knows 1.0 and 1.1 alone.
+        Err(httparse::Error::Version) => return,
+        Err(error) => panic!("httparse: {error}: {}", bytes.escape_ascii()),
+    }
+    assert_eq!(other.method.unwrap().as_bytes(), request.method());
+    assert_eq!(other.path.unwrap().as_bytes(), request.target());
+    let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host");
+    let ours = request.fields().filter(|(name, _)| !is_host(name));
+    let theirs = other.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+    assert!(ours.eq(theirs.filter(|(name, _)| !is_host(name))), "{}", bytes.escape_ascii());
+}
+
+/// Small, so that a body takes several calls.
+const ROOM: usize = 5;
