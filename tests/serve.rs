@@ -65,7 +65,8 @@ fn head_has_the_fields_of_get_and_no_body() {
     stream.write_all(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     let head = Response::read_head(&mut stream).unwrap();
     let get = Response::read(&mut stream).unwrap();
-    let without_date = |head: &str| head.lines().filter(|line| !line.starts_with("Date:")).collect::<Vec<_>>().join("\n");
+    let without_date =
+        |head: &str| head.lines().filter(|line| !line.starts_with("Date:")).collect::<Vec<_>>().join("\n");
     assert_eq!(without_date(&head), without_date(&get.head));
     assert_eq!(get.text(), "Hello, World!");
 }
@@ -197,7 +198,8 @@ fn a_client_that_waits_for_100_continue_gets_it_once_and_in_time() {
         format!("{head}Content-Length: 5\r\n\r\nhello"),
         format!("{head}Content-Length: 0\r\n\r\n"),
         format!("{head}\r\n"),
-        "POST / HTTP/1.0\r\nExpect: 100-continue\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+        "POST / HTTP/1.0\r\nExpect: 100-continue\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"
+            .to_owned(),
     ] {
         assert_eq!(ask(&mut stream, &request).status, 200, "{request:?}");
     }
@@ -422,7 +424,10 @@ fn a_piece_is_with_the_client_before_the_next_one_is_made() {
 #[test]
 fn pieces_make_one_body_however_it_is_delimited() {
     let server = Server::start(&["stream"]);
-    let line = |number: usize, size: usize| format!("{:.<1$}\n", number, size - 1);
+    let line = |number: usize, size: usize| {
+        let number = number.to_string();
+        format!("{number}{}\n", ".".repeat(size - 1 - number.len()))
+    };
     for (chunks, size) in [(0, 5), (1, 5), (3, 5), (500, 20), (7, 5000), (3, 300_000)] {
         let expected: String = (0..chunks).map(|number| line(number, size)).collect();
         for path in ["/", "/write"] {
@@ -538,7 +543,8 @@ fn counted(body: &str) -> String {
 
 /// The rest of a head, and a body in chunks.
 fn chunked(pieces: &[&str]) -> String {
-    let chunks = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
+    let chunks =
+        pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
     format!("Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunks.collect::<String>())
 }
 
