@@ -146,7 +146,8 @@ fn piece<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyByte
     })
 }
 
-fn started(exchange: &mut Exchange<'_>) -> PyResult<()> {
+/// There is a head to send, or it is sent.
+pub(crate) fn started(exchange: &mut Exchange<'_>) -> PyResult<()> {
     if exchange.is_begun() || exchange.head().is_started() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use rwsgi::worker::{Delivery, Exchange};
 
-use crate::cycle::Detach;
+use crate::cycle::{Detach, started};
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
 pub(crate) struct Callables<'py> {
@@ -160,9 +160,13 @@ pub(crate) struct Write {
 impl Write {
     #[pyo3(signature = (data, /))]
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        self.current.with(|exchange| match exchange.send(&Detach(py), data.as_bytes(), false) {
-            Delivery::Accepted => Ok(()),
-            Delivery::Gone => Err(pyo3::exceptions::PyConnectionError::new_err("the client is gone")),
+        self.current.with(|exchange| {
+            // A second start_response that failed has taken the first one back.
+            started(exchange)?;
+            match exchange.send(&Detach(py), data.as_bytes(), false) {
+                Delivery::Accepted => Ok(()),
+                Delivery::Gone => Err(pyo3::exceptions::PyConnectionError::new_err("the client is gone")),
+            }
         })
     }
 }

@@ -55,11 +55,12 @@ fn boot<'py, 'i>(
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
     let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
-    channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
         // The master died meanwhile: nobody waits for this worker.
         process::exit_now(0);
     }
+    // Not before: the master takes only its own children for workers.
+    channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     process::end_with_parent(LAST_REQUESTS).map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
     let application = match &inheritance.application {

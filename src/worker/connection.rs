@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub(super) answered: State,
     /// What the last read left in the kernel.
     pub(super) reading: Reading,
+    /// The kernel has told that the client will send no more; it does so once, maybe together with the last bytes.
+    pub(super) end_told: bool,
     /// What the epoll instance was told.
     pub(super) registered: Registered,
     /// When to give up on it.
@@ -69,7 +71,7 @@ pub(super) enum Stage {
     Flushing { keep_alive: bool },
     /// The response is out and the sending side closed; what still comes is read and dropped, so that the kernel does
     /// not answer it with a reset that would take the response along (RFC 9112, 9.6).
-    Lingering { left: usize },
+    Lingering { until: Millis },
 }
 
 /// A body under way.
@@ -111,6 +113,7 @@ impl Connection {
             stage: Stage::Idle,
             answered: State::Open,
             reading: Reading::Drained,
+            end_told: false,
             registered: Registered::Nothing,
             deadline: Millis::MAX,
             scheduled: Millis::MAX,

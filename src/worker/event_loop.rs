@@ -117,7 +117,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             }
             for _ in 0..self.ready.len() {
                 let Some(token) = self.ready.pop_front() else { break };
-                self.with_connection(token, Self::serve_received);
+                self.with_connection(token, Self::go_on);
             }
             self.expire(clock::monotonic() / 1_000_000);
             if clock::monotonic() - laid_down > OWN_WORK_NS {

@@ -138,17 +138,29 @@ impl<'c> Exchange<'c> {
 
     /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
     pub fn fail(&mut self) {
-        if self.state == State::Open {
-            self.head.clear();
-            let _ = self.head.start(b"500 Internal Server Error");
-            let before = self.output.bytes.len();
-            error_response(&mut self.output.bytes, 500, self.date, self.request.field(b"accept"));
-            self.body_bytes = self.output.bytes.len().saturating_sub(before) as u64;
-            self.state = State::Finished { keep_alive: false };
-            self.flush();
-        } else {
-            self.state = State::Broken;
+        match self.state {
+            State::Open => self.fail_unbegun(),
+            State::Sending { .. } => self.state = State::Broken,
+            // The client has its response, or will never have it.
+            State::Finished { .. } | State::Broken => {}
         }
+    }
+
+    fn fail_unbegun(&mut self) {
+        self.head.clear();
+        let _ = self.head.start(b"500 Internal Server Error");
+        let before = self.output.bytes.len();
+        error_response(&mut self.output.bytes, 500, self.date, self.request.field(b"accept"));
+        let response = &self.output.bytes[before..];
+        let body = response.windows(HEAD_END.len()).position(|bytes| bytes == HEAD_END);
+        let head_length = body.map_or(response.len(), |at| at + HEAD_END.len());
+        if self.to.head_only {
+            self.output.bytes.truncate(before + head_length);
+        } else {
+            self.body_bytes = (response.len() - head_length) as u64;
+        }
+        self.state = State::Finished { keep_alive: false };
+        self.flush();
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
@@ -217,6 +229,8 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
     *written -= taken;
 }
 
+/// The empty line after the last field.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
 /// Sending more than this takes long enough for another thread to use the interpreter.

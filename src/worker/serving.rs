@@ -12,6 +12,7 @@ use super::body::Body;
 use super::connection::{BodyRules, Connection, Output, Reading, Stage, Step};
 use super::event_loop::{HEAD_TIMEOUT, Worker, borrow, in_time};
 use super::exchange::{Exchange, State};
+use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
 use crate::http::error_response;
 use crate::http::response::ResponseTo;
@@ -20,6 +21,7 @@ use crate::os::socket::{self, Read};
 
 impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> bool {
+        connection.end_told |= flags.contains(EpollFlags::EPOLLRDHUP);
         if let Stage::Flushing { keep_alive } = connection.stage {
             // Edge-triggered: what arrives meanwhile is not reported again.
             if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
@@ -41,29 +43,32 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         self.receive(connection)
     }
 
+    /// Does what a connection among the leftovers waits for.
+    pub(super) fn go_on(&mut self, connection: &mut Connection) -> bool {
+        match connection.stage {
+            Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
+            // What was received has been looked at, and was not enough.
+            _ => self.receive(connection),
+        }
+    }
+
     /// Reads once and serves what is complete.
     pub(super) fn receive(&mut self, connection: &mut Connection) -> bool {
         match connection.stage {
             Stage::Flushing { .. } => return true,
-            Stage::Lingering { left } => return self.drop_rest(connection, left),
+            Stage::Lingering { until } => return self.drop_rest(connection, until),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
         }
         borrow(&mut connection.input, &mut self.spare_input);
         connection.reading = match connection.read() {
             Read::Closed => Reading::Ended,
-            Read::Bytes { more: true, .. } => Reading::More,
+            Read::Bytes { more, .. } if more || connection.end_told => Reading::More,
             Read::Bytes { .. } | Read::Nothing => Reading::Drained,
         };
         self.serve_received(connection)
     }
 
-    pub(super) fn serve_received(&mut self, connection: &mut Connection) -> bool {
-        if matches!(connection.stage, Stage::Flushing { .. } | Stage::Lingering { .. }) {
-            return self.receive(connection);
-        }
-        if connection.input.is_empty() && connection.reading == Reading::More {
-            return self.receive(connection);
-        }
+    fn serve_received(&mut self, connection: &mut Connection) -> bool {
         let rules = BodyRules {
             limits: &self.setup.limits,
             post_buffering: self.setup.post_buffering,
@@ -197,27 +202,27 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn linger(&mut self, connection: &mut Connection) -> bool {
         connection.input.clear();
         socket::finish_writing(connection.stream.as_fd());
-        connection.stage = Stage::Lingering { left: LINGER_BYTES };
-        connection.deadline = in_time(LINGER);
-        self.drop_rest(connection, LINGER_BYTES)
+        let until = in_time(LINGER);
+        connection.stage = Stage::Lingering { until };
+        connection.deadline = in_time(LINGER_QUIET);
+        self.drop_rest(connection, until)
     }
 
-    fn drop_rest(&mut self, connection: &mut Connection, left: usize) -> bool {
+    fn drop_rest(&mut self, connection: &mut Connection, until: Millis) -> bool {
         borrow(&mut connection.input, &mut self.spare_input);
         let read = connection.read();
         connection.input.clear();
         match read {
             Read::Closed => false,
             Read::Nothing => true,
-            Read::Bytes { count, more } => {
-                let Some(left) = left.checked_sub(count) else {
-                    return false;
-                };
-                connection.stage = Stage::Lingering { left };
-                if more {
+            Read::Bytes { more, .. } => {
+                if more || connection.end_told {
                     self.ready.push_back(connection.token);
                 }
-                true
+                if self.stopping.is_none() {
+                    connection.deadline = in_time(LINGER_QUIET).min(until);
+                }
+                connection.deadline > in_time(Duration::ZERO)
             }
         }
     }
@@ -247,6 +252,7 @@ fn wait_for_more(connection: &mut Connection) {
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that takes no bytes of a buffered response. nginx `send_timeout`: 60 s.
 const SEND_STALL: Duration = Duration::from_secs(60);
-/// gunicorn lingers 2 s or 64 KiB, and blocks for it; here nobody waits.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 * 1024;
+/// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
+/// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_QUIET: Duration = Duration::from_secs(2);

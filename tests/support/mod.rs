@@ -178,12 +178,13 @@ impl Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Output::of(&mut child);
         let mut server = Server { child, output, address: None, workers: 0 };
-        server.wait_for("keepalive=");
+        server.wait_for("keepalive");
         let log = server.log();
         let after =
-            |mark: &str| log.split_once(mark).map(|(_, rest)| rest.split(['\n', ' ']).next().unwrap().to_owned());
-        server.workers = after("workers=").unwrap().parse().unwrap();
-        server.address = after("http://").map(|found| found.split(',').next().unwrap().to_owned());
+            |mark: &str| log.split_once(mark).map(|(_, rest)| rest.split(['\n', ' ', ',', '"']).next().unwrap());
+        // In a log of text, or of JSON.
+        server.workers = after("workers=").or(after("\"workers\":")).unwrap().parse().unwrap();
+        server.address = after("http://").map(str::to_owned);
         server
     }
 
