@@ -3,6 +3,8 @@
 //! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod outside;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
