@@ -192,7 +192,11 @@ impl Page {
     fn new(status: String, mut fields: Vec<(String, String)>, body: String) -> Page {
         // Django leaves the length of a response without a page to the server.
         fields.retain(|field| *field != ("content-length".to_owned(), "0".to_owned()));
-        for (_, value) in &mut fields {
+        for (name, value) in &mut fields {
+            if name == "expires" {
+                // Where a page is never to be kept, it is the time of the answer.
+                value.clear();
+            }
             *value = masked(&masked(value, "csrftoken=", ';'), "expires=", ';');
         }
         fields.sort();
