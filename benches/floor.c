@@ -275,7 +275,7 @@ static const char *prepare =
     "    'HTTP_HOST': '127.0.0.1:' + port,\n"
     "    'wsgi.version': (1, 0), 'wsgi.url_scheme': 'http', 'wsgi.input': io.BytesIO(), 'wsgi.errors': sys.stderr,\n"
     "    'wsgi.multithread': False, 'wsgi.multiprocess': False, 'wsgi.run_once': False,\n"
-    "    'wsgi.input_terminated': True,\n"
+    "    'wsgi.input_terminated': True, 'wsgi.file_wrapper': lambda file, size=65536: iter(lambda: file.read(size), b''),\n"
     "}\n";
 
 static void load(const char *port, const char *app, const char *target)
