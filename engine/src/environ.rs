@@ -175,6 +175,8 @@ fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8]) -> PyR
         Some(at) => (&host[..at], &b"80"[..]),
         None => (host, &b"80"[..]),
     };
+    // PEP 3333: never empty. HTTP/1.0 need not say a host, and a host may be empty.
+    let name = if name.is_empty() { &b"localhost"[..] } else { name };
     environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
     environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)
 }

@@ -4,16 +4,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use rwsgi::os::process;
 
 /// A whole traceback, as Python would print it.
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
-        let text: Vec<String> = lines.extract()?;
-        Ok(text.concat())
+        // The frames are named: before Python 3.12 a caught exception does not carry them.
+        let parts = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
+        let text = PyString::new(py, "").call_method1("join", (lines,))?;
+        // A message may hold halves of surrogate pairs, as names of files do.
+        let bytes: Vec<u8> = text.call_method1("encode", ("utf-8", "backslashreplace"))?.extract()?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     formatted().unwrap_or_else(|_| error.to_string())
 }

@@ -99,13 +99,12 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let mut laid_down = clock::monotonic();
         loop {
             if self.is_done() {
+                self.hand_over_access();
                 return Ok(self.stopping.unwrap_or(Ending::Graceful));
             }
             let mut count = self.poll(&mut events, Duration::ZERO)?;
             if count == 0 && self.ready.is_empty() {
-                if let Some((log, _)) = &mut self.setup.access {
-                    log.hand_over();
-                }
+                self.hand_over_access();
                 let limit = self.sleep_limit();
                 let (app, epoll) = (self.app, &self.epoll);
                 count = app.detached(|| wait(epoll, &mut events, limit))?;
@@ -121,9 +120,17 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             }
             self.expire(clock::monotonic() / 1_000_000);
             if clock::monotonic() - laid_down > OWN_WORK_NS {
+                // Who is never idle does not keep its lines to itself.
+                self.hand_over_access();
                 self.app.detached(|| ());
                 laid_down = clock::monotonic();
             }
+        }
+    }
+
+    fn hand_over_access(&self) {
+        if let Some((log, _)) = &self.setup.access {
+            log.hand_over();
         }
     }
 

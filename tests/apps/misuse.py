@@ -1,7 +1,7 @@
 """Does by path what PEP 3333 forbids, or leaves to the last moment. WAYS has each way; what is not there is answered.
 
 A way gets start_response and returns the response. /kept calls the start_response and the write that /keep has kept
-from its request, and answers what they raised.
+from its request, and answers what they raised. /errors writes to wsgi.errors.
 """
 
 import sys
@@ -110,13 +110,8 @@ def returning(value):
     return way
 
 
-class LatinError(Exception):
-    def __str__(self):
-        return "lone \udcff surrogate"
-
-
 def surrogate(start_response):
-    raise LatinError
+    raise RuntimeError("lone \udcff surrogate")
 
 
 def unprintable(start_response):
@@ -200,4 +195,8 @@ WAYS = {
 
 
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/errors":
+        environ["wsgi.errors"].write("told by the application: \u20ac \udcff\n")
+        environ["wsgi.errors"].writelines(["and ", "more\n"])
+        environ["wsgi.errors"].flush()
     return WAYS.get(environ["PATH_INFO"].strip("/"), answer())(start_response)
