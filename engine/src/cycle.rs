@@ -13,6 +13,7 @@ use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange};
 
 use crate::environ::Environs;
+use crate::file_wrapper::{FileWrapper, Rest};
 use crate::python;
 use crate::response::Callables;
 
@@ -110,7 +111,12 @@ impl Drop for Attach {
 /// Sends what the application returned, each piece as it comes.
 fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, PyAny>) -> PyResult<()> {
     let app = Detach(py);
-    if let Some(only) = only_piece(result) {
+    let file =
+        result.cast_exact::<FileWrapper>().ok().filter(|_| exchange.takes_file()).and_then(|file| file.get().rest(py));
+    if let Some(Rest { file, offset, length }) = file {
+        started(exchange)?;
+        exchange.send_file(&app, file, offset, length);
+    } else if let Some(only) = only_piece(result) {
         let bytes = piece(&only)?;
         started(exchange)?;
         exchange.send(&app, bytes.as_bytes(), true);
@@ -174,6 +180,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings, error_fd: i32) -> PyRe
     keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
+    keys.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
     keys.set_item("SERVER_SOFTWARE", concat!("rwsgi/", env!("CARGO_PKG_VERSION")))?;
     Ok(keys)
 }

@@ -8,12 +8,13 @@
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
-//! | `environ`, `input`, `response` | the three things an application is handed |
+//! | `environ`, `input`, `response`, `file_wrapper` | what an application is handed |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
 mod cycle;
 mod environ;
+mod file_wrapper;
 mod input;
 mod python;
 mod response;

@@ -47,21 +47,48 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     }
 }
 
+/// Does anything follow what is written?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// The rest of the message follows at once.
+    Follows,
+    /// Nothing follows for now.
+    Ends,
+}
+
 /// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
-/// gone.
-pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3]) -> io::Result<usize> {
+/// gone. `more` lets the kernel wait for what follows before it sends a short packet.
+pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
     let pieces = pieces.map(io::IoSlice::new);
+    let flags = libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
     // SAFETY: all-zero is a valid msghdr.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = pieces.as_ptr().cast_mut().cast();
     message.msg_iovlen = pieces.len() as _;
     loop {
         // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
-        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, flags) };
         match Errno::result(sent) {
             Ok(count) => return Ok(count.unsigned_abs()),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Ok(0),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Sends what the socket takes now of a file, at most `most` bytes from `offset` on (sendfile(2)). `Ok(None)` when it
+/// takes nothing, `Ok(Some(0))` at the file's end.
+pub fn send_file(stream: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, most: u64) -> io::Result<Option<u64>> {
+    let mut offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    loop {
+        // SAFETY: `offset` is live; the kernel reads and writes no other memory of this process.
+        let sent = unsafe { libc::sendfile(stream.as_raw_fd(), file.as_raw_fd(), &raw mut offset, most) };
+        match Errno::result(sent) {
+            Ok(count) => return Ok(Some(count.unsigned_abs() as u64)),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
     }

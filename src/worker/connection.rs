@@ -3,13 +3,15 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::Application;
 use super::body::{Body, Collected};
 use super::exchange::State;
+use super::output::Output;
 use super::timers::Millis;
+use crate::http::CONTINUE;
 use crate::http::body::BodyDecoder;
 use crate::http::{BodyLength, Head, Limits, Progress, Reject};
 use crate::os::listener::Peer;
@@ -197,44 +199,5 @@ impl Connection {
     }
 }
 
-/// Bytes that wait for the socket to take them.
-#[derive(Default)]
-pub(super) struct Output {
-    pub(super) bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Output {
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    pub(super) fn pending(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    /// Takes what was written off the front.
-    pub(super) fn consume(&mut self, written: &mut usize) {
-        let taken = (*written).min(self.bytes.len() - self.sent);
-        *written -= taken;
-        self.sent += taken;
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
-    }
-
-    /// Sends what the socket takes now.
-    pub(super) fn flush(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
-        if self.pending().is_empty() {
-            return Ok(());
-        }
-        let mut written = socket::write(stream, &[self.pending(), b"", b""])?;
-        self.consume(&mut written);
-        Ok(())
-    }
-}
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// One read. nginx reads heads by 1 KiB and bodies by 16 KiB; a turn's fairness is 64 KiB (architecture, section 5).
 const READ_SIZE: usize = 64 * 1024;

@@ -1,17 +1,19 @@
 //! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
 //! how the response is delimited; it does not know the loop.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::Application;
 use super::body::Body;
-use super::{Application, connection::Output};
+use super::output::Output;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{Request, error_response};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
-use crate::os::socket;
+use crate::os::socket::{self, More};
 
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
@@ -101,7 +103,8 @@ impl<'c> Exchange<'c> {
                 let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
                 if fitting < piece.len() {
                     let surplus = piece.len() - fitting;
-                    tracing::error!(surplus, "response longer than its Content-Length, the rest is dropped");
+                    let target = self.request.target().escape_ascii();
+                    tracing::error!(%target, surplus, "response longer than its Content-Length, the rest is dropped");
                 }
                 let transfer = Transfer::Length(left - fitting as u64);
                 self.state = State::Sending { transfer, keep_alive };
@@ -116,6 +119,33 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Sends `length` bytes of `file` from `offset` on as the body, or what fits the response's Content-Length. The
+    /// kernel sends them while the application goes on; the file stays open for that.
+    pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
+        if self.state == State::Open {
+            self.begin(Some(length));
+        }
+        let State::Sending { transfer, keep_alive } = self.state else {
+            return Delivery::Gone;
+        };
+        let fitting = match transfer {
+            Transfer::Length(left) => left.min(length),
+            Transfer::UntilClose => length,
+            Transfer::Nothing | Transfer::Chunked => 0,
+        };
+        if let Transfer::Length(left) = transfer {
+            self.state = State::Sending { transfer: Transfer::Length(left - fitting), keep_alive };
+        }
+        self.body_bytes += fitting;
+        self.output.append_file(file, offset, fitting);
+        app.detached(|| self.flush())
+    }
+
+    /// May the kernel send a file as the body? Not once a chunked body has begun.
+    pub fn takes_file(&self) -> bool {
+        !matches!(self.state, State::Sending { transfer: Transfer::Chunked, .. })
+    }
+
     /// The application has no more to say.
     pub fn finish(&mut self) {
         if self.state == State::Open {
@@ -127,13 +157,16 @@ impl<'c> Exchange<'c> {
         self.state = State::Finished { keep_alive };
         match transfer {
             Transfer::Length(missing) if missing > 0 => {
-                tracing::error!(missing, "response shorter than its Content-Length, the connection is closed");
+                let target = self.request.target().escape_ascii();
+                tracing::error!(%target, missing, "response shorter than its Content-Length, the connection is closed");
                 self.state = State::Broken;
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}
         }
-        self.flush();
+        if !self.output.has_file() {
+            self.flush();
+        }
     }
 
     /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
@@ -181,9 +214,9 @@ impl<'c> Exchange<'c> {
             let pieces = [self.output.pending(), piece, end];
             let stream = self.stream;
             let written = if piece.len() > LONG {
-                app.detached(|| socket::write(stream, &pieces))
+                app.detached(|| socket::write(stream, &pieces, More::Ends))
             } else {
-                socket::write(stream, &pieces)
+                socket::write(stream, &pieces, More::Ends)
             };
             let Ok(mut written) = written else { return self.gone() };
             self.output.consume(&mut written);

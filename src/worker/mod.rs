@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod event_loop;
 mod exchange;
+mod output;
 mod serving;
 mod texts;
 mod timers;

@@ -9,9 +9,10 @@ use nix::sys::epoll::EpollFlags;
 
 use super::Application;
 use super::body::Body;
-use super::connection::{BodyRules, Connection, Output, Reading, Stage, Step};
+use super::connection::{BodyRules, Connection, Reading, Stage, Step};
 use super::event_loop::{HEAD_TIMEOUT, Worker, borrow, in_time};
 use super::exchange::{Exchange, State};
+use super::output::{Flushed, Output};
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
 use crate::http::error_response;
@@ -30,23 +31,33 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
                 return false;
             }
-            let Ok(()) = connection.output.flush(connection.stream.as_fd()) else {
-                return false;
-            };
-            connection.deadline = in_time(SEND_STALL);
-            if !connection.output.is_empty() {
-                return true;
-            }
-            connection.stage = Stage::Idle;
-            return self.after_response(connection, keep_alive);
+            return self.flush(connection, keep_alive);
         }
         self.receive(connection)
+    }
+
+    /// Sends more of a response that waits for its client.
+    fn flush(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
+        let (output, stream) = (&mut connection.output, connection.stream.as_fd());
+        let flushed = if output.has_file() { self.app.detached(|| output.flush(stream)) } else { output.flush(stream) };
+        match flushed {
+            Err(_) => return false,
+            Ok(Flushed::All) => {
+                connection.stage = Stage::Idle;
+                return self.after_response(connection, keep_alive);
+            }
+            Ok(Flushed::TurnOver) => self.ready.push_back(connection.token),
+            Ok(Flushed::Full) => {}
+        }
+        connection.deadline = in_time(SEND_STALL);
+        true
     }
 
     /// Does what a connection among the leftovers waits for.
     pub(super) fn go_on(&mut self, connection: &mut Connection) -> bool {
         match connection.stage {
             Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
+            Stage::Flushing { keep_alive } => self.flush(connection, keep_alive),
             // What was received has been looked at, and was not enough.
             _ => self.receive(connection),
         }
@@ -171,6 +182,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             return self.after_response(connection, keep_alive);
         }
         connection.stage = Stage::Flushing { keep_alive };
+        if connection.output.has_file() {
+            self.ready.push_back(connection.token);
+        }
         connection.deadline = in_time(SEND_STALL);
         true
     }
