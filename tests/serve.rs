@@ -232,7 +232,7 @@ fn a_large_body_goes_to_a_file_without_a_name() {
 #[test]
 fn a_body_of_megabytes_arrives_whole_and_in_pieces() {
     let server = Server::start(&["echo"]);
-    let body: Vec<u8> = (0..4_000_000_u32).map(|number| (number * 7 / 3) as u8).collect();
+    let body: Vec<u8> = (0..4_000_000_u32).map(|number| (number * 7 / 3).to_le_bytes()[0]).collect();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &body).unwrap();
     let sum = String::from_utf8(Command::new("sha256sum").arg(file.path()).output().unwrap().stdout).unwrap();
@@ -346,7 +346,7 @@ fn a_client_that_is_still_sending_gets_the_refusal_and_no_reset() {
         let mut stream = server.connect();
         stream.write_all(head.as_bytes()).unwrap();
         for _ in 0..61 {
-            stream.write_all(&[b'x'; 65536]).unwrap_or_else(|error| panic!("{head:?}: {error}"));
+            stream.write_all(&vec![b'x'; 65536]).unwrap_or_else(|error| panic!("{head:?}: {error}"));
         }
         assert_eq!(Response::read(&mut stream).unwrap().status, status, "{head:?}");
         assert_ended(&mut stream);
