@@ -64,7 +64,9 @@ impl Application for Cycle<'_> {
             tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
             exchange.fail();
         }
-        if let Err(error) = self.parts.borrow_mut().callables.release(self.py) {
+        let mut parts = self.parts.borrow_mut();
+        parts.environs.release();
+        if let Err(error) = parts.callables.release(self.py) {
             tracing::error!(%error, "start_response cannot be renewed");
         }
     }

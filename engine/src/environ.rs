@@ -94,8 +94,13 @@ impl<'py> Environs<'py> {
         if let Some(length) = exchange.body_length() {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
         }
-        environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange.take_body())?)?;
+        environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange)?)?;
         Ok(environ)
+    }
+
+    /// The request is over.
+    pub(crate) fn release(&mut self) {
+        self.inputs.release();
     }
 
     /// What the application is asked for: the path without the prefix under which it is mounted.

@@ -1,19 +1,27 @@
 //! `wsgi.input`. A body is whole before the application runs, so Python's own streams do: `io.BytesIO` over bytes in
 //! memory, a buffered reader over a spilled file. A request without a body gets a shared stream that is always empty.
+//! With `post_buffering = 0` a buffered reader receives the body while the application reads it.
 
 use std::os::fd::IntoRawFd;
 
+use pyo3::exceptions::{PyConnectionAbortedError, PyOSError, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PySlice};
 
-use rwsgi::worker::Body;
+use rwsgi::worker::{Body, BodyError, Exchange};
+
+use crate::current::Current;
+use crate::cycle::Detach;
 
 /// Makes `wsgi.input` of a body.
 pub(crate) struct Inputs<'py> {
     empty: Bound<'py, PyAny>,
     bytes_io: Bound<'py, PyAny>,
     open: Bound<'py, PyAny>,
+    buffered: Bound<'py, PyAny>,
+    /// The body that is being received for the request that runs.
+    streamed: Option<Bound<'py, StreamedInput>>,
 }
 
 impl<'py> Inputs<'py> {
@@ -23,19 +31,82 @@ impl<'py> Inputs<'py> {
             empty: Bound::new(py, EmptyInput)?.into_any(),
             bytes_io: io.getattr("BytesIO")?,
             open: io.getattr("open")?,
+            buffered: io.getattr("BufferedReader")?,
+            streamed: None,
         })
     }
 
     /// The stream for one request.
-    pub(crate) fn of(&self, py: Python<'py>, body: Body) -> PyResult<Bound<'py, PyAny>> {
-        match body {
+    pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Bound<'py, PyAny>> {
+        match exchange.take_body() {
             Body::Empty => Ok(self.empty.clone()),
             Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
             // The stream owns the descriptor from here on and closes it with itself.
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
+            Body::Streamed => {
+                let streamed = Bound::new(py, StreamedInput { current: Current::default() })?;
+                streamed.get().current.set(exchange);
+                self.streamed = Some(streamed.clone());
+                self.buffered.call1((streamed, STREAM_BUFFER))
+            }
+        }
+    }
+
+    /// The request is over: who still holds its stream gets an error for what was not read.
+    pub(crate) fn release(&mut self) {
+        if let Some(streamed) = self.streamed.take() {
+            streamed.get().current.clear();
         }
     }
 }
+
+/// The raw stream, in the sense of `io.RawIOBase`, of a body that is received while it is read.
+#[pyclass(frozen, name = "StreamedInput", module = "rwsgi")]
+struct StreamedInput {
+    current: Current,
+}
+
+#[pymethods]
+#[allow(clippy::unused_self, reason = "Python's methods have a self")]
+impl StreamedInput {
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        // The buffered reader hands over a memoryview of bytes.
+        let room = buffer.len()?;
+        let mut bytes = Vec::new();
+        self.current.with(|exchange| {
+            exchange.read_body(&Detach(py), &mut bytes, room).map_err(|error| match error {
+                BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
+                BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
+                BodyError::Refused(_) => PyOSError::new_err(error.to_string()),
+            })
+        })?;
+        let filled = PySlice::new(py, 0, isize::try_from(bytes.len())?, 1);
+        buffer.set_item(filled, PyBytes::new(py, &bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn readable(&self) -> bool {
+        true
+    }
+
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn close(&self) {}
+
+    #[getter]
+    fn closed(&self) -> bool {
+        false
+    }
+}
+
+/// What is asked for at once from a body that is received while it is read.
+const STREAM_BUFFER: usize = 64 * 1024;
 
 /// A stream at its end. It holds nothing, so every request can share it.
 #[pyclass(frozen, name = "EmptyInput", module = "rwsgi")]

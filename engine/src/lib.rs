@@ -9,9 +9,11 @@
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `response`, `file_wrapper` | what an application is handed |
+//! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
+mod current;
 mod cycle;
 mod environ;
 mod file_wrapper;

@@ -1,16 +1,15 @@
 //! `start_response` and `write`: what an application says about its response, checked as PEP 3333 asks.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::ptr;
 
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use rwsgi::worker::{Delivery, Exchange};
 
+use crate::current::Current;
 use crate::cycle::{Detach, started};
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
@@ -27,10 +26,9 @@ impl<'py> Callables<'py> {
 
     /// `start_response`, for `exchange` until [`release`](Self::release).
     pub(crate) fn start_for(&mut self, exchange: &mut Exchange<'_>) -> &Bound<'py, StartResponse> {
-        let pointer = ptr::from_mut(exchange).cast();
         let start = self.start.get();
-        start.current.0.set(pointer);
-        start.write.get().current.0.set(pointer);
+        start.current.set(exchange);
+        start.write.get().current.set(exchange);
         &self.start
     }
 
@@ -38,41 +36,14 @@ impl<'py> Callables<'py> {
     /// gets new ones.
     pub(crate) fn release(&mut self, py: Python<'py>) -> PyResult<()> {
         let start = self.start.get();
-        start.current.0.set(ptr::null_mut());
-        start.write.get().current.0.set(ptr::null_mut());
+        start.current.clear();
+        start.write.get().current.clear();
         // SAFETY: both are live objects, and the thread is attached.
         let kept = unsafe { ffi::Py_REFCNT(self.start.as_ptr()) > 1 || ffi::Py_REFCNT(start.write.as_ptr()) > 1 };
         if kept {
             *self = Callables::new(py)?;
         }
         Ok(())
-    }
-}
-
-/// The exchange of the request that runs; null when none does. It is only followed by [`Current::with`].
-#[derive(Default)]
-struct Current(Cell<*mut Exchange<'static>>);
-
-// SAFETY: the cell is read and written with the interpreter attached only, and CPython with a GIL attaches one thread
-// at a time; free-threaded builds are refused at the start.
-unsafe impl Sync for Current {}
-// SAFETY: as above; the pointer means the same in every thread of the process.
-unsafe impl Send for Current {}
-
-impl Current {
-    /// Runs `step` with the exchange, which is out of reach for anybody else meanwhile.
-    fn with<T>(&self, step: impl FnOnce(&mut Exchange<'_>) -> PyResult<T>) -> PyResult<T> {
-        let pointer = self.0.replace(ptr::null_mut());
-        if pointer.is_null() {
-            return Err(PyRuntimeError::new_err(
-                "the request that this belongs to is over, or in use by another thread",
-            ));
-        }
-        // SAFETY: the pointer was set from a live `&mut Exchange` by `start_for`, and `release` clears it before that
-        // ends; taking it out of the cell makes this the only use.
-        let result = step(unsafe { &mut *pointer });
-        self.0.set(pointer);
-        result
     }
 }
 

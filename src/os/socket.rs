@@ -96,8 +96,17 @@ pub fn send_file(stream: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, most
 
 /// Blocks until the socket takes bytes, or its peer is gone, or `limit` is over; `false` is the last.
 pub fn wait_writable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
+    wait(stream, limit, PollFlags::POLLOUT)
+}
+
+/// Blocks until the socket has bytes, or its peer is gone, or `limit` is over; `false` is the last.
+pub fn wait_readable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
+    wait(stream, limit, PollFlags::POLLIN)
+}
+
+fn wait(stream: BorrowedFd<'_>, limit: Duration, what: PollFlags) -> bool {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+    let mut fds = [PollFd::new(stream.as_fd(), what)];
     match poll(&mut fds, timeout) {
         Ok(ready) => ready > 0,
         // A signal came: the caller looks again.

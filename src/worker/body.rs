@@ -13,6 +13,8 @@ pub enum Body {
     Memory(Vec<u8>),
     /// All of it, in an unlinked file positioned at the start.
     File(File),
+    /// Still to be received, by [`Exchange::read_body`](super::Exchange::read_body).
+    Streamed,
 }
 
 /// A body that is being received.

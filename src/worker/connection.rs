@@ -5,11 +5,13 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use super::Application;
 use super::body::{Body, Collected};
 use super::exchange::State;
 use super::output::Output;
+use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::CONTINUE;
 use crate::http::body::BodyDecoder;
@@ -87,18 +89,29 @@ pub(super) struct Receiving {
 pub(super) enum Step {
     /// More are needed.
     Wait,
-    /// A whole request: its head's length in `input`, and its body.
-    Request { head_length: usize, body: Body, body_length: Option<u64> },
+    /// A request to serve.
+    Request(Arrived),
     /// This must not be served.
     Refuse(Reject),
     /// The body could not be kept.
     Spill(io::Error),
 }
 
+/// A request that is there.
+pub(super) struct Arrived {
+    /// Of its head, in `input`.
+    pub(super) head_length: usize,
+    pub(super) body: Body,
+    pub(super) body_length: Option<u64>,
+    pub(super) streamed: Option<Streamed>,
+}
+
 /// What a body is collected by.
 pub(super) struct BodyRules<'a> {
     pub(super) limits: &'a Limits,
     pub(super) post_buffering: usize,
+    /// For the next bytes of a streamed body.
+    pub(super) timeout: Duration,
     pub(super) directory: &'a Path,
 }
 
@@ -142,12 +155,16 @@ impl Connection {
             let request = self.head.of(&self.input);
             let length = request.body_length();
             if length == BodyLength::None {
-                return Step::Request { head_length, body: Body::Empty, body_length: None };
+                let body = Body::Empty;
+                return Step::Request(Arrived { head_length, body, body_length: None, streamed: None });
             }
             if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
                 if found > limit {
                     return Step::Refuse(Reject::BodyTooLarge { limit });
                 }
+            }
+            if rules.post_buffering == 0 {
+                return self.stream_body(rules, head_length);
             }
             // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).
             if request.expects_continue() && self.input.len() == head_length {
@@ -158,6 +175,17 @@ impl Connection {
             self.stage = Stage::Body(Box::new(Receiving { head_length, decoder, collected: Collected::default() }));
         }
         self.receive_body(rules, app)
+    }
+
+    /// Hands a body over as far as it has been received.
+    fn stream_body(&mut self, rules: &BodyRules<'_>, head_length: usize) -> Step {
+        let request = self.head.of(&self.input);
+        let (length, awaits_continue) = (request.body_length(), request.expects_continue());
+        let received = self.input.split_off(head_length);
+        let decoder = BodyDecoder::new(length, rules.limits);
+        let streamed = Streamed::new(decoder, received, awaits_continue, rules.timeout);
+        let body_length = if let BodyLength::Known(length) = length { Some(length) } else { None };
+        Step::Request(Arrived { head_length, body: Body::Streamed, body_length, streamed: Some(streamed) })
     }
 
     fn receive_body<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
@@ -182,7 +210,9 @@ impl Connection {
         let collected = mem::take(collected);
         self.stage = Stage::Head;
         match collected.finish() {
-            Ok((body, length)) => Step::Request { head_length, body, body_length: Some(length) },
+            Ok((body, length)) => {
+                Step::Request(Arrived { head_length, body, body_length: Some(length), streamed: None })
+            }
             Err(error) => Step::Spill(error),
         }
     }

@@ -8,18 +8,24 @@ use std::time::Duration;
 use super::Application;
 use super::body::Body;
 use super::output::Output;
+use super::streamed::{BodyError, Streamed};
+use crate::http::error_page::{error_response, reason};
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{Request, error_response};
+use crate::http::{CONTINUE, Request};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
-use crate::os::socket::{self, More};
+use crate::os::socket::{self, More, Read};
 
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
     pub(super) request: Request<'c>,
     pub(super) body: Body,
     pub(super) body_length: Option<u64>,
+    /// A body that is received while the application reads it.
+    pub(super) streamed: Option<Streamed>,
+    /// The status of what went wrong with it.
+    pub(super) body_status: Option<u16>,
     pub(super) peer: &'c Peer,
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
@@ -64,7 +70,38 @@ impl<'c> Exchange<'c> {
         std::mem::replace(&mut self.body, Body::Empty)
     }
 
-    /// The body's length in bytes, if the request had a body.
+    /// Appends up to `most` bytes of a [`Body::Streamed`] to `out`, none at its end. Waits for the client, with the
+    /// interpreter laid down.
+    pub fn read_body<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
+        let read = self.read_streamed(app, out, most);
+        if let Err(error) = &read {
+            self.body_status = Some(error.status());
+        }
+        read
+    }
+
+    fn read_streamed<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
+        let Some(streamed) = &mut self.streamed else { return Ok(()) };
+        while !streamed.decode(out, most)? {
+            if streamed.take_awaits_continue() && self.state == State::Open {
+                self.output.bytes.extend_from_slice(CONTINUE);
+                self.output.flush(self.stream).map_err(|_| BodyError::Gone)?;
+            }
+            match streamed.receive(self.stream) {
+                Read::Bytes { .. } => {}
+                Read::Closed => return Err(BodyError::Gone),
+                Read::Nothing => {
+                    let (stream, limit) = (self.stream, streamed.limit());
+                    if !waiting(self.slot, app, || socket::wait_readable(stream, limit)) {
+                        return Err(BodyError::Slow(limit));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The body's length in bytes, if it is known.
     pub fn body_length(&self) -> Option<u64> {
         self.body_length
     }
@@ -180,10 +217,11 @@ impl<'c> Exchange<'c> {
     }
 
     fn fail_unbegun(&mut self) {
+        let status = self.body_status.unwrap_or(500);
         self.head.clear();
-        let _ = self.head.start(b"500 Internal Server Error");
+        let _ = self.head.start(format!("{status} {}", reason(status)).as_bytes());
         let before = self.output.bytes.len();
-        error_response(&mut self.output.bytes, 500, self.date, self.request.field(b"accept"));
+        error_response(&mut self.output.bytes, status, self.date, self.request.field(b"accept"));
         let response = &self.output.bytes[before..];
         let body = response.windows(HEAD_END.len()).position(|bytes| bytes == HEAD_END);
         let head_length = body.map_or(response.len(), |at| at + HEAD_END.len());
@@ -197,6 +235,8 @@ impl<'c> Exchange<'c> {
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
+        // What is not read by now may never be, and the next request stands behind it.
+        self.to.keep_alive &= self.streamed.as_ref().is_none_or(Streamed::is_done);
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
         self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
@@ -237,12 +277,8 @@ impl<'c> Exchange<'c> {
         if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
     }
 
-    /// Waits for the client, which is not the application's time.
     fn wait<A: Application>(&self, app: &A) -> bool {
-        let pause = self.slot.pause();
-        let began = clock::monotonic();
-        let writable = app.detached(|| socket::wait_writable(self.stream, SEND_STALL));
-        self.slot.resume(pause, clock::monotonic() - began);
+        let writable = waiting(self.slot, app, || socket::wait_writable(self.stream, SEND_STALL));
         if !writable {
             tracing::info!(limit = ?SEND_STALL, "client takes no bytes, the connection is closed");
         }
@@ -253,6 +289,15 @@ impl<'c> Exchange<'c> {
         self.state = State::Broken;
         Delivery::Gone
     }
+}
+
+/// Waits for the client, with the interpreter laid down. That is not the application's time.
+fn waiting<A: Application>(slot: &Slot, app: &A, wait: impl FnOnce() -> bool) -> bool {
+    let pause = slot.pause();
+    let began = clock::monotonic();
+    let ready = app.detached(wait);
+    slot.resume(pause, clock::monotonic() - began);
+    ready
 }
 
 /// Takes what was written off the front of `piece`.

@@ -7,6 +7,7 @@ mod event_loop;
 mod exchange;
 mod output;
 mod serving;
+mod streamed;
 mod texts;
 mod timers;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use body::Body;
 pub use event_loop::{Ending, run};
 pub use exchange::{Delivery, Exchange};
+pub use streamed::BodyError;
 
 use crate::http::Limits;
 use crate::http::access_log::AccessFormat;
@@ -45,7 +47,7 @@ pub struct Setup<'a> {
     pub limits: Limits,
     /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
     pub keep_alive: Duration,
-    /// Bodies up to this many bytes stay in memory.
+    /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
     /// Where larger bodies are kept.
     pub spill_directory: PathBuf,

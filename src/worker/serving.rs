@@ -8,11 +8,11 @@ use std::time::Duration;
 use nix::sys::epoll::EpollFlags;
 
 use super::Application;
-use super::body::Body;
-use super::connection::{BodyRules, Connection, Reading, Stage, Step};
+use super::connection::{Arrived, BodyRules, Connection, Reading, Stage, Step};
 use super::event_loop::{HEAD_TIMEOUT, Worker, borrow, in_time};
 use super::exchange::{Exchange, State};
 use super::output::{Flushed, Output};
+use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
 use crate::http::error_response;
@@ -84,6 +84,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             limits: &self.setup.limits,
             post_buffering: self.setup.post_buffering,
             directory: &self.setup.spill_directory,
+            timeout: BODY_TIMEOUT,
         };
         match connection.step(&rules, self.app) {
             Step::Wait if connection.reading == Reading::Ended => false,
@@ -94,8 +95,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 wait_for_more(connection);
                 true
             }
-            Step::Request { head_length, body, body_length } => {
-                self.serve(connection, head_length, body, body_length);
+            Step::Request(arrived) => {
+                let head_length = arrived.head_length;
+                self.serve(connection, arrived);
                 self.after_request(connection, head_length)
             }
             Step::Refuse(reject) => {
@@ -110,7 +112,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    fn serve(&mut self, connection: &mut Connection, head_length: usize, body: Body, body_length: Option<u64>) {
+    fn serve(&mut self, connection: &mut Connection, arrived: Arrived) {
+        let Arrived { head_length, body, body_length, streamed } = arrived;
         self.count_request();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         let keep_alive = self.stopping.is_none() && !self.setup.keep_alive.is_zero();
@@ -121,6 +124,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             request,
             body,
             body_length,
+            streamed,
+            body_status: None,
             peer: &connection.peer,
             listener: connection.listener,
             head: &mut self.response,
@@ -141,8 +146,14 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             exchange.fail();
         }
         connection.answered = exchange.state;
-        let body_bytes = exchange.body_bytes;
+        let (body_bytes, streamed) = (exchange.body_bytes, exchange.streamed.take());
         self.setup.slot.end();
+        match streamed.map(Streamed::into_rest) {
+            None => {}
+            Some(Some(rest)) => connection.input.extend_from_slice(&rest),
+            // The rest of the body is in the way of whatever follows.
+            Some(None) => connection.reading = Reading::More,
+        }
         self.note(connection, body_bytes, started);
     }
 

@@ -1,0 +1,93 @@
+//! A body that the application reads while it is received (`post_buffering = 0`). It may hold the application's thread.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::http::{BodyDecoder, Reject};
+use crate::os::socket::{self, Read};
+
+/// A body under way.
+pub(super) struct Streamed {
+    decoder: BodyDecoder,
+    /// Received behind the head and not decoded.
+    received: Vec<u8>,
+    /// The client waits to be told that the body is wanted.
+    awaits_continue: bool,
+    limit: Duration,
+}
+
+/// Why a body cannot be read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The client closed the connection before the body was whole.
+    Gone,
+    /// The client sent nothing for too long.
+    Slow(Duration),
+    /// The body's framing is broken, or it is too large.
+    Refused(Reject),
+}
+
+impl BodyError {
+    /// The status of the answer, if the application has none of its own.
+    pub fn status(&self) -> u16 {
+        match self {
+            BodyError::Gone => 400,
+            BodyError::Slow(_) => 408,
+            BodyError::Refused(reject) => reject.status(),
+        }
+    }
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BodyError::Gone => f.write_str("the client closed the connection before the request body was whole"),
+            BodyError::Slow(limit) => write!(f, "the client sent nothing of the request body for {limit:?}"),
+            BodyError::Refused(reject) => reject.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl Streamed {
+    pub(super) fn new(decoder: BodyDecoder, received: Vec<u8>, awaits_continue: bool, limit: Duration) -> Streamed {
+        Streamed { decoder, received, awaits_continue, limit }
+    }
+
+    /// Is the body whole?
+    pub(super) fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Appends up to `most` of the bytes that are there; says whether that was any, or the body is at its end.
+    pub(super) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
+        let before = out.len();
+        let used = self.decoder.decode(&self.received, out, most).map_err(BodyError::Refused)?;
+        self.received.drain(..used);
+        Ok(out.len() > before || self.decoder.is_done())
+    }
+
+    /// Receives more, without waiting.
+    pub(super) fn receive(&mut self, stream: BorrowedFd<'_>) -> Read {
+        socket::read(stream, &mut self.received, READ_SIZE)
+    }
+
+    /// How long the client may send nothing.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Says, once, that the client waits for a word before it sends the body.
+    pub(super) fn take_awaits_continue(&mut self) -> bool {
+        std::mem::take(&mut self.awaits_continue)
+    }
+
+    /// What follows the body, if that is whole.
+    pub(super) fn into_rest(self) -> Option<Vec<u8>> {
+        self.decoder.is_done().then_some(self.received)
+    }
+}
+
+/// As much as the loop reads at a time.
+const READ_SIZE: usize = 64 * 1024;
