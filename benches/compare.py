@@ -4,10 +4,11 @@
     benches/compare.py --python target/venv --floor target/floor --rwsgi target/release/rwsgi [SERVER ...]
 
 Every server is started anew in every round, in turn, on one CPU; wrk loads it from another. The body is compared with
-the first server's before anything is measured. CPU time is what the kernel counted for the server and all its
-descendants while wrk ran, divided by the requests that wrk counted; wrk's own time is not in it. The figures shown
-are medians of the rounds, with the smallest and the largest; the ratio is the median of the rounds' own ratios, so
-that a machine that slows down between two rounds does not spoil it. Needs nothing but Python and wrk.
+the first server's before anything is measured, and the floor's environ with rwsgi's. CPU time is what the kernel
+counted for the server and all its descendants while wrk ran, divided by the requests that wrk counted; wrk's own time
+is not in it. The figures shown are medians of the rounds, with the smallest and the largest; the ratio is the median of
+the rounds' own ratios, so that a machine that slows down between two rounds does not spoil it. A machine that does
+other work meanwhile does. Needs nothing but Python and wrk.
 """
 
 import argparse
@@ -123,6 +124,25 @@ def body_of(name, port, target):
     if bodies[0] != bodies[1]:
         raise SystemExit(f"{name}: {target}: two requests, two different bodies")
     return bodies[0]
+
+
+def check_environs(options):
+    """The floor is one for rwsgi only where both give the same environ: its size is part of the cost."""
+    if not {"floor", "rwsgi"} <= set(options.servers):
+        return
+    options = argparse.Namespace(**{**vars(options), "app": "keys:application", "chdir": str(HERE)})
+    keys = {}
+    for name in ("floor", "rwsgi"):
+        with running(name, options) as (_, port):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            # Nothing but Host, as wrk.
+            client.putrequest("GET", options.target, skip_accept_encoding=True)
+            client.endheaders()
+            keys[name] = set(client.getresponse().read().decode().split())
+            client.close()
+    if keys["floor"] != keys["rwsgi"]:
+        differing = ", ".join(sorted(keys["floor"] ^ keys["rwsgi"]))
+        raise SystemExit(f"floor: expected the environ of rwsgi, found differing keys: {differing}")
 
 
 def cpu_nanoseconds(root):
@@ -247,6 +267,7 @@ def main():
     for program, package in (("wrk", "wrk"), ("taskset", "util-linux")):
         if not shutil.which(program):
             raise SystemExit(f"compare.py: {program} not found\nhint: apt-get install {package}")
+    check_environs(options)
     results = rounds(options)
     print(
         f"GET {options.target} of {options.app}, {options.connections} connections kept, one worker on CPU "

@@ -3,8 +3,9 @@
  *     floor PYTHON PORT MODULE[:CALLABLE] [TARGET [close]]
  *
  * One thread, one epoll, the interpreter held all the time. It reads until an empty line, copies a ready environ (the
- * keys of a plain GET of TARGET), calls the application, joins head and body and sends them with one call. It parses nothing,
- * checks nothing, knows no request bodies, no pipelining, no time limits and no shutdown: it is a yardstick, not a server.
+ * keys that rwsgi gives for wrk's GET of TARGET; compare.py holds them equal), calls the application, joins head and
+ * body and sends them with one call. It parses nothing, checks nothing, knows no request bodies, no pipelining, no time
+ * limits and no shutdown: it is a yardstick, not a server.
  * The application has to give a Content-Length, or "close" has to be said: a body is never chunked.
  * PYTHON is the interpreter of the virtualenv; the library linked here must be that interpreter's own version.
  * "close" ends each connection after its answer, whatever the client asked for.
@@ -172,7 +173,8 @@ static bool send_all(int fd, const struct text *text)
     return true;
 }
 
-/* One read for each readiness: epoll is level-triggered here, so what is left comes again. False: the connection is over. */
+/* One read for each readiness. It takes all there is, as a request is far smaller than the room. False: the connection
+ * is over. */
 static bool serve(struct connection *connection, bool close_after)
 {
     ssize_t n = recv(connection->fd, connection->bytes + connection->used, HEAD_ROOM - connection->used, 0);
@@ -188,7 +190,8 @@ static bool serve(struct connection *connection, bool close_after)
 
 static void watch(int epoll, int fd, void *whose)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = whose};
+    /* Edge-triggered: the kernel need not look at a connection again that was just answered. */
+    struct epoll_event event = {.events = whose ? EPOLLIN | EPOLLET : EPOLLIN, .data.ptr = whose};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
         die("epoll_ctl");
 }
@@ -269,8 +272,7 @@ static const char *prepare =
     "    'REQUEST_METHOD': 'GET', 'SCRIPT_NAME': '', 'PATH_INFO': unquote_to_bytes(path).decode('latin-1'),\n"
     "    'QUERY_STRING': query, 'RAW_URI': target, 'SERVER_PROTOCOL': 'HTTP/1.1', 'SERVER_SOFTWARE': 'floor',\n"
     "    'SERVER_NAME': '127.0.0.1', 'SERVER_PORT': port, 'REMOTE_ADDR': '127.0.0.1', 'REMOTE_PORT': '40000',\n"
-    "    'HTTP_HOST': '127.0.0.1:' + port, 'HTTP_USER_AGENT': 'wrk', 'HTTP_ACCEPT': '*/*',\n"
-    "    'HTTP_ACCEPT_ENCODING': 'identity', 'HTTP_CONNECTION': 'keep-alive',\n"
+    "    'HTTP_HOST': '127.0.0.1:' + port,\n"
     "    'wsgi.version': (1, 0), 'wsgi.url_scheme': 'http', 'wsgi.input': io.BytesIO(), 'wsgi.errors': sys.stderr,\n"
     "    'wsgi.multithread': False, 'wsgi.multiprocess': False, 'wsgi.run_once': False,\n"
     "    'wsgi.input_terminated': True, 'wsgi.file_wrapper': lambda file, size=65536: iter(lambda: file.read(size), b''),\n"

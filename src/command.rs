@@ -1,5 +1,7 @@
 //! The commands that a master obeys: a row each, with the signal that gives it. Sends and catches no signal.
 
+use std::fmt::Write as _;
+
 /// What a master can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -116,6 +118,17 @@ pub fn signals() -> impl Iterator<Item = i32> {
 /// The name of a signal that gives a command, without `SIG`.
 pub fn signal_name(signal: i32) -> Option<&'static str> {
     TABLE.iter().flat_map(|row| row.signals).find(|(number, _)| *number == signal).map(|(_, name)| *name)
+}
+
+/// The table in `docs/reference/signals.md`, in Markdown: a row each, no empty line in it or around it.
+pub fn reference() -> String {
+    let mut page = String::from("| Signal | Command | What the master does | Today |\n|---|---|---|---|\n");
+    for row in TABLE {
+        let signals: Vec<String> = row.signals.iter().map(|(_, name)| format!("`{name}`")).collect();
+        let state = if row.is_built { "works" } else { "not there yet" };
+        let _ = writeln!(page, "| {} | {} | {} | {state} |", signals.join(", "), row.name, row.help);
+    }
+    page
 }
 
 #[cfg(test)]

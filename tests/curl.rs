@@ -33,7 +33,7 @@ const CASES: &[Case] = &[
     ),
     (&["--path-as-is", "URL/a/../b//c/."], &[("/path", "/a/../b//c/.")]),
     (&["URL/%7Euser/%E2%82%AC%2F?%20=%"], &[("/path", "/~user/\u{e2}\u{82}\u{ac}/"), ("/query", "%20=%")]),
-    (&["-G", "--data-urlencode", "q=a b&c", "URL/"], &[("/method", "GET"), ("/query", "q=a%20b%26c")]),
+    (&["-G", "-d", "q=a%20b", "-d", "c=+", "URL/"], &[("/method", "GET"), ("/query", "q=a%20b&c=+")]),
     (&["-X", "OPTIONS", "--request-target", "*", "URL/"], &[("/method", "OPTIONS"), ("/environ/RAW_URI", "*")]),
     (&["-X", "PURGE", "URL/"], &[("/method", "PURGE")]),
     (&["-d", "a=1", "-d", "b=2", "URL/"], &[("/method", "POST"), ("/length", "7"), ("/environ/CONTENT_TYPE", FORM)]),

@@ -178,25 +178,29 @@ impl Page {
         let status = lines.next().unwrap().split_once(' ').unwrap().1.to_owned();
         let fields = lines.map(|line| line.split_once(": ").unwrap());
         let fields = fields.filter(|(name, _)| !["Server", "Date", "Connection"].contains(name));
-        let body = response.body.iter().copied().map(char::from).collect();
-        Page::new(status, fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(), body)
+        let body: String = response.body.iter().copied().map(char::from).collect();
+        Page::new(status, fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect(), &body)
     }
 
     fn of_django(told: &Value) -> Page {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let fields = told["fields"].as_array().unwrap();
         let fields = fields.iter().map(|field| (text(&field[0]).to_ascii_lowercase(), text(&field[1])));
-        Page::new(text(&told["status"]), fields.collect(), text(&told["body"]))
+        Page::new(text(&told["status"]), fields.collect(), told["body"].as_str().unwrap())
     }
 
-    fn new(status: String, mut fields: Vec<(String, String)>, body: String) -> Page {
+    fn new(status: String, mut fields: Vec<(String, String)>, body: &str) -> Page {
         // Django leaves the length of a response without a page to the server.
         fields.retain(|field| *field != ("content-length".to_owned(), "0".to_owned()));
-        for (_, value) in &mut fields {
+        for (name, value) in &mut fields {
+            if name == "expires" {
+                // Where a page is never to be kept, it is the time of the answer.
+                value.clear();
+            }
             *value = masked(&masked(value, "csrftoken=", ';'), "expires=", ';');
         }
         fields.sort();
-        Page { status, fields, body: masked(&body, CSRF_FIELD, '"') }
+        Page { status, fields, body: masked(body, CSRF_FIELD, '"') }
     }
 }
 
@@ -206,7 +210,7 @@ fn masked(text: &str, start: &str, end: char) -> String {
     let mut masked = parts.next().unwrap().to_owned();
     for part in parts {
         let rest = part.find(end).unwrap_or(part.len());
-        masked += &format!("{start}***{}", &part[rest..]);
+        masked.extend([start, "***", &part[rest..]]);
     }
     masked
 }

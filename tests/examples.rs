@@ -1,4 +1,4 @@
-//! The examples for plain WSGI and Flask: the commands of each README, typed as they stand there.
+//! The examples: the commands of each README, typed as they stand there.
 
 mod support;
 
@@ -21,14 +21,15 @@ struct Example {
 impl Example {
     fn of(name: &str) -> Example {
         let directory = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(root().join("examples").join(name)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                let text = fs::read_to_string(&path).unwrap();
-                let text = if path.ends_with("app.toml") { text.replace(PORT, "127.0.0.1:0") } else { text };
-                fs::write(directory.path().join(path.file_name().unwrap()), text).unwrap();
-            }
+        run_tool(tool("cp", ["-R"]).arg(root().join("examples").join(name).join(".")).arg(directory.path()));
+        // What somebody who tried the example left there.
+        for own in [".venv", "db.sqlite3"] {
+            run_tool(tool("rm", ["-rf"]).arg(directory.path().join(own)));
         }
+        let app_toml = directory.path().join("app.toml");
+        let text = fs::read_to_string(&app_toml).unwrap();
+        assert!(text.contains(PORT), "{text}");
+        fs::write(app_toml, text.replace(PORT, "127.0.0.1:0")).unwrap();
         let readme = fs::read_to_string(directory.path().join("README.md")).unwrap();
         // In Markdown, what is indented by four is code.
         let commands: Vec<String> =
@@ -102,6 +103,22 @@ fn the_flask_example_does_what_its_readme_says() {
     assert!(head.contains("Content-Length: 13\r\n"), "{head}");
     let wrong = curl(["-i", "-X", "DELETE", &server.url("/hello")]);
     assert!(wrong.starts_with("HTTP/1.1 405 METHOD NOT ALLOWED\r\n"), "{wrong}");
+    server.stop();
+}
+
+#[test]
+fn the_django_example_does_what_its_readme_says() {
+    let example = Example::of("django");
+    let [install, serve] = &example.commands[..] else { panic!("{:?}", example.commands) };
+    let install = install.strip_prefix("python3 -m venv .venv && ").unwrap();
+    example.use_virtualenv();
+    run_tool(&mut example.shell(install));
+    assert!(example.directory.path().join("db.sqlite3").exists(), "the database is not beside manage.py");
+    assert_eq!(serve, "rwsgi --config app.toml --python .venv");
+    let mut server = example.serve(serve);
+    assert_eq!(server.workers().len(), 2, "{}", server.log());
+    let page = curl(["-L", &server.url("/")]);
+    assert!(page.contains("Tabs or spaces?"), "{page}");
     server.stop();
 }
 

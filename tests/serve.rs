@@ -116,7 +116,7 @@ fn pipelined_requests_are_answered_in_their_order() {
             1 => counted(&"x".repeat(number)),
             _ => chunked(&["y", &"z".repeat(number)]),
         };
-        packet.extend(["POST /", &number.to_string(), " HTTP/1.1\r\nHost: test\r\n", &framed]);
+        packet.push_str(&format!("POST /{number} HTTP/1.1\r\nHost: test\r\n{framed}"));
     }
     packet.push_str("GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     packet.push_str("GET /beyond HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -340,14 +340,13 @@ fn what_is_refused_is_told_so_and_the_connection_ends() {
 #[test]
 fn a_client_that_is_still_sending_gets_the_refusal_and_no_reset() {
     let server = Server::start(&["echo", "--limit-request-body", "1000"]);
-    let piece = vec![b'x'; 65536];
     let upload = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4000000\r\n\r\n";
     let endless = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n";
     for (head, status) in [(upload, 413), (endless, 413), ("nonsense\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400)] {
         let mut stream = server.connect();
         stream.write_all(head.as_bytes()).unwrap();
         for _ in 0..61 {
-            stream.write_all(&piece).unwrap_or_else(|error| panic!("{head:?}: {error}"));
+            stream.write_all(&vec![b'x'; 65536]).unwrap_or_else(|error| panic!("{head:?}: {error}"));
         }
         assert_eq!(Response::read(&mut stream).unwrap().status, status, "{head:?}");
         assert_ended(&mut stream);

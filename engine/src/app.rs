@@ -1,6 +1,5 @@
 //! Loads the application by its name, and says what is there when the name is wrong.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit};
@@ -60,9 +59,9 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
         .unwrap_or_default();
     let mut message = format!("{name}: expected a module, found no module named {part}\nhint: looked in {path}");
     if let Some(stem) = name.strip_suffix(".py") {
-        let _ = write!(message, "\nhint: did you mean ./{name} (a file) or {stem} (a module)?");
+        message += &format!("\nhint: did you mean ./{name} (a file) or {stem} (a module)?");
     } else {
-        message.push_str("\nhint: chdir or pythonpath say where to look");
+        message += "\nhint: chdir or pythonpath say where to look";
     }
     BootFailure { cause: BootCause::NotFound, message, traceback: None }
 }
