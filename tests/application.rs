@@ -26,6 +26,7 @@ fn the_environ_is_what_pep_3333_says_and_nothing_else() {
         "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": stream.local_addr().unwrap().port().to_string(),
         "wsgi.version": [1, 0], "wsgi.url_scheme": "http", "wsgi.input": "BytesIO", "wsgi.errors": "TextIOWrapper",
         "wsgi.multithread": false, "wsgi.multiprocess": false, "wsgi.run_once": false, "wsgi.input_terminated": true,
+        "wsgi.file_wrapper": "type",
     });
     assert_eq!(json_of(&ask(&mut stream, with_everything))["environ"], expected);
     // Nothing of it is left for the next request.
@@ -145,8 +146,8 @@ fn a_client_that_invents_names_spoils_nothing() {
     let server = Server::start(&["echo"]);
     let mut stream = server.connect();
     for round in 0..12 {
-        let fields: String =
-            (0..45).map(|number| format!("X-{round}-{number}: 1\r\nx-{round}-{number}: 2\r\n")).collect();
+        let field = |number: usize| format!("X-{round}-{number}: 1\r\nx-{round}-{number}: 2\r\n");
+        let fields = (0..45).map(field).collect::<Vec<_>>().concat();
         let told = json_of(&ask(&mut stream, format!("GET / HTTP/1.1\r\nHost: test\r\n{fields}Cookie: a\r\n\r\n")));
         for number in 0..45 {
             assert_eq!(told["environ"][format!("HTTP_X_{round}_{number}")], "1,2", "{round} {number}");
@@ -340,14 +341,14 @@ fn a_body_is_as_long_as_was_said_or_the_connection_ends() {
     for way in ["too-long", "too-long-pieces"] {
         assert_eq!(ask(&mut stream, format!("GET /{way} HTTP/1.1\r\nHost: test\r\n\r\n")).text(), "bo", "{way}");
     }
-    server.wait_for("response longer than its Content-Length, the rest is dropped surplus=2");
+    server.wait_for("response longer than its Content-Length, the rest is dropped target=/too-long surplus=2");
     assert_eq!(ask(&mut stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").text(), "body");
     stream.write_all(b"GET /too-short HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     assert!(Response::read_head(&mut stream).unwrap().contains("Content-Length: 9\r\n"));
     let mut body = String::new();
     stream.read_to_string(&mut body).unwrap();
     assert_eq!(body, "body");
-    server.wait_for("response shorter than its Content-Length, the connection is closed missing=5");
+    server.wait_for("response shorter than its Content-Length, the connection is closed target=/too-short missing=5");
 }
 
 #[test]
