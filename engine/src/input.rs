@@ -73,16 +73,21 @@ impl StreamedInput {
         // The buffered reader hands over a memoryview of bytes.
         let room = buffer.len()?;
         let mut bytes = Vec::new();
-        self.current.with(|exchange| {
-            exchange.read_body(&Detach(py), &mut bytes, room).map_err(|error| match error {
-                BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
-                BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
-                BodyError::Refused(_) => PyOSError::new_err(error.to_string()),
-            })
-        })?;
+        self.receive(py, &mut bytes, room)?;
         let filled = PySlice::new(py, 0, isize::try_from(bytes.len())?, 1);
         buffer.set_item(filled, PyBytes::new(py, &bytes))?;
         Ok(bytes.len())
+    }
+
+    fn readall<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = Vec::new();
+        loop {
+            let before = bytes.len();
+            self.receive(py, &mut bytes, STREAM_BUFFER)?;
+            if bytes.len() == before {
+                return Ok(PyBytes::new(py, &bytes));
+            }
+        }
     }
 
     fn readable(&self) -> bool {
@@ -102,6 +107,18 @@ impl StreamedInput {
     #[getter]
     fn closed(&self) -> bool {
         false
+    }
+}
+
+impl StreamedInput {
+    fn receive(&self, py: Python<'_>, bytes: &mut Vec<u8>, most: usize) -> PyResult<()> {
+        self.current.with(|exchange| {
+            exchange.read_body(&Detach(py), bytes, most).map_err(|error| match error {
+                BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
+                BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
+                BodyError::Refused(_) => PyOSError::new_err(error.to_string()),
+            })
+        })
     }
 }
 
