@@ -11,7 +11,9 @@ use rwsgi::os::process;
 /// A whole traceback, as Python would print it.
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+        // All three: before Python 3.12 the value alone does not know what has not been caught by Python code.
+        let parts = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
         let text: Vec<String> = lines.extract()?;
         Ok(text.concat())
     };

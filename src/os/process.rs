@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -189,8 +189,12 @@ pub fn is_child(pid: Pid) -> bool {
     pid.as_raw() > 1 && waitid(Id::Pid(pid), flags).is_ok()
 }
 
-/// Signals a child. A child that has just ended is not an error.
+/// Signals a child, and nobody else: until it is reaped, nobody else gets its pid. A child that has just ended is not an
+/// error.
 pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    if !is_child(pid) {
+        return Ok(());
+    }
     match nix::sys::signal::kill(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -340,6 +344,31 @@ extern "C" fn orphaned(_: i32) {
     // SAFETY: the id came from timer_create in this process; the handler is set after it was stored.
     unsafe { libc::timer_settime(LAST_WORD.load(Ordering::SeqCst), 0, &raw const when, std::ptr::null_mut()) };
     super::signal::write_noted(libc::SIGTERM);
+}
+
+/// Marks, from now on, every process that the application forks off this one (pthread_atfork(3)), for [`end_if_forked`].
+pub fn mark_forks() -> io::Result<()> {
+    // SAFETY: the handler stores to a static and nothing else; it lives as long as the process.
+    match unsafe { libc::pthread_atfork(None, None, Some(forked)) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Ends this process if the application forked it: its connections, log and slot are those of the worker that it is a
+/// copy of. Locks may be held by threads that it does not have, so nothing is said.
+pub fn end_if_forked() {
+    if FORKED.load(Ordering::Relaxed) {
+        exit_now(FORKED_CODE);
+    }
+}
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+/// EX_SOFTWARE of sysexits.h: the application's parent process may look at it.
+const FORKED_CODE: i32 = 70;
+
+extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
 }
 
 /// Sets what `ps` and `top` show of this process: the name (15 bytes) and, as far as the room that the kernel gave the

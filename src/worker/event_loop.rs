@@ -177,8 +177,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    /// What is in the backlog already is still served; what idles is closed, after a look for a request that is on
-    /// its way.
+    /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
+    /// is on its way. A connection that has not had its first one gets a moment to send it, and so does every one of a
+    /// worker that was replaced by `max_requests`: nobody waits for its end.
     fn stop_gracefully(&mut self) {
         self.stopping = Some(Ending::Graceful);
         for index in 0..self.setup.listeners.len() {
@@ -189,6 +190,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             if let Some(token) = self.connections[index].as_ref().map(|connection| connection.token) {
                 self.with_connection(token, |worker, connection| {
                     let alive = worker.receive(connection);
+                    if alive && connection.is_idle() && (!connection.served || worker.spent.is_none()) {
+                        connection.deadline = connection.deadline.min(worker.in_time(FIRST_REQUEST));
+                        return true;
+                    }
                     alive && !connection.is_idle()
                 });
             }
@@ -396,7 +401,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn serve(&mut self, connection: &mut Connection, head_length: usize, body: Body, body_length: Option<u64>) {
         self.count_request();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        let keep_alive = self.stopping.is_none() && !self.setup.keep_alive.is_zero();
+        // A worker that is to be replaced keeps nobody who would have to be sent away.
+        let stays = self.stopping.is_none() && self.spent.is_some();
+        let keep_alive = stays && !self.setup.keep_alive.is_zero();
         let request = connection.head.of(&connection.input);
         let started = clock::monotonic();
         self.setup.slot.begin(started, &connection.input[..head_length]);
@@ -589,6 +596,9 @@ const OWN_WORK_NS: u64 = 1_000_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// A whole head, from the first byte or the accept. nginx `client_header_timeout`: 60 s, granian 30 s.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
+/// before it. Browsers open connections that they may never use, and the stop waits for them.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Between two pieces of a body. nginx `client_body_timeout`: 60 s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that takes no bytes of a buffered response. nginx `send_timeout`: 60 s.

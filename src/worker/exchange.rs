@@ -10,7 +10,9 @@ use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer
 use crate::http::{Request, error_response};
 use crate::os::clock;
 use crate::os::listener::Peer;
+use crate::os::process;
 use crate::os::scoreboard::Slot;
+use crate::os::signal;
 use crate::os::socket;
 
 /// One request and the response that is being made of it.
@@ -89,6 +91,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends a piece of the body, the head before the first. `whole` says that this piece is all of the body.
     pub fn send<A: Application>(&mut self, app: &A, piece: &[u8], whole: bool) -> Delivery {
+        process::end_if_forked();
         if self.state == State::Open {
             self.begin(whole.then_some(piece.len() as u64));
         }
@@ -118,6 +121,7 @@ impl<'c> Exchange<'c> {
 
     /// The application has no more to say.
     pub fn finish(&mut self) {
+        process::end_if_forked();
         if self.state == State::Open {
             self.begin(Some(0));
         }
@@ -152,6 +156,8 @@ impl<'c> Exchange<'c> {
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
+        // Told to stop while the application ran: the client learns that the connection ends with this response.
+        self.to.keep_alive &= !signal::is_noted();
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
         self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
