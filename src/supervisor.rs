@@ -259,11 +259,16 @@ impl Supervisor {
         if self.phase == Phase::Booting {
             self.phase = Phase::Serving;
         }
-        // A replacement is there: the worker that it replaces may go.
-        if self.fresh() >= self.plan.workers {
-            let spent = self.slots.iter().position(|slot| matches!(slot, Slot::Ready { spent: true, .. }));
-            if let Some(spent) = spent {
-                self.end(spent, Stop::Graceful, now, actions);
+        // A replacement is there: the oldest of those that are to be replaced may go. The replacement may be spent itself
+        // by the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
+        let ready = |slot: &&Slot| matches!(slot, Slot::Ready { .. });
+        if self.slots.iter().filter(ready).count() > self.plan.workers {
+            let spent = self.slots.iter().enumerate().filter_map(|(number, slot)| match *slot {
+                Slot::Ready { since, spent: true, .. } => Some((since, number)),
+                _ => None,
+            });
+            if let Some((_, oldest)) = spent.min() {
+                self.end(oldest, Stop::Graceful, now, actions);
             }
         }
     }

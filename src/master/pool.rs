@@ -142,12 +142,14 @@ impl Pool {
                 tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
             }
-            (FromWorker::Ready, Some(pid)) => {
+            (FromWorker::Ready, Some(pid)) if !worker.ready => {
                 worker.ready = true;
                 tracing::info!(slot, pid = pid.as_raw(), "worker ready");
                 Some(Event::Ready(slot))
             }
-            (FromWorker::Failed(failure), Some(_)) => {
+            (FromWorker::Failed(failure), Some(_)) if !worker.ready => {
+                // Its last word.
+                worker.closed = true;
                 report::boot_failure(&failure);
                 Some(Event::BootFailed(slot, failure.cause.exit_code()))
             }
