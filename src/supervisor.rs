@@ -51,8 +51,8 @@ pub enum Event {
     Spent(usize),
     /// What the scoreboard says of a ready worker: since when it has been in a request.
     Seen(usize, Option<Moment>),
-    /// A worker's process is gone; did it end as it was told or meant to (exit code 0)?
-    Exited(usize, bool),
+    /// A worker's process is gone.
+    Exited(usize),
     /// Somebody asked for a stop.
     Stop(Stop),
     /// Time has passed.
@@ -188,7 +188,7 @@ impl Supervisor {
                     *busy = since;
                 }
             }
-            Event::Exited(slot, clean) => self.exited(slot, clean, now, &mut actions),
+            Event::Exited(slot) => self.exited(slot, now, &mut actions),
         }
         self.enforce_deadlines(now, &mut actions);
         self.keep_count(now, &mut actions);
@@ -216,6 +216,11 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
+    /// Was the zygote asked for a worker for this slot, and has nobody answered?
+    pub fn is_forking(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Forking { .. }))
+    }
+
     /// Has a worker ever been ready?
     pub fn has_served(&self) -> bool {
         self.phase == Phase::Serving
@@ -228,11 +233,7 @@ impl Supervisor {
     }
 
     fn zygote_gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        for slot in &mut self.slots {
-            if matches!(slot, Slot::Forking { .. }) {
-                *slot = Slot::Empty;
-            }
-        }
+        // A slot that it was to fork for is told by its channel: it ends, or a worker says hello.
         if self.phase == Phase::Booting {
             self.stop(Stop::Quick, EXIT_BOOT, now, actions);
         }
@@ -258,11 +259,15 @@ impl Supervisor {
         if self.phase == Phase::Booting {
             self.phase = Phase::Serving;
         }
-        // Replacements are there: the workers that they replace may go.
+        // Replacements are there: the oldest of the workers that they replace may go. A replacement may be spent itself by
+        // the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
         while self.ready_count() > self.plan.workers {
-            let spent = self.slots.iter().position(|slot| matches!(slot, Slot::Ready { spent: true, .. }));
-            let Some(spent) = spent else { return };
-            self.end(spent, Stop::Graceful, now, actions);
+            let spent = self.slots.iter().enumerate().filter_map(|(number, slot)| match *slot {
+                Slot::Ready { since, spent: true, .. } => Some((since, number)),
+                _ => None,
+            });
+            let Some((_, oldest)) = spent.min() else { return };
+            self.end(oldest, Stop::Graceful, now, actions);
         }
     }
 
@@ -278,7 +283,7 @@ impl Supervisor {
         }
     }
 
-    fn exited(&mut self, slot: usize, clean: bool, now: Moment, actions: &mut Vec<Action>) {
+    fn exited(&mut self, slot: usize, now: Moment, actions: &mut Vec<Action>) {
         let Some(state) = self.slots.get(slot).copied() else {
             return;
         };
@@ -288,7 +293,8 @@ impl Supervisor {
                 self.stop(Stop::Quick, EXIT_BOOT, now, actions);
             }
             Slot::Forking { .. } | Slot::Booting { .. } => self.failed(now, actions),
-            Slot::Ready { since, .. } if !clean && now < since + SOUND_LIFE => self.failed(now, actions),
+            // Nobody asked it to end, so that its exit code does not matter.
+            Slot::Ready { since, .. } if now < since + SOUND_LIFE => self.failed(now, actions),
             Slot::Ready { .. } | Slot::Ending { .. } | Slot::Empty => {}
         }
     }
@@ -322,10 +328,12 @@ impl Supervisor {
 
     /// Asks the worker in `slot`, if there is one, to end.
     fn end(&mut self, slot: usize, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
-        let pid = match self.slots[slot] {
+        let (pid, stop) = match self.slots[slot] {
             // Nobody to ask yet: its hello will be answered.
             Slot::Empty | Slot::Forking { .. } => return,
-            Slot::Booting { pid, .. } | Slot::Ready { pid, .. } | Slot::Ending { pid, .. } => pid,
+            // It has no request to finish.
+            Slot::Booting { pid, .. } => (pid, Stop::Quick),
+            Slot::Ready { pid, .. } | Slot::Ending { pid, .. } => (pid, stop),
         };
         let (action, limit) = match stop {
             Stop::Graceful => (Action::Retire(slot, pid), self.plan.graceful_timeout),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit};
+use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
@@ -128,7 +128,21 @@ fn take<'py>(
         message: format!("{name}: expected literal arguments, found ({text}): {}", error.value(py)),
         traceback: None,
     })?;
-    found.call(positional, Some(&named)).map_err(|error| raised(py, &name.to_string(), &error))
+    found.call(positional, Some(&named)).map_err(|error| {
+        // Not a frame: the factory was never entered, its arguments do not fit.
+        if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {
+            BootFailure {
+                cause: BootCause::NotFound,
+                message: format!(
+                    "{name}: expected arguments that the factory takes, found ({text}): {}",
+                    error.value(py)
+                ),
+                traceback: None,
+            }
+        } else {
+            raised(py, &name.to_string(), &error)
+        }
+    })
 }
 
 /// The arguments of a factory, evaluated by `ast.literal_eval`: nothing in them can run.

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange};
@@ -58,7 +59,9 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        if let Err(error) = self.respond(exchange) {
+        let outcome = self.respond(exchange);
+        forked::end_if_forked();
+        if let Err(error) = outcome {
             let request = exchange.request();
             let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
             tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));

@@ -4,15 +4,15 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork, FromWorker};
-use rwsgi::os::process;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::Channel;
+use rwsgi::os::{forked, process};
 use rwsgi::worker::{self, Ending, Setup};
 
 use crate::cycle::Cycle;
@@ -55,13 +55,18 @@ fn boot<'py, 'i>(
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
     let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
+    // Before the first word: the master takes nobody for a worker who is not its child.
     if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
         // The master died meanwhile: nobody waits for this worker.
         process::exit_now(0);
     }
-    // Not before: the master takes only its own children for workers.
-    channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     process::end_with_parent(LAST_REQUESTS).map_err(|error| BootFailure::setup(&error))?;
+    if getppid() != Pid::from_raw(start.master) {
+        // It died before the kernel was told to say so.
+        process::exit_now(0);
+    }
+    channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
+    forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
     let application = match &inheritance.application {
         Some(application) => application.bind(py).clone(),
@@ -102,6 +107,6 @@ fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>
 /// The signals that mean something to a worker.
 const OURS: &[Signal] = &[Signal::SIGTERM, Signal::SIGQUIT];
 /// From the fork to being the master's child; the middle process only has to end.
-const ADOPTION: Duration = Duration::from_secs(10);
+const ADOPTION: Duration = Duration::from_secs(5);
 /// What a worker whose master died has for the requests that it holds.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);

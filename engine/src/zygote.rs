@@ -130,7 +130,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
         process::exit_now(0);
     }
     // Meant for the master, though `pkill` sends them to everybody of its name.
-    signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGINT])?;
+    signal::ignore(FOR_THE_MASTER)?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
@@ -182,3 +182,14 @@ fn close_on_exec(channel: &Channel) {
     // SAFETY: F_SETFD on an open descriptor reads no memory.
     unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
 }
+
+/// TTIN and TTOU would stop the process.
+const FOR_THE_MASTER: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGINT,
+];

@@ -20,7 +20,7 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command::{self, Command};
 use crate::log::CRITICAL;
-use crate::message::{BootFailure, FromZygote, Start, ToZygote};
+use crate::message::{BootFailure, Found, FromZygote, Start, ToZygote};
 use crate::os::clock;
 use crate::os::listener::Listener;
 use crate::os::pidfile::PidFile;
@@ -32,7 +32,7 @@ use crate::os::stream::{Packet, Received};
 use crate::settings::{Settings, Workers};
 use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
 use pool::{Heard, Pool};
-use zygote::Zygote;
+use zygote::{Stage, Zygote};
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
@@ -215,19 +215,24 @@ impl Master {
     }
 
     fn hear_zygote(&mut self) {
-        while let Some(zygote) = &self.zygote {
+        while let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.stage != Stage::Confused) {
             match zygote.channel.receive() {
                 Ok(Received::Packet(packet)) => self.zygote_said(&packet),
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(),
-                Err(error) => {
-                    // Nothing that follows could be trusted to be whole.
-                    tracing::error!(%error, "zygote: expected a message");
-                    let _ = process::signal(zygote.pid, Signal::SIGKILL);
-                    return self.zygote_closed();
-                }
+                Err(error) => return self.zygote_confused(&error),
             }
         }
+    }
+
+    /// Nothing that follows could be trusted: it is killed, and replaced.
+    fn zygote_confused(&mut self, error: &dyn std::fmt::Display) {
+        if let Some(zygote) = &mut self.zygote {
+            tracing::error!(%error, "zygote: expected a message");
+            zygote.stage = Stage::Confused;
+            let _ = process::signal(zygote.pid, Signal::SIGKILL);
+        }
+        self.zygote_closed();
     }
 
     fn zygote_closed(&mut self) {
@@ -236,26 +241,44 @@ impl Master {
         }
     }
 
+    /// What is out of its turn was not said by rwsgi's own code, but by an application that shares its process.
     fn zygote_said(&mut self, packet: &Packet) {
-        match serde_json::from_slice(&packet.bytes) {
-            Ok(FromZygote::Found(found)) => {
-                if let Err(error) = self.start_serving() {
-                    self.zygote_failed(&BootFailure::setup(&error));
-                    return;
-                }
-                if !self.check {
-                    report::start(&self.settings, &found, &self.listeners);
+        let Some(zygote) = &mut self.zygote else { return };
+        let message = match serde_json::from_slice(&packet.bytes) {
+            Ok(message) => message,
+            Err(error) => return self.zygote_confused(&error),
+        };
+        match (message, zygote.stage) {
+            (FromZygote::Found(found), Stage::Started) => {
+                zygote.stage = Stage::Entering;
+                self.zygote_found(&found);
+            }
+            (FromZygote::Ready, Stage::Entering) => {
+                zygote.stage = Stage::Ready;
+                if self.check {
+                    self.finish = Some(0);
+                } else {
+                    self.tell(&Event::ZygoteReady);
                 }
             }
-            Ok(FromZygote::Ready) if self.check => self.finish = Some(0),
-            Ok(FromZygote::Ready) => self.tell(&Event::ZygoteReady),
-            Ok(FromZygote::Failed(failure)) => self.zygote_failed(&failure),
-            Ok(FromZygote::ForkFailed { slot, error }) => {
+            (FromZygote::Failed(failure), Stage::Started | Stage::Entering | Stage::Ready) => {
+                zygote.stage = Stage::Failed;
+                self.zygote_failed(&failure);
+            }
+            (FromZygote::ForkFailed { slot, error }, Stage::Ready) if self.supervisor.is_forking(slot) => {
                 tracing::error!(slot, error, "worker not forked");
                 self.pool.forget(slot);
                 self.tell(&Event::ForkFailed(slot));
             }
-            Err(error) => tracing::error!(%error, "zygote: expected a message"),
+            _ => self.zygote_confused(&"a message out of its turn"),
+        }
+    }
+
+    fn zygote_found(&mut self, found: &Found) {
+        match self.start_serving() {
+            Err(error) => self.zygote_failed(&BootFailure::setup(&error)),
+            Ok(()) if self.check => {}
+            Ok(()) => report::start(&self.settings, found, &self.listeners),
         }
     }
 
@@ -305,7 +328,7 @@ impl Master {
 
     fn fork(&mut self, slot: usize) {
         let Some(zygote) = &self.zygote else { return };
-        let asked = self.pool.ask(slot, &zygote.channel).and_then(|fd| {
+        let asked = self.pool.ask(slot, zygote).and_then(|fd| {
             self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
         });
         if let Err(error) = asked {
@@ -377,7 +400,7 @@ impl Master {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
         report::exit(slot, self.pool.forget(slot), exit);
-        self.tell(&Event::Exited(slot, exit == Exit::Code(0)));
+        self.tell(&Event::Exited(slot));
     }
 
     fn close_listeners(&mut self) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use super::zygote::Zygote;
 use crate::message::{BootFailure, Fork, FromWorker, ToZygote};
 use crate::os::process::{self, Exit};
 use crate::os::scoreboard::Scoreboard;
@@ -21,6 +22,8 @@ pub(super) struct Pool {
     age: u64,
     max_requests: u64,
     jitter: u64,
+    /// The zygote that was asked last; it is a child of the master, and no worker.
+    zygote: Option<Pid>,
     /// Exits of processes that have not said which slot is theirs.
     early: VecDeque<(Pid, Exit)>,
 }
@@ -51,24 +54,28 @@ pub(super) struct Worker {
     /// Its channel has ended.
     closed: bool,
     ready: bool,
+    /// Messages that came over its channel.
+    words: u32,
 }
 
 impl Pool {
     pub(super) fn new(slots: usize, max_requests: u64, jitter: u64) -> Pool {
         let workers = std::iter::repeat_with(|| None).take(slots).collect();
-        Pool { workers, age: 0, max_requests, jitter, early: VecDeque::new() }
+        Pool { workers, age: 0, max_requests, jitter, zygote: None, early: VecDeque::new() }
     }
 
     /// Asks the zygote for a worker; answers with the descriptor to listen on.
-    pub(super) fn ask(&mut self, slot: usize, zygote: &Channel) -> io::Result<RawFd> {
+    pub(super) fn ask(&mut self, slot: usize, zygote: &Zygote) -> io::Result<RawFd> {
         let (ours, theirs) = Channel::pair()?;
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
         self.age += 1;
         let fork = Fork { slot, age: self.age, max_requests: self.draw_max_requests() };
-        zygote.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
+        zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
+        self.zygote = Some(zygote.pid);
         let fd = ours.as_raw_fd();
-        self.workers[slot] = Some(Worker { channel: ours, pid: None, age: self.age, closed: false, ready: false });
+        self.workers[slot] =
+            Some(Worker { channel: ours, pid: None, age: self.age, closed: false, ready: false, words: 0 });
         Ok(fd)
     }
 
@@ -89,7 +96,16 @@ impl Pool {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
+                Ok(Received::Packet(_)) if worker.words == WORDS => {
+                    tracing::error!(
+                        slot,
+                        "worker: expected at most {WORDS} messages, found more, not listened to any more"
+                    );
+                    worker.closed = true;
+                    return None;
+                }
                 Ok(Received::Packet(packet)) => {
+                    worker.words += 1;
                     if let Some(heard) = self.said(slot, &packet) {
                         return Some(heard);
                     }
@@ -103,7 +119,7 @@ impl Pool {
                     }
                     if worker.pid.is_none() {
                         self.workers[slot] = None;
-                        return Some(Heard::Event(Event::Exited(slot, false)));
+                        return Some(Heard::Event(Event::Exited(slot)));
                     }
                     return None;
                 }
@@ -123,8 +139,13 @@ impl Pool {
         match (message, worker.pid) {
             (FromWorker::Hello, None) => {
                 let pid = Pid::from_raw(packet.sender?);
+                if process::is_child(pid) {
+                    // It has not been reaped, so an exit of this pid is that of an orphan which had it before.
+                    self.early.retain(|(early, _)| *early != pid);
+                }
                 let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
-                let taken = self.workers.iter().flatten().any(|other| other.pid == Some(pid));
+                let taken =
+                    self.zygote == Some(pid) || self.workers.iter().flatten().any(|other| other.pid == Some(pid));
                 if !known || taken {
                     tracing::error!(slot, pid = pid.as_raw(), "a process that is no worker said it were one");
                     return None;
@@ -137,12 +158,16 @@ impl Pool {
                 tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
             }
-            (FromWorker::Ready, Some(pid)) => {
+            (FromWorker::Ready, Some(pid)) if !worker.ready => {
                 worker.ready = true;
                 tracing::info!(slot, pid = pid.as_raw(), "worker ready");
                 Some(Heard::Event(Event::Ready(slot)))
             }
-            (FromWorker::Failed(failure), Some(_)) => Some(Heard::Failure(failure)),
+            (FromWorker::Failed(failure), Some(_)) if !worker.ready => {
+                // Its last word.
+                worker.closed = true;
+                Some(Heard::Failure(failure))
+            }
             (FromWorker::Spent, Some(pid)) => {
                 tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
                 Some(Heard::Event(Event::Spent(slot)))
@@ -192,6 +217,9 @@ impl Pool {
     }
 }
 
+/// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps
+/// the master from its other work.
+const WORDS: u32 = 8;
 /// Exits that are kept. Between a fork and its first word there are at most as many as there are slots starting;
 /// orphans of the application push old ones out.
 const EARLY: usize = 256;

@@ -20,6 +20,22 @@ pub const ROLE: &str = "__zygote";
 pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
+    pub(super) stage: Stage,
+}
+
+/// What a zygote has said, and so what it may say next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing.
+    Started,
+    /// Which Python it enters.
+    Entering,
+    /// That it can fork.
+    Ready,
+    /// Why it ends.
+    Failed,
+    /// What it may not: nobody listens any more.
+    Confused,
 }
 
 /// Starts a zygote and tells it which Python to enter.
@@ -32,7 +48,7 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
-    Ok(Zygote { pid, channel: ours })
+    Ok(Zygote { pid, channel: ours, stage: Stage::Started })
 }
 
 /// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then

@@ -2,6 +2,7 @@
 //! and no Python.
 
 pub mod clock;
+pub mod forked;
 pub mod listener;
 pub mod pidfile;
 pub mod process;

@@ -1,8 +1,8 @@
 //! The pid file: says who runs, keeps a second server from starting, goes away at the end.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -47,7 +47,11 @@ impl PidFile {
             return Err(PidFileError::Running(path, pid));
         }
         let new = path.with_extension(format!("{me}.new"));
-        let written = fs::write(&new, format!("{me}\n")).and_then(|()| fs::rename(&new, &path));
+        // Made anew: in a directory of another user, the name may be a link to a file that is not to be written to.
+        let _ = fs::remove_file(&new);
+        let written = File::create_new(&new)
+            .and_then(|mut file| file.write_all(format!("{me}\n").as_bytes()))
+            .and_then(|()| fs::rename(&new, &path));
         match written {
             Ok(()) => Ok(PidFile { path }),
             Err(error) => {

@@ -189,8 +189,12 @@ pub fn is_child(pid: Pid) -> bool {
     pid.as_raw() > 1 && waitid(Id::Pid(pid), flags).is_ok()
 }
 
-/// Signals a child. A child that has just ended is not an error.
+/// Signals a child, and nobody else: until it is reaped, nobody else gets its pid. A child that has just ended is not an
+/// error.
 pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
+    if !is_child(pid) {
+        return Ok(());
+    }
     match nix::sys::signal::kill(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,6 +20,15 @@ pub struct Signals {
 
 /// The write end that [`note`] writes to; -1 until handlers are installed.
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
+
+/// Has a handler run since [`Signals::next`] was last called?
+static NOTED: AtomicBool = AtomicBool::new(false);
+
+/// Is there a signal that [`Signals::install`] asked for and nobody has read yet? For who cannot wait until the pipe is
+/// looked at.
+pub fn is_noted() -> bool {
+    NOTED.load(Ordering::Relaxed)
+}
 
 impl Signals {
     /// Registers `signals` by signal-hook, beside whatever handlers there are. For the master.
@@ -52,6 +61,8 @@ impl Signals {
 
     /// The next signal that has arrived, or `None`. Never blocks.
     pub fn next(&self) -> Option<i32> {
+        // Before the look: what comes after it is noted again.
+        NOTED.store(false, Ordering::SeqCst);
         let mut byte = [0u8; 1];
         match nix::unistd::read(&self.pipe, &mut byte) {
             Ok(1) => Some(i32::from(byte[0])),
@@ -110,6 +121,7 @@ extern "C" fn note(signal: i32) {
 
 /// What the handlers do: tells the reader of the installed pipe that `signal` came. Async-signal-safe.
 pub(super) fn write_noted(signal: i32) {
+    NOTED.store(true, Ordering::SeqCst);
     write_byte(WRITE_END.load(Ordering::SeqCst), u8::try_from(signal).unwrap_or(0));
 }
 

@@ -140,6 +140,11 @@ impl Connection {
         matches!(self.stage, Stage::Idle) && self.input.is_empty()
     }
 
+    /// Has a request been answered on it?
+    pub(super) fn has_served(&self) -> bool {
+        self.answered != State::Open
+    }
+
     pub(super) fn read(&mut self) -> Read {
         socket::read(self.stream.as_fd(), &mut self.input, READ_SIZE)
     }

@@ -179,8 +179,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    /// What is in the backlog already is still served; what idles is closed, after a look for a request that is on
-    /// its way.
+    /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
+    /// is on its way. A connection that has not had its first one gets a moment to send it, and so does every one of a
+    /// worker that was replaced by `max_requests`: nobody waits for its end.
     fn stop_gracefully(&mut self) {
         self.stopping = Some(Ending::Graceful);
         for index in 0..self.setup.listeners.len() {
@@ -191,6 +192,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             if let Some(token) = self.connections[index].as_ref().map(|connection| connection.token) {
                 self.with_connection(token, |worker, connection| {
                     let alive = worker.receive(connection);
+                    if alive && connection.is_idle() && (!connection.has_served() || worker.spent.is_none()) {
+                        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
+                        return true;
+                    }
                     alive && !connection.is_idle()
                 });
             }
@@ -367,6 +372,9 @@ const LISTENERS: u64 = 1 << 62;
 const EVENTS: usize = 64;
 /// The server's own work after which the interpreter is laid down once, for the application's background threads.
 const OWN_WORK_NS: u64 = 1_000_000;
+/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
+/// before it. Browsers open connections that they may never use, and the stop waits for them.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// A whole head, from the first byte or the accept. nginx `client_header_timeout`: 60 s, granian 30 s.

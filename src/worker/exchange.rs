@@ -13,8 +13,10 @@ use crate::http::error_page::{error_response, reason};
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request};
 use crate::os::clock;
+use crate::os::forked;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
+use crate::os::signal;
 use crate::os::socket::{self, More, Read};
 
 /// One request and the response that is being made of it.
@@ -128,6 +130,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends a piece of the body, the head before the first. `whole` says that this piece is all of the body.
     pub fn send<A: Application>(&mut self, app: &A, piece: &[u8], whole: bool) -> Delivery {
+        forked::end_if_forked();
         if self.state == State::Open {
             self.begin(whole.then_some(piece.len() as u64));
         }
@@ -185,6 +188,7 @@ impl<'c> Exchange<'c> {
 
     /// The application has no more to say.
     pub fn finish(&mut self) {
+        forked::end_if_forked();
         if self.state == State::Open {
             self.begin(Some(0));
         }
@@ -237,6 +241,8 @@ impl<'c> Exchange<'c> {
     fn begin(&mut self, known_length: Option<u64>) {
         // What is not read by now may never be, and the next request stands behind it.
         self.to.keep_alive &= self.streamed.as_ref().is_none_or(Streamed::is_done);
+        // Told to stop while the application ran: the client learns that the connection ends with this response.
+        self.to.keep_alive &= !signal::is_noted();
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
         self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }

@@ -116,7 +116,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let Arrived { head_length, body, body_length, streamed } = arrived;
         self.count_request();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        let keep_alive = self.stopping.is_none() && !self.setup.keep_alive.is_zero();
+        // A worker that is to be replaced keeps nobody who would have to be sent away.
+        let stays = self.stopping.is_none() && self.spent.is_some();
+        let keep_alive = stays && !self.setup.keep_alive.is_zero();
         let request = connection.head.of(&connection.input);
         let started = clock::monotonic();
         self.setup.slot.begin(started, &connection.input[..head_length]);

@@ -6,8 +6,11 @@
 pub mod outside;
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,8 +18,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 /// How long anything may take before a test gives up. Generous: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -59,7 +64,12 @@ pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = 
 
 /// Runs a command line to its end.
 pub fn run<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> (i32, String, String) {
-    let mut child = rwsgi(directory, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    run_command(rwsgi(directory, words))
+}
+
+/// Runs a command to its end: exit code, standard output, standard error.
+pub fn run_command(mut command: Command) -> (i32, String, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = Output::of(&mut child);
     let status = wait(&mut child, &output);
     output.wait_closed();
@@ -243,6 +253,29 @@ impl Server {
         self.log()
     }
 
+    /// The zygote's pid, if there is one that has become Python.
+    pub fn zygote(&self) -> Option<Pid> {
+        children(self.pid()).into_iter().find(|(_, name)| name.starts_with("rwsgi: zygote [")).map(|(pid, _)| pid)
+    }
+
+    /// The master and everything below it.
+    pub fn tree(&self) -> Vec<Pid> {
+        let mut tree = vec![self.pid()];
+        let mut next = 0;
+        while let Some(pid) = tree.get(next).copied() {
+            tree.extend(children(pid).into_iter().map(|(pid, _)| pid));
+            next += 1;
+        }
+        tree
+    }
+
+    /// Sends a request on a connection of its own and leaves the response to the caller.
+    pub fn begin(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+        stream
+    }
+
     /// The pids of the workers that have become ready, in that order.
     pub fn workers(&self) -> Vec<Pid> {
         let log = self.log();
@@ -368,15 +401,61 @@ fn read_line(stream: &mut impl Read) -> Result<String, String> {
 pub fn wait_gone(pids: &[Pid]) {
     let end = Instant::now() + LIMIT;
     for pid in pids {
-        // A pidfd becomes readable when its process ends.
-        while kill(*pid, None).is_ok() && !is_zombie(*pid) {
-            assert!(Instant::now() < end, "process {pid} is still there after {LIMIT:?}");
-            thread::yield_now();
-        }
+        let Some(process) = pidfd(*pid) else { continue };
+        let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).unwrap();
+        let ended = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], left).unwrap();
+        assert!(ended == 1, "process {pid} is still there after {LIMIT:?}");
     }
 }
 
+/// A descriptor that becomes readable when the process ends; none if it is gone.
+fn pidfd(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes two numbers and makes a new descriptor, which nobody else knows.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()))
+    }
+}
+
+/// Waits for what no event tells, a state of a process say.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < end, "expected within {LIMIT:?}: {what}");
+        thread::park_timeout(TICK);
+    }
+}
+
+/// Children of a process, zombies left out, with their names.
+pub fn children(pid: Pid) -> Vec<(Pid, String)> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let pids = list.split_whitespace().map(|word| Pid::from_raw(word.parse().unwrap()));
+    pids.filter(|child| !is_zombie(*child)).map(|child| (child, comm(child))).collect()
+}
+
+fn comm(pid: Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// A line of /proc/PID/status, without its name.
+pub fn status(pid: Pid, name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn is_zombie(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+    status(pid, "State").starts_with('Z')
+}
+
+/// A directory with the files given, for everybody to read, removed at its end.
+pub fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    directory
 }
