@@ -141,9 +141,7 @@ impl<'c> Exchange<'c> {
         if self.state == State::Open {
             self.head.clear();
             let _ = self.head.start(b"500 Internal Server Error");
-            let before = self.output.bytes.len();
-            error_response(&mut self.output.bytes, 500, self.date, self.request.field(b"accept"));
-            self.body_bytes = self.output.bytes.len().saturating_sub(before) as u64;
+            self.body_bytes = error_response(&mut self.output.bytes, 500, self.date, Some(self.request), None);
             self.state = State::Finished { keep_alive: false };
             self.flush();
         } else {

@@ -135,7 +135,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let Some((log, format)) = &mut self.setup.access else { return };
         let address = connection.peer.to_string();
         let record = AccessRecord {
-            request: connection.head.of(&connection.input),
+            request: Some(connection.head.of(&connection.input)),
             response: &self.response,
             remote_addr: &address,
             body_bytes: Some(body_bytes),
@@ -188,7 +188,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
         connection.output.bytes.clear();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        error_response(&mut connection.output.bytes, status, self.texts.date(), None);
+        let request = connection.head.so_far(&connection.input);
+        error_response(&mut connection.output.bytes, status, self.texts.date(), request, None);
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
         flushed && self.linger(connection)
