@@ -1,8 +1,9 @@
 //! The laws of the room `http`, held over case files and over mutations of them.
 //!
 //! A case is a file: its name is a behaviour, `#` lines say why, `>` lines are what a client sends (`\r \n \t \0 \\ \xNN`,
-//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are what comes of it. In `respond/`, words are
-//! calls. `UPDATE=1` rewrites the `<` lines.
+//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are what comes of it. With a `peer:` line (an
+//! address, or `unix`) it is also asked who is believed; `setting:` lines are lines of a configuration file. In
+//! `respond/`, words are calls. `UPDATE=1` rewrites the `<` lines.
 
 use std::fmt::Write as _;
 
@@ -17,27 +18,27 @@ use case::{Case, cases, unescape};
 use conversation::{assert_httparse_agrees, converse};
 use mutation::{Chance, mutate};
 use rwsgi::http::{
-    BadResponse, BodyDecoder, BodyLength, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo, Version,
-    encode_chunk, error_response,
+    BadResponse, BodyDecoder, BodyLength, ErrorPage, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo,
+    Version, encode_chunk, error_response,
 };
 
 #[test]
 fn accepted_requests_are_read_the_same_however_they_are_cut() {
-    for case in cases("accept", 40) {
+    for case in cases("accept", 150) {
         case.check(|transcript| !transcript.contains("refused"));
     }
 }
 
 #[test]
 fn refused_requests_get_the_same_answer_however_they_are_cut() {
-    for case in cases("reject", 60) {
+    for case in cases("reject", 350) {
         case.check(|transcript| transcript.contains("refused"));
     }
 }
 
 #[test]
 fn responses_are_encoded_or_refused() {
-    for case in cases("respond", 20) {
+    for case in cases("respond", 70) {
         case.expect(&respond(&case.text));
     }
 }
@@ -52,10 +53,10 @@ fn mutated_requests_are_read_the_same_however_they_are_cut() {
         for _ in 0..=chance.below(3) {
             mutate(&mut bytes, &mut chance);
         }
-        let whole = converse(&bytes, &case.limits, |_| bytes.len());
-        let pieces = converse(&bytes, &case.limits, |_| 1 + chance.below(9));
+        let whole = converse(&bytes, &case.rules, |_| bytes.len());
+        let pieces = converse(&bytes, &case.rules, |_| 1 + chance.below(9));
         assert_eq!(whole, pieces, "round {round}: {}", bytes.escape_ascii());
-        assert_httparse_agrees(&bytes, &case.limits);
+        assert_httparse_agrees(&bytes, &case.rules.limits);
     }
 }
 
@@ -121,8 +122,8 @@ fn respond(text: &str) -> String {
             "chunk" => encode_chunk(&mut out, &unescape(rest)),
             "last" => out.extend_from_slice(LAST_CHUNK),
             "error" => {
-                let (status, accept) = rest.split_once(' ').map_or((rest, None), |(s, a)| (s, Some(a.as_bytes())));
-                error_response(&mut out, status.parse().unwrap(), DATE, accept);
+                let sent = error(&mut out, rest, text);
+                writeln!(said, "{sent} bytes of body").unwrap();
             }
             _ => {}
         }
@@ -142,6 +143,21 @@ fn call(head: &mut ResponseHead, word: &str, rest: &str) -> Result<(), BadRespon
         }
         _ => Ok(()),
     }
+}
+
+/// `STATUS [METHOD [ACCEPT]]`, answered with the page of the case's `page:` line, if it has one.
+fn error(out: &mut Vec<u8>, words: &str, case: &str) -> u64 {
+    let mut words = words.splitn(3, ' ');
+    let status = words.next().unwrap().parse().unwrap();
+    let method = words.next();
+    let accept = words.next().map_or(String::new(), |accept| format!("Accept: {accept}\r\n"));
+    let bytes = format!("{} / HTTP/1.0\r\n{accept}\r\n", method.unwrap_or_default()).into_bytes();
+    let mut head = Head::default();
+    let _ = head.parse(&bytes, &Limits::default());
+    let page = case.lines().find_map(|line| line.strip_prefix("page: ")).and_then(|page| page.split_once(' '));
+    let page = page.map(|(content_type, body)| (content_type, unescape(body)));
+    let page = page.as_ref().map(|(content_type, body)| ErrorPage { content_type, body });
+    error_response(out, status, DATE, head.so_far(&bytes), page.as_ref())
 }
 
 fn parse_to(text: &str) -> ResponseTo {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rwsgi::cli::args::{self, Call, Invocation};
-use rwsgi::settings::{Bind, Origin, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
+use rwsgi::http::{Limits, Trust};
+use rwsgi::settings::types::Text as _;
+use rwsgi::settings::{Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
 
 /// A command line, its surroundings, and what comes of it.
 ///
@@ -147,6 +149,12 @@ limit_request_line = 0
 limit_request_fields = 32768
 limit_request_field_size = 0x1000
 limit_request_body = 1048576
+limit_request_head = 100_000
+spill_limit = "2 GiB"
+forwarded_allow_ips = ["10.0.0.0/8", "::1"]
+secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
+forwarder_headers = "remote_user,SCRIPT_NAME"
+header_map = "refuse"
 user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
@@ -181,6 +189,10 @@ fn port_and_web_concurrency_stand_in_for_defaults_only() {
     let file = resolved("workers = 2", &platform, "-b :80 app").settings;
     assert_eq!(file.bind, [Bind::parse(":80").unwrap()]);
     assert_eq!(file.workers, Workers::Count(2));
+    let peers = [("FORWARDED_ALLOW_IPS", "*")];
+    assert_eq!(resolved("", &peers, "app").settings.forwarded_allow_ips, [Peers::Everyone]);
+    let given = resolved("forwarded_allow_ips = '::1'", &peers, "app").settings;
+    assert_eq!(given.forwarded_allow_ips, [Peers::parse("::1").unwrap()]);
     let ignored = resolved("", &[("PORT", "tcp://10.0.0.1")], "-b :80 app").settings;
     assert_eq!(ignored.bind, file.bind);
 }
@@ -227,6 +239,9 @@ fn every_setting_can_be_given_in_the_environment() {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
+            "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
+            "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),
+            "forwarder_headers" => "REMOTE_USER,SCRIPT_NAME".to_owned(),
             "proc_name" => "poll \"site\"".to_owned(),
             _ => (row.show)(&everything).unwrap().trim_matches('"').to_owned(),
         };
@@ -299,6 +314,30 @@ fn help_says_every_setting_in_lines_that_fit() {
 fn zero_seconds_is_no_limit_where_a_limit_is_asked_for() {
     assert_eq!(Seconds::whole(0).limit(), None);
     assert_eq!(Settings::default().timeout.limit(), Some(std::time::Duration::from_secs(30)));
+}
+
+#[test]
+fn the_usual_trust_and_limits_are_those_of_the_room_http() {
+    let settings = Settings::default();
+    assert_eq!(settings.trust(), Trust::default());
+    assert_eq!(settings.limits(), Limits { body: Some(1 << 30), ..Limits::default() });
+}
+
+#[test]
+fn a_head_may_hold_its_largest_lines_and_a_body_what_is_buffered() {
+    for (file, head, body) in [
+        ("limit_request_head = 9", 4094 + 8190 + 6, Some(1 << 30)),
+        ("limit_request_head = 0\nspill_limit = 0", 1 << 26, None),
+        ("limit_request_field_size = 0", 4094 + (1 << 20) + 6, Some(1 << 30)),
+        ("limit_request_body = 7", 65_536, Some(7)),
+        ("limit_request_body = '2 GiB'", 65_536, Some(1 << 30)),
+        ("spill_limit = 7", 65_536, Some(1 << 20)),
+        ("post_buffering = 0", 65_536, None),
+        ("post_buffering = 0\nlimit_request_body = '2 GiB'", 65_536, Some(1 << 31)),
+    ] {
+        let limits = resolved(file, &[], "app").settings.limits();
+        assert_eq!((limits.head, limits.body), (head, body), "{file}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl<'py> Cycle<'py> {
         settings: &Settings,
         error_fd: i32,
     ) -> PyResult<Cycle<'py>> {
-        let environs = Environs::new(py, &shared_keys(py, settings, error_fd)?, listeners)?;
+        let environs = Environs::new(py, &shared_keys(py, settings, error_fd)?, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         Ok(Cycle { py, application, parts })
     }

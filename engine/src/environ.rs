@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use rwsgi::http::forwarded::{self, FieldPolicy, Scheme, Trust};
 use rwsgi::http::{Version, cgi};
 use rwsgi::os::listener::{Address, Listener, Peer};
 use rwsgi::worker::Exchange;
@@ -25,6 +26,9 @@ pub(crate) struct Environs<'py> {
     http10: Bound<'py, PyString>,
     /// The prefix under which the application is mounted, from the process's environment; usually empty.
     script_name: String,
+    trust: Trust,
+    /// Names of dropped fields that were said.
+    said: Vec<Vec<u8>>,
     /// Room for a path or a name, reused.
     scratch: Vec<u8>,
     /// The keys of this request's fields, to find repeated ones.
@@ -40,13 +44,19 @@ struct Template<'py> {
 #[derive(Clone)]
 enum Key<'py> {
     Variable(Bound<'py, PyString>),
-    /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for.
-    Dropped,
+    /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for: whether it counts
+    /// depends on who sent it.
+    Guarded(Bound<'py, PyString>),
 }
 
 impl<'py> Environs<'py> {
     /// `shared` are the keys that are the same for all requests of this worker.
-    pub(crate) fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, listeners: &[Listener]) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'py>,
+        shared: &Bound<'py, PyDict>,
+        listeners: &[Listener],
+        trust: Trust,
+    ) -> PyResult<Self> {
         let script_name: String =
             py.import("os")?.getattr("environ")?.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
         let script_name = script_name.trim_end_matches('/').to_owned();
@@ -59,6 +69,8 @@ impl<'py> Environs<'py> {
             methods: METHODS.iter().map(|method| (method.as_bytes(), PyString::intern(py, method))).collect(),
             http10: PyString::intern(py, Version::Http10.as_str()),
             script_name,
+            trust,
+            said: Vec::new(),
             scratch: Vec::new(),
             seen: Vec::new(),
         })
@@ -72,7 +84,11 @@ impl<'py> Environs<'py> {
         let method = self.methods.iter().find(|(known, _)| *known == request.method());
         let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
         environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
-        let path = self.below_script_name(request.path())?;
+        let given = self.given_script_name(exchange);
+        if let Some(given) = given {
+            environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, given)?)?;
+        }
+        let path = below(given.unwrap_or(self.script_name.as_bytes()), request.path())?;
         if path.contains(&b'%') {
             cgi::decode_path(path, &mut self.scratch);
             environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
@@ -86,8 +102,11 @@ impl<'py> Environs<'py> {
         if request.version() == Version::Http10 {
             environ.set_item(intern!(py, "SERVER_PROTOCOL"), &self.http10)?;
         }
+        if exchange.scheme() == Scheme::Https {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        }
         if template.named_by_host {
-            name_by_host(py, &environ, request.host().unwrap_or_default())?;
+            name_by_host(py, &environ, request.host().unwrap_or_default(), exchange.scheme())?;
         }
         set_peer(py, &environ, exchange.peer())?;
         self.set_fields(py, &environ, exchange)?;
@@ -103,26 +122,26 @@ impl<'py> Environs<'py> {
         self.inputs.release();
     }
 
-    /// What the application is asked for: the path without the prefix under which it is mounted.
-    fn below_script_name<'a>(&self, path: &'a [u8]) -> PyResult<&'a [u8]> {
-        let prefix = self.script_name.as_bytes();
-        if let Some(rest) =
-            path.strip_prefix(prefix).filter(|rest| prefix.is_empty() || rest.is_empty() || rest[0] == b'/')
-        {
-            return Ok(rest);
-        }
-        Err(PyValueError::new_err(format!(
-            "expected a path below SCRIPT_NAME {:?}, found {}",
-            self.script_name,
-            path.escape_ascii()
-        )))
+    /// The prefix that a proxy says, if it is believed and may.
+    fn given_script_name<'e>(&self, exchange: &Exchange<'e>) -> Option<&'e [u8]> {
+        let given = exchange.request().field(b"script_name")?;
+        let policy = forwarded::field_policy(b"SCRIPT_NAME", exchange.peer().ip(), &self.trust);
+        (policy == FieldPolicy::Keep).then_some(given.strip_suffix(b"/").unwrap_or(given))
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
         self.seen.clear();
         for (name, value) in exchange.request().fields() {
-            let key = self.keys.get(name).cloned();
-            let Key::Variable(key) = key.unwrap_or_else(|| self.new_key(py, name)) else { continue };
+            let key = match self.keys.get(name).cloned().unwrap_or_else(|| self.new_key(py, name)) {
+                Key::Variable(key) => key,
+                Key::Guarded(key) => {
+                    if forwarded::field_policy(name, exchange.peer().ip(), &self.trust) != FieldPolicy::Keep {
+                        self.say_dropped(name);
+                        continue;
+                    }
+                    key
+                }
+            };
             let mut value = latin1(py, value)?;
             // A key is one object however the field's name is spelled, but for names beyond the table's bound.
             if self.seen.contains(&key.as_ptr()) || (self.keys.len() >= KEYS && environ.contains(&key)?) {
@@ -136,21 +155,24 @@ impl<'py> Environs<'py> {
 
     #[cold]
     fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> Key<'py> {
-        let key = if cgi::has_underscore(name) {
-            Key::Dropped
-        } else {
-            cgi::variable_name(name, &mut self.scratch);
-            // A field's name is a token, which is ASCII. Interned: one object for every spelling.
-            Key::Variable(PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default()))
-        };
+        cgi::variable_name(name, &mut self.scratch);
+        // A field's name is a token, which is ASCII. Interned: one object for every spelling.
+        let variable = PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default());
+        let key = if cgi::has_underscore(name) { Key::Guarded(variable) } else { Key::Variable(variable) };
         if self.keys.len() < KEYS {
-            if matches!(key, Key::Dropped) {
-                let name = String::from_utf8_lossy(name);
-                tracing::warn!(%name, "header field dropped, its name has an underscore");
-            }
             self.keys.insert(name.to_vec(), key.clone());
         }
         key
+    }
+
+    /// Said once a name, so that nobody has to guess where a header went, and no client fills the log.
+    #[cold]
+    fn say_dropped(&mut self, name: &[u8]) {
+        if self.said.len() < SAID && !self.said.iter().any(|said| said == name) {
+            self.said.push(name.to_vec());
+            let name = String::from_utf8_lossy(name);
+            tracing::warn!(%name, "header field dropped, its name has an underscore\nhint: header_map or forwarder_headers lets it pass");
+        }
     }
 }
 
@@ -173,17 +195,27 @@ impl<'py> Template<'py> {
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
-fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
+fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8], scheme: Scheme) -> PyResult<()> {
+    let usual = scheme.default_port().as_bytes();
     let colon = host.iter().rposition(|&byte| byte == b':').filter(|&at| !host[at..].contains(&b']'));
     let (name, port) = match colon {
         Some(at) if at + 1 < host.len() => (&host[..at], &host[at + 1..]),
-        Some(at) => (&host[..at], &b"80"[..]),
-        None => (host, &b"80"[..]),
+        Some(at) => (&host[..at], usual),
+        None => (host, usual),
     };
     // PEP 3333: never empty. HTTP/1.0 need not say a host, and a host may be empty.
     let name = if name.is_empty() { &b"localhost"[..] } else { name };
     environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
     environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)
+}
+
+/// What the application is asked for: the path without the prefix under which it is mounted.
+fn below<'a>(prefix: &[u8], path: &'a [u8]) -> PyResult<&'a [u8]> {
+    let is_below = |rest: &&[u8]| prefix.is_empty() || rest.is_empty() || rest[0] == b'/';
+    path.strip_prefix(prefix).filter(is_below).ok_or_else(|| {
+        let (prefix, path) = (prefix.escape_ascii(), path.escape_ascii());
+        PyValueError::new_err(format!("expected a path below SCRIPT_NAME {prefix}, found {path}"))
+    })
 }
 
 fn set_peer(py: Python<'_>, environ: &Bound<'_, PyDict>, peer: &Peer) -> PyResult<()> {
@@ -223,4 +255,6 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
 
 /// Names of fields that are kept; a client that sends ever new ones does not make the table grow.
 const KEYS: usize = 512;
+/// Dropped names that are said.
+const SAID: usize = 16;
 const METHODS: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

@@ -13,7 +13,8 @@ use rwsgi::message::{BootFailure, Fork, FromWorker};
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::Channel;
 use rwsgi::os::{forked, process};
-use rwsgi::worker::{self, Ending, Setup};
+use rwsgi::settings::Settings;
+use rwsgi::worker::{self, Ending, ErrorPages, Setup};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
@@ -84,6 +85,8 @@ fn boot<'py, 'i>(
         signals,
         slot,
         limits: settings.limits(),
+        trust: settings.trust(),
+        error_pages: error_pages(settings)?,
         keep_alive: settings.keepalive.duration(),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
@@ -91,6 +94,12 @@ fn boot<'py, 'i>(
         access: access(inheritance)?,
     };
     Ok((cycle, setup))
+}
+
+fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
+    let Some(directory) = &settings.error_pages else { return Ok(ErrorPages::default()) };
+    ErrorPages::read(directory)
+        .map_err(|error| BootFailure::setup(&format!("error_pages: {}: {error}", directory.display())))
 }
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {

@@ -14,8 +14,8 @@ pub use super::access_format::{AccessFormat, AccessFormatError};
 /// What an access log line is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRecord<'a> {
-    /// The request.
-    pub request: Request<'a>,
+    /// The request; of a refused one what is known, see [`Head::so_far`](super::Head::so_far). What is not known is `-`.
+    pub request: Option<Request<'a>>,
     /// Its response.
     pub response: &'a ResponseHead,
     /// The client's address, without its port; empty on Unix sockets.
@@ -49,27 +49,10 @@ impl AccessFormat {
 
 impl Atom {
     fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
-        let request = &record.request;
         match self {
             Atom::RemoteAddress => escape(out, record.remote_addr.as_bytes()),
             Atom::Dash => out.push(b'-'),
-            Atom::User => escape_or_dash(out, request.field(b"authorization").and_then(basic_user).as_deref()),
             Atom::Time => out.extend_from_slice(record.time_text.as_bytes()),
-            Atom::RequestLine => {
-                escape(out, request.method());
-                out.push(b' ');
-                escape(out, request.target());
-                out.push(b' ');
-                out.extend_from_slice(request.version().as_str().as_bytes());
-            }
-            Atom::Method => escape(out, request.method()),
-            Atom::Path => {
-                let mut path = Vec::new();
-                cgi::decode_path(request.path(), &mut path);
-                escape(out, &path);
-            }
-            Atom::Query => escape(out, request.query()),
-            Atom::Protocol => out.extend_from_slice(request.version().as_str().as_bytes()),
             Atom::Status => grammar::push_decimal(out, u64::from(record.response.code())),
             Atom::BytesOrDash => match record.body_bytes {
                 Some(count) => grammar::push_decimal(out, count),
@@ -91,8 +74,35 @@ impl Atom {
                 grammar::push_decimal(out, u64::from(record.pid));
                 out.push(b'>');
             }
-            Atom::RequestField(name) => escape_or_dash(out, request.field(name)),
             Atom::ResponseField(name) => escape_or_dash(out, record.response.field(name)),
+            _ => match &record.request {
+                Some(request) => self.render_request(request, out),
+                None => out.push(b'-'),
+            },
+        }
+    }
+
+    /// The atoms that the request alone has.
+    fn render_request(&self, request: &Request<'_>, out: &mut Vec<u8>) {
+        match self {
+            Atom::User => escape_or_dash(out, request.field(b"authorization").and_then(basic_user).as_deref()),
+            Atom::RequestLine => {
+                escape(out, request.method());
+                out.push(b' ');
+                escape(out, request.target());
+                out.push(b' ');
+                out.extend_from_slice(request.version().as_str().as_bytes());
+            }
+            Atom::Method => escape(out, request.method()),
+            Atom::Path => {
+                let mut path = Vec::new();
+                cgi::decode_path(request.path(), &mut path);
+                escape(out, &path);
+            }
+            Atom::Query => escape(out, request.query()),
+            Atom::Protocol => out.extend_from_slice(request.version().as_str().as_bytes()),
+            Atom::RequestField(name) => escape_or_dash(out, request.field(name)),
+            _ => {}
         }
     }
 }
@@ -150,7 +160,7 @@ mod tests {
         response.start(b"404 Not Found").unwrap();
         response.push(b"X-Took", b"3 s").unwrap();
         let record = AccessRecord {
-            request: head.of(REQUEST),
+            request: Some(head.of(REQUEST)),
             response: &response,
             remote_addr: "127.0.0.1",
             body_bytes: None,
@@ -185,6 +195,34 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(line(format), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn of_a_refused_request_there_is_what_could_be_read() {
+        for (bytes, expected) in [
+            (&b"\x16\x03"[..], "- - - \"-\" 400 18 \"-\" \"-\" - -"),
+            (b"GET /a", "- - - \"-\" 400 18 \"-\" \"-\" - -"),
+            (b"get /a HTTP/1.1\r\n", "- - - \"-\" 400 18 \"-\" \"-\" - -"),
+            (b"GET /a?b HTTP/1.1\r\nReferer: r\r\n X", "- - - \"GET /a?b HTTP/1.1\" 400 18 \"-\" \"-\" /a b"),
+            (b"GET /a HTTP/1.1\r\nReferer: r\r\n\r\n", "- - - \"GET /a HTTP/1.1\" 400 18 \"r\" \"-\" /a "),
+        ] {
+            let (mut head, mut response) = (Head::default(), ResponseHead::default());
+            let _ = head.parse(bytes, &Limits::default());
+            response.start(b"400 Bad Request").unwrap();
+            let record = AccessRecord {
+                request: head.so_far(bytes),
+                response: &response,
+                remote_addr: "-",
+                body_bytes: Some(18),
+                time_text: "-",
+                elapsed: Duration::ZERO,
+                pid: 1,
+            };
+            let mut out = Vec::new();
+            let format = r#"%(h)s %(l)s %(u)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %(U)s %(q)s"#;
+            AccessFormat::parse(format).unwrap().render(&record, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{}", bytes.escape_ascii());
         }
     }
 }

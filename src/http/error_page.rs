@@ -2,36 +2,85 @@
 //! the server is and what exactly was wrong stands in the log.
 
 use super::grammar;
+use super::request::Request;
 
-/// Appends a whole response with `status` to `out`: HTML where `accept`, the request's Accept field, asks for it, else
-/// plain text. It closes the connection. `date` is the value of Date.
-pub fn error_response(out: &mut Vec<u8>, status: u16, date: &[u8], accept: Option<&[u8]>) {
-    let reason = reason(status);
-    let html = accept.is_some_and(prefers_html);
-    let (kind, length) = if html {
-        ("text/html", HTML.iter().map(|piece| piece.len()).sum::<usize>() + 2 * (CODE_AND_BLANK + reason.len()))
-    } else {
-        ("text/plain", CODE_AND_BLANK + reason.len() + 1)
+/// A page of one's own for an error.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorPage<'a> {
+    /// `text/html; charset=utf-8`. Without control bytes; it goes into the head as it is.
+    pub content_type: &'a str,
+    /// The page.
+    pub body: &'a [u8],
+}
+
+/// Appends a whole response with `status` to `out`: `page`, else HTML where the request's Accept asks for it, else plain
+/// text; no body to HEAD (RFC 9110 section 9.3.2). Says how many bytes of body that are.
+///
+/// `request` is what is known of the request, see [`Head::so_far`](super::Head::so_far); `date` is the value of Date. The
+/// connection is to be closed.
+pub fn error_response(
+    out: &mut Vec<u8>,
+    status: u16,
+    date: &[u8],
+    request: Option<Request<'_>>,
+    page: Option<&ErrorPage<'_>>,
+) -> u64 {
+    let status = status.clamp(400, 599);
+    let title = Title { status, reason: reason(status) };
+    let own = match page {
+        Some(page) => (page.content_type, Vec::new()),
+        None if wants_html(request) => ("text/html; charset=utf-8", title.html()),
+        None => ("text/plain; charset=utf-8", title.line(b"\n")),
     };
+    let (content_type, body) = (own.0, page.map_or(own.1.as_slice(), |page| page.body));
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_status(out, status, reason);
-    out.extend_from_slice(b"\r\nDate: ");
-    out.extend_from_slice(date);
-    out.extend_from_slice(b"\r\nConnection: close\r\nContent-Type: ");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"; charset=utf-8\r\nContent-Length: ");
-    grammar::push_decimal(out, length as u64);
+    out.extend_from_slice(&title.line(b"\r\n"));
+    for (name, value) in [("Date", date), ("Connection", b"close"), ("Cache-Control", NOT_KEPT)] {
+        push_field(out, name, value);
+    }
+    push_field(out, "Content-Type", content_type.as_bytes());
+    out.extend_from_slice(b"Content-Length: ");
+    grammar::push_decimal(out, body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
-    if html {
-        let [start, middle, end] = HTML;
-        out.extend_from_slice(start.as_bytes());
-        push_status(out, status, reason);
-        out.extend_from_slice(middle.as_bytes());
-        push_status(out, status, reason);
-        out.extend_from_slice(end.as_bytes());
-    } else {
-        push_status(out, status, reason);
-        out.push(b'\n');
+    if request.is_some_and(|request| request.is_head()) {
+        return 0;
+    }
+    out.extend_from_slice(body);
+    body.len() as u64
+}
+
+/// Whether the request's Accept names HTML, with no less weight than plain text. Browsers do in every navigation, tools
+/// do not.
+pub fn wants_html(request: Option<Request<'_>>) -> bool {
+    let (mut html, mut plain) = (0, 0);
+    let fields = request.iter().flat_map(Request::fields).filter(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+    for range in fields.flat_map(|(_, value)| grammar::list(value)) {
+        let mut parts = range.split(|&byte| byte == b';').map(grammar::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(strip_q).map_or(1000, thousandths);
+        if name.eq_ignore_ascii_case(b"text/html") {
+            html = weight;
+        } else if name.eq_ignore_ascii_case(b"text/plain") {
+            plain = weight;
+        }
+    }
+    html > 0 && html >= plain
+}
+
+/// The weight's text, of a parameter that is one.
+fn strip_q(parameter: &[u8]) -> Option<&[u8]> {
+    parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))
+}
+
+/// A weight (RFC 9110 section 12.4.2) in thousandths; 0 for what is none.
+fn thousandths(weight: &[u8]) -> u64 {
+    match weight {
+        [b'1', ..] => 1000,
+        [b'0', b'.', digits @ ..] if digits.len() <= 3 => {
+            let padded: Vec<u8> = digits.iter().copied().chain(*b"000").take(3).collect();
+            grammar::decimal(&padded).unwrap_or(0)
+        }
+        _ => 0,
     }
 }
 
@@ -45,23 +94,39 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Whether Accept names HTML with a weight other than 0. Browsers do in every navigation, tools do not.
-fn prefers_html(accept: &[u8]) -> bool {
-    grammar::list(accept).any(|range| {
-        let mut parts = range.split(|&byte| byte == b';').map(grammar::trim);
-        let html = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/html"));
-        html && !parts.any(|parameter| matches!(parameter, b"q=0" | b"q=0." | b"q=0.0" | b"q=0.00" | b"q=0.000"))
-    })
+/// A status, as people read it.
+struct Title {
+    status: u16,
+    reason: &'static str,
 }
 
-/// Three digits, whatever was asked for.
-fn push_status(out: &mut Vec<u8>, status: u16, reason: &str) {
-    grammar::push_decimal(out, u64::from(status.clamp(100, 599)));
-    out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
+impl Title {
+    /// `404 Not Found` and `end`.
+    fn line(&self, end: &[u8]) -> Vec<u8> {
+        let mut line = Vec::new();
+        grammar::push_decimal(&mut line, u64::from(self.status));
+        for piece in [b" ", self.reason.as_bytes(), end] {
+            line.extend_from_slice(piece);
+        }
+        line
+    }
+
+    fn html(&self) -> Vec<u8> {
+        let title = self.line(b"");
+        let [start, middle, end] = HTML.map(str::as_bytes);
+        [start, &title, middle, &title, end].concat()
+    }
 }
 
-const CODE_AND_BLANK: usize = 4;
+fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
+    }
+}
+
+/// A cache in front that keeps the answer to one client's bad request serves it to all the others ("cache-poisoned
+/// denial of service", 2019); some keep 400 and 431.
+const NOT_KEPT: &[u8] = b"no-store";
 
 const HTML: [&str; 3] =
     ["<!doctype html>\n<html lang=\"en\">\n<head><title>", "</title></head>\n<body><h1>", "</h1></body>\n</html>\n"];
@@ -113,6 +178,7 @@ const REASONS: [(u16, &str); 40] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{Head, Limits};
 
     #[test]
     fn reasons_stand_in_order() {
@@ -124,15 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_that_of_the_body() {
-        for accept in [None, Some(&b"text/html"[..]), Some(b"application/json, text/html;q=0")] {
-            for status in [0, 404, 500, 999] {
-                let mut out = Vec::new();
-                error_response(&mut out, status, b"", accept);
-                let text = String::from_utf8(out).unwrap();
-                let (head, body) = text.split_once("\r\n\r\n").unwrap();
-                assert!(head.contains(&format!("Content-Length: {}", body.len())), "{text}");
-            }
+    fn html_is_for_who_names_it_with_no_less_weight_than_plain_text() {
+        for (accept, html) in [
+            ("text/html", true),
+            ("TEXT/HTML;level=1 ; q=0.5", true),
+            ("*/*", false),
+            ("", false),
+            ("text/*", false),
+            ("text/html;q=0", false),
+            ("text/html;Q=0.000", false),
+            ("text/html;q=0.001", true),
+            ("text/html;q=0.5, text/plain", false),
+            ("text/plain;q=0.5\r\nAccept: text/html;q=0.51", true),
+            ("text/plain, text/html", true),
+            ("text/html;q=nan", false),
+        ] {
+            let bytes = format!("GET / HTTP/1.0\r\nAccept: {accept}\r\n\r\n").into_bytes();
+            let mut head = Head::default();
+            head.parse(&bytes, &Limits::default()).unwrap();
+            assert_eq!(wants_html(head.so_far(&bytes)), html, "{accept}");
         }
     }
 }

@@ -129,6 +129,12 @@ impl Head {
         Request { head: self, bytes }
     }
 
+    /// The request as far as it is known, for the answer to a refused one and its line in the access log: `None` before
+    /// its request line is whole and valid; without fields where those are not all there and valid.
+    pub fn so_far<'a>(&'a self, bytes: &'a [u8]) -> Option<Request<'a>> {
+        matches!(self.stage, Stage::Fields | Stage::Complete { .. }).then(|| self.of(bytes))
+    }
+
     /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
         let in_fields = self.stage == Stage::Fields;
@@ -210,14 +216,12 @@ impl Head {
         self.body = framing::body_length(self.version, pairs(&self.fields, bytes), limits)?;
         self.keep_alive = !meaning.close && (meaning.keep_alive || self.version == Version::Http11);
         // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; who sends no body waits for nothing.
-        self.expects_continue = false;
-        if let (Some(value), Version::Http11) = (meaning.expect, self.version) {
-            if !value.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Reject::Expectation { found: Excerpt::of(value) });
-            }
-            self.expects_continue = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
+        let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
+        self.expects_continue = meaning.expects_continue && has_body && self.version == Version::Http11;
+        match meaning.expectation {
+            Some(found) if self.version == Version::Http11 => Err(Reject::Expectation { found: Excerpt::of(found) }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
@@ -242,7 +246,9 @@ impl Head {
 struct Meaning<'a> {
     host: Option<usize>,
     content_type: Option<&'a [u8]>,
-    expect: Option<&'a [u8]>,
+    expects_continue: bool,
+    /// The first expectation that nobody here meets.
+    expectation: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
 }
@@ -259,9 +265,7 @@ impl<'a> Meaning<'a> {
                         return Err(Reject::HostTwice { first, second: Excerpt::of(value) });
                     }
                 }
-                6 if is(b"expect") => {
-                    meaning.expect = meaning.expect.filter(is_not_continue).or(Some(value));
-                }
+                6 if is(b"expect") => meaning.take_expect(value),
                 10 if is(b"connection") => meaning.take_connection(value),
                 12 if is(b"content-type") => {
                     if let Some(first) = meaning.content_type.replace(value) {
@@ -274,6 +278,17 @@ impl<'a> Meaning<'a> {
         Ok(meaning)
     }
 
+    /// All Expect fields are one list (RFC 9110 section 10.1.1).
+    fn take_expect(&mut self, value: &'a [u8]) {
+        for expectation in grammar::list(value).filter(|element| !element.is_empty()) {
+            if expectation.eq_ignore_ascii_case(b"100-continue") {
+                self.expects_continue = true;
+            } else {
+                self.expectation = self.expectation.or(Some(expectation));
+            }
+        }
+    }
+
     /// All Connection fields are one list; `close` outranks `keep-alive` (RFC 9112 section 9.3).
     fn take_connection(&mut self, value: &[u8]) {
         for option in grammar::list(value) {
@@ -281,10 +296,6 @@ impl<'a> Meaning<'a> {
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-}
-
-fn is_not_continue(value: &&[u8]) -> bool {
-    !value.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.

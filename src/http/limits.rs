@@ -1,7 +1,7 @@
 //! How much is too much. Numbers; knows no setting, though most come from one.
 
 /// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
     pub request_line: usize,

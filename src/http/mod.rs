@@ -8,6 +8,8 @@
 //! | [`target`] | the forms of a request target and of a host |
 //! | [`framing`] | how the body is delimited, in one function |
 //! | [`body`] | the decoder of a body, chunked or counted |
+//! | [`network`] | a network of peers |
+//! | [`forwarded`] | whom to believe about a request: its scheme, names with underscores |
 //! | [`reject`] | every reason to refuse a request, with its status |
 //! | [`response`] | the head of a response, checked and encoded; chunks |
 //! | [`bad_response`] | an application's mistakes in one |
@@ -17,7 +19,8 @@
 //! | [`access_log`] | the line of a request in it |
 //! | [`date`] | the Date field |
 //!
-//! A request walks: `head` (with `fields`, `target`), `framing`, `body`, `cgi`; a response: `response`, `access_log`.
+//! A request walks: `head` (with `fields`, `target`), `framing`, `forwarded`, `body`, `cgi`; a response: `response`,
+//! `access_log`; a refusal: `reject`, `error_page`, `access_log`.
 //! All functions are total: any bytes give a value, however they were cut into pieces.
 
 pub mod access_format;
@@ -29,24 +32,33 @@ pub mod cgi;
 pub mod date;
 pub mod error_page;
 mod fields;
+pub mod forwarded;
 pub mod framing;
 mod grammar;
 pub mod head;
 pub mod limits;
+pub mod network;
 pub mod reject;
 pub mod request;
 pub mod response;
 pub mod target;
+
+/// Whether `name` is the name of a field: a token (RFC 9110 section 5.1).
+pub fn is_field_name(name: &[u8]) -> bool {
+    grammar::is_token(name)
+}
 
 pub use access_format::{AccessFormat, AccessFormatError};
 pub use access_log::AccessRecord;
 pub use bad_response::BadResponse;
 pub use body::BodyDecoder;
 pub use date::imf_fixdate;
-pub use error_page::error_response;
+pub use error_page::{ErrorPage, error_response};
+pub use forwarded::{FieldPolicy, Scheme, Trust};
 pub use framing::BodyLength;
 pub use head::{Head, Progress, Version};
 pub use limits::Limits;
+pub use network::Network;
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
 pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};

@@ -119,6 +119,18 @@ pub enum Reject {
         /// The second value.
         second: Excerpt,
     },
+    /// Two fields of a trusted proxy that say different schemes: somebody else wrote one of them.
+    SchemeTwice {
+        /// The first field, name and value.
+        first: Excerpt,
+        /// The first one that differs.
+        second: Excerpt,
+    },
+    /// An underscore in a name, where that is refused: it could pass for another field's variable.
+    FieldUnderscored {
+        /// The name.
+        found: Excerpt,
+    },
     /// Two Content-Length fields, alike or not.
     ContentLengthTwice {
         /// The first value.
@@ -247,6 +259,8 @@ impl fmt::Display for Reject {
             Reject::HostTwice { first, second } => write!(f, "host: expected one, found {first} and {second}"),
             Reject::Host { found } => write!(f, "host: expected host or host:port, found {found}"),
             Reject::ContentTypeTwice { first, second } => write!(f, "content-type: expected one, found {first} and {second}"),
+            Reject::SchemeTwice { first, second } => write!(f, "scheme: expected one, found {first} and {second}"),
+            Reject::FieldUnderscored { found } => write!(f, "head: expected field names without underscores, found {found}"),
             Reject::ContentLengthTwice { first, second } => write!(f, "content-length: expected one, found {first} and {second}"),
             Reject::ContentLength { found } => write!(f, "content-length: expected digits, found {found}"),
             Reject::ContentLengthAndTransferEncoding => write!(f, "head: expected content-length or transfer-encoding, found both"),

@@ -27,7 +27,7 @@ fn entry(page: &mut String, row: &Row) {
 
 fn flags(row: &Row) -> String {
     if row.flags.is_empty() {
-        return format!("`{}`", row.metavar);
+        return if row.name == "wsgi_app" { format!("`{}`", row.metavar) } else { "none".to_owned() };
     }
     let value = if row.kind == Kind::Switch { String::new() } else { format!(" {}", row.metavar) };
     let flags: Vec<String> = row.flags.iter().map(|flag| format!("`{flag}{value}`")).collect();

@@ -49,11 +49,13 @@ pub enum Value {
     Bool(bool),
     /// A TOML array, or the words of a flag that was given several times.
     List(Vec<Item>),
-    /// A TOML value that no setting takes, by what it is called (`a table`).
+    /// A TOML table, in the order of its lines.
+    Table(Vec<(String, Item)>),
+    /// A TOML value that no setting takes, by what it is called (`a date or time`).
     Other(&'static str),
 }
 
-/// An element of a list.
+/// An element of a list or a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The element.
@@ -71,6 +73,7 @@ impl Value {
             Self::Number { text, .. } => text.clone(),
             Self::Bool(value) => value.to_string(),
             Self::List(_) => "a list".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
             Self::Other(what) => (*what).to_owned(),
         }
     }

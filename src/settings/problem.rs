@@ -120,7 +120,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// A key as TOML would write it: bare if it can be.
-fn bare(key: &str) -> String {
+pub fn bare(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(plain) { key.to_owned() } else { quoted(key) }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::given::{Item, Value};
-use super::problem::Wrong;
-use super::types::{Bind, EnvPair, InToml, Text, parse_whole};
+use super::problem::{Wrong, bare};
+use super::types::{Bind, EnvPair, FieldName, InToml, Peers, SchemeFields, Text, parse_whole};
 
 /// A value, or everything that is wrong with it.
 pub type Read<T> = Result<T, Vec<Wrong>>;
@@ -51,6 +51,16 @@ impl Element for EnvPair {
     const LIST: &'static str = "a list of KEY=VALUE";
     // A value may hold commas, and a secret may hold anything but a line break.
     const SEPARATOR: char = '\n';
+}
+
+impl Element for Peers {
+    const LIST: &'static str = "a list of IP addresses and networks, or *";
+    const SEPARATOR: char = ',';
+}
+
+impl Element for FieldName {
+    const LIST: &'static str = "a list of header fields' names, or *";
+    const SEPARATOR: char = ',';
 }
 
 /// A boolean.
@@ -167,6 +177,34 @@ pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
     Ok(elements)
 }
 
+/// A table of texts, or one word of `NAME=VALUE`s with commas between.
+pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
+    let mut fields = SchemeFields::default();
+    let mut problems = Vec::new();
+    match value {
+        Value::Table(entries) => {
+            for (name, Item { value, line }) in entries {
+                let added = match value {
+                    Value::Text(https) => fields.add(name, https),
+                    other => Err(Wrong::found(format!("text as the value of {name}"), other.found())),
+                };
+                problems.extend(added.err().map(|wrong| Wrong { line: *line, ..wrong }));
+            }
+        }
+        Value::Word(text) => {
+            for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+                let added = match pair.split_once('=') {
+                    Some((name, https)) => fields.add(name.trim(), https),
+                    None => Err(Wrong::text("NAME=VALUE", pair)),
+                };
+                problems.extend(added.err());
+            }
+        }
+        other => problems.push(Wrong::found(SchemeFields::EXPECTED, other.found())),
+    }
+    if problems.is_empty() { Ok(fields) } else { Err(problems) }
+}
+
 const MORE_THREADS: &str = "more threads come with the worker class gthread, which is not there yet";
 const QUOTED: &str = "write it in quotes";
 const UNQUOTED: &str = "write the number without quotes";
@@ -209,6 +247,16 @@ impl Setting for u64 {
 
     fn toml(&self) -> Option<String> {
         Some(self.to_string())
+    }
+}
+
+impl Setting for SchemeFields {
+    const KIND: Kind = Kind::One;
+
+    fn toml(&self) -> Option<String> {
+        let entry = |(name, https): (&str, &str)| format!("{} = {}", bare(name), toml::Value::String(https.to_owned()));
+        let entries: Vec<String> = self.iter().map(entry).collect();
+        Some(if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) })
     }
 }
 

@@ -146,13 +146,18 @@ fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
         DeValue::Float(number) => Value::Number { text: number.as_str().to_owned(), radix: 10 },
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(_) => Value::Other("a date or time"),
-        DeValue::Table(_) => Value::Other("a table"),
-        DeValue::Array(items) => {
-            let item =
-                |item: &Spanned<_>| Item { value: written(text, item), line: Some(line_of(text, item.span().start)) };
-            Value::List(items.iter().map(item).collect())
+        DeValue::Array(items) => Value::List(items.iter().map(|item| written_item(text, item)).collect()),
+        DeValue::Table(table) => {
+            let mut entries: Vec<_> = table.iter().collect();
+            entries.sort_by_key(|(key, _)| key.span().start);
+            let written = entries.into_iter().map(|(key, item)| (key.get_ref().to_string(), written_item(text, item)));
+            Value::Table(written.collect())
         }
     }
+}
+
+fn written_item(text: &str, item: &Spanned<DeValue<'_>>) -> Item {
+    Item { value: written(text, item), line: Some(line_of(text, item.span().start)) }
 }
 
 fn from_environment(environment: &[(String, String)], given: &mut Vec<Given>) {
@@ -171,6 +176,12 @@ fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>,
     if let Some(count) = variable(environment, "WEB_CONCURRENCY").filter(|_| !is_given(given, "workers")) {
         let value = Value::Word(count.to_owned());
         given.push(Given { name: "workers", value, origin: origin("WEB_CONCURRENCY") });
+    }
+    if let Some(peers) =
+        variable(environment, "FORWARDED_ALLOW_IPS").filter(|_| !is_given(given, "forwarded_allow_ips"))
+    {
+        let value = Value::Word(peers.to_owned());
+        given.push(Given { name: "forwarded_allow_ips", value, origin: origin("FORWARDED_ALLOW_IPS") });
     }
     if let Some(port) = variable(environment, "PORT").filter(|_| !is_given(given, "bind")) {
         let address = format!("0.0.0.0:{}", port.trim());

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::given::Value;
 use super::problem::{Cause, Problem};
-use super::read::{Kind, Read, Setting, list, one, one_thread, optional, some, switch, whole, whole_u32};
+use super::read::{
+    Kind, Read, Setting, list, one, one_thread, optional, scheme_fields, some, switch, whole, whole_u32,
+};
 use super::types::{
-    AppName, Bind, Bytes, EnvPair, LogFormat, LogLevel, LogTarget, Mode, Seconds, Text as _, WorkerClass, Workers,
+    AppName, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, SchemeFields,
+    Seconds, Text as _, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -168,6 +171,10 @@ settings! {
         ["--post-buffering"], "BYTES", "request bodies up to this stay in memory, larger ones go to a file",
         "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4 MiB\"`. uWSGI has a setting of \
          this name, gunicorn reads bodies while the application does.";
+    spill_limit: Bytes = Bytes(1 << 30), one, Requests,
+        ["--spill-limit"], "BYTES", "the largest request body that goes to a file",
+        "Requests with larger ones get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4 GiB\"`; 0 is no \
+         limit. Never less than `post_buffering`; without buffering (`post_buffering = 0`) nothing goes to a file.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "where request bodies go that are too large for memory",
         "Without it, the system's directory for temporary files. gunicorn has its heartbeat files there; rwsgi has none.";
@@ -180,9 +187,37 @@ settings! {
     limit_request_field_size: u32 = 8190, whole_u32::<0, 1_048_576>, Requests,
         ["--limit-request-field-size"], "BYTES", "the longest header field that is taken",
         "Requests with longer ones get 431. Bytes, name and final CR LF included; 0 is the most there can be, 1048576.";
+    limit_request_head: u32 = 65_536, whole_u32::<0, 67_108_864>, Requests,
+        ["--limit-request-head"], "BYTES", "the largest request line and header fields together that are taken",
+        "Requests with more get 431. Bytes, line ends included; 0 is the most there can be, 67108864. It is never less than \
+         `limit_request_line` and `limit_request_field_size` together. gunicorn takes all fields at their largest.";
     limit_request_body: Bytes = Bytes(0), one, Requests,
         ["--limit-request-body"], "BYTES", "the largest request body that is taken",
         "Requests with larger ones get 413. Bytes, or with a unit: `\"64 MiB\"`; 0 is no limit. gunicorn has no such limit.";
+
+    forwarded_allow_ips: Vec<Peers> = Peers::local(), list, Requests,
+        ["--forwarded-allow-ips"], "PEERS", "proxies that are believed what they say about a request",
+        "Addresses and networks such as `10.0.0.0/8`, or `*` for everybody; a list, or one string with commas. What counts \
+         is the peer of the connection; IPv4 peers of an IPv6 listener count as IPv4; a peer on a unix socket is always \
+         believed. Such a peer says the scheme by `secure_scheme_headers` and may send the fields of `forwarder_headers`. \
+         If nothing else gives it, the environment variable `FORWARDED_ALLOW_IPS` does. `X-Forwarded-For` is never looked \
+         at: `REMOTE_ADDR` is the peer, and frameworks know how many proxies there are.";
+    secure_scheme_headers: SchemeFields = SchemeFields::usual(), scheme_fields, Requests,
+        [], "TABLE", "header fields of trusted proxies that say https, each with the value that does",
+        "Names in any case; the value must be exactly that. Any other value says http, and where two fields differ the \
+         request gets 400. In the environment: `NAME=VALUE` with commas between. An empty table: nobody is asked.";
+    forwarder_headers: Vec<FieldName> = FieldName::usual(), list, Requests,
+        ["--forwarder-headers"], "NAMES", "names with an underscore that trusted proxies may send; * for all",
+        "They are exempt from `header_map`. A list, or one string with commas; names in any case.";
+    header_map: HeaderMap = HeaderMap::Drop, one, Requests,
+        ["--header-map"], "POLICY", "what becomes of header fields with an underscore in their name",
+        "The application cannot tell `X_Forwarded_Proto` from `X-Forwarded-Proto`: both are `HTTP_X_FORWARDED_PROTO`. \
+         `drop` hides them from the application, `refuse` answers 400, `dangerous` lets them pass.";
+
+    error_pages: Option<PathBuf> = None, optional, Requests,
+        ["--error-pages"], "DIR", "pages of your own for refused and failed requests, such as 413.html",
+        "`<status>.html` in this directory, 400 to 599, is sent in place of rwsgi's own few words, when a request is \
+         refused before the application sees it, or the application fails before it answers. Read when a worker starts.";
 
     user: Option<String> = None, optional, Process,
         ["-u", "--user"], "USER", "the user as which the application runs, a name or a number",
@@ -235,10 +270,6 @@ pub const NOT_YET: &[&str] = &[
     "daemon",
     "initgroups",
     "tmp_upload_dir",
-    "secure_scheme_headers",
-    "forwarded_allow_ips",
-    "forwarder_headers",
-    "header_map",
     "proxy_protocol",
     "proxy_allow_ips",
     "protocol",

@@ -1,7 +1,7 @@
 //! Narrow views of the settings, for rooms that must not know where a value came from.
 
 use super::Settings;
-use crate::http::Limits;
+use crate::http::{Limits, Trust};
 
 impl Settings {
     /// How much of a request is taken. In the settings, 0 is the most there can be.
@@ -9,15 +9,31 @@ impl Settings {
         let most = |value: u32, most: u32| if value == 0 { most } else { value } as usize;
         let request_line = most(self.limit_request_line, MOST_LINE);
         let field_size = most(self.limit_request_field_size, MOST_LINE);
-        let usual = Limits::default();
         Limits {
             request_line,
             fields: most(self.limit_request_fields, MOST_FIELDS),
             field_size,
             // Never so small that a line within its own limit is refused.
-            head: usual.head.max(request_line + field_size),
-            body: self.limit_request_body.limit(),
-            ..usual
+            head: most(self.limit_request_head, MOST_HEAD).max(request_line + field_size + LINE_ENDS),
+            body: self.limit_request_body.limit().into_iter().chain(self.largest_buffered()).min(),
+            ..Limits::default()
+        }
+    }
+
+    /// The largest body that memory or a file takes, if bodies are buffered and there is a limit.
+    fn largest_buffered(&self) -> Option<u64> {
+        let memory = self.post_buffering.limit()?;
+        self.spill_limit.limit().map(|file| file.max(memory))
+    }
+
+    /// Whom to believe about a request.
+    pub fn trust(&self) -> Trust {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        Trust {
+            peers: self.forwarded_allow_ips.iter().flat_map(|peers| peers.networks()).collect(),
+            scheme_fields: self.secure_scheme_headers.iter().map(|(name, https)| (bytes(name), bytes(https))).collect(),
+            forwarder_fields: self.forwarder_headers.iter().map(|name| bytes(name.as_str())).collect(),
+            underscored: self.header_map.policy(),
         }
     }
 
@@ -30,5 +46,9 @@ impl Settings {
 
 /// The largest value that the settings take, in bytes.
 const MOST_LINE: u32 = 1 << 20;
+/// The largest head, in bytes: a few of the largest lines.
+const MOST_HEAD: u32 = 1 << 26;
+/// A CRLF for each of two lines and the empty one.
+const LINE_ENDS: usize = 6;
 /// gunicorn's cap.
 const MOST_FIELDS: u32 = 32_768;

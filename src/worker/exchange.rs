@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::Application;
 use super::body::Body;
+use super::error_pages::ErrorPages;
 use super::output::Output;
 use super::streamed::{BodyError, Streamed};
 use crate::http::error_page::{error_response, reason};
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Request};
+use crate::http::{CONTINUE, Request, Scheme};
 use crate::os::clock;
 use crate::os::forked;
 use crate::os::listener::Peer;
@@ -29,12 +30,14 @@ pub struct Exchange<'c> {
     /// The status of what went wrong with it.
     pub(super) body_status: Option<u16>,
     pub(super) peer: &'c Peer,
+    pub(super) scheme: Scheme,
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
     pub(super) stream: BorrowedFd<'c>,
     pub(super) output: &'c mut Output,
     pub(super) to: ResponseTo,
     pub(super) date: &'c [u8; 29],
+    pub(super) error_pages: &'c ErrorPages,
     pub(super) slot: &'c Slot,
     pub(super) state: State,
     pub(super) body_bytes: u64,
@@ -111,6 +114,11 @@ impl<'c> Exchange<'c> {
     /// Who asked.
     pub fn peer(&self) -> &'c Peer {
         self.peer
+    }
+
+    /// By which scheme the client came.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// The index of the listener in [`super::Setup::listeners`].
@@ -224,16 +232,8 @@ impl<'c> Exchange<'c> {
         let status = self.body_status.unwrap_or(500);
         self.head.clear();
         let _ = self.head.start(format!("{status} {}", reason(status)).as_bytes());
-        let before = self.output.bytes.len();
-        error_response(&mut self.output.bytes, status, self.date, self.request.field(b"accept"));
-        let response = &self.output.bytes[before..];
-        let body = response.windows(HEAD_END.len()).position(|bytes| bytes == HEAD_END);
-        let head_length = body.map_or(response.len(), |at| at + HEAD_END.len());
-        if self.to.head_only {
-            self.output.bytes.truncate(before + head_length);
-        } else {
-            self.body_bytes = (response.len() - head_length) as u64;
-        }
+        let page = self.error_pages.of(status);
+        self.body_bytes = error_response(&mut self.output.bytes, status, self.date, Some(self.request), page.as_ref());
         self.state = State::Finished { keep_alive: false };
         self.flush();
     }
@@ -313,8 +313,6 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
     *written -= taken;
 }
 
-/// The empty line after the last field.
-const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
 /// Sending more than this takes long enough for another thread to use the interpreter.

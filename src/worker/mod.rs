@@ -3,6 +3,7 @@
 
 mod body;
 mod connection;
+mod error_pages;
 mod event_loop;
 mod exchange;
 mod output;
@@ -15,12 +16,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use body::Body;
+pub use error_pages::ErrorPages;
 pub use event_loop::{Ending, run};
 pub use exchange::{Delivery, Exchange};
 pub use streamed::BodyError;
 
-use crate::http::Limits;
 use crate::http::access_log::AccessFormat;
+use crate::http::{Limits, Trust};
 use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
@@ -45,6 +47,10 @@ pub struct Setup<'a> {
     pub slot: Slot,
     /// What a request may be.
     pub limits: Limits,
+    /// Who is believed about a request.
+    pub trust: Trust,
+    /// Pages of one's own for refused and failed requests.
+    pub error_pages: ErrorPages,
     /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
     pub keep_alive: Duration,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.

@@ -15,7 +15,9 @@ use super::output::{Flushed, Output};
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
-use crate::http::error_response;
+use crate::http::error_page::{error_response, reason};
+use crate::http::forwarded::{self, Scheme};
+use crate::http::reject::Reject;
 use crate::http::response::ResponseTo;
 use crate::os::clock;
 use crate::os::socket::{self, Read};
@@ -95,15 +97,15 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 wait_for_more(connection);
                 true
             }
-            Step::Request(arrived) => {
-                let head_length = arrived.head_length;
-                self.serve(connection, arrived);
-                self.after_request(connection, head_length)
-            }
-            Step::Refuse(reject) => {
-                tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, "request refused");
-                self.refuse(connection, reject.status())
-            }
+            Step::Request(arrived) => match self.judge(connection) {
+                Ok(scheme) => {
+                    let head_length = arrived.head_length;
+                    self.serve(connection, arrived, scheme);
+                    self.after_request(connection, head_length)
+                }
+                Err(reject) => self.reject(connection, &reject),
+            },
+            Step::Refuse(reject) => self.reject(connection, &reject),
             Step::Spill(error) => {
                 let directory = self.setup.spill_directory.display();
                 tracing::error!(%error, %directory, "cannot keep a request body");
@@ -112,7 +114,14 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    fn serve(&mut self, connection: &mut Connection, arrived: Arrived) {
+    /// What the client, or a proxy that is believed, says about the request.
+    fn judge(&self, connection: &Connection) -> Result<Scheme, Reject> {
+        let (request, peer) = (connection.head.of(&connection.input), connection.peer.ip());
+        forwarded::check_names(request, peer, &self.setup.trust)?;
+        forwarded::scheme(request, peer, &self.setup.trust)
+    }
+
+    fn serve(&mut self, connection: &mut Connection, arrived: Arrived, scheme: Scheme) {
         let Arrived { head_length, body, body_length, streamed } = arrived;
         self.count_request();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
@@ -129,6 +138,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             streamed,
             body_status: None,
             peer: &connection.peer,
+            scheme,
             listener: connection.listener,
             head: &mut self.response,
             stream: connection.stream.as_fd(),
@@ -139,6 +149,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 keep_alive: keep_alive && request.wants_keep_alive(),
             },
             date: self.texts.date(),
+            error_pages: &self.setup.error_pages,
             slot: &self.setup.slot,
             state: State::Open,
             body_bytes: 0,
@@ -156,20 +167,20 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             // The rest of the body is in the way of whatever follows.
             Some(None) => connection.reading = Reading::More,
         }
-        self.note(connection, body_bytes, started);
+        self.note(connection, body_bytes, Duration::from_nanos(clock::monotonic().saturating_sub(started)));
     }
 
     /// A line for the access log.
-    fn note(&mut self, connection: &Connection, body_bytes: u64, started: u64) {
+    fn note(&mut self, connection: &Connection, body_bytes: u64, elapsed: Duration) {
         let Some((log, format)) = &mut self.setup.access else { return };
         let address = connection.peer.to_string();
         let record = AccessRecord {
-            request: connection.head.of(&connection.input),
+            request: connection.head.so_far(&connection.input),
             response: &self.response,
             remote_addr: &address,
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
-            elapsed: Duration::from_nanos(clock::monotonic().saturating_sub(started)),
+            elapsed,
             pid: self.pid,
         };
         self.line.clear();
@@ -217,12 +228,21 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         true
     }
 
+    fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> bool {
+        tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, "request refused");
+        self.refuse(connection, reject.status())
+    }
+
     fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
         connection.output.bytes.clear();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        error_response(&mut connection.output.bytes, status, self.texts.date(), None);
+        let (date, page) = (self.texts.date(), self.setup.error_pages.of(status));
+        let request = connection.head.so_far(&connection.input);
+        let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
+        let _ = self.response.start(format!("{status} {}", reason(status)).as_bytes());
+        self.note(connection, body_bytes, Duration::ZERO);
         flushed && self.linger(connection)
     }
 

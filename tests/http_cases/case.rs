@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rwsgi::http::Limits;
+use rwsgi::settings::{Settings, Sources, resolve};
 
-use crate::conversation::{assert_httparse_agrees, converse};
+use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse};
 
 pub(crate) struct Case {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     pub(crate) expected: String,
 }
 
@@ -28,41 +29,47 @@ pub(crate) fn cases(folder: &str, at_least: usize) -> impl Iterator<Item = Case>
 impl Case {
     fn read(path: PathBuf) -> Case {
         let text = std::fs::read_to_string(&path).unwrap();
-        let mut case = Case { path, text, bytes: Vec::new(), limits: Limits::default(), expected: String::new() };
+        let mut case = Case { path, text, bytes: Vec::new(), rules: Rules::default(), expected: String::new() };
+        let (mut settings, mut peer) = (String::new(), None);
         for line in case.text.lines() {
             if let Some(sent) = line.strip_prefix("> ") {
                 case.bytes.extend(unescape(sent));
             } else if let Some(limits) = line.strip_prefix("limits: ") {
-                limits.split(' ').for_each(|limit| set_limit(&mut case.limits, limit));
+                limits.split(' ').for_each(|limit| set_limit(&mut case.rules.limits, limit));
+            } else if let Some(setting) = line.strip_prefix("setting: ") {
+                writeln!(settings, "{setting}").unwrap();
+            } else if let Some(address) = line.strip_prefix("peer: ") {
+                peer = Some(address.parse().ok());
             } else if let Some(expected) = line.strip_prefix("< ") {
                 writeln!(case.expected, "{expected}").unwrap();
             }
         }
+        case.rules.asked = peer.map(|peer| Asked { peer, trust: from_toml(&settings).trust() });
         case
     }
 
     /// One check for every request: whole, byte by byte, cut in two anywhere, and with bytes after it.
     pub(crate) fn check(&self, belongs: fn(&str) -> bool) {
-        let (bytes, limits) = (&self.bytes, &self.limits);
-        let whole = converse(bytes, limits, |_| bytes.len());
+        let (bytes, rules) = (&self.bytes, &self.rules);
+        let whole = converse(bytes, rules, |_| bytes.len());
         self.expect(&whole);
         assert!(belongs(&whole), "{}: in the wrong folder", self.name());
-        assert_eq!(whole, converse(bytes, limits, |_| 1), "{} byte by byte", self.name());
+        assert_eq!(whole, converse(bytes, rules, |_| 1), "{} byte by byte", self.name());
         let longest_cut = if bytes.len() > 1000 { 0 } else { bytes.len() };
         for cut in 1..longest_cut {
-            let cut_in_two = converse(bytes, limits, |at| if at == 0 { cut } else { bytes.len() });
+            let cut_in_two = converse(bytes, rules, |at| if at == 0 { cut } else { bytes.len() });
             assert_eq!(whole, cut_in_two, "{} cut at {cut}", self.name());
         }
         if !whole.ends_with("needs more\n") {
             let refused = whole.contains("refused");
-            let after = if refused { String::new() } else { converse(AFTER, limits, |_| AFTER.len()) };
+            let after = if refused { String::new() } else { converse(AFTER, rules, |_| AFTER.len()) };
             let with_more = [bytes, AFTER].concat();
             for size in [1, with_more.len()] {
-                let both = converse(&with_more, limits, |_| size);
+                let both = converse(&with_more, rules, |_| size);
                 assert_eq!(format!("{whole}{after}"), both, "{} with bytes after it", self.name());
             }
         }
-        assert_httparse_agrees(bytes, limits);
+        assert_httparse_agrees(bytes, &rules.limits);
     }
 
     pub(crate) fn expect(&self, found: &str) {
@@ -79,6 +86,10 @@ impl Case {
     fn name(&self) -> String {
         self.path.file_stem().unwrap().to_string_lossy().replace('-', " ")
     }
+}
+
+fn from_toml(text: &str) -> Settings {
+    resolve(&Sources { file: Some(("case", text)), environment: &[], flags: &[] }).unwrap().settings
 }
 
 fn set_limit(limits: &mut Limits, limit: &str) {

@@ -1,11 +1,28 @@
 //! What a connection does with the bytes of a client, written down, so that two ways of cutting them can be compared.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use rwsgi::http::{BodyDecoder, BodyLength, Head, Limits, Progress, Reject, Request};
+use rwsgi::http::forwarded::{check_names, field_policy, scheme};
+use rwsgi::http::{BodyDecoder, BodyLength, Head, Limits, Progress, Reject, Request, Trust};
+
+/// By what rules a conversation goes.
+#[derive(Default)]
+pub(crate) struct Rules {
+    pub(crate) limits: Limits,
+    /// Who sends, and whom to believe; without it nobody asks.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// Who sends, and whom to believe.
+pub(crate) struct Asked {
+    /// Nothing on a Unix socket.
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) trust: Trust,
+}
 
 /// Reads `bytes` as a connection would, in pieces of `size(offset)`, and writes down what comes of it.
-pub(crate) fn converse(bytes: &[u8], limits: &Limits, mut size: impl FnMut(usize) -> usize) -> String {
+pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) -> usize) -> String {
     let mut transcript = String::new();
     let (mut head, mut start, mut end) = (Head::default(), 0, 0);
     let mut body: Option<(BodyDecoder, Vec<u8>)> = None;
@@ -13,7 +30,7 @@ pub(crate) fn converse(bytes: &[u8], limits: &Limits, mut size: impl FnMut(usize
         let piece = size(end);
         end = bytes.len().min(end + piece);
         while let Some(used) =
-            step(&mut head, &mut body, &bytes[start..end], limits, &mut transcript).unwrap_or_else(|reject| {
+            step(&mut head, &mut body, &bytes[start..end], rules, &mut transcript).unwrap_or_else(|reject| {
                 writeln!(transcript, "refused {}: {reject}", reject.status()).unwrap();
                 None
             })
@@ -35,20 +52,23 @@ fn step(
     head: &mut Head,
     body: &mut Option<(BodyDecoder, Vec<u8>)>,
     bytes: &[u8],
-    limits: &Limits,
+    rules: &Rules,
     transcript: &mut String,
 ) -> Result<Option<usize>, Reject> {
     let Some((decoder, payload)) = body else {
-        let progress = head.parse(bytes, limits);
-        assert_eq!(progress, head.parse(bytes, limits), "asked again, it says the same");
+        let progress = head.parse(bytes, &rules.limits);
+        assert_eq!(progress, head.parse(bytes, &rules.limits), "asked again, it says the same");
+        assert!(head.so_far(bytes).is_none_or(|request| !request.method().is_empty() && !request.target().is_empty()));
         let Progress::Complete { used } = progress? else {
             return Ok(None);
         };
         let request = head.of(bytes);
+        let asked = rules.asked.as_ref().map(|asked| ask(request, asked)).transpose()?;
         describe(request, transcript);
+        transcript.extend(asked);
         let length = request.body_length();
         if length != BodyLength::None {
-            *body = Some((BodyDecoder::new(length, limits), Vec::new()));
+            *body = Some((BodyDecoder::new(length, &rules.limits), Vec::new()));
         }
         head.reset();
         return Ok(Some(used));
@@ -64,6 +84,17 @@ fn step(
         return Ok(Some(used));
     }
     Ok((used > 0).then_some(used))
+}
+
+/// What is believed about a request.
+fn ask(request: Request<'_>, asked: &Asked) -> Result<String, Reject> {
+    check_names(request, asked.peer, &asked.trust)?;
+    let mut said = format!("scheme {}\n", scheme(request, asked.peer, &asked.trust)?.as_str());
+    for (name, _) in request.fields().filter(|(name, _)| name.contains(&b'_')) {
+        let policy = field_policy(name, asked.peer, &asked.trust);
+        writeln!(said, "{} {policy:?}", name.escape_ascii()).unwrap();
+    }
+    Ok(said)
 }
 
 fn describe(request: Request<'_>, transcript: &mut String) {

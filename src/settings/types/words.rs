@@ -195,11 +195,13 @@ impl Text for PathBuf {
     }
 }
 
-fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
+/// The value of that name, in any case.
+pub(super) fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
     names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
 }
 
-fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
+/// The name of a value.
+pub(super) fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
     let (name, _) = names.iter().find(|(_, named)| *named == value).expect("every value has a name");
     (*name).to_owned()
 }
