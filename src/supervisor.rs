@@ -329,8 +329,12 @@ impl Supervisor {
     /// Asks the worker in `slot`, if there is one, to end.
     fn end(&mut self, slot: usize, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
         let (pid, stop) = match self.slots[slot] {
+            Slot::Empty => return,
             // Nobody to ask yet: its hello will be answered.
-            Slot::Empty | Slot::Forking { .. } => return,
+            Slot::Forking { until } => {
+                self.slots[slot] = Slot::Forking { until: until.min(now + QUICK) };
+                return;
+            }
             // It has no request to finish.
             Slot::Booting { pid, .. } => (pid, Stop::Quick),
             Slot::Ready { pid, .. } | Slot::Ending { pid, .. } => (pid, stop),
@@ -346,6 +350,7 @@ impl Supervisor {
     fn enforce_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
         for slot in 0..self.slots.len() {
             match self.slots[slot] {
+                Slot::Forking { until } if until <= now && self.is_stopping() => self.slots[slot] = Slot::Empty,
                 Slot::Forking { until } if until <= now => {
                     // The zygote itself hangs; its end frees the slot.
                     self.slots[slot] = Slot::Forking { until: now + QUICK };
@@ -383,7 +388,8 @@ impl Supervisor {
 
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if let Phase::Stopping { code, .. } = self.phase {
-            if self.slots.iter().all(|slot| matches!(slot, Slot::Empty | Slot::Forking { .. })) {
+            // A worker that is on its way is waited for: it would outlive the master.
+            if self.slots.iter().all(|slot| *slot == Slot::Empty) {
                 actions.push(Action::Finish(code));
             }
             return;

@@ -441,7 +441,8 @@ fn a_killed_zygote_is_replaced_and_the_workers_stay() {
     let (workers, zygote) = (server.workers(), server.zygote().unwrap());
     kill(zygote, Signal::SIGKILL).unwrap();
     server.wait_for("zygote ended");
-    assert!(workers.iter().any(|pid| pid.to_string() == server.get("/").text()));
+    let answered = server.get("/").text();
+    assert!(workers.iter().any(|pid| pid.to_string() == answered), "{answered}\n{}", server.log());
     wait_until("there is a new zygote", || server.zygote().is_some_and(|pid| pid != zygote));
     kill(workers[0], Signal::SIGKILL).unwrap();
     server.wait_for_lines("worker ready", 3);
