@@ -145,6 +145,7 @@ max_requests_jitter = 50
 keepalive = 0
 post_buffering = "2 MiB"
 worker_tmp_dir = "/dev/shm"
+error_pages = "/srv/errors"
 limit_request_line = 0
 limit_request_fields = 32768
 limit_request_field_size = 0x1000

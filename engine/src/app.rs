@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pyo3::exceptions::{PyModuleNotFoundError, PySystemExit, PyTypeError};
+use pyo3::exceptions::{PyModuleNotFoundError, PySyntaxError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
@@ -52,18 +52,36 @@ fn missing_part(py: Python<'_>, error: &PyErr, name: &str) -> Option<String> {
 }
 
 fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
-    let path = py
-        .import("sys")
-        .and_then(|sys| sys.getattr("path")?.extract::<Vec<String>>())
-        .map(|path| path.join(", "))
-        .unwrap_or_default();
-    let mut message = format!("{name}: expected a module, found no module named {part}\nhint: looked in {path}");
-    if let Some(stem) = name.strip_suffix(".py") {
-        message += &format!("\nhint: did you mean ./{name} (a file) or {stem} (a module)?");
-    } else {
-        message += "\nhint: chdir or pythonpath say where to look";
+    let hint = match name.strip_suffix(".py") {
+        Some(stem) => format!("did you mean ./{name} (a file) or {stem} (a module)?"),
+        None => "chdir or pythonpath say where to look".to_owned(),
+    };
+    let mut message = format!("{name}: expected a module, found no module named {part}\nhint: {hint}");
+    if let Ok(places) = own_places(py) {
+        message += &format!("\nhint: looked in {places}, and in Python's own directories");
     }
+    message += &virtualenv_hint(py);
     BootFailure { cause: BootCause::NotFound, message, traceback: None }
+}
+
+/// The entries of `sys.path` that are not Python's own.
+fn own_places(py: Python<'_>) -> PyResult<String> {
+    let sys = py.import("sys")?;
+    let prefixes: [String; 2] = [sys.getattr("prefix")?.extract()?, sys.getattr("base_prefix")?.extract()?];
+    let path: Vec<String> = sys.getattr("path")?.extract()?;
+    let own = |entry: &&String| !prefixes.iter().any(|prefix| entry.starts_with(&format!("{prefix}/lib")));
+    Ok(path.iter().filter(own).map(String::as_str).collect::<Vec<_>>().join(", "))
+}
+
+/// The commonest reason why a package is not there.
+fn virtualenv_hint(py: Python<'_>) -> String {
+    let hint = || -> PyResult<Option<String>> {
+        let sys = py.import("sys")?;
+        let outside = sys.getattr("prefix")?.eq(sys.getattr("base_prefix")?)?;
+        let executable: String = sys.getattr("executable")?.extract()?;
+        Ok(outside.then(|| format!("\nhint: no virtualenv is in use, Python is {executable}; --python DIR names one")))
+    };
+    hint().ok().flatten().unwrap_or_default()
 }
 
 fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -125,7 +143,11 @@ fn take<'py>(
     }
     let (positional, named) = literals(py, text).map_err(|error| BootFailure {
         cause: BootCause::NotFound,
-        message: format!("{name}: expected literal arguments, found ({text}): {}", error.value(py)),
+        message: format!(
+            "{name}: expected literal arguments, found ({text}){}\nhint: literals are numbers, texts in quotes, True, \
+             False, None, and lists, tuples and dicts of them",
+            if error.is_instance_of::<PySyntaxError>(py) { ", which Python cannot read" } else { "" }
+        ),
         traceback: None,
     })?;
     found.call(positional, Some(&named)).map_err(|error| {
@@ -165,7 +187,7 @@ fn literals<'py>(py: Python<'py>, text: &str) -> PyResult<(Bound<'py, PyTuple>, 
 fn lacks(module: &Bound<'_, PyAny>, name: &AppName, expected: &str, found: &str) -> BootFailure {
     let offered = offers(module);
     let hint = if offered.is_empty() {
-        "the module offers no callables".to_owned()
+        "the module has no callables of its own".to_owned()
     } else {
         format!("the module offers {}", offered.join(", "))
     };
@@ -176,23 +198,29 @@ fn lacks(module: &Bound<'_, PyAny>, name: &AppName, expected: &str, found: &str)
     }
 }
 
-/// Public callables of the module, those that it defines itself before those that it imported, a dozen at most.
+/// Is it a class, a function or a builtin, which belongs where it was defined?
+fn is_definition(value: &Bound<'_, PyAny>) -> bool {
+    value.hasattr("__qualname__").unwrap_or(false)
+}
+
+/// Public callables that the module defines itself, a dozen at most.
 fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
     let Ok(module) = module.cast::<PyModule>() else {
         return Vec::new();
     };
     let own_name = module.name().map(|name| name.to_string()).unwrap_or_default();
     let mut own = Vec::new();
-    let mut imported = Vec::new();
     for (key, value) in module.dict() {
         let Ok(key) = key.extract::<String>() else { continue };
         if key.starts_with('_') || !value.is_callable() {
             continue;
         }
         let home = value.getattr("__module__").and_then(|home| home.extract::<String>());
-        if home.is_ok_and(|home| home == own_name) { own.push(key) } else { imported.push(key) }
+        // Objects have no home of their own; a framework's application is one.
+        if home.is_ok_and(|home| home == own_name) || !is_definition(&value) {
+            own.push(key);
+        }
     }
-    own.extend(imported);
     own.truncate(12);
     own
 }
@@ -204,5 +232,7 @@ fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
         let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
         format!("{name}: the application raised {kind} while it was loaded")
     };
+    let hint = if error.is_instance_of::<PyModuleNotFoundError>(py) { virtualenv_hint(py) } else { String::new() };
+    let message = message + &hint;
     BootFailure { cause: BootCause::Raised, message, traceback: Some(python::traceback(py, error)) }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTraceback};
 
 use rwsgi::os::process;
 
@@ -12,7 +12,7 @@ use rwsgi::os::process;
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
         // The frames are named: before Python 3.12 a caught exception does not carry them.
-        let parts = (error.get_type(py), error.value(py), error.traceback(py));
+        let parts = (error.get_type(py), error.value(py), below_import(error.traceback(py)));
         let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
         let text = PyString::new(py, "").call_method1("join", (lines,))?;
         // A message may hold halves of surrogate pairs, as names of files do.
@@ -20,6 +20,23 @@ pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     formatted().unwrap_or_else(|_| error.to_string())
+}
+
+/// The frames without those of the import machinery at their head, as Python's own import statement shows them.
+fn below_import(traceback: Option<Bound<'_, PyTraceback>>) -> Option<Bound<'_, PyTraceback>> {
+    let is_machinery = |frame: &Bound<'_, PyTraceback>| -> PyResult<bool> {
+        let file: String = frame.getattr("tb_frame")?.getattr("f_code")?.getattr("co_filename")?.extract()?;
+        Ok(file.starts_with("<frozen importlib") || file.ends_with("/importlib/__init__.py"))
+    };
+    let mut rest = traceback.clone();
+    while let Some(frame) = &rest {
+        if !is_machinery(frame).unwrap_or(false) {
+            return rest;
+        }
+        rest = frame.getattr("tb_next").ok()?.cast_into().ok();
+    }
+    // Nothing but machinery: a syntax error, say, which has its place in its message.
+    None
 }
 
 /// Prepares `sys` for an application: its arguments, and the path with the working directory and `pythonpath` first.

@@ -70,6 +70,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         Err(error) => return refused(&error),
     };
     let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
+    if plain.next_if_eq(&"help").is_some() {
+        return Ok(Call::Print(command().render_help().to_string()));
+    }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
@@ -113,7 +116,7 @@ fn command() -> clap::Command {
         .term_width(WIDTH)
         .version(env!("CARGO_PKG_VERSION"))
         .override_usage(USAGE)
-        .help_template("{usage-heading} {usage}\n\n{all-args}\n\n{after-help}\n")
+        .help_template("{usage-heading} {usage}\n\n{all-args}\n{after-help}\n")
         .after_help(AFTER)
         .arg(
             Arg::new(WORDS)

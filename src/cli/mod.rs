@@ -10,6 +10,7 @@ use args::{Call, Invocation};
 
 use crate::http::AccessFormat;
 use crate::master::{self, Launch};
+use crate::os;
 use crate::settings::{Resolved, Sources, resolve};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
@@ -60,7 +61,7 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
         Some(path) => match fs::read_to_string(path) {
             Ok(text) => Some((path.as_str(), text)),
             Err(error) => {
-                complain(&format!("--config: {path}: {}", words(&error)));
+                complain(&format!("--config: {path}: {}", os::words(&error)));
                 return Err(EXIT_CONFIG);
             }
         },
@@ -80,12 +81,6 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
         return Err(EXIT_CONFIG);
     }
     Ok(resolved)
-}
-
-/// The kernel's words without Rust's number behind them.
-fn words(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 fn complain(problem: &dyn std::fmt::Display) {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::AnyError;
 use crate::log::{self, Destination};
+use crate::os;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
 
@@ -27,7 +28,7 @@ fn open(name: &str, target: &LogTarget) -> Result<OwnedFd, AnyError> {
     let destination = match target {
         LogTarget::Standard => Destination::Stdout,
         LogTarget::File(path) => {
-            Destination::at(path).map_err(|error| format!("{name}: {}: {error}", path.display()))?
+            Destination::at(path).map_err(|error| format!("{name}: {}: {}", path.display(), os::words(&error)))?
         }
     };
     Ok(destination.into_fd()?)

@@ -1,14 +1,15 @@
 //! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
 //! and does not know a request.
 
+mod conversation;
 mod logs;
 mod pool;
 mod report;
 mod sockets;
 mod zygote;
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -20,7 +21,6 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command::{self, Command};
 use crate::log::CRITICAL;
-use crate::message::{BootFailure, Found, FromZygote, Start, ToZygote};
 use crate::os::clock;
 use crate::os::listener::Listener;
 use crate::os::pidfile::PidFile;
@@ -28,11 +28,10 @@ use crate::os::process::{self, Exit, Identity};
 use crate::os::program::Program;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::signal::Signals;
-use crate::os::stream::{Packet, Received};
 use crate::settings::{Settings, Workers};
 use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
-use pool::{Heard, Pool};
-use zygote::{Stage, Zygote};
+use pool::Pool;
+use zygote::Zygote;
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
@@ -85,6 +84,7 @@ impl Master {
         let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
+        sockets::check_directories(&settings)?;
         let error_log = logs::open_error(&settings)?;
         let access_log = if check { None } else { logs::open_access(&settings)? };
         let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
@@ -182,19 +182,26 @@ impl Master {
             Action::Fork(slot) => self.fork(slot),
             Action::Retire(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
-                signal(pid, Signal::SIGTERM);
+                self.end(slot, pid, Signal::SIGTERM);
             }
             Action::Quit(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to end");
-                signal(pid, Signal::SIGQUIT);
+                self.end(slot, pid, Signal::SIGQUIT);
             }
             Action::Kill(slot, pid, why) => {
                 report::kill(slot, pid, why, self.scoreboard.slot(slot).as_ref(), &self.settings);
-                signal(pid, Signal::SIGKILL);
+                self.end(slot, pid, Signal::SIGKILL);
             }
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::CloseListeners => self.close_listeners(),
             Action::Finish(code) => self.finish = Some(code),
+        }
+    }
+
+    fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
+        self.pool.expect_end(slot);
+        if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
+            tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");
         }
     }
 
@@ -214,118 +221,6 @@ impl Master {
         }
     }
 
-    fn hear_zygote(&mut self) {
-        while let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.stage != Stage::Confused) {
-            match zygote.channel.receive() {
-                Ok(Received::Packet(packet)) => self.zygote_said(&packet),
-                Ok(Received::Nothing) => return,
-                Ok(Received::Closed) => return self.zygote_closed(),
-                Err(error) => return self.zygote_confused(&error),
-            }
-        }
-    }
-
-    /// Nothing that follows could be trusted: it is killed, and replaced.
-    fn zygote_confused(&mut self, error: &dyn std::fmt::Display) {
-        if let Some(zygote) = &mut self.zygote {
-            tracing::error!(%error, "zygote: expected a message");
-            zygote.stage = Stage::Confused;
-            let _ = process::signal(zygote.pid, Signal::SIGKILL);
-        }
-        self.zygote_closed();
-    }
-
-    fn zygote_closed(&mut self) {
-        if let Some(zygote) = &self.zygote {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
-        }
-    }
-
-    /// What is out of its turn was not said by rwsgi's own code, but by an application that shares its process.
-    fn zygote_said(&mut self, packet: &Packet) {
-        let Some(zygote) = &mut self.zygote else { return };
-        let message = match serde_json::from_slice(&packet.bytes) {
-            Ok(message) => message,
-            Err(error) => return self.zygote_confused(&error),
-        };
-        match (message, zygote.stage) {
-            (FromZygote::Found(found), Stage::Started) => {
-                zygote.stage = Stage::Entering;
-                self.zygote_found(&found);
-            }
-            (FromZygote::Ready, Stage::Entering) => {
-                zygote.stage = Stage::Ready;
-                if self.check {
-                    self.finish = Some(0);
-                } else {
-                    self.tell(&Event::ZygoteReady);
-                }
-            }
-            (FromZygote::Failed(failure), Stage::Started | Stage::Entering | Stage::Ready) => {
-                zygote.stage = Stage::Failed;
-                self.zygote_failed(&failure);
-            }
-            (FromZygote::ForkFailed { slot, error }, Stage::Ready) if self.supervisor.is_forking(slot) => {
-                tracing::error!(slot, error, "worker not forked");
-                self.pool.forget(slot);
-                self.tell(&Event::ForkFailed(slot));
-            }
-            _ => self.zygote_confused(&"a message out of its turn"),
-        }
-    }
-
-    fn zygote_found(&mut self, found: &Found) {
-        match self.start_serving() {
-            Err(error) => self.zygote_failed(&BootFailure::setup(&error)),
-            Ok(()) if self.check => {}
-            Ok(()) => report::start(&self.settings, found, &self.listeners),
-        }
-    }
-
-    fn zygote_failed(&mut self, failure: &BootFailure) {
-        report::boot_failure(failure);
-        self.tell_starter(failure);
-        self.tell(&Event::ZygoteFailed(failure.cause.exit_code()));
-    }
-
-    /// Whoever starts a server whose log is a file looks at the terminal.
-    fn tell_starter(&self, failure: &BootFailure) {
-        if self.error_log.is_some() && !self.supervisor.has_served() {
-            // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(io::stderr(), "{failure}");
-        }
-    }
-
-    /// The zygote has found its Python: binds, the first time, and says what there is to serve.
-    fn start_serving(&mut self) -> Result<(), AnyError> {
-        if self.listeners.is_empty() && !self.check {
-            self.listeners = sockets::bind(&self.settings, &self.identity)?;
-        }
-        let start = Start {
-            build: crate::message::BUILD_ID.to_owned(),
-            settings: self.settings.clone(),
-            arguments: self.arguments.clone(),
-            generation: self.generations,
-            master: Pid::this().as_raw(),
-            check: self.check,
-            user: self.identity.user.clone(),
-            group: self.identity.group,
-            listeners: self.listeners.len(),
-            error_log: self.error_log.is_some(),
-            access_log: self.access_log.is_some(),
-        };
-        let fds: Vec<_> = [self.scoreboard_file.as_fd()]
-            .into_iter()
-            .chain(self.listeners.iter().map(AsFd::as_fd))
-            .chain(self.error_log.as_ref().map(AsFd::as_fd))
-            .chain(self.access_log.as_ref().map(AsFd::as_fd))
-            .collect();
-        match &self.zygote {
-            Some(zygote) => Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?),
-            None => Ok(()),
-        }
-    }
-
     fn fork(&mut self, slot: usize) {
         let Some(zygote) = &self.zygote else { return };
         let asked = self.pool.ask(slot, zygote).and_then(|fd| {
@@ -335,19 +230,6 @@ impl Master {
             tracing::error!(slot, %error, "worker not forked");
             self.pool.forget(slot);
             self.tell(&Event::ForkFailed(slot));
-        }
-    }
-
-    fn hear_worker(&mut self, slot: usize) {
-        while let Some(heard) = self.pool.hear(slot) {
-            if let Heard::Failure(failure) = &heard {
-                report::boot_failure(failure);
-                self.tell_starter(failure);
-            }
-            self.tell(&heard.event(slot));
-        }
-        if let Some(exit) = self.pool.take_early_exit(slot) {
-            self.worker_exited(slot, exit);
         }
     }
 
@@ -433,12 +315,6 @@ impl Master {
     fn has_ended(&mut self, zygote: Pid) -> bool {
         while self.signals.next().is_some() {}
         std::iter::from_fn(process::reap).any(|(pid, _)| pid == zygote)
-    }
-}
-
-fn signal(pid: i32, signal: Signal) {
-    if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
-        tracing::error!(pid, signal = signal.as_str(), %error, "worker not signalled");
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Worker {
     /// Its channel has ended.
     closed: bool,
     ready: bool,
+    /// It was told to end, killed, or has said why it ends.
+    pub(super) expected: bool,
     /// Messages that came over its channel.
     words: u32,
 }
@@ -74,8 +76,15 @@ impl Pool {
         zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
         self.zygote = Some(zygote.pid);
         let fd = ours.as_raw_fd();
-        self.workers[slot] =
-            Some(Worker { channel: ours, pid: None, age: self.age, closed: false, ready: false, words: 0 });
+        self.workers[slot] = Some(Worker {
+            channel: ours,
+            pid: None,
+            age: self.age,
+            closed: false,
+            ready: false,
+            expected: false,
+            words: 0,
+        });
         Ok(fd)
     }
 
@@ -166,6 +175,7 @@ impl Pool {
             (FromWorker::Failed(failure), Some(_)) if !worker.ready => {
                 // Its last word.
                 worker.closed = true;
+                worker.expected = true;
                 Some(Heard::Failure(failure))
             }
             (FromWorker::Spent, Some(pid)) => {
@@ -184,6 +194,13 @@ impl Pool {
     /// The descriptor of a slot's channel.
     pub(super) fn channel(&self, slot: usize) -> Option<RawFd> {
         Some(self.workers.get(slot)?.as_ref()?.channel.as_raw_fd())
+    }
+
+    /// The worker in `slot` is about to be told to end.
+    pub(super) fn expect_end(&mut self, slot: usize) {
+        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+            worker.expected = true;
+        }
     }
 
     /// Empties a slot.

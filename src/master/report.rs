@@ -1,5 +1,7 @@
 //! What the master says in the error log about starts, exits and kills.
 
+use std::path::{Path, PathBuf};
+
 use nix::unistd::Pid;
 
 use super::pool::Worker;
@@ -15,7 +17,8 @@ use crate::supervisor::Why;
 pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) {
     let pid = std::process::id();
     tracing::info!(pid, "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
-    let directory = settings.chdir.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+    let directory = std::path::absolute(settings.chdir.as_deref().unwrap_or(Path::new("."))).unwrap_or_default();
+    let directory: PathBuf = directory.components().collect();
     let app = settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default();
     tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
     tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
@@ -49,9 +52,12 @@ pub(super) fn kill(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settin
 
 /// How a worker ended.
 pub(super) fn exit(slot: usize, worker: Option<Worker>, exit: Exit) {
-    let (pid, age) = worker.map_or((0, 0), |worker| (worker.pid.map_or(0, Pid::as_raw), worker.age));
+    let (pid, age) = worker.as_ref().map_or((0, 0), |worker| (worker.pid.map_or(0, Pid::as_raw), worker.age));
+    let expected = worker.is_some_and(|worker| worker.expected);
     match exit {
         Exit::Code(0) => tracing::info!(slot, pid, age, "worker ended"),
+        // Why was said when it was killed, or failed to boot.
+        _ if expected => tracing::info!(slot, pid, age, by = %exit, "worker ended"),
         _ => tracing::error!(slot, pid, age, by = %exit, "worker died"),
     }
 }

@@ -1,9 +1,33 @@
-//! From the setting `bind` to listening sockets.
+//! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
 
+use super::AnyError;
+use crate::os;
 use crate::os::listener::{ListenError, Listener, Where};
 use crate::os::process::Identity;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
+
+/// Looks whether the directories that settings name are there: better now than with the first upload.
+pub(super) fn check_directories(settings: &Settings) -> Result<(), AnyError> {
+    let named = [
+        ("chdir", &settings.chdir),
+        ("worker_tmp_dir", &settings.worker_tmp_dir),
+        ("error_pages", &settings.error_pages),
+    ];
+    for (name, path) in named {
+        let Some(path) = path else { continue };
+        // Relative to `chdir`, once that is entered.
+        let path =
+            settings.chdir.as_ref().filter(|_| name != "chdir").map_or_else(|| path.clone(), |base| base.join(path));
+        let found = match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => continue,
+            Ok(_) => "a file".to_owned(),
+            Err(error) => os::words(&error),
+        };
+        return Err(format!("{name}: {}: expected a directory, found {found}", path.display()).into());
+    }
+    Ok(())
+}
 
 /// Binds all addresses, or none.
 pub(super) fn bind(settings: &Settings, identity: &Identity) -> Result<Vec<Listener>, ListenError> {

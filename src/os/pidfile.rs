@@ -30,7 +30,7 @@ impl fmt::Display for PidFileError {
             PidFileError::Running(path, pid) => {
                 write!(f, "pidfile: {}: a server is running already, its pid is {pid}", path.display())
             }
-            PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {error}", path.display()),
+            PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {}", path.display(), super::words(error)),
         }
     }
 }
