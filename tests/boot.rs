@@ -27,7 +27,7 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
         &["things:make(1, 2, 3, 4): expected arguments that the factory takes, found (1, 2, 3, 4): "],
     ),
     (&["things:make(wrong=1)"], 4, &["unexpected keyword argument 'wrong'"]),
-    (&["things:make(name)"], 4, &["expected literal arguments, found (name): "]),
+    (&["things:make(name)"], 4, &["expected literal arguments, found (name)"]),
     (&["things:make('a', result=5)"], 4, &["expected a callable, found a value of type int"]),
     (&["things:make('a', fail=True)"], 3, &["the application raised TypeError while it was loaded", "from within"]),
     (&["needy"], 3, &["the application raised ModuleNotFoundError", "No module named 'missing_dependency'"]),

@@ -28,7 +28,7 @@ fn below_import(traceback: Option<Bound<'_, PyTraceback>>) -> Option<Bound<'_, P
         let file: String = frame.getattr("tb_frame")?.getattr("f_code")?.getattr("co_filename")?.extract()?;
         Ok(file.starts_with("<frozen importlib") || file.ends_with("/importlib/__init__.py"))
     };
-    let mut rest = traceback.clone();
+    let mut rest = traceback;
     while let Some(frame) = &rest {
         if !is_machinery(frame).unwrap_or(false) {
             return rest;
