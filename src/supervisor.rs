@@ -242,9 +242,7 @@ impl Supervisor {
     }
 
     fn hello(&mut self, slot: usize, pid: i32, now: Moment, actions: &mut Vec<Action>) {
-        let Some(Slot::Forking { until }) = self.slots.get(slot).copied() else {
-            return;
-        };
+        let Some(Slot::Forking { until }) = self.slots.get(slot).copied() else { return };
         self.slots[slot] = Slot::Booting { pid, until };
         if let Phase::Stopping { stop, .. } = self.phase {
             self.end(slot, stop, now, actions);
@@ -284,9 +282,7 @@ impl Supervisor {
     }
 
     fn exited(&mut self, slot: usize, now: Moment, actions: &mut Vec<Action>) {
-        let Some(state) = self.slots.get(slot).copied() else {
-            return;
-        };
+        let Some(state) = self.slots.get(slot).copied() else { return };
         self.slots[slot] = Slot::Empty;
         match state {
             Slot::Forking { .. } | Slot::Booting { .. } if self.phase == Phase::Booting => {
@@ -331,10 +327,7 @@ impl Supervisor {
         let (pid, stop) = match self.slots[slot] {
             Slot::Empty => return,
             // Nobody to ask yet: its hello will be answered.
-            Slot::Forking { until } => {
-                self.slots[slot] = Slot::Forking { until: until.min(now + QUICK) };
-                return;
-            }
+            Slot::Forking { until } => return self.slots[slot] = Slot::Forking { until: until.min(now + QUICK) },
             // It has no request to finish.
             Slot::Booting { pid, .. } => (pid, Stop::Quick),
             Slot::Ready { pid, .. } | Slot::Ending { pid, .. } => (pid, stop),
