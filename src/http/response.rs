@@ -18,6 +18,8 @@ pub struct ResponseHead {
     content_length: Option<u64>,
     has_date: bool,
     has_server: bool,
+    /// The application asked for the connection to be closed.
+    close: bool,
 }
 
 /// To what the response is the answer.
@@ -180,7 +182,7 @@ impl ResponseHead {
         } else {
             Transfer::UntilClose
         };
-        Begun { transfer, keep_alive: to.keep_alive && transfer != Transfer::UntilClose }
+        Begun { transfer, keep_alive: to.keep_alive && !self.close && transfer != Transfer::UntilClose }
     }
 
     fn may_have_length(&self) -> bool {
@@ -208,7 +210,16 @@ impl ResponseHead {
         if switching && name.eq_ignore_ascii_case(b"connection") && value.eq_ignore_ascii_case(b"upgrade") {
             return Ok(());
         }
-        Err(BadResponse::HopByHop { name: Excerpt::of(name) })
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let wants = |wish: &[u8]| value.eq_ignore_ascii_case(wish);
+        // What applications written for other servers say: wishes that change no framing.
+        let closes = is(b"connection") && wants(b"close");
+        let keeps = is(b"keep-alive") || (is(b"connection") && wants(b"keep-alive"));
+        if switching || !(closes || keeps) {
+            return Err(BadResponse::HopByHop { name: Excerpt::of(name) });
+        }
+        self.close |= closes;
+        Ok(())
     }
 
     fn append(&mut self, name: &[u8], value: &[u8]) {
