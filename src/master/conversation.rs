@@ -20,7 +20,10 @@ impl Master {
     pub(super) fn hear_zygote(&mut self) {
         while let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.stage != Stage::Confused) {
             match zygote.channel.receive() {
-                Ok(Received::Packet(packet)) => self.zygote_said(&packet),
+                Ok(Received::Packet(mut packet)) => {
+                    packet.refuse_descriptors();
+                    self.zygote_said(&packet);
+                }
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(),
                 Err(error) => return self.zygote_confused(&error),

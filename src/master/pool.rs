@@ -113,7 +113,8 @@ impl Pool {
                     worker.closed = true;
                     return None;
                 }
-                Ok(Received::Packet(packet)) => {
+                Ok(Received::Packet(mut packet)) => {
+                    packet.refuse_descriptors();
                     worker.words += 1;
                     if let Some(heard) = self.said(slot, &packet) {
                         return Some(heard);

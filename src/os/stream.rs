@@ -42,6 +42,17 @@ pub enum Received {
     Nothing,
 }
 
+impl Packet {
+    /// Closes descriptors that nobody asked for. A socket among them must not make its end linger (socket(7)): whoever
+    /// sent it would hold this process up.
+    pub fn refuse_descriptors(&mut self) {
+        for fd in self.fds.drain(..) {
+            let at_once = libc::linger { l_onoff: 0, l_linger: 0 };
+            let _ = nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::Linger, &at_once);
+        }
+    }
+}
+
 impl Channel {
     /// Makes a connected pair.
     pub fn pair() -> io::Result<(Channel, Channel)> {

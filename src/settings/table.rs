@@ -107,7 +107,8 @@ settings! {
          of the configuration file itself is not affected.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
         ["--pythonpath"], "DIRS", "directories to put at the front of sys.path, with commas between",
-        "A list, or one string with commas.";
+        "A list, or one string with commas. Each is put in front of what is there, so that the last one comes first, as in \
+         gunicorn.";
     raw_env: Vec<EnvPair> = Vec::new(), list, Application,
         ["-e", "--env"], "KEY=VALUE", "set an environment variable for the application; may be given several times",
         "Set in the process that loads the application and in its workers, not in the master.";
