@@ -105,7 +105,8 @@ impl Pool {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
-                Ok(Received::Packet(_)) if worker.words == WORDS => {
+                Ok(Received::Packet(mut packet)) if worker.words == WORDS => {
+                    packet.refuse_descriptors();
                     tracing::error!(
                         slot,
                         "worker: expected at most {WORDS} messages, found more, not listened to any more"
