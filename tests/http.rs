@@ -6,16 +6,19 @@
 //! `respond/`, words are calls. `UPDATE=1` rewrites the `<` lines.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 #[path = "http_cases/case.rs"]
 mod case;
 #[path = "http_cases/conversation.rs"]
 mod conversation;
+#[path = "http_cases/laws.rs"]
+mod laws;
 #[path = "http_cases/mutation.rs"]
 mod mutation;
 
 use case::{Case, cases, unescape};
-use conversation::{assert_httparse_agrees, converse};
+use conversation::{assert_httparse_agrees, converse, is_refused};
 use mutation::{Chance, mutate};
 use rwsgi::http::{
     BadResponse, BodyDecoder, BodyLength, ErrorPage, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo,
@@ -25,14 +28,14 @@ use rwsgi::http::{
 #[test]
 fn accepted_requests_are_read_the_same_however_they_are_cut() {
     for case in cases("accept", 150) {
-        case.check(|transcript| !transcript.contains("refused"));
+        case.check(|transcript| !is_refused(transcript));
     }
 }
 
 #[test]
 fn refused_requests_get_the_same_answer_however_they_are_cut() {
     for case in cases("reject", 350) {
-        case.check(|transcript| transcript.contains("refused"));
+        case.check(is_refused);
     }
 }
 
@@ -57,6 +60,38 @@ fn mutated_requests_are_read_the_same_however_they_are_cut() {
         let pieces = converse(&bytes, &case.rules, |_| 1 + chance.below(9));
         assert_eq!(whole, pieces, "round {round}: {}", bytes.escape_ascii());
         assert_httparse_agrees(&bytes, &case.rules.limits);
+    }
+}
+
+#[test]
+fn the_laws_hold_for_random_bytes() {
+    let mut chance = Chance(0x0B5E_55ED_CAFE_F00D);
+    for _ in 0..RANDOM {
+        let data: Vec<u8> = (0..chance.below(120)).map(|_| chance.byte()).collect();
+        laws::head(&data);
+        laws::chunks(&data);
+        laws::connection(&data);
+        laws::response(&data);
+    }
+}
+
+#[test]
+fn the_laws_hold_for_mutated_requests_and_responses() {
+    let seeds: Vec<Case> = cases("accept", 0).chain(cases("reject", 0)).filter(|case| case.bytes.len() < 400).collect();
+    let responses: Vec<Case> = cases("respond", 0).collect();
+    let mut chance = Chance(0x1CEB_00DA);
+    for _ in 0..RANDOM {
+        let (request, response) = (&seeds[chance.below(seeds.len())], &responses[chance.below(responses.len())]);
+        for (law, mut data) in [
+            (laws::head as fn(&[u8]), request.as_connection()),
+            (laws::chunks, request.as_body()),
+            (laws::connection, request.as_connection()),
+            (laws::response, response.as_calls()),
+        ] {
+            data[0] = chance.byte();
+            (0..=chance.below(4)).for_each(|_| mutate(&mut data, &mut chance));
+            law(&data);
+        }
     }
 }
 
@@ -98,6 +133,21 @@ fn a_head_in_drips_is_looked_at_once() {
     }
     assert_eq!(head.parse(&bytes, &limits), Ok(Progress::Complete { used: bytes.len() }));
     assert_eq!(head.of(&bytes).fields().count(), 8);
+}
+
+#[test]
+fn the_cases_that_the_reference_page_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/reference/http.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|words| is_case(words)).collect();
+    assert!(named.len() >= 300, "the page names {} cases", named.len());
+    for name in named {
+        assert!(root.join("tests/http_cases").join(format!("{name}.txt")).is_file(), "no case {name}");
+    }
+}
+
+fn is_case(words: &str) -> bool {
+    words.split_once('/').is_some_and(|(folder, _)| ["accept", "reject", "respond"].contains(&folder))
 }
 
 /// Runs the calls of a response case.
@@ -178,3 +228,4 @@ fn assert_own_encoding_parses(head: &ResponseHead, out: &[u8]) {
 
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const MUTATIONS: usize = 6000;
+const RANDOM: usize = 2500;

@@ -209,7 +209,7 @@ mod tests {
         ] {
             let (mut head, mut response) = (Head::default(), ResponseHead::default());
             let _ = head.parse(bytes, &Limits::default());
-            response.start(b"400 Bad Request").unwrap();
+            response.start_error(400);
             let record = AccessRecord {
                 request: head.so_far(bytes),
                 response: &response,

@@ -1,6 +1,7 @@
 //! The head of a response: what an application gave, checked, and what a server adds. Decides the transfer of the body,
 //! sends nothing, knows no Python.
 
+use super::error_page::reason;
 use super::grammar;
 use super::head::Version;
 use super::reject::{Excerpt, first_control};
@@ -63,6 +64,16 @@ impl ResponseHead {
         self.code = code;
         self.status.extend_from_slice(status);
         Ok(())
+    }
+
+    /// Begins the server's own response to a refused or failed request, as
+    /// [`error_response`](super::error_response) sends it: for the access log.
+    pub fn start_error(&mut self, status: u16) {
+        self.clear();
+        self.code = status.clamp(400, 599);
+        grammar::push_decimal(&mut self.status, u64::from(self.code));
+        self.status.push(b' ');
+        self.status.extend_from_slice(reason(self.code).as_bytes());
     }
 
     /// Adds a field. Blanks around the value are dropped.

@@ -168,6 +168,27 @@ settings! {
         "Seconds, fractions allowed; 0 closes every connection after one response. gunicorn's default is 2 and its \
          sync workers keep none; a load balancer that keeps connections longer than the server answers 502 now and \
          then, so that this default is longer than the usual 60.";
+    client_header_timeout: Seconds = Seconds::whole(30), one, Requests,
+        ["--client-header-timeout"], "SECONDS", "how long a request's head may take from its first byte to its last",
+        "However it trickles; then 408. It occupies no worker meanwhile. Seconds, fractions allowed; 0 is no limit. nginx has \
+         a setting of this name (60 s), gunicorn has no such limit.";
+    client_body_timeout: Seconds = Seconds::whole(60), one, Requests,
+        ["--client-body-timeout"], "SECONDS", "how long a client may pause within a request's body",
+        "Between two pieces, not for all of it: long uploads are fine; then 408. Seconds, fractions allowed; 0 is no limit. As \
+         in nginx; gunicorn has no such limit.";
+    send_timeout: Seconds = Seconds::whole(60), one, Requests,
+        ["--send-timeout"], "SECONDS", "how long a client may take nothing of a response that waits for it",
+        "Then the connection is closed. A response that the application is slow to make is `timeout`'s affair. Seconds, \
+         fractions allowed; 0 is no limit. As in nginx; gunicorn has no such limit.";
+    minimum_send_rate: Bytes = Bytes(240), one, Requests,
+        ["--minimum-send-rate"], "BYTES", "how many bytes a second a client has to take of a response that waits for it",
+        "On average, since the response began to wait; asked after the first 5 seconds of that. A client that takes a byte a \
+         minute keeps within `send_timeout` and would hold a large response, and with it a worker, for ever. 0 is no limit. \
+         The slowest mobile networks carry ten times the default, which is Kestrel's; nginx and gunicorn have no such limit.";
+    lingering_timeout: Seconds = Seconds::whole(2), one, Requests,
+        ["--lingering-timeout"], "SECONDS", "how long the rest of a refused request is read and dropped",
+        "A connection that is closed with unread bytes is reset, and the client may lose the answer with it (RFC 9112 section \
+         9.6). Nobody waits for it. Seconds, fractions allowed; 0 closes at once. nginx has 5 s, gunicorn 2 s.";
     post_buffering: Bytes = Bytes(1 << 20), one, Requests,
         ["--post-buffering"], "BYTES", "request bodies up to this stay in memory, larger ones go to a file",
         "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4 MiB\"`. uWSGI has a setting of \

@@ -10,7 +10,7 @@ use super::body::Body;
 use super::error_pages::ErrorPages;
 use super::output::Output;
 use super::streamed::{BodyError, Streamed};
-use crate::http::error_page::{error_response, reason};
+use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request, Scheme};
 use crate::os::clock;
@@ -230,8 +230,7 @@ impl<'c> Exchange<'c> {
 
     fn fail_unbegun(&mut self) {
         let status = self.body_status.unwrap_or(500);
-        self.head.clear();
-        let _ = self.head.start(format!("{status} {}", reason(status)).as_bytes());
+        self.head.start_error(status);
         let page = self.error_pages.of(status);
         self.body_bytes = error_response(&mut self.output.bytes, status, self.date, Some(self.request), page.as_ref());
         self.state = State::Finished { keep_alive: false };

@@ -15,7 +15,7 @@ use super::output::{Flushed, Output};
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
-use crate::http::error_page::{error_response, reason};
+use crate::http::error_page::error_response;
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
 use crate::http::response::ResponseTo;
@@ -241,7 +241,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
-        let _ = self.response.start(format!("{status} {}", reason(status)).as_bytes());
+        self.response.start_error(status);
         self.note(connection, body_bytes, Duration::ZERO);
         flushed && self.linger(connection)
     }

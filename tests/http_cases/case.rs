@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rwsgi::http::Limits;
 use rwsgi::settings::{Settings, Sources, resolve};
 
-use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse};
+use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse, is_refused};
 
 pub(crate) struct Case {
     pub(crate) path: PathBuf,
@@ -18,7 +18,9 @@ pub(crate) struct Case {
 
 /// The cases of a folder, in order; at least so many, so that a moved folder does not pass.
 pub(crate) fn cases(folder: &str, at_least: usize) -> impl Iterator<Item = Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http_cases").join(folder);
+    // The fuzz targets are a crate further down.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|path| path.join("tests/http_cases"));
+    let folder = above.find(|path| path.is_dir()).unwrap().join(folder);
     let entries = std::fs::read_dir(&folder).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -61,7 +63,7 @@ impl Case {
             assert_eq!(whole, cut_in_two, "{} cut at {cut}", self.name());
         }
         if !whole.ends_with("needs more\n") {
-            let refused = whole.contains("refused");
+            let refused = is_refused(&whole);
             let after = if refused { String::new() } else { converse(AFTER, rules, |_| AFTER.len()) };
             let with_more = [bytes, AFTER].concat();
             for size in [1, with_more.len()] {
@@ -81,6 +83,37 @@ impl Case {
             return;
         }
         assert_eq!(found, self.expected, "{}: left found, right expected", self.name());
+    }
+
+    /// As data for the laws of a head and of a connection.
+    pub(crate) fn as_connection(&self) -> Vec<u8> {
+        [&[0], self.bytes.as_slice()].concat()
+    }
+
+    /// As data for the law of bodies: what is behind the first head.
+    pub(crate) fn as_body(&self) -> Vec<u8> {
+        let end = self.bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+        [&[0], &self.bytes[end..]].concat()
+    }
+
+    /// As data for the law of responses.
+    pub(crate) fn as_calls(&self) -> Vec<u8> {
+        let mut data = vec![4];
+        for line in self.text.lines() {
+            let (kind, words) = match line.split_once(": ") {
+                Some(("start", status)) => (0, vec![status]),
+                Some(("push", field)) => (1, field.splitn(2, ": ").collect()),
+                _ => continue,
+            };
+            data.push(kind);
+            for word in words {
+                let word = unescape(word);
+                let length = u8::try_from(word.len()).unwrap_or(u8::MAX);
+                data.push(length);
+                data.extend_from_slice(&word[..usize::from(length)]);
+            }
+        }
+        data
     }
 
     fn name(&self) -> String {

@@ -37,7 +37,7 @@ pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) 
         {
             start += used;
         }
-        if transcript.contains("refused") {
+        if is_refused(&transcript) {
             return transcript;
         }
     }
@@ -45,6 +45,11 @@ pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) 
         transcript.push_str("needs more\n");
     }
     transcript
+}
+
+/// Whether a conversation ended in a refusal. A client may write the word, too, but not at the start of a line.
+pub(crate) fn is_refused(transcript: &str) -> bool {
+    transcript.lines().next_back().is_some_and(|line| line.starts_with("refused "))
 }
 
 /// One step of a connection: how many bytes it used, or `None` if it waits for more.
@@ -97,7 +102,8 @@ fn ask(request: Request<'_>, asked: &Asked) -> Result<String, Reject> {
     Ok(said)
 }
 
-fn describe(request: Request<'_>, transcript: &mut String) {
+/// What a request is, a line each.
+pub(crate) fn describe(request: Request<'_>, transcript: &mut String) {
     let mut line = |line: String| writeln!(transcript, "{line}").unwrap();
     let text = |bytes: &[u8]| match bytes.len() {
         0..=100 => bytes.escape_ascii().to_string(),
