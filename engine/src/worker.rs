@@ -14,7 +14,7 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::Channel;
 use rwsgi::os::{forked, process};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{self, Ending, ErrorPages, Setup};
+use rwsgi::worker::{self, Allowance, Ending, ErrorPages, Setup};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
@@ -88,6 +88,10 @@ fn boot<'py, 'i>(
         trust: settings.trust(),
         error_pages: error_pages(settings)?,
         keep_alive: settings.keepalive.duration(),
+        head_timeout: settings.client_header_timeout.limit(),
+        body_timeout: settings.client_body_timeout.limit(),
+        allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
+        lingering: settings.lingering_timeout.duration(),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_requests: fork.max_requests,

@@ -94,6 +94,14 @@ pub fn send_file(stream: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, most
     }
 }
 
+/// Bytes that were written and that the peer has not acknowledged (tcp(7), `SIOCOUTQ`); 0 where nobody knows.
+pub fn unacknowledged(stream: BorrowedFd<'_>) -> u64 {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    let told = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if told == 0 { u64::try_from(count).unwrap_or(0) } else { 0 }
+}
+
 /// Blocks until the socket takes bytes, or its peer is gone, or `limit` is over; `false` is the last.
 pub fn wait_writable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
     wait(stream, limit, PollFlags::POLLOUT)

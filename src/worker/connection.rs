@@ -11,6 +11,7 @@ use super::Application;
 use super::body::{Body, Collected};
 use super::exchange::State;
 use super::output::Output;
+use super::patience::Patience;
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::CONTINUE;
@@ -72,7 +73,7 @@ pub(super) enum Stage {
     /// The head is whole; this is its body.
     Body(Box<Receiving>),
     /// The rest of a response waits for the client.
-    Flushing { keep_alive: bool },
+    Flushing { keep_alive: bool, patience: Patience },
     /// The response is out and the sending side closed; what still comes is read and dropped, so that the kernel does
     /// not answer it with a reset that would take the response along (RFC 9112, 9.6).
     Lingering { until: Millis },
@@ -111,7 +112,7 @@ pub(super) struct BodyRules<'a> {
     pub(super) limits: &'a Limits,
     pub(super) post_buffering: usize,
     /// For the next bytes of a streamed body.
-    pub(super) timeout: Duration,
+    pub(super) timeout: Option<Duration>,
     pub(super) directory: &'a Path,
 }
 

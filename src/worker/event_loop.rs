@@ -229,7 +229,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         match socket.accept() {
             Ok(Some((stream, peer))) => {
                 let mut connection = Box::new(Connection::new(stream, peer, listener));
-                connection.deadline = in_time(HEAD_TIMEOUT);
+                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
                 let token = self.insert(connection);
                 self.with_connection(token, Self::receive);
                 true
@@ -377,7 +377,5 @@ const OWN_WORK_NS: u64 = 1_000_000;
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// A whole head, from the first byte or the accept. nginx `client_header_timeout`: 60 s, granian 30 s.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest buffer that is kept for the next request.
 const SPARE: usize = 256 * 1024;

@@ -9,7 +9,9 @@ use super::Application;
 use super::body::Body;
 use super::error_pages::ErrorPages;
 use super::output::Output;
+use super::patience::{Allowance, Patience, Verdict};
 use super::streamed::{BodyError, Streamed};
+use super::timers::Millis;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request, Scheme};
@@ -38,6 +40,7 @@ pub struct Exchange<'c> {
     pub(super) to: ResponseTo,
     pub(super) date: &'c [u8; 29],
     pub(super) error_pages: &'c ErrorPages,
+    pub(super) allowance: &'c Allowance,
     pub(super) slot: &'c Slot,
     pub(super) state: State,
     pub(super) body_bytes: u64,
@@ -96,7 +99,7 @@ impl<'c> Exchange<'c> {
                 Read::Bytes { .. } => {}
                 Read::Closed => return Err(BodyError::Gone),
                 Read::Nothing => {
-                    let (stream, limit) = (self.stream, streamed.limit());
+                    let (stream, limit) = (self.stream, streamed.limit().unwrap_or(FOR_EVER));
                     if !waiting(self.slot, app, || socket::wait_readable(stream, limit)) {
                         return Err(BodyError::Slow(limit));
                     }
@@ -282,12 +285,25 @@ impl<'c> Exchange<'c> {
         if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
     }
 
+    /// Waits until the client takes more; `false` when it does not, or too slowly.
     fn wait<A: Application>(&self, app: &A) -> bool {
-        let writable = waiting(self.slot, app, || socket::wait_writable(self.stream, SEND_STALL));
-        if !writable {
-            tracing::info!(limit = ?SEND_STALL, "client takes no bytes, the connection is closed");
+        let (stream, output) = (self.stream, &*self.output);
+        let verdict = waiting(self.slot, app, || {
+            let mut patience = Patience::new(now(), output.outstanding(stream));
+            loop {
+                match patience.look(now(), output.outstanding(stream), self.allowance) {
+                    Verdict::Until(at) if socket::wait_writable(stream, Duration::from_millis(at - now().min(at))) => {
+                        return None;
+                    }
+                    Verdict::Until(_) => {}
+                    verdict => return Some(verdict),
+                }
+            }
+        });
+        if let Some(verdict) = verdict {
+            tracing::info!(peer = %self.peer, ?verdict, "client does not take its response, the connection is closed");
         }
-        writable
+        verdict.is_none()
     }
 
     fn gone(&mut self) -> Delivery {
@@ -297,12 +313,17 @@ impl<'c> Exchange<'c> {
 }
 
 /// Waits for the client, with the interpreter laid down. That is not the application's time.
-fn waiting<A: Application>(slot: &Slot, app: &A, wait: impl FnOnce() -> bool) -> bool {
+fn waiting<A: Application, T>(slot: &Slot, app: &A, wait: impl FnOnce() -> T) -> T {
     let pause = slot.pause();
     let began = clock::monotonic();
     let ready = app.detached(wait);
     slot.resume(pause, clock::monotonic() - began);
     ready
+}
+
+/// This moment on the timers' clock.
+fn now() -> Millis {
+    clock::monotonic() / 1_000_000
 }
 
 /// Takes what was written off the front of `piece`.
@@ -318,5 +339,5 @@ const COPIED: usize = 4 * 1024;
 const LONG: usize = 64 * 1024;
 /// What a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
 const BUFFERED: usize = 256 * 1024;
-/// How long a client may take no bytes at all. nginx `send_timeout`: 60 s; below gunicorn's `timeout` of 30 s.
-const SEND_STALL: Duration = Duration::from_secs(20);
+/// A limit that is none.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

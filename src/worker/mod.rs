@@ -7,6 +7,7 @@ mod error_pages;
 mod event_loop;
 mod exchange;
 mod output;
+mod patience;
 mod serving;
 mod streamed;
 mod texts;
@@ -19,6 +20,7 @@ pub use body::Body;
 pub use error_pages::ErrorPages;
 pub use event_loop::{Ending, run};
 pub use exchange::{Delivery, Exchange};
+pub use patience::Allowance;
 pub use streamed::BodyError;
 
 use crate::http::access_log::AccessFormat;
@@ -53,6 +55,14 @@ pub struct Setup<'a> {
     pub error_pages: ErrorPages,
     /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
     pub keep_alive: Duration,
+    /// From a head's first byte to its last.
+    pub head_timeout: Option<Duration>,
+    /// Between two pieces of a body.
+    pub body_timeout: Option<Duration>,
+    /// For clients that take their response slowly.
+    pub allowance: Allowance,
+    /// How long the rest of a refused request is read and dropped.
+    pub lingering: Duration,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
     /// Where larger bodies are kept.

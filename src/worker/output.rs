@@ -42,6 +42,12 @@ impl Output {
         &self.bytes[self.sent..]
     }
 
+    /// Bytes that the client has not taken, in this process and in the kernel.
+    pub(super) fn outstanding(&self, stream: BorrowedFd<'_>) -> u64 {
+        let file = self.file.as_ref().map_or(0, |part| part.left);
+        self.pending().len() as u64 + file + socket::unacknowledged(stream)
+    }
+
     /// Does flushing read a file, which may wait for a disk?
     pub(super) fn has_file(&self) -> bool {
         self.file.is_some()

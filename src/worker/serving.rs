@@ -9,9 +9,10 @@ use nix::sys::epoll::EpollFlags;
 
 use super::Application;
 use super::connection::{Arrived, BodyRules, Connection, Reading, Stage, Step};
-use super::event_loop::{HEAD_TIMEOUT, Worker, borrow, in_time};
+use super::event_loop::{Worker, borrow, in_time};
 use super::exchange::{Exchange, State};
 use super::output::{Flushed, Output};
+use super::patience::{GRACE, Patience, Verdict};
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
@@ -25,7 +26,7 @@ use crate::os::socket::{self, Read};
 impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> bool {
         connection.end_told |= flags.contains(EpollFlags::EPOLLRDHUP);
-        if let Stage::Flushing { keep_alive } = connection.stage {
+        if let Stage::Flushing { keep_alive, .. } = connection.stage {
             // Edge-triggered: what arrives meanwhile is not reported again.
             if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
                 connection.reading = Reading::More;
@@ -51,7 +52,6 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             Ok(Flushed::TurnOver) => self.ready.push_back(connection.token),
             Ok(Flushed::Full) => {}
         }
-        connection.deadline = in_time(SEND_STALL);
         true
     }
 
@@ -59,7 +59,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     pub(super) fn go_on(&mut self, connection: &mut Connection) -> bool {
         match connection.stage {
             Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
-            Stage::Flushing { keep_alive } => self.flush(connection, keep_alive),
+            Stage::Flushing { keep_alive, .. } => self.flush(connection, keep_alive),
             // What was received has been looked at, and was not enough.
             _ => self.receive(connection),
         }
@@ -86,7 +86,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             limits: &self.setup.limits,
             post_buffering: self.setup.post_buffering,
             directory: &self.setup.spill_directory,
-            timeout: BODY_TIMEOUT,
+            timeout: self.setup.body_timeout,
         };
         match connection.step(&rules, self.app) {
             Step::Wait if connection.reading == Reading::Ended => false,
@@ -94,7 +94,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 if connection.reading == Reading::More {
                     self.ready.push_back(connection.token);
                 }
-                wait_for_more(connection);
+                self.wait_for_more(connection);
                 true
             }
             Step::Request(arrived) => match self.judge(connection) {
@@ -111,6 +111,18 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 tracing::error!(%error, %directory, "cannot keep a request body");
                 self.refuse(connection, 500)
             }
+        }
+    }
+
+    /// Sets the deadline of what has begun. A head is to be whole within its time from the first byte, however it dribbles.
+    fn wait_for_more(&self, connection: &mut Connection) {
+        match connection.stage {
+            Stage::Idle if !connection.input.is_empty() => {
+                connection.stage = Stage::Head;
+                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
+            }
+            Stage::Body(_) => connection.deadline = in_time(self.setup.body_timeout.unwrap_or(Duration::MAX)),
+            Stage::Idle | Stage::Head | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
         }
     }
 
@@ -150,6 +162,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             },
             date: self.texts.date(),
             error_pages: &self.setup.error_pages,
+            allowance: &self.setup.allowance,
             slot: &self.setup.slot,
             state: State::Open,
             body_bytes: 0,
@@ -205,11 +218,12 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         if connection.output.is_empty() {
             return self.after_response(connection, keep_alive);
         }
-        connection.stage = Stage::Flushing { keep_alive };
+        let patience = Patience::new(in_time(Duration::ZERO), connection.output.outstanding(connection.stream.as_fd()));
+        connection.stage = Stage::Flushing { keep_alive, patience };
         if connection.output.has_file() {
             self.ready.push_back(connection.token);
         }
-        connection.deadline = in_time(SEND_STALL);
+        connection.deadline = in_time(self.setup.allowance.stall.unwrap_or(GRACE).min(GRACE));
         true
     }
 
@@ -251,7 +265,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         socket::finish_writing(connection.stream.as_fd());
         let until = in_time(LINGER);
         connection.stage = Stage::Lingering { until };
-        connection.deadline = in_time(LINGER_QUIET);
+        connection.deadline = in_time(self.setup.lingering);
         self.drop_rest(connection, until)
     }
 
@@ -267,7 +281,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                     self.ready.push_back(connection.token);
                 }
                 if self.stopping.is_none() {
-                    connection.deadline = in_time(LINGER_QUIET).min(until);
+                    connection.deadline = in_time(self.setup.lingering).min(until);
                 }
                 connection.deadline > in_time(Duration::ZERO)
             }
@@ -275,6 +289,17 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     pub(super) fn time_is_up(&mut self, connection: &mut Connection) -> bool {
+        if let Stage::Flushing { patience, .. } = &mut connection.stage {
+            let outstanding = connection.output.outstanding(connection.stream.as_fd());
+            let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.allowance);
+            if let Verdict::Until(at) = verdict {
+                connection.deadline = at;
+                return true;
+            }
+            let peer = connection.peer;
+            tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
+            return false;
+        }
         let begun = matches!(connection.stage, Stage::Head | Stage::Body(_));
         if begun {
             tracing::info!(peer = %connection.peer, "client sent no whole request in time");
@@ -283,23 +308,6 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 }
 
-/// Sets the deadline of what has begun. A head is to be whole within its time from the first byte, however it dribbles.
-fn wait_for_more(connection: &mut Connection) {
-    match connection.stage {
-        Stage::Idle if !connection.input.is_empty() => {
-            connection.stage = Stage::Head;
-            connection.deadline = in_time(HEAD_TIMEOUT);
-        }
-        Stage::Body(_) => connection.deadline = in_time(BODY_TIMEOUT),
-        Stage::Idle | Stage::Head | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
-    }
-}
-
-/// Between two pieces of a body. nginx `client_body_timeout`: 60 s.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client that takes no bytes of a buffered response. nginx `send_timeout`: 60 s.
-const SEND_STALL: Duration = Duration::from_secs(60);
 /// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
 /// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
 const LINGER: Duration = Duration::from_secs(30);
-const LINGER_QUIET: Duration = Duration::from_secs(2);

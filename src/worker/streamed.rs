@@ -13,7 +13,7 @@ pub(super) struct Streamed {
     received: Vec<u8>,
     /// The client waits to be told that the body is wanted.
     awaits_continue: bool,
-    limit: Duration,
+    limit: Option<Duration>,
 }
 
 /// Why a body cannot be read to its end.
@@ -51,7 +51,12 @@ impl std::fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 impl Streamed {
-    pub(super) fn new(decoder: BodyDecoder, received: Vec<u8>, awaits_continue: bool, limit: Duration) -> Streamed {
+    pub(super) fn new(
+        decoder: BodyDecoder,
+        received: Vec<u8>,
+        awaits_continue: bool,
+        limit: Option<Duration>,
+    ) -> Streamed {
         Streamed { decoder, received, awaits_continue, limit }
     }
 
@@ -74,7 +79,7 @@ impl Streamed {
     }
 
     /// How long the client may send nothing.
-    pub(super) fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
