@@ -73,6 +73,8 @@ pub enum Stop {
 pub enum Action {
     /// Start a zygote.
     StartZygote,
+    /// Say that the zygote is not ready in time, and have it write its Python stack to the log; it is killed next.
+    TraceZygote,
     /// Kill the zygote.
     KillZygote,
     /// Let the zygote fork a worker for this slot.
@@ -81,6 +83,8 @@ pub enum Action {
     Retire(usize, i32),
     /// Ask the worker to end at once.
     Quit(usize, i32),
+    /// Say what is wrong, and have the worker write its Python stacks to the log; it is killed next.
+    Trace(usize, i32, Why),
     /// Kill the worker.
     Kill(usize, i32, Why),
     /// Boots are held back for this long.
@@ -108,13 +112,21 @@ enum Slot {
     Forking { until: Moment },
     Booting { pid: i32, until: Moment },
     Ready { pid: i32, since: Moment, busy: Option<Moment>, spent: bool },
-    Ending { pid: i32, until: Moment },
+    Ending { pid: i32, until: Moment, why: Why },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Zygote {
-    None { not_before: Moment },
-    Starting { until: Moment },
+    None {
+        not_before: Moment,
+    },
+    Starting {
+        until: Moment,
+    },
+    /// It was asked where it is stuck.
+    Stuck {
+        until: Moment,
+    },
     Ready,
 }
 
@@ -205,7 +217,7 @@ impl Supervisor {
         });
         let zygote = match self.zygote {
             Zygote::None { not_before } => Some(not_before),
-            Zygote::Starting { until } => Some(until),
+            Zygote::Starting { until } | Zygote::Stuck { until } => Some(until),
             Zygote::Ready => (self.wants_fork() > 0 && self.fork_not_before > now).then_some(self.fork_not_before),
         };
         slots.chain(zygote.filter(|_| !self.is_stopping())).min()
@@ -273,7 +285,7 @@ impl Supervisor {
         let Some(Slot::Booting { pid, .. }) = self.slots.get(slot).copied() else {
             return;
         };
-        self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
+        self.slots[slot] = Slot::Ending { pid, until: now + QUICK, why: Why::Stop };
         if self.phase == Phase::Booting {
             self.stop(Stop::Quick, code, now, actions);
         } else {
@@ -336,7 +348,7 @@ impl Supervisor {
             Stop::Graceful => (Action::Retire(slot, pid), self.plan.graceful_timeout),
             Stop::Quick => (Action::Quit(slot, pid), QUICK),
         };
-        self.slots[slot] = Slot::Ending { pid, until: now + limit };
+        self.slots[slot] = Slot::Ending { pid, until: now + limit, why: Why::Stop };
         actions.push(action);
     }
 
@@ -350,29 +362,40 @@ impl Supervisor {
                     actions.push(Action::KillZygote);
                 }
                 Slot::Booting { pid, until } if until <= now => {
-                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
-                    actions.push(Action::Kill(slot, pid, Why::Boot));
                     if self.phase == Phase::Booting {
                         self.stop(Stop::Quick, EXIT_BOOT, now, actions);
                     } else {
                         self.failed(now, actions);
                     }
+                    self.trace(slot, pid, Why::Boot, now, actions);
                 }
                 Slot::Ready { pid, busy: Some(since), .. } if self.is_overdue(since, now) => {
-                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
-                    actions.push(Action::Kill(slot, pid, Why::Timeout));
+                    self.trace(slot, pid, Why::Timeout, now, actions);
                 }
-                Slot::Ending { pid, until } if until <= now => {
-                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK };
-                    actions.push(Action::Kill(slot, pid, Why::Stop));
+                Slot::Ending { pid, until, why } if until <= now => {
+                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK, why };
+                    actions.push(Action::Kill(slot, pid, why));
                 }
                 _ => {}
             }
         }
-        if matches!(self.zygote, Zygote::Starting { until } if until <= now) && !self.is_stopping() {
-            self.zygote = Zygote::Starting { until: now + QUICK };
-            actions.push(Action::KillZygote);
+        match self.zygote {
+            Zygote::Starting { until } if until <= now && !self.is_stopping() => {
+                self.zygote = Zygote::Stuck { until: now + TRACE };
+                actions.push(Action::TraceZygote);
+            }
+            Zygote::Stuck { until } if until <= now && !self.is_stopping() => {
+                self.zygote = Zygote::Stuck { until: now + QUICK };
+                actions.push(Action::KillZygote);
+            }
+            _ => {}
         }
+    }
+
+    /// Before it is killed, a stuck worker says where it is stuck.
+    fn trace(&mut self, slot: usize, pid: i32, why: Why, now: Moment, actions: &mut Vec<Action>) {
+        self.slots[slot] = Slot::Ending { pid, until: now + TRACE, why };
+        actions.push(Action::Trace(slot, pid, why));
     }
 
     fn is_overdue(&self, since: Moment, now: Moment) -> bool {
@@ -441,6 +464,8 @@ impl Supervisor {
 const EXIT_BOOT: i32 = 3;
 /// What a process gets between being told to end at once and being killed.
 const QUICK: Duration = Duration::from_secs(1);
+/// What writing the stacks of all threads may take.
+const TRACE: Duration = Duration::from_millis(250);
 /// A worker that lived this long did not die of its boot.
 const SOUND_LIFE: Duration = Duration::from_secs(5);
 /// gunicorn respawns at once, about 17 boots a second; 250 ms doubled gives 4 in the first second and then fewer.

@@ -149,6 +149,7 @@ send_timeout = 0
 minimum_send_rate = "1 KiB"
 lingering_timeout = 5
 post_buffering = "2 MiB"
+boot_timeout = 7.5
 worker_tmp_dir = "/dev/shm"
 error_pages = "/srv/errors"
 limit_request_line = 0

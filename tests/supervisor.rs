@@ -101,10 +101,12 @@ fn event(words: &str) -> Event {
 fn action(action: &Action) -> String {
     match action {
         Action::StartZygote => "start zygote".to_owned(),
+        Action::TraceZygote => "trace zygote".to_owned(),
         Action::KillZygote => "kill zygote".to_owned(),
         Action::Fork(slot) => format!("fork {slot}"),
         Action::Retire(slot, pid) => format!("TERM {slot} ({pid})"),
         Action::Quit(slot, pid) => format!("QUIT {slot} ({pid})"),
+        Action::Trace(slot, pid, why) => format!("trace {slot} ({pid}) for {why:?}"),
         Action::Kill(slot, pid, why) => format!("KILL {slot} ({pid}) for {why:?}"),
         Action::BackOff(delay) => format!("hold back {}", delay.as_secs_f64()),
         Action::CloseListeners => "close listeners".to_owned(),

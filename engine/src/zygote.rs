@@ -135,7 +135,9 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
         std::env::set_current_dir(directory)?;
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
-    py.import("faulthandler")?.call_method1("enable", (inheritance.error_fd,))?;
+    let faulthandler = py.import("faulthandler")?;
+    faulthandler.call_method1("enable", (inheritance.error_fd,))?;
+    faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;
     Ok(())
 }
 

@@ -101,7 +101,7 @@ impl Master {
             workers,
             timeout: settings.timeout.limit(),
             graceful_timeout: settings.graceful_timeout.duration(),
-            boot_timeout: BOOT_TIMEOUT,
+            boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
         });
         Ok(Master {
             arguments,
@@ -174,6 +174,15 @@ impl Master {
     fn act(&mut self, action: &Action) {
         match *action {
             Action::StartZygote => self.start_zygote(),
+            Action::TraceZygote => {
+                if let Some(Zygote { pid, .. }) = &self.zygote {
+                    tracing::error!(
+                        target: CRITICAL, pid = pid.as_raw(), boot_timeout = %self.settings.boot_timeout,
+                        "zygote not ready in time, it is killed; where it was stuck:"
+                    );
+                    process::trace(*pid);
+                }
+            }
             Action::KillZygote => {
                 if let Some(zygote) = &self.zygote {
                     let _ = process::signal(zygote.pid, Signal::SIGKILL);
@@ -188,8 +197,12 @@ impl Master {
                 tracing::debug!(slot, pid, "worker asked to end");
                 self.end(slot, pid, Signal::SIGQUIT);
             }
+            Action::Trace(slot, pid, why) => {
+                report::stuck(slot, pid, why, self.scoreboard.slot(slot).as_ref(), &self.settings);
+                process::trace(Pid::from_raw(pid));
+            }
             Action::Kill(slot, pid, why) => {
-                report::kill(slot, pid, why, self.scoreboard.slot(slot).as_ref(), &self.settings);
+                report::kill(slot, pid, why);
                 self.end(slot, pid, Signal::SIGKILL);
             }
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
@@ -328,8 +341,8 @@ const ZYGOTE: Token = Token(1);
 const WORKERS: usize = 2;
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
-/// From the start of a zygote, or the fork of a worker, until it is ready.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A limit that is none: a hundred years.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// What the zygote may take for atexit handlers.
 const ZYGOTE_END: Duration = Duration::from_secs(1);
 /// epoll counts milliseconds: a deadline is met late rather than looked at twice.

@@ -38,14 +38,27 @@ pub(super) fn boot_failure(failure: &BootFailure) {
     tracing::error!("{failure}");
 }
 
-/// Why a worker is killed, with the request that it was in.
-pub(super) fn kill(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
+/// What a worker is stuck in, as far as the master knows; its own stacks follow in the log.
+pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
     match why {
         Why::Timeout => {
             let request = state.map(Slot::request_line).unwrap_or_default();
-            tracing::error!(target: CRITICAL, slot, pid, request, timeout = %settings.timeout, "request timed out, worker killed");
+            tracing::error!(
+                target: CRITICAL, slot, pid, request, timeout = %settings.timeout,
+                "request timed out, its worker is killed; where it was stuck:"
+            );
         }
-        Why::Boot => tracing::error!(target: CRITICAL, slot, pid, "worker not ready in time, killed"),
+        Why::Boot | Why::Stop => tracing::error!(
+            target: CRITICAL, slot, pid, boot_timeout = %settings.boot_timeout,
+            "worker not ready in time, it is killed; where it was stuck:"
+        ),
+    }
+}
+
+/// That a worker is killed, and if nobody said so before, why.
+pub(super) fn kill(slot: usize, pid: i32, why: Why) {
+    match why {
+        Why::Timeout | Why::Boot => tracing::debug!(slot, pid, "worker killed"),
         Why::Stop => tracing::warn!(slot, pid, "worker did not end when asked, killed"),
     }
 }

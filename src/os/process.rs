@@ -201,6 +201,20 @@ pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// The signal on which the engine's faulthandler writes the Python stacks of all threads: a real-time one, which neither
+/// the C library nor an application is likely to use.
+pub fn trace_signal() -> i32 {
+    libc::SIGRTMIN() + 5
+}
+
+/// Has a child write its Python stacks to its error log, whatever it is stuck in.
+pub fn trace(pid: Pid) {
+    if is_child(pid) {
+        // SAFETY: kill reads no memory.
+        unsafe { libc::kill(pid.as_raw(), trace_signal()) };
+    }
+}
+
 /// Why a user or a group cannot be taken.
 #[derive(Debug)]
 pub enum IdentityError {

@@ -153,6 +153,10 @@ settings! {
         ["-t", "--timeout"], "SECONDS", "how long a request may take before its worker is killed",
         "The worker is replaced, and the log says so. Seconds, fractions allowed (`0.3`); 0 is no limit. It counts the \
          time in the application, not that of a slow client.";
+    boot_timeout: Seconds = Seconds::whole(60), one, Workers,
+        ["--boot-timeout"], "SECONDS", "how long loading the application may take",
+        "In the zygote with `preload_app`, else in each worker. What is not ready by then is killed, and its Python stack \
+         stands in the log. Seconds, fractions allowed; 0 is no limit. gunicorn waits for ever.";
     graceful_timeout: Seconds = Seconds::whole(30), one, Workers,
         ["--graceful-timeout"], "SECONDS", "how long a worker that was told to stop may finish what it has",
         "What is not finished by then is killed. Seconds, fractions allowed; 0 waits for nothing.";
