@@ -17,8 +17,16 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (&["nowhere.wsgi:app"], 4, &["found no module named nowhere\n"]),
     (&["./nowhere.py"], 4, &["nowhere.py: expected a file, found nothing", "hint: looked in "]),
     (&["./package.py"], 4, &["package.py: expected a file, found something else"]),
-    (&["things:nothing"], 4, &["things:nothing: expected nothing, found no such name", "the module offers make, Kind"]),
-    (&["things"], 4, &["expected a callable named application or app, found neither", "the module offers make, Kind"]),
+    (
+        &["things:nothing"],
+        4,
+        &["things:nothing: expected nothing, found no such name", "the module offers make, later, Kind"],
+    ),
+    (
+        &["things"],
+        4,
+        &["expected a callable named application or app, found neither", "the module offers make, later, Kind"],
+    ),
     (&["things:number"], 4, &["things:number: expected a callable, found a value of type int"]),
     (&["things:number(1)"], 4, &["expected a factory number, found a value that cannot be called"]),
     (
@@ -30,6 +38,16 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (&["things:make(name)"], 4, &["expected literal arguments, found (name)"]),
     (&["things:make('a', result=5)"], 4, &["expected a callable, found a value of type int"]),
     (&["things:make('a', fail=True)"], 3, &["the application raised TypeError while it was loaded", "from within"]),
+    (&["things:later"], 4, &["found a coroutine function, which is an ASGI application"]),
+    (
+        &["things:make"],
+        4,
+        &[
+            "expected a callable that takes environ and start_response, found one that takes (first, result=None, fail=False)",
+            "hint: if it is a factory, things:make() calls it",
+        ],
+    ),
+    (&["things.make"], 4, &["found no module named things.make", "hint: did you mean things:make?"]),
     (&["needy"], 3, &["the application raised ModuleNotFoundError", "No module named 'missing_dependency'"]),
     (&["broken"], 3, &["the application raised SyntaxError", "broken.py\", line 1"]),
     (&["raising"], 3, &["raising: the application raised RuntimeError while it was loaded", "RuntimeError: at import"]),
@@ -50,6 +68,8 @@ def make(first, result=None, fail=False):
     if fail:
         raise TypeError("from within")
     return result if result is not None else Kind()
+async def later(scope, receive, send):
+    pass
 class Kind:
     def __call__(self, environ, start_response):
         start_response("200 OK", [])
@@ -98,6 +118,31 @@ fn a_process_that_ends_while_the_application_is_imported_ends_the_start() {
             assert_eq!(code, 3, "{word} {more:?}\n{log}");
         }
     }
+}
+
+#[test]
+fn an_import_that_hangs_is_ended_with_its_stack_in_the_log() {
+    let files =
+        directory(&[("stuck.py", "import threading\ndef wait_here():\n    threading.Event().wait()\nwait_here()")]);
+    for more in [&[][..], &["--preload"]] {
+        let mut command = on_a_free_port(files.path(), &["stuck", "--boot-timeout", "0.5"], more);
+        command.stdin(std::process::Stdio::null());
+        let (code, _, log) = run_command(command);
+        assert_eq!(code, 3, "{more:?}\n{log}");
+        assert!(log.contains("not ready in time, it is killed"), "{more:?}\n{log}");
+        assert!(log.contains("stuck.py\", line 3 in wait_here"), "{more:?}\n{log}");
+    }
+}
+
+#[test]
+fn a_directory_that_the_user_may_not_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root, to run the application as nobody");
+    let files = directory(&[("app.py", "app = print")]);
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (code, _, log) = run_command(on_a_free_port(files.path(), &["app", "-u", "nobody"], &[]));
+    assert_eq!(code, 4, "{log}");
+    assert!(log.contains(&format!("hint: user nobody may not read {}", files.path().display())), "{log}");
 }
 
 fn on_a_free_port(directory: &Path, words: &[&str], more: &[&str]) -> Command {

@@ -164,9 +164,10 @@ fn a_worker_that_is_stuck_longer_than_timeout_is_killed_and_replaced() {
                 let stuck = server.workers()[0];
                 let mut stream = server.begin(&format!("/{way}?token=1"));
                 assert_closed(&mut stream);
-                let line = line_with(&server, "request timed out, worker killed");
+                let line = line_with(&server, "request timed out, its worker is killed");
                 assert!(line.contains(&format!("request=\"GET /{way}?token=1 HTTP/1.1\"")), "{line}");
                 assert!(line.contains(&format!("pid={stuck}")), "{line}");
+                server.wait_for("gate.py\", line ");
                 assert_ne!(server.get("/").text(), stuck.to_string());
                 assert!(server.stop().contains("by=SIGKILL"));
             });

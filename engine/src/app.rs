@@ -26,7 +26,7 @@ pub(crate) fn load<'py>(py: Python<'py>, name: &AppName) -> Result<Bound<'py, Py
         },
     };
     if found.is_callable() {
-        return Ok(found);
+        return is_wsgi(py, &module, name, &found).map(|()| found);
     }
     let kind = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
     Err(lacks(&module, name, "a callable", &format!("a value of type {kind}")))
@@ -52,16 +52,33 @@ fn missing_part(py: Python<'_>, error: &PyErr, name: &str) -> Option<String> {
 }
 
 fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
-    let hint = match name.strip_suffix(".py") {
-        Some(stem) => format!("did you mean ./{name} (a file) or {stem} (a module)?"),
-        None => "chdir or pythonpath say where to look".to_owned(),
+    let hint = match (name.strip_suffix(".py"), name.rsplit_once('.')) {
+        (Some(stem), _) => format!("did you mean ./{name} (a file) or {stem} (a module)?"),
+        (None, Some((module, callable)))
+            if py.import(module).is_ok_and(|module| module.hasattr(callable).unwrap_or(false)) =>
+        {
+            format!("did you mean {module}:{callable}?")
+        }
+        _ => "chdir or pythonpath say where to look".to_owned(),
     };
     let mut message = format!("{name}: expected a module, found no module named {part}\nhint: {hint}");
     if let Ok(places) = own_places(py) {
         message += &format!("\nhint: looked in {places}, and in Python's own directories");
     }
+    message += &unreadable_hint(py);
     message += &virtualenv_hint(py);
     BootFailure { cause: BootCause::NotFound, message, traceback: None }
+}
+
+/// Python passes over directories that it may not read, as if they were empty.
+fn unreadable_hint(py: Python<'_>) -> String {
+    let path: Vec<String> = py.import("sys").and_then(|sys| sys.getattr("path")?.extract()).unwrap_or_default();
+    let refused = |entry: &&String| {
+        std::fs::read_dir(entry.as_str()).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    let user = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |user| user.name);
+    path.iter().filter(refused).map(|entry| format!("\nhint: user {user} may not read {entry}")).collect()
 }
 
 /// The entries of `sys.path` that are not Python's own.
@@ -86,8 +103,9 @@ fn virtualenv_hint(py: Python<'_>) -> String {
 
 fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, BootFailure> {
     let shown = path.display().to_string();
-    if !path.is_file() {
-        let found = if path.exists() { "something else" } else { "nothing" };
+    let metadata = std::fs::metadata(path);
+    if !metadata.as_ref().is_ok_and(std::fs::Metadata::is_file) {
+        let found = metadata.map_or_else(|error| rwsgi::os::words(&error), |_| "something else".to_owned());
         let directory = std::env::current_dir().unwrap_or_default();
         return Err(BootFailure {
             cause: BootCause::NotFound,
@@ -120,6 +138,34 @@ fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
         return Err(error);
     }
     Ok(module)
+}
+
+/// Better now than with every request: can it be called with an environ and a `start_response`, and does it answer at once?
+fn is_wsgi<'py>(
+    py: Python<'py>,
+    module: &Bound<'py, PyAny>,
+    name: &AppName,
+    found: &Bound<'py, PyAny>,
+) -> Result<(), BootFailure> {
+    let look = || -> PyResult<Option<String>> {
+        let inspect = py.import("inspect")?;
+        let call = found.get_type().getattr("__call__")?;
+        for function in [found, &call] {
+            if inspect.call_method1("iscoroutinefunction", (function,))?.is_truthy()? {
+                return Ok(Some("a coroutine function, which is an ASGI application".to_owned()));
+            }
+        }
+        let Ok(signature) = inspect.call_method1("signature", (found,)) else { return Ok(None) };
+        let fits = signature.call_method1("bind", (py.None(), py.None())).is_ok();
+        Ok((!fits).then(|| format!("one that takes {signature}")))
+    };
+    // Where Python cannot tell, the first request will.
+    let Ok(Some(wrong)) = look() else { return Ok(()) };
+    let mut failure = lacks(module, name, "a callable that takes environ and start_response", &wrong);
+    if !wrong.contains("ASGI") && name.callable.as_ref().is_some_and(|callable| callable.arguments.is_none()) {
+        failure.message += &format!("\nhint: if it is a factory, {name}() calls it");
+    }
+    Err(failure)
 }
 
 fn default_callable<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {

@@ -46,7 +46,10 @@ impl<'py> Cycle<'py> {
     fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
         let py = self.py;
         let mut parts = self.parts.borrow_mut();
-        let environ = parts.environs.build(py, exchange)?;
+        let Some(environ) = parts.environs.build(py, exchange)? else {
+            exchange.refuse(404);
+            return Ok(());
+        };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
         let result = self.application.call1((environ, start_response))?;
@@ -126,7 +129,8 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
         started(exchange)?;
         exchange.send(&app, bytes.as_bytes(), true);
     } else {
-        for item in result.try_iter()? {
+        let pieces = result.try_iter().map_err(|_| not_bytes(result))?;
+        for item in pieces {
             let item = item?;
             let bytes = piece(&item)?;
             started(exchange)?;
@@ -151,10 +155,12 @@ fn only_piece<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 }
 
 fn piece<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    item.cast::<PyBytes>().map_err(|_| {
-        let kind = item.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
-        pyo3::exceptions::PyTypeError::new_err(format!("response: expected an iterable of bytes, found {kind}"))
-    })
+    item.cast::<PyBytes>().map_err(|_| not_bytes(item))
+}
+
+fn not_bytes(found: &Bound<'_, PyAny>) -> PyErr {
+    let kind = found.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    pyo3::exceptions::PyTypeError::new_err(format!("response: expected an iterable of bytes, found {kind}"))
 }
 
 /// There is a head to send, or it is sent.

@@ -60,6 +60,9 @@ impl<'py> Environs<'py> {
         let script_name: String =
             py.import("os")?.getattr("environ")?.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
         let script_name = script_name.trim_end_matches('/').to_owned();
+        if !script_name.is_empty() && !script_name.starts_with('/') {
+            return Err(PyValueError::new_err(format!("SCRIPT_NAME: expected a path from /, found {script_name:?}")));
+        }
         shared.set_item("SCRIPT_NAME", &script_name)?;
         let templates = listeners.iter().map(|listener| Template::new(py, shared, listener.address()));
         Ok(Environs {
@@ -76,8 +79,12 @@ impl<'py> Environs<'py> {
         })
     }
 
-    /// The environ of one request, which takes over the request's body.
-    pub(crate) fn build(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Bound<'py, PyDict>> {
+    /// The environ of one request, which takes over the request's body; none for a path where no application is.
+    pub(crate) fn build(
+        &mut self,
+        py: Python<'py>,
+        exchange: &mut Exchange<'_>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let template = &self.templates[exchange.listener()];
         let environ = template.environ.copy()?;
         let request = exchange.request();
@@ -88,7 +95,11 @@ impl<'py> Environs<'py> {
         if let Some(given) = given {
             environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, given)?)?;
         }
-        let path = below(given.unwrap_or(self.script_name.as_bytes()), request.path())?;
+        let Some(path) = below(given.unwrap_or(self.script_name.as_bytes()), request.path()) else {
+            let (path, script_name) = (request.path().escape_ascii(), environ.get_item("SCRIPT_NAME")?);
+            tracing::warn!(%path, ?script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
+            return Ok(None);
+        };
         if path.contains(&b'%') {
             cgi::decode_path(path, &mut self.scratch);
             environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
@@ -114,7 +125,7 @@ impl<'py> Environs<'py> {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
         }
         environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange)?)?;
-        Ok(environ)
+        Ok(Some(environ))
     }
 
     /// The request is over.
@@ -209,13 +220,11 @@ fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8], scheme
     environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)
 }
 
-/// What the application is asked for: the path without the prefix under which it is mounted.
-fn below<'a>(prefix: &[u8], path: &'a [u8]) -> PyResult<&'a [u8]> {
+/// What the application is asked for: the path without the prefix under which it is mounted; `None` for a path that is
+/// not below it.
+fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let is_below = |rest: &&[u8]| prefix.is_empty() || rest.is_empty() || rest[0] == b'/';
-    path.strip_prefix(prefix).filter(is_below).ok_or_else(|| {
-        let (prefix, path) = (prefix.escape_ascii(), path.escape_ascii());
-        PyValueError::new_err(format!("expected a path below SCRIPT_NAME {prefix}, found {path}"))
-    })
+    path.strip_prefix(prefix).filter(is_below)
 }
 
 fn set_peer(py: Python<'_>, environ: &Bound<'_, PyDict>, peer: &Peer) -> PyResult<()> {

@@ -178,7 +178,7 @@ impl Master {
                 if let Some(Zygote { pid, .. }) = &self.zygote {
                     tracing::error!(
                         target: CRITICAL, pid = pid.as_raw(), boot_timeout = %self.settings.boot_timeout,
-                        "zygote not ready in time, it is killed; where it was stuck:"
+                        "zygote not ready in time, it is killed"
                     );
                     process::trace(*pid);
                 }

@@ -50,7 +50,6 @@ pub(super) struct Worker {
     channel: Channel,
     /// Known from its first word on.
     pub(super) pid: Option<Pid>,
-    pub(super) age: u64,
     /// Its channel has ended.
     closed: bool,
     ready: bool,

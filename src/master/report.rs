@@ -29,7 +29,7 @@ pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) 
         class = "sync",
         timeout = %settings.timeout,
         keepalive = %settings.keepalive,
-        "serving"
+        "starting"
     );
 }
 
@@ -45,12 +45,12 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
             let request = state.map(Slot::request_line).unwrap_or_default();
             tracing::error!(
                 target: CRITICAL, slot, pid, request, timeout = %settings.timeout,
-                "request timed out, its worker is killed; where it was stuck:"
+                "request timed out, its worker is killed"
             );
         }
         Why::Boot | Why::Stop => tracing::error!(
             target: CRITICAL, slot, pid, boot_timeout = %settings.boot_timeout,
-            "worker not ready in time, it is killed; where it was stuck:"
+            "worker not ready in time, it is killed"
         ),
     }
 }
@@ -65,12 +65,12 @@ pub(super) fn kill(slot: usize, pid: i32, why: Why) {
 
 /// How a worker ended.
 pub(super) fn exit(slot: usize, worker: Option<Worker>, exit: Exit) {
-    let (pid, age) = worker.as_ref().map_or((0, 0), |worker| (worker.pid.map_or(0, Pid::as_raw), worker.age));
+    let pid = worker.as_ref().and_then(|worker| worker.pid).map_or(0, Pid::as_raw);
     let expected = worker.is_some_and(|worker| worker.expected);
     match exit {
-        Exit::Code(0) => tracing::info!(slot, pid, age, "worker ended"),
+        Exit::Code(0) => tracing::info!(slot, pid, "worker ended"),
         // Why was said when it was killed, or failed to boot.
-        _ if expected => tracing::info!(slot, pid, age, by = %exit, "worker ended"),
-        _ => tracing::error!(slot, pid, age, by = %exit, "worker died"),
+        _ if expected => tracing::info!(slot, pid, by = %exit, "worker ended"),
+        _ => tracing::error!(slot, pid, by = %exit, "worker died"),
     }
 }

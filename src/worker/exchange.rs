@@ -29,8 +29,8 @@ pub struct Exchange<'c> {
     pub(super) body_length: Option<u64>,
     /// A body that is received while the application reads it.
     pub(super) streamed: Option<Streamed>,
-    /// The status of what went wrong with it.
-    pub(super) body_status: Option<u16>,
+    /// The status of the error page, if it is not 500.
+    pub(super) failure_status: Option<u16>,
     pub(super) peer: &'c Peer,
     pub(super) scheme: Scheme,
     pub(super) listener: usize,
@@ -83,7 +83,7 @@ impl<'c> Exchange<'c> {
     pub fn read_body<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
         let read = self.read_streamed(app, out, most);
         if let Err(error) = &read {
-            self.body_status = Some(error.status());
+            self.failure_status = Some(error.status());
         }
         read
     }
@@ -221,6 +221,12 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Answers with an error page in the application's place.
+    pub fn refuse(&mut self, status: u16) {
+        self.failure_status = Some(status);
+        self.fail();
+    }
+
     /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
     pub fn fail(&mut self) {
         match self.state {
@@ -232,7 +238,7 @@ impl<'c> Exchange<'c> {
     }
 
     fn fail_unbegun(&mut self) {
-        let status = self.body_status.unwrap_or(500);
+        let status = self.failure_status.unwrap_or(500);
         self.head.start_error(status);
         let page = self.error_pages.of(status);
         self.body_bytes = error_response(&mut self.output.bytes, status, self.date, Some(self.request), page.as_ref());

@@ -148,7 +148,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             body,
             body_length,
             streamed,
-            body_status: None,
+            failure_status: None,
             peer: &connection.peer,
             scheme,
             listener: connection.listener,
