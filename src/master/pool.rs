@@ -75,15 +75,8 @@ impl Pool {
         zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
         self.zygote = Some(zygote.pid);
         let fd = ours.as_raw_fd();
-        self.workers[slot] = Some(Worker {
-            channel: ours,
-            pid: None,
-            age: self.age,
-            closed: false,
-            ready: false,
-            expected: false,
-            words: 0,
-        });
+        self.workers[slot] =
+            Some(Worker { channel: ours, pid: None, closed: false, ready: false, expected: false, words: 0 });
         Ok(fd)
     }
 
