@@ -15,7 +15,7 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (&["nowhere"], 4, &["nowhere: expected a module, found no module named nowhere", "hint: looked in "]),
     (&["package.nowhere"], 4, &["expected a module, found no module named package.nowhere"]),
     (&["nowhere.wsgi:app"], 4, &["found no module named nowhere\n"]),
-    (&["./nowhere.py"], 4, &["nowhere.py: expected a file, found nothing", "hint: looked in "]),
+    (&["./nowhere.py"], 4, &["nowhere.py: expected a file, found no such file or directory", "hint: looked in "]),
     (&["./package.py"], 4, &["package.py: expected a file, found something else"]),
     (
         &["things:nothing"],

@@ -163,7 +163,7 @@ WAYS = {
     "value-line-feed": answer(headers=[("A", "b\nX-Injected: yes")]),
     "value-nul": answer(headers=[("A", "b\0c")]),
     "value-wide": answer(headers=[("A", "\u20ac")]),
-    "connection": answer(headers=[("Connection", "close")]),
+    "connection": answer(headers=[("Connection", "x-hop")]),
     "transfer-encoding": answer(headers=[("Transfer-Encoding", "chunked")]),
     "keep-alive": answer(headers=[("Keep-Alive", "timeout=5")]),
     "length-word": answer(headers=[("Content-Length", "four")]),
