@@ -35,6 +35,8 @@ impl fmt::Display for Origin {
 pub struct Place {
     /// Who named it.
     pub origin: Origin,
+    /// As it was named.
+    pub given: PathBuf,
     /// Absolute; symlinks are not resolved.
     pub path: PathBuf,
 }
@@ -42,7 +44,8 @@ pub struct Place {
 impl Place {
     /// A path as the user wrote it is relative to the working directory.
     pub(super) fn new(origin: Origin, path: &Path) -> Self {
-        Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { origin, given: path.to_owned(), path: absolute }
     }
 }
 
@@ -193,8 +196,8 @@ impl InterpreterError {
     fn at(&self) -> String {
         match self {
             Self::NotOnPath { origin, .. } => origin.to_string(),
-            Self::NoSuchFile(place)
-            | Self::NoPythonIn(place)
+            Self::NoSuchFile(place) => format!("{}: {}", place.origin, place.given.display()),
+            Self::NoPythonIn(place)
             | Self::NotExecutable(place)
             | Self::NotStarted { place, .. }
             | Self::BaseGone { place, .. }
@@ -220,7 +223,7 @@ impl InterpreterError {
                 format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
-            Self::NoSuchFile(_) => "an interpreter or a virtualenv".to_owned(),
+            Self::NoSuchFile(_) => "a virtualenv or an interpreter".to_owned(),
             Self::NoPythonIn(_) => "a virtualenv".to_owned(),
             Self::NotExecutable(_) | Self::NotEntered { .. } => "an executable".to_owned(),
             Self::NotStarted { .. } | Self::NoAnswer { .. } => "an interpreter".to_owned(),
@@ -245,7 +248,8 @@ impl InterpreterError {
     fn found(&self) -> String {
         match self {
             Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
-            Self::NoSuchFile(_) => "nothing there".to_owned(),
+            Self::NoSuchFile(place) if place.given == place.path => "nothing there".to_owned(),
+            Self::NoSuchFile(place) => format!("nothing at {}", place.path.display()),
             Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
             Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
             Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
@@ -278,6 +282,10 @@ impl InterpreterError {
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         self.fixed_hint().map(str::to_owned).or_else(|| match self {
+            Self::NoSuchFile(place) if !names_an_interpreter(&place.given) => {
+                Some(format!("python3 -m venv {}", place.given.display()))
+            }
+            Self::NoSuchFile(_) => Some(NAME_ONE.to_owned()),
             Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
             Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
@@ -297,11 +305,10 @@ impl InterpreterError {
             Self::NotOnPath { origin: Origin::Path, .. } => {
                 "install python3, or name an interpreter or a virtualenv by --python"
             }
-            Self::NotOnPath { .. } => "give the path of an executable or of a virtualenv",
+            Self::NotOnPath { .. } => NAME_ONE,
             Self::NoSuchFile(Place { origin: Origin::VirtualEnv, .. }) => {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"
             }
-            Self::NoSuchFile(_) => "python3 -m venv makes a virtualenv",
             Self::NotCPython { .. } | Self::TooOld { .. } => {
                 "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
             }
@@ -316,6 +323,14 @@ impl InterpreterError {
         })
     }
 }
+
+/// Whether the last part of a path is what interpreters are called: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
+fn names_an_interpreter(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("python") || name.starts_with("pypy")
+}
+
+const NAME_ONE: &str = "give the path of an executable or of a virtualenv";
 
 /// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
 pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {

@@ -29,7 +29,7 @@ use probe::Answer;
 /// What the user asked for; the caller reads the settings and the environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wish<'a> {
-    /// The setting `python`: an executable, a virtualenv's directory, or a bare name to be looked up on PATH.
+    /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on PATH.
     pub setting: Option<&'a str>,
     /// `VIRTUAL_ENV`; empty means unset.
     pub virtual_env: Option<&'a str>,
@@ -101,7 +101,7 @@ impl Door {
 /// Finds the interpreter: the setting, else `VIRTUAL_ENV`, else `python3` on PATH. The first that is named counts; one
 /// that cannot serve is an error, not a reason to look further.
 ///
-/// Runs `<python> -I -S -c <probe>` once, for at most ten seconds.
+/// Runs `<python> -I -S - <probe` once, for at most ten seconds.
 pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
     let place = locate(wish)?;
     match probe::ask(&place.path, probe::PATIENCE) {
@@ -114,7 +114,7 @@ pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
 fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
     if let Some(setting) = wish.setting {
         let at = Path::new(setting);
-        if !setting.contains('/') && at.symlink_metadata().is_err() {
+        if !is_path(setting) && at.symlink_metadata().is_err() {
             return search(OsStr::new(setting), wish.path, Origin::Setting);
         }
         return python_at(Place::new(Origin::Setting, at));
@@ -126,6 +126,11 @@ fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
         }
         _ => search(OsStr::new("python3"), wish.path, Origin::Path),
     }
+}
+
+/// Whether a name is that of a file or directory, and not of a program to be looked up: `./python`, `.venv`, `env`.
+fn is_path(name: &str) -> bool {
+    name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().ends_with("env")
 }
 
 fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, InterpreterError> {

@@ -1,7 +1,7 @@
 //! Asks an interpreter what it is, by running it once. Knows nothing of what makes a good answer.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
@@ -41,7 +41,7 @@ pub(super) struct Answer {
 pub(super) enum Failure {
     /// The kernel would not run it.
     NotStarted(io::Error),
-    /// It ended, and what it said is not an answer; `status` is how it ended, `said` the end of its stderr.
+    /// It ended, and what it said is not an answer; `status` is how it ended, `said` the telling line of its stderr.
     NoAnswer { status: String, said: String },
     /// It said nothing, or did not stop, within the time.
     TimedOut(Duration),
@@ -55,19 +55,25 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Runs without `site` (-S: no .pth file, no sitecustomize) and without the user's PYTHON variables (-I). It answers in
 /// `key=value` pairs, each ended by NUL: paths are bytes, and importing `json` would double the time it takes.
+///
+/// It is read from standard input: a program that is no interpreter would quote an argument in its complaint.
 const PROBE: &str = include_str!("probe.py");
 
-/// Runs `<python> -I -S -c <probe>` for at most `patience`. Whatever it may have started dies with it.
+/// Runs `<python> -I -S - <probe` for at most `patience`. Whatever it may have started dies with it.
 pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> {
     let deadline = Instant::now() + patience;
     let mut child = Command::new(python)
-        .args(["-I", "-S", "-c", PROBE])
-        .stdin(Stdio::null())
+        .args(["-I", "-S", "-"])
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
         .map_err(Failure::NotStarted)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Fits the pipe, so that nobody waits; a program that does not read it has its own words.
+        let _ = stdin.write_all(PROBE.as_bytes());
+    }
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits in pid_t"));
     let heard = listen(&mut child, deadline);
     let ended = match &heard {
@@ -83,7 +89,7 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
         (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(Failure::TimedOut(patience)),
         (Err(error), _) => Err(Failure::NoAnswer { status: "was not heard".to_owned(), said: error.to_string() }),
         (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
-            Some(status) => Failure::NoAnswer { status, said: end_of(&stderr) },
+            Some(status) => Failure::NoAnswer { status, said: telling_line(&stderr) },
             None => Failure::TimedOut(patience),
         }),
     }
@@ -190,10 +196,19 @@ fn parse_version(text: &str) -> Option<(u8, u8, u8)> {
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
-/// The last line that says something: of a traceback the exception, of "Fatal Python error" what follows it.
-fn end_of(stderr: &[u8]) -> String {
+/// The line that says what is wrong: Python's fatal error, of a traceback the last one, else the first, below which tools
+/// such as pyenv give their advice.
+fn telling_line(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let fatal = text.lines().find(|line| line.starts_with("Fatal Python error") || line.starts_with("Unknown option"));
-    let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty() && *line != "<no Python frame>");
-    fatal.or(last).unwrap_or_default().chars().take(300).collect()
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "<no Python frame>");
+    let fatal = |line: &&str| line.starts_with("Fatal Python error") || line.starts_with("Unknown option");
+    let telling = match lines.clone().find(fatal) {
+        Some(line) => Some(line),
+        None if text.contains("Traceback (most recent call last)") => lines.next_back(),
+        None => lines.next(),
+    };
+    telling.unwrap_or_default().chars().take(LONGEST_WORDS).collect()
 }
+
+/// What is quoted of a line, in characters.
+const LONGEST_WORDS: usize = 300;

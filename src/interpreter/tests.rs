@@ -158,19 +158,19 @@ fn what_was_named_and_is_not_there_is_said() {
     );
     check(
         Wish { virtual_env: nothing.to_str(), ..Wish::default() },
-        "VIRTUAL_ENV: @/nothing: expected an interpreter or a virtualenv, found nothing there\n\
+        "VIRTUAL_ENV: @/nothing: expected a virtualenv or an interpreter, found nothing there\n\
          hint: activate a virtualenv that exists, or unset VIRTUAL_ENV",
     );
     for (file, expected) in [
         (
             &nothing,
-            "python: @/nothing: expected an interpreter or a virtualenv, found nothing there\n\
-             hint: python3 -m venv makes a virtualenv",
+            "python: @/nothing: expected a virtualenv or an interpreter, found nothing there\n\
+             hint: python3 -m venv @/nothing",
         ),
         (
             &link,
-            "python: @/link: expected an interpreter or a virtualenv, found nothing there\n\
-             hint: python3 -m venv makes a virtualenv",
+            "python: @/link: expected a virtualenv or an interpreter, found nothing there\n\
+             hint: python3 -m venv @/link",
         ),
         (
             &empty,
@@ -190,6 +190,30 @@ fn what_was_named_and_is_not_there_is_said() {
         ),
     ] {
         check(Wish { setting: file.to_str(), ..Wish::default() }, expected);
+    }
+}
+
+#[test]
+fn a_bare_name_is_a_path_if_it_looks_like_one() {
+    let scratch = Scratch::new();
+    let here = std::env::current_dir().unwrap();
+    let absent = |name: &str| {
+        format!(
+            "python: {name}: expected a virtualenv or an interpreter, found nothing at {}\n",
+            here.join(name).display()
+        )
+    };
+    // Not looked up: there is a program `env` on every PATH.
+    let path = std::env::var_os("PATH");
+    let check = |setting: &str, expected: String| {
+        let wish = Wish { setting: Some(setting), path: path.as_deref(), ..Wish::default() };
+        assert_eq!(words(&scratch, find(&wish)), expected);
+    };
+    for name in [".no-venv", "env", "no-venv", "no/such/directory", "no.virtualenv"] {
+        check(name, absent(name) + &format!("hint: python3 -m venv {name}"));
+    }
+    for name in [".no-venv/bin/python", "no/such/python3.13"] {
+        check(name, absent(name) + "hint: give the path of an executable or of a virtualenv");
     }
 }
 
@@ -255,6 +279,18 @@ fn a_program_that_is_no_interpreter_is_quoted() {
         ),
     );
     check(
+        "printf '\\npyenv: python3.13: command not found\\n\\nNote: see pyenv help global\\n      for tips\\n' >&2; exit 127",
+        &format!("an interpreter, found one that fails: exit status: 127: pyenv: python3.13: command not found{hint}"),
+    );
+    check(
+        "printf 'Traceback (most recent call last):\\n  File \"<stdin>\"\\nImportError: no sysconfig\\n' >&2; exit 1",
+        &format!("an interpreter, found one that fails: exit status: 1: ImportError: no sysconfig{hint}"),
+    );
+    check(
+        "head -c 4000 /dev/zero | tr '\\0' x >&2; exit 1",
+        &format!("an interpreter, found one that fails: exit status: 1: {}{hint}", "x".repeat(300)),
+    );
+    check(
         "head -c 70000 /dev/zero",
         &format!("an interpreter, found one that fails: was not heard: more than 65536 bytes of output{hint}"),
     );
@@ -263,6 +299,16 @@ fn a_program_that_is_no_interpreter_is_quoted() {
         "CPython 3.11 or newer, found one older than 3.4\n\
          hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
     );
+}
+
+#[test]
+fn the_probe_is_never_quoted() {
+    for program in ["/bin/ls", "/bin/cat", "/bin/sh", "/bin/true", "/usr/bin/env"] {
+        let error = by_setting(Path::new(program)).unwrap_err().to_string();
+        let expected = format!("python: {program}: expected an interpreter, found ");
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(error.lines().count() == 1 && !error.contains("sysconfig"), "{error}");
+    }
 }
 
 #[test]
