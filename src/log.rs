@@ -81,6 +81,16 @@ pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> 
     Ok(())
 }
 
+/// What an application wrote to its error stream: lines as they are, or in a log of JSON the message of an object. Never
+/// waits and never fails; what finds no room is counted.
+pub fn application(text: &str) {
+    match WRITER.format() {
+        Format::Text if text.ends_with('\n') => WRITER.error(text),
+        Format::Text => WRITER.error(&format!("{text}\n")),
+        Format::Json => tracing::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n')),
+    }
+}
+
 /// Starts the one thread of this process that writes the logs, unless it runs. It takes no signals. If it cannot be
 /// started, lines go on being written directly, after a warning.
 pub fn start_thread() {

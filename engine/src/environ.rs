@@ -136,8 +136,9 @@ impl<'py> Environs<'py> {
     /// The prefix that a proxy says, if it is believed and may.
     fn given_script_name<'e>(&self, exchange: &Exchange<'e>) -> Option<&'e [u8]> {
         let given = exchange.request().field(b"script_name")?;
-        let policy = forwarded::field_policy(b"SCRIPT_NAME", exchange.peer().ip(), &self.trust);
-        (policy == FieldPolicy::Keep).then_some(given.strip_suffix(b"/").unwrap_or(given))
+        let peer = exchange.peer().ip();
+        let named = forwarded::field_policy(b"SCRIPT_NAME", peer, &self.trust) == FieldPolicy::Keep;
+        (named && self.trust.believes(peer)).then_some(given.strip_suffix(b"/").unwrap_or(given))
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {

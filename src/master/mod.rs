@@ -91,6 +91,7 @@ impl Master {
         let program = Program::open(engine)?;
         let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
         process::become_subreaper()?;
+        process::raise_file_limit();
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
         let poll = Poll::new()?;
