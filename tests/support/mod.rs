@@ -3,6 +3,7 @@
 //! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod fronts;
 pub mod outside;
 
 use std::ffi::OsStr;
