@@ -14,8 +14,8 @@ pub(super) struct Streamed {
     /// The client waits to be told that the body is wanted.
     awaits_continue: bool,
     limit: Option<Duration>,
-    /// Its framing is broken; what follows cannot be told apart.
-    broken: Option<Reject>,
+    /// What was wrong with it stays wrong: a decoder is good for nothing after an error.
+    refused: Option<Box<Reject>>,
 }
 
 /// Why a body cannot be read to its end.
@@ -59,7 +59,7 @@ impl Streamed {
         awaits_continue: bool,
         limit: Option<Duration>,
     ) -> Streamed {
-        Streamed { decoder, received, awaits_continue, limit, broken: None }
+        Streamed { decoder, received, awaits_continue, limit, refused: None }
     }
 
     /// Is the body whole?
@@ -69,12 +69,12 @@ impl Streamed {
 
     /// Appends up to `most` of the bytes that are there; says whether that was any, or the body is at its end.
     pub(super) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
-        if let Some(reject) = &self.broken {
-            return Err(BodyError::Refused(reject.clone()));
+        if let Some(reject) = &self.refused {
+            return Err(BodyError::Refused((**reject).clone()));
         }
         let before = out.len();
         let used = self.decoder.decode(&self.received, out, most).map_err(|reject| {
-            self.broken = Some(reject.clone());
+            self.refused = Some(Box::new(reject.clone()));
             BodyError::Refused(reject)
         })?;
         self.received.drain(..used);
