@@ -32,6 +32,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
+use crate::os;
 pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
 /// Where lines go.
@@ -57,6 +58,14 @@ impl Destination {
                 options.append(true).create(true).custom_flags(libc::O_NOCTTY);
                 Ok(Destination::Fd(options.open(path)?.into()))
             }
+        }
+    }
+
+    /// Fails as [`Destination::at`] would, and makes no file.
+    pub fn check(path: &Path) -> io::Result<()> {
+        match path.to_str() {
+            Some("/dev/stdout" | "/dev/stderr") => Ok(()),
+            _ => os::check_appending(path),
         }
     }
 

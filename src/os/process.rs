@@ -249,8 +249,8 @@ pub enum IdentityError {
 impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IdentityError::NoUser(name) => write!(f, "user: expected a user of this system, found \"{name}\""),
-            IdentityError::NoGroup(name) => write!(f, "group: expected a group of this system, found \"{name}\""),
+            IdentityError::NoUser(name) => write!(f, "expected a user of this system, found \"{name}\""),
+            IdentityError::NoGroup(name) => write!(f, "expected a group of this system, found \"{name}\""),
             IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
             IdentityError::Refused { call, errno } => {
                 write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())

@@ -244,7 +244,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> bool {
-        tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, "request refused");
+        let (status, hint) = (reject.status(), reject.hint());
+        tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
     }
 

@@ -60,6 +60,8 @@ pub fn apps() -> PathBuf {
 pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(directory).env("VIRTUAL_ENV", virtualenv()).args(words).stdin(Stdio::null());
+    // The program would warn of them.
+    command.env_remove("RWSGI_TEST_PROGRAM").env_remove("RWSGI_TEST_VENV");
     command
 }
 
