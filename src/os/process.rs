@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User};
@@ -60,7 +61,11 @@ pub struct Role<'a> {
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
 /// its CLOEXEC flag.
 pub fn start(role: &Role<'_>) -> io::Result<Pid> {
-    let mut command = Command::new(format!("/proc/self/fd/{}", role.program.as_raw_fd()));
+    // Out of the way of the channel's number, which the child takes before it executes the program.
+    let program = fcntl(role.program, FcntlArg::F_DUPFD_CLOEXEC(CHANNEL_FD + 1))?;
+    // SAFETY: fcntl made this descriptor, and nobody else knows it.
+    let program = unsafe { OwnedFd::from_raw_fd(program) };
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
     let channel = role.channel.as_raw_fd();
