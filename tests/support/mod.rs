@@ -60,8 +60,10 @@ pub fn apps() -> PathBuf {
 pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(directory).env("VIRTUAL_ENV", virtualenv()).args(words).stdin(Stdio::null());
-    // The program would warn of them.
-    command.env_remove("RWSGI_TEST_PROGRAM").env_remove("RWSGI_TEST_VENV");
+    // Variables of build and tests, of which the program would warn.
+    for name in ["RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID", "RWSGI_ENGINE_FILE"] {
+        command.env_remove(name);
+    }
     command
 }
 
