@@ -7,7 +7,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VENV := $(TARGET)/venv
 RWSGI := $(TARGET)/release/rwsgi
 
-# Debian keeps nginx where an ordinary user's PATH does not look.
+# Debian keeps nginx and its like where an ordinary user's PATH does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
@@ -75,7 +75,8 @@ $(TARGET)/floor: benches/floor.c $(TARGET)/python
 	    -o $@ $< $$($(PYTHON_CONFIG) --embed --ldflags)
 
 # What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
-NEEDED := cc:build-essential curl:curl nginx:nginx-light ab:apache2-utils $(PYTHON):python3
+NEEDED := cc:build-essential curl:curl nginx:nginx-light apache2:apache2-bin haproxy:haproxy ab:apache2-utils \
+    $(PYTHON):python3
 LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSONAME"), s.get_config_var("LIBDIR"); \
     p = os.path.join(d, n); ctypes.CDLL(p if os.path.exists(p) else n)
 missing:

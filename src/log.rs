@@ -32,6 +32,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
+use crate::os;
 pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
 /// Where lines go.
@@ -60,6 +61,14 @@ impl Destination {
         }
     }
 
+    /// Fails as [`Destination::at`] would, and makes no file.
+    pub fn check(path: &Path) -> io::Result<()> {
+        match path.to_str() {
+            Some("/dev/stdout" | "/dev/stderr") => Ok(()),
+            _ => os::check_appending(path),
+        }
+    }
+
     /// Its descriptor.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
@@ -79,6 +88,16 @@ pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> 
     let _ = tracing_subscriber::registry().with(ErrorLog::new(&WRITER)).try_init();
     tracing::callsite::rebuild_interest_cache();
     Ok(())
+}
+
+/// What an application wrote to its error stream: lines as they are, or in a log of JSON the message of an object. Never
+/// waits and never fails; what finds no room is counted.
+pub fn application(text: &str) {
+    match WRITER.format() {
+        Format::Text if text.ends_with('\n') => WRITER.error(text),
+        Format::Text => WRITER.error(&format!("{text}\n")),
+        Format::Json => tracing::error!(target: "wsgi.errors", "{}", text.trim_end_matches('\n')),
+    }
 }
 
 /// Starts the one thread of this process that writes the logs, unless it runs. It takes no signals. If it cannot be

@@ -302,7 +302,11 @@ impl Supervisor {
             }
             Slot::Forking { .. } | Slot::Booting { .. } => self.failed(now, actions),
             // Nobody asked it to end, so that its exit code does not matter.
-            Slot::Ready { since, .. } if now < since + SOUND_LIFE => self.failed(now, actions),
+            // A request killed it, not its boot: the next one is held back a little, and no longer each time.
+            Slot::Ready { since, .. } if now < since + SOUND_LIFE => {
+                self.failures = self.failures.min(1);
+                self.failed(now, actions);
+            }
             Slot::Ready { .. } | Slot::Ending { .. } | Slot::Empty => {}
         }
     }

@@ -254,7 +254,7 @@ fn a_pidfile_is_there_while_the_server_is() {
     let mut server = Server::start(&words);
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", server.pid()));
     let log = fails(&["-b", "127.0.0.1:0", "--pid", path.to_str().unwrap()]);
-    let expected = format!("pidfile: {}: a server is running already, its pid is {}", path.display(), server.pid());
+    let expected = format!("--pid: {}: a server is running already, its pid is {}", path.display(), server.pid());
     assert!(log.contains(&expected), "{log}");
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", server.pid()));
     server.stop();
@@ -289,5 +289,5 @@ fn a_pidfile_cannot_be_used_to_overwrite_another_file() {
     assert!(!path.is_symlink());
     server.stop();
     let log = fails(&["-b", "127.0.0.1:0", "--pid", files.path().join("nowhere/pid").to_str().unwrap()]);
-    assert!(log.contains("pidfile: ") && log.to_lowercase().contains("no such file or directory"), "{log}");
+    assert!(log.contains("--pid: ") && log.to_lowercase().contains("no such file or directory"), "{log}");
 }

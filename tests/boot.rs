@@ -20,12 +20,12 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (
         &["things:nothing"],
         4,
-        &["things:nothing: expected nothing, found no such name", "the module offers make, later, Kind"],
+        &["things:nothing: expected nothing, found no such name", "the module offers make, zero, later, Kind"],
     ),
     (
         &["things"],
         4,
-        &["expected a callable named application or app, found neither", "the module offers make, later, Kind"],
+        &["expected a callable named application or app, found neither", "the module offers make, zero, later, Kind"],
     ),
     (&["things:number"], 4, &["things:number: expected a callable, found a value of type int"]),
     (&["things:number(1)"], 4, &["expected a factory number, found a value that cannot be called"]),
@@ -40,11 +40,11 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (&["things:make('a', fail=True)"], 3, &["the application raised TypeError while it was loaded", "from within"]),
     (&["things:later"], 4, &["found a coroutine function, which is an ASGI application"]),
     (
-        &["things:make"],
+        &["things:zero"],
         4,
         &[
-            "expected a callable that takes environ and start_response, found one that takes (first, result=None, fail=False)",
-            "hint: if it is a factory, things:make() calls it",
+            "expected a callable that takes environ and start_response, found one that takes ()",
+            "hint: if it is a factory, things:zero() calls it",
         ],
     ),
     (&["things.make"], 4, &["found no module named things.make", "hint: did you mean things:make?"]),
@@ -68,6 +68,8 @@ def make(first, result=None, fail=False):
     if fail:
         raise TypeError("from within")
     return result if result is not None else Kind()
+def zero():
+    return Kind()
 async def later(scope, receive, send):
     pass
 class Kind:

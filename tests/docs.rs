@@ -189,11 +189,11 @@ fn the_architecture_names_the_files_of_its_rooms() {
     let mut wrong = Vec::new();
     for room in ["src/worker/", "src/master/", "engine/src/"] {
         let text = paragraph(&page.text, &format!("- `{room}`:"));
-        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")).collect();
+        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_rust(name)).collect();
         let there: Vec<String> = fs::read_dir(root().join(room))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".rs"))
+            .filter(|name| is_rust(name))
             .collect();
         let absent = there.iter().filter(|name| *name != "mod.rs" && !named.contains(&name.as_str()));
         wrong.extend(absent.map(|name| format!("{room}: {name} is not named")));
@@ -201,6 +201,10 @@ fn the_architecture_names_the_files_of_its_rooms() {
         wrong.extend(gone.map(|name| format!("{room}: {name} is named and not there")));
     }
     assert!(wrong.is_empty(), "docs/architecture.md: {}", wrong.join("\n"));
+}
+
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
 }
 
 /// The item of a list that begins so, with the lines that are indented below it.

@@ -597,6 +597,8 @@ fn errors_have_the_frameworks_own_pages() {
 
 #[test]
 fn an_exception_has_the_frameworks_own_page_and_costs_nothing_else() {
+    // Held, so that the others need not start them again after this.
+    let held = BOTH.map(Site::shared);
     // Django tells its administrators, who are none, and not the log.
     for (application, errors) in [(FLASK, &["RuntimeError: boom in Flask"][..]), (DJANGO, &[])] {
         let site = Site::start(application);
@@ -611,6 +613,7 @@ fn an_exception_has_the_frameworks_own_page_and_costs_nothing_else() {
         }
         site.stop_after(errors);
     }
+    held.into_iter().for_each(Site::done);
 }
 
 #[test]

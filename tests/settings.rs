@@ -81,7 +81,7 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
     let sources = Sources { file, environment: &case.environment, flags: &invocation.flags };
     match resolve(&sources) {
         Err(problems) => Some((1, problems.to_string())),
-        Ok(resolved) => resolved.settings.app().err().map(|problem| (1, problem.to_string())),
+        Ok(resolved) => invocation.app(&resolved.settings).err().map(|problem| (1, problem.to_string())),
     }
 }
 
@@ -205,6 +205,13 @@ fn port_and_web_concurrency_stand_in_for_defaults_only() {
 }
 
 #[test]
+fn a_setting_says_where_a_problem_with_it_is_to_be_mended() {
+    let resolved = resolved("user = 'a'\nchdir = '/'", &[("RWSGI_PIDFILE", "pid")], "--chdir /srv app");
+    let origins = ["user", "pidfile", "chdir", "group"].map(|name| resolved.origin_of(name));
+    assert_eq!(origins, ["rwsgi.toml:1: user", "RWSGI_PIDFILE", "--chdir", "group"]);
+}
+
+#[test]
 fn a_list_is_replaced_and_never_merged() {
     let settings = resolved("bind = [':1', ':2']", &[("RWSGI_BIND", ":3,:4,")], "app").settings;
     assert_eq!(settings.bind, [Bind::parse(":3").unwrap(), Bind::parse(":4").unwrap()]);
@@ -305,7 +312,9 @@ fn the_first_word_may_be_a_verb() {
     assert_eq!(call("check"), Call::Check(Invocation::default()));
     assert_eq!(call("-c file:x.toml"), call("--config x.toml"));
     assert!(matches!(call("check:application"), Call::Start(_)));
-    assert_eq!(call("--version"), Call::Print(format!("rwsgi {}\n", env!("CARGO_PKG_VERSION"))));
+    for line in ["--version", "-v", "-V", "app -V"] {
+        assert_eq!(call(line), Call::Print(format!("rwsgi {}\n", env!("CARGO_PKG_VERSION"))), "{line}");
+    }
 }
 
 #[test]

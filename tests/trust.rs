@@ -99,8 +99,8 @@ fn a_user_that_is_not_there_or_not_to_be_had_ends_the_start() {
     let user = nobody();
     let files = directory(&[("who.py", WHO)]);
     let cases: &[(&[&str], &str)] = &[
-        (&["--user", "no-such-user"], "user: expected a user of this system, found \"no-such-user\""),
-        (&["--group", "no-such-group"], "group: expected a group of this system, found \"no-such-group\""),
+        (&["--user", "no-such-user"], "--user: expected a user of this system, found \"no-such-user\""),
+        (&["--group", "no-such-group"], "--group: expected a group of this system, found \"no-such-group\""),
     ];
     for (words, text) in cases {
         let (code, _, log) =

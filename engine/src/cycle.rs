@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange};
 
 use crate::environ::Environs;
+use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
 use crate::python;
 use crate::response::Callables;
@@ -36,9 +38,8 @@ impl<'py> Cycle<'py> {
         application: Bound<'py, PyAny>,
         listeners: &[Listener],
         settings: &Settings,
-        error_fd: i32,
     ) -> PyResult<Cycle<'py>> {
-        let environs = Environs::new(py, &shared_keys(py, settings, error_fd)?, listeners, settings.trust())?;
+        let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         Ok(Cycle { py, application, parts })
     }
@@ -67,7 +68,12 @@ impl Application for Cycle<'_> {
         if let Err(error) = outcome {
             let request = exchange.request();
             let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
-            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
+            if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
+                // The client's doing, which the application did not care to handle.
+                tracing::info!(%method, %target, %error, "request body not whole");
+            } else {
+                tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
+            }
             exchange.fail();
         }
         let mut parts = self.parts.borrow_mut();
@@ -182,11 +188,11 @@ fn close<'py>(py: Python<'py>, result: &Bound<'py, PyAny>) -> PyResult<()> {
 }
 
 /// The keys that are the same in every environ of this worker.
-fn shared_keys<'py>(py: Python<'py>, settings: &Settings, error_fd: i32) -> PyResult<Bound<'py, PyDict>> {
+fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyDict>> {
     let keys = PyDict::new(py);
     keys.set_item("wsgi.version", (1, 0))?;
     keys.set_item("wsgi.url_scheme", "http")?;
-    keys.set_item("wsgi.errors", python::text_stream(py, error_fd)?)?;
+    keys.set_item("wsgi.errors", Bound::new(py, ErrorStream::default())?)?;
     keys.set_item("wsgi.multithread", false)?;
     keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
     keys.set_item("wsgi.run_once", false)?;

@@ -136,8 +136,9 @@ impl<'py> Environs<'py> {
     /// The prefix that a proxy says, if it is believed and may.
     fn given_script_name<'e>(&self, exchange: &Exchange<'e>) -> Option<&'e [u8]> {
         let given = exchange.request().field(b"script_name")?;
-        let policy = forwarded::field_policy(b"SCRIPT_NAME", exchange.peer().ip(), &self.trust);
-        (policy == FieldPolicy::Keep).then_some(given.strip_suffix(b"/").unwrap_or(given))
+        let peer = exchange.peer().ip();
+        let named = forwarded::field_policy(b"SCRIPT_NAME", peer, &self.trust) == FieldPolicy::Keep;
+        (named && self.trust.believes(peer)).then_some(given.strip_suffix(b"/").unwrap_or(given))
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
@@ -167,10 +168,14 @@ impl<'py> Environs<'py> {
     #[cold]
     fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> Key<'py> {
         cgi::variable_name(name, &mut self.scratch);
-        // A field's name is a token, which is ASCII. Interned: one object for every spelling.
-        let variable = PyString::intern(py, std::str::from_utf8(&self.scratch).unwrap_or_default());
+        // A field's name is a token, which is ASCII.
+        let variable = std::str::from_utf8(&self.scratch).unwrap_or_default();
+        let is_kept = self.keys.len() < KEYS;
+        // Interned: one object for every spelling. But Python 3.12 never frees what is interned, so what clients make up
+        // beyond the table is not.
+        let variable = if is_kept { PyString::intern(py, variable) } else { PyString::new(py, variable) };
         let key = if cgi::has_underscore(name) { Key::Guarded(variable) } else { Key::Variable(variable) };
-        if self.keys.len() < KEYS {
+        if is_kept {
             self.keys.insert(name.to_vec(), key.clone());
         }
         key
@@ -246,7 +251,7 @@ fn join<'py>(
     let Some(first) = environ.get_item(key)? else {
         return Ok(value);
     };
-    let separator = if key.is(intern!(py, "HTTP_COOKIE")) { "; " } else { "," };
+    let separator = if *key == *"HTTP_COOKIE" { "; " } else { "," };
     let joined = format!("{}{separator}{}", first.cast::<PyString>()?.to_str()?, value.to_str()?);
     Ok(PyString::new(py, &joined))
 }

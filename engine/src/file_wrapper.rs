@@ -78,7 +78,9 @@ impl FileWrapper {
         // SAFETY: the file object holds the descriptor open while it is duplicated, with the interpreter attached.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(descriptor) }.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some(Rest { file, offset, length: metadata.len().saturating_sub(offset) })
+        // Files of /proc say that they are empty and are not: those are read.
+        let length = metadata.len().checked_sub(offset).filter(|length| *length > 0)?;
+        Some(Rest { file, offset, length })
     }
 }
 

@@ -3,6 +3,7 @@
 //! With `post_buffering = 0` a buffered reader receives the body while the application reads it.
 
 use std::os::fd::IntoRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyConnectionAbortedError, PyOSError, PyTimeoutError};
 use pyo3::intern;
@@ -44,7 +45,8 @@ impl<'py> Inputs<'py> {
             // The stream owns the descriptor from here on and closes it with itself.
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
             Body::Streamed => {
-                let streamed = Bound::new(py, StreamedInput { current: Current::default() })?;
+                let streamed =
+                    Bound::new(py, StreamedInput { current: Current::default(), closed: AtomicBool::new(false) })?;
                 streamed.get().current.set(exchange);
                 self.streamed = Some(streamed.clone());
                 self.buffered.call1((streamed, STREAM_BUFFER))
@@ -64,6 +66,7 @@ impl<'py> Inputs<'py> {
 #[pyclass(frozen, name = "StreamedInput", module = "rwsgi")]
 struct StreamedInput {
     current: Current,
+    closed: AtomicBool,
 }
 
 #[pymethods]
@@ -102,11 +105,16 @@ impl StreamedInput {
         false
     }
 
-    fn close(&self) {}
+    /// The buffered reader flushes what it closes.
+    fn flush(&self) {}
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
 
     #[getter]
     fn closed(&self) -> bool {
-        false
+        self.closed.load(Ordering::Relaxed)
     }
 }
 

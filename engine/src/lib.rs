@@ -8,7 +8,7 @@
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
-//! | `environ`, `input`, `response`, `file_wrapper` | what an application is handed |
+//! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
@@ -16,6 +16,7 @@ mod app;
 mod current;
 mod cycle;
 mod environ;
+mod errors;
 mod file_wrapper;
 mod input;
 mod python;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTraceback};
+use pyo3::types::{PyList, PyString, PyTraceback};
 
 use rwsgi::os::process;
 
@@ -100,18 +100,6 @@ pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
         Ok(names)
     };
     names().unwrap_or_default()
-}
-
-/// A text stream on a duplicate of `fd` that never raises on what is written to it.
-pub(crate) fn text_stream(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyAny>> {
-    let io = py.import("io")?;
-    let duplicate = py.import("os")?.call_method1("dup", (fd,))?;
-    let file = io.call_method1("FileIO", (duplicate, "w"))?;
-    let options = PyDict::new(py);
-    options.set_item("encoding", "utf-8")?;
-    options.set_item("errors", "backslashreplace")?;
-    options.set_item("write_through", true)?;
-    io.getattr("TextIOWrapper")?.call((file,), Some(&options))
 }
 
 /// What a full disk may hold up the exit for.

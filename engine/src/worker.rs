@@ -76,8 +76,8 @@ fn boot<'py, 'i>(
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
-    let cycle = Cycle::new(py, application, &inheritance.listeners, settings, inheritance.error_fd)
-        .map_err(|error| BootFailure::setup(&error))?;
+    let cycle =
+        Cycle::new(py, application, &inheritance.listeners, settings).map_err(|error| BootFailure::setup(&error))?;
     let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| BootFailure::setup(&"no such slot"))?;
     slot.clear();
     let setup = Setup {

@@ -3,14 +3,15 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::settings::given::{Item, quoted};
+use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
-use crate::settings::table::NOT_YET;
-use crate::settings::{Cause, Given, Origin, Problem, Row, TABLE, Value};
+use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Settings, TABLE, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,35 @@ pub struct Invocation {
     pub config: Option<String>,
     /// The settings given.
     pub flags: Vec<Given>,
+}
+
+impl Invocation {
+    /// The application, or that there is none: with a word about an option that may have taken its name for a value.
+    pub fn app<'a>(&self, settings: &'a Settings) -> Result<&'a AppName, Problem> {
+        settings.app().map_err(|problem| {
+            let hints: Vec<String> = self.taken_word().into_iter().chain(problem.hint).collect();
+            Problem { hint: Some(hints.join("\nhint: ")), ..problem }
+        })
+    }
+
+    /// The first option that takes any word and took one that could be an application's name.
+    fn taken_word(&self) -> Option<String> {
+        self.flags.iter().find_map(|given| {
+            let row = Row::named(given.name)?;
+            let word = match &given.value {
+                Value::Word(word) => word,
+                Value::List(items) => items.iter().find_map(|item| match &item.value {
+                    Value::Word(word) => Some(word),
+                    _ => None,
+                })?,
+                _ => return None,
+            };
+            let (flag, metavar) = (row.flag_name(), row.metavar);
+            (takes_any_word(row) && looks_like_app(word)).then(|| {
+                format!("{flag} took {} for its {metavar}; if that is APP: {flag} {metavar} {word}", quoted(word))
+            })
+        })
+    }
 }
 
 /// A command line that is refused before there are settings to judge.
@@ -137,7 +167,12 @@ fn others() -> [Arg; 5] {
     [
         Arg::new(CONFIG).short('c').long(CONFIG).value_name("FILE").help("read settings from this TOML file"),
         Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
-        Arg::new("version").short('v').long("version").action(ArgAction::Version).help("print the version"),
+        Arg::new("version")
+            .short('v')
+            .short_alias('V')
+            .long("version")
+            .action(ArgAction::Version)
+            .help("print the version"),
         hidden(CHECK_CONFIG),
         hidden(PRINT_CONFIG),
     ]
@@ -195,6 +230,21 @@ fn config_path(text: &str) -> Result<String, UsageError> {
     Err(UsageError { words: problem.to_string(), exit_code: 1 })
 }
 
+fn takes_any_word(row: &Row) -> bool {
+    (row.set)(&mut Settings::default(), &Value::Word("any.word".to_owned())).is_ok()
+}
+
+/// `hello`, `mysite.wsgi`, `hello:app` and `hello.py`, but no `www-data`, `access.log` and `/run/app.pid`.
+fn looks_like_app(word: &str) -> bool {
+    let ends_in = |ends: &[&str]| Path::new(word).extension().is_some_and(|end| ends.iter().any(|known| end == *known));
+    match AppName::parse(word).map(|app| app.source) {
+        Ok(AppSource::Module(name)) => !name.contains('-') && !ends_in(&["log", "pid"]),
+        // With a callable it can be nothing else.
+        Ok(AppSource::File(_)) => word.contains(".py:") || ends_in(&["py", "wsgi"]),
+        Err(_) => false,
+    }
+}
+
 /// clap's refusals in the words of this program; help and version are among them.
 fn refused(error: &clap::Error) -> Result<Call, UsageError> {
     let argument = match error.get(ContextKind::InvalidArg) {
@@ -214,9 +264,9 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
 }
 
 fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
-    let name = argument.trim_start_matches('-').replace('-', "_");
-    if NOT_YET.contains(&name.as_str()) || NOT_YET_FLAGS.contains(&argument) {
-        return UsageError::usage(format!("{argument}: this option of gunicorn is not there yet"));
+    if let Some(absent) = Absent::by_flag(argument) {
+        let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
+        return UsageError { words, exit_code: 2 };
     }
     let flags = TABLE.iter().flat_map(|row| row.flags).copied();
     let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
@@ -231,22 +281,3 @@ fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
         _ => UsageError::usage(format!("{argument}: unknown option")),
     }
 }
-
-/// Flags of gunicorn that are not the name of their setting, for settings that are not there yet.
-const NOT_YET_FLAGS: &[&str] = &[
-    "-D",
-    "-R",
-    "--reload-extra-file",
-    "--no-sendfile",
-    "--proxy-allow-from",
-    "--uwsgi-allow-from",
-    "--paster",
-    "--paste-global",
-    "--log-config",
-    "--log-config-json",
-    "--log-syslog",
-    "--log-syslog-to",
-    "--log-syslog-prefix",
-    "--log-syslog-facility",
-    "--no-control-socket",
-];

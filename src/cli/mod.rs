@@ -5,12 +5,14 @@ pub mod args;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use args::{Call, Invocation};
 
 use crate::http::AccessFormat;
-use crate::master::{self, Launch};
+use crate::master::{self, Launch, Origins};
 use crate::os;
+use crate::settings::unread::unread;
 use crate::settings::{Resolved, Sources, resolve};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
@@ -41,8 +43,13 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     match settings(invocation) {
         Err(code) => code,
         Ok(resolved) => {
+            if let Err(problem) = invocation.app(&resolved.settings) {
+                complain(&problem);
+                return EXIT_CONFIG;
+            }
             let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-            match master::run(Launch { settings: resolved.settings, arguments, engine, check }) {
+            let origins = Origins(resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect());
+            match master::run(Launch { settings: resolved.settings, origins, arguments, engine, check }) {
                 Ok(0) if check => print("configuration and application are sound\n"),
                 Ok(code) => code,
                 Err(error) => {
@@ -69,6 +76,10 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
+    for line in unread(&environment, is_python_file_there) {
+        complain(&format!("warning: {line}"));
+    }
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
     let resolved =
         resolve(&Sources { file, environment: &environment, flags: &invocation.flags }).map_err(|problems| {
@@ -76,8 +87,7 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
             EXIT_CONFIG
         })?;
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        let origin = resolved.origins.get("access_log_format").map(|origin| format!("{origin}: ")).unwrap_or_default();
-        complain(&format!("{origin}access_log_format: {error}"));
+        complain(&format!("{}: {error}", resolved.origin_of("access_log_format")));
         return Err(EXIT_CONFIG);
     }
     Ok(resolved)

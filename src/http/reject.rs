@@ -234,6 +234,24 @@ impl Reject {
     }
 }
 
+impl Reject {
+    /// What would help, for the log: the setting that sets the limit, what the client means. Without the word `hint:`.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Reject::RequestLineTooLong { .. } => "limit_request_line sets this limit",
+            Reject::FieldsTooMany { .. } => "limit_request_fields sets this limit",
+            Reject::FieldTooLong { .. } => "limit_request_field_size sets this limit",
+            Reject::HeadTooLarge { .. } => "limit_request_head sets this limit",
+            Reject::BodyTooLarge { limit } if *limit < u64::MAX => "limit_request_body or spill_limit sets this limit",
+            Reject::Method { found } if found.bytes().first() == Some(&TLS_HANDSHAKE) => {
+                "this looks like TLS; rwsgi speaks plain HTTP"
+            }
+            Reject::Trailer { cause } => return cause.hint(),
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for Reject {
     #[rustfmt::skip] // A table: cause, sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -324,5 +342,7 @@ pub(crate) fn first_control(value: &[u8]) -> Option<u8> {
     value.iter().copied().find(|&byte| grammar::is_control(byte))
 }
 
+/// The content type that a TLS connection starts with (RFC 8446 section 5.1); no method has this byte.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Enough to recognise a value in a log, too little to fill it.
 const EXCERPT: usize = 64;

@@ -35,8 +35,6 @@ impl fmt::Display for Origin {
 pub struct Place {
     /// Who named it.
     pub origin: Origin,
-    /// As it was named.
-    pub given: PathBuf,
     /// Absolute; symlinks are not resolved.
     pub path: PathBuf,
 }
@@ -44,8 +42,7 @@ pub struct Place {
 impl Place {
     /// A path as the user wrote it is relative to the working directory.
     pub(super) fn new(origin: Origin, path: &Path) -> Self {
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self { origin, given: path.to_owned(), path: absolute }
+        Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
 }
 
@@ -69,7 +66,12 @@ pub enum InterpreterError {
         path: OsString,
     },
     /// The file or directory named does not exist.
-    NoSuchFile(Place),
+    NoSuchFile {
+        /// The file.
+        place: Place,
+        /// As it was named.
+        given: PathBuf,
+    },
     /// A directory without bin/python.
     NoPythonIn(Place),
     /// A file that may not be executed.
@@ -196,7 +198,7 @@ impl InterpreterError {
     fn at(&self) -> String {
         match self {
             Self::NotOnPath { origin, .. } => origin.to_string(),
-            Self::NoSuchFile(place) => format!("{}: {}", place.origin, place.given.display()),
+            Self::NoSuchFile { place, given } => format!("{}: {}", place.origin, given.display()),
             Self::NoPythonIn(place)
             | Self::NotExecutable(place)
             | Self::NotStarted { place, .. }
@@ -223,7 +225,7 @@ impl InterpreterError {
                 format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
-            Self::NoSuchFile(_) => "a virtualenv or an interpreter".to_owned(),
+            Self::NoSuchFile { .. } => "a virtualenv or an interpreter".to_owned(),
             Self::NoPythonIn(_) => "a virtualenv".to_owned(),
             Self::NotExecutable(_) | Self::NotEntered { .. } => "an executable".to_owned(),
             Self::NotStarted { .. } | Self::NoAnswer { .. } => "an interpreter".to_owned(),
@@ -248,8 +250,8 @@ impl InterpreterError {
     fn found(&self) -> String {
         match self {
             Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
-            Self::NoSuchFile(place) if place.given == place.path => "nothing there".to_owned(),
-            Self::NoSuchFile(place) => format!("nothing at {}", place.path.display()),
+            Self::NoSuchFile { place, given } if *given == place.path => "nothing there".to_owned(),
+            Self::NoSuchFile { place, .. } => format!("nothing at {}", place.path.display()),
             Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
             Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
             Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
@@ -282,10 +284,10 @@ impl InterpreterError {
     /// What can be done about it, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         self.fixed_hint().map(str::to_owned).or_else(|| match self {
-            Self::NoSuchFile(place) if !names_an_interpreter(&place.given) => {
-                Some(format!("python3 -m venv {}", place.given.display()))
+            Self::NoSuchFile { given, .. } if !names_an_interpreter(given) => {
+                Some(format!("python3 -m venv {}", given.display()))
             }
-            Self::NoSuchFile(_) => Some(NAME_ONE.to_owned()),
+            Self::NoSuchFile { .. } => Some(NAME_ONE.to_owned()),
             Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
             Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
@@ -306,7 +308,7 @@ impl InterpreterError {
                 "install python3, or name an interpreter or a virtualenv by --python"
             }
             Self::NotOnPath { .. } => NAME_ONE,
-            Self::NoSuchFile(Place { origin: Origin::VirtualEnv, .. }) => {
+            Self::NoSuchFile { place: Place { origin: Origin::VirtualEnv, .. }, .. } => {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"
             }
             Self::NotCPython { .. } | Self::TooOld { .. } => {

@@ -117,12 +117,16 @@ fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
         if !is_path(setting) && at.symlink_metadata().is_err() {
             return search(OsStr::new(setting), wish.path, Origin::Setting);
         }
-        return python_at(Place::new(Origin::Setting, at));
+        return python_at(Origin::Setting, at);
     }
     match wish.virtual_env {
         Some(directory) if !directory.is_empty() => {
-            let place = Place::new(Origin::VirtualEnv, Path::new(directory));
-            if place.path.is_dir() { python_at(place) } else { Err(InterpreterError::NoSuchFile(place)) }
+            let given = Path::new(directory);
+            if given.is_dir() {
+                return python_at(Origin::VirtualEnv, given);
+            }
+            let place = Place::new(Origin::VirtualEnv, given);
+            Err(InterpreterError::NoSuchFile { place, given: given.to_owned() })
         }
         _ => search(OsStr::new("python3"), wish.path, Origin::Path),
     }
@@ -130,7 +134,7 @@ fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
 
 /// Whether a name is that of a file or directory, and not of a program to be looked up: `./python`, `.venv`, `env`.
 fn is_path(name: &str) -> bool {
-    name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().ends_with("env")
+    name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().contains("env")
 }
 
 fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, InterpreterError> {
@@ -144,7 +148,8 @@ fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, I
 }
 
 /// From a file or a directory that was named to the executable in it.
-fn python_at(mut place: Place) -> Result<Place, InterpreterError> {
+fn python_at(origin: Origin, given: &Path) -> Result<Place, InterpreterError> {
+    let mut place = Place::new(origin, given);
     if place.path.is_dir() {
         let found = ["bin/python", "bin/python3"]
             .map(|name| place.path.join(name))
@@ -164,7 +169,7 @@ fn python_at(mut place: Place) -> Result<Place, InterpreterError> {
             let gone = end_of_links(&place.path);
             Err(InterpreterError::BaseGone { place, directory, gone })
         }
-        _ => Err(InterpreterError::NoSuchFile(place)),
+        _ => Err(InterpreterError::NoSuchFile { place, given: given.to_owned() }),
     }
 }
 

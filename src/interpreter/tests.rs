@@ -209,7 +209,7 @@ fn a_bare_name_is_a_path_if_it_looks_like_one() {
         let wish = Wish { setting: Some(setting), path: path.as_deref(), ..Wish::default() };
         assert_eq!(words(&scratch, find(&wish)), expected);
     };
-    for name in [".no-venv", "env", "no-venv", "no/such/directory", "no.virtualenv"] {
+    for name in [".no-venv", "env", "no-venv", "venv311", "no/such/directory", "no.virtualenv"] {
         check(name, absent(name) + &format!("hint: python3 -m venv {name}"));
     }
     for name in [".no-venv/bin/python", "no/such/python3.13"] {

@@ -107,7 +107,9 @@ impl Master {
 
     /// The zygote has found its Python: binds, the first time, and says what there is to serve.
     fn start_serving(&mut self) -> Result<(), AnyError> {
-        if self.listeners.is_empty() && !self.check {
+        if self.check {
+            sockets::check(&self.settings, &self.identity)?;
+        } else if self.listeners.is_empty() {
             self.listeners = sockets::bind(&self.settings, &self.identity)?;
         }
         let start = Start {

@@ -8,6 +8,8 @@ mod report;
 mod sockets;
 mod zygote;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -24,22 +26,37 @@ use crate::log::CRITICAL;
 use crate::os::clock;
 use crate::os::listener::Listener;
 use crate::os::pidfile::PidFile;
-use crate::os::process::{self, Exit, Identity};
+use crate::os::process::{self, Exit, Identity, IdentityError};
 use crate::os::program::Program;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::signal::Signals;
 use crate::settings::{Settings, Workers};
 use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
+use logs::Files;
 use pool::Pool;
 use zygote::Zygote;
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
 
+/// Where settings come from, by name, as a problem with one calls it: `rwsgi.toml:3: chdir`.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(pub BTreeMap<&'static str, String>);
+
+impl Origins {
+    /// The problem, with where it is to be mended before it.
+    fn blame(&self, name: &str, problem: &dyn fmt::Display) -> AnyError {
+        let origin = self.0.get(name).map_or(name, String::as_str);
+        format!("{origin}: {problem}").into()
+    }
+}
+
 /// What a master starts from.
 pub struct Launch<'a> {
     /// All settings, resolved.
     pub settings: Settings,
+    /// Where they come from.
+    pub origins: Origins,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
     /// The engine inside the executable, if it holds one.
@@ -80,17 +97,17 @@ struct Master {
 
 impl Master {
     fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
-        let Launch { mut settings, arguments, engine, check } = launch;
+        let Launch { mut settings, origins, arguments, engine, check } = launch;
         let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
-        sockets::check_directories(&settings)?;
-        let error_log = logs::open_error(&settings)?;
-        let access_log = if check { None } else { logs::open_access(&settings)? };
-        let identity = Identity::look_up(settings.user.as_deref(), settings.group.as_deref())?;
+        sockets::check_directories(&settings, &origins)?;
+        let identity = look_up(&settings, &origins)?;
         let program = Program::open(engine)?;
-        let pidfile = settings.pidfile.as_deref().filter(|_| !check).map(PidFile::write).transpose()?;
+        let Files { error_log, access_log, pidfile } =
+            if check { Files::check(&settings, &origins)? } else { Files::open(&settings, &origins)? };
         process::become_subreaper()?;
+        process::raise_file_limit();
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
         let poll = Poll::new()?;
@@ -329,6 +346,14 @@ impl Master {
         while self.signals.next().is_some() {}
         std::iter::from_fn(process::reap).any(|(pid, _)| pid == zygote)
     }
+}
+
+fn look_up(settings: &Settings, origins: &Origins) -> Result<Identity, AnyError> {
+    Identity::look_up(settings.user.as_deref(), settings.group.as_deref()).map_err(|error| match error {
+        IdentityError::NoUser(_) => origins.blame("user", &error),
+        IdentityError::NoGroup(_) => origins.blame("group", &error),
+        other => other.into(),
+    })
 }
 
 fn now() -> Moment {

@@ -1,6 +1,6 @@
 //! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
 
-use super::AnyError;
+use super::{AnyError, Origins};
 use crate::os;
 use crate::os::listener::{ListenError, Listener, Where};
 use crate::os::process::Identity;
@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::settings::types::Bind;
 
 /// Looks whether the directories that settings name are there: better now than with the first upload.
-pub(super) fn check_directories(settings: &Settings) -> Result<(), AnyError> {
+pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
     let named = [
         ("chdir", &settings.chdir),
         ("worker_tmp_dir", &settings.worker_tmp_dir),
@@ -24,7 +24,7 @@ pub(super) fn check_directories(settings: &Settings) -> Result<(), AnyError> {
             Ok(_) => "a file".to_owned(),
             Err(error) => os::words(&error),
         };
-        return Err(format!("{name}: {}: expected a directory, found {found}", path.display()).into());
+        return Err(origins.blame(name, &format!("{}: expected a directory, found {found}", path.display())));
     }
     Ok(())
 }
@@ -44,6 +44,11 @@ pub(super) fn bind(settings: &Settings, identity: &Identity) -> Result<Vec<Liste
         }
     }
     Ok(listeners)
+}
+
+/// Fails as [`bind`] would, as far as that can be told without binding: whether an address is free, it does not ask.
+pub(super) fn check(settings: &Settings, identity: &Identity) -> Result<(), ListenError> {
+    settings.bind.iter().try_for_each(|bind| Listener::check(&place(bind, settings, identity)))
 }
 
 fn place(bind: &Bind, settings: &Settings, identity: &Identity) -> Where {

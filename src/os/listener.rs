@@ -91,6 +91,14 @@ impl Listener {
         opened.map_err(|cause| ListenError { at: at.clone(), cause })
     }
 
+    /// Fails as [`Listener::open`] would, as far as that can be told of a socket file and its directory; binds nothing.
+    pub fn check(at: &Where) -> Result<(), ListenError> {
+        match at {
+            Where::Unix { path, .. } => file::check(path).map_err(|cause| ListenError { at: at.clone(), cause }),
+            Where::Tcp { .. } | Where::Fd(_) => Ok(()),
+        }
+    }
+
     /// Takes a listening socket that was received from another process.
     pub fn from_fd(socket: OwnedFd) -> Result<Listener, ListenError> {
         let at = Where::Fd(socket.as_raw_fd());

@@ -1,7 +1,13 @@
 //! The kernel made safe: what the rooms above ask of Linux, as types that cannot be misused. Knows no request, no setting
 //! and no Python.
 
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, eaccess};
 
 pub mod clock;
 pub mod forked;
@@ -18,4 +24,25 @@ pub mod stream;
 pub fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// Fails as opening `path` for appending would, and makes no file.
+pub fn check_appending(path: &Path) -> io::Result<()> {
+    // A fifo without a reader would hold us.
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    match OpenOptions::new().append(true).custom_flags(flags).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_making(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fails as making `path` in its directory would, and makes nothing.
+pub fn check_making(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !fs::metadata(directory)?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(eaccess(directory, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }

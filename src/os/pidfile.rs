@@ -28,9 +28,9 @@ impl fmt::Display for PidFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PidFileError::Running(path, pid) => {
-                write!(f, "pidfile: {}: a server is running already, its pid is {pid}", path.display())
+                write!(f, "{}: a server is running already, its pid is {pid}", path.display())
             }
-            PidFileError::Unwritable(path, error) => write!(f, "pidfile: {}: {}", path.display(), super::words(error)),
+            PidFileError::Unwritable(path, error) => write!(f, "{}: {}", path.display(), super::words(error)),
         }
     }
 }
@@ -42,10 +42,7 @@ impl PidFile {
     /// living server is stale and replaced.
     pub fn write(path: &Path) -> Result<PidFile, PidFileError> {
         let me = Pid::this().as_raw();
-        let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
-        if let Some(pid) = read(&path).filter(|&pid| pid != me && is_server(pid)) {
-            return Err(PidFileError::Running(path, pid));
-        }
+        let path = vacant(path)?;
         let new = path.with_extension(format!("{me}.new"));
         // Made anew: in a directory of another user, the name may be a link to a file that is not to be written to.
         let _ = fs::remove_file(&new);
@@ -61,11 +58,27 @@ impl PidFile {
         }
     }
 
+    /// Fails as [`PidFile::write`] would, and writes nothing.
+    pub fn check(path: &Path) -> Result<(), PidFileError> {
+        let path = vacant(path)?;
+        let replaceable = if path.is_dir() { Err(Errno::EISDIR.into()) } else { super::check_making(&path) };
+        replaceable.map_err(|error| PidFileError::Unwritable(path, error))
+    }
+
     /// Removes the file if it still holds this process's id. For the master alone.
     pub fn remove(&self) {
         if read(&self.path) == Some(Pid::this().as_raw()) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The absolute path, if no living server has its id in the file.
+fn vacant(path: &Path) -> Result<PathBuf, PidFileError> {
+    let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
+    match read(&path).filter(|&pid| pid != Pid::this().as_raw() && is_server(pid)) {
+        Some(pid) => Err(PidFileError::Running(path, pid)),
+        None => Ok(path),
     }
 }
 

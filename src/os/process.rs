@@ -215,6 +215,19 @@ pub fn trace(pid: Pid) {
     }
 }
 
+/// Raises the soft limit of open files to the hard one, as servers do: a connection is a file.
+pub fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        if soft < hard {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(MOST_FILES).max(soft), hard);
+        }
+    }
+}
+
+/// What the kernel allows by default (`fs.nr_open`); an unlimited one makes programs slow that close every number.
+const MOST_FILES: u64 = 1 << 20;
+
 /// Why a user or a group cannot be taken.
 #[derive(Debug)]
 pub enum IdentityError {
@@ -236,8 +249,8 @@ pub enum IdentityError {
 impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IdentityError::NoUser(name) => write!(f, "user: expected a user of this system, found \"{name}\""),
-            IdentityError::NoGroup(name) => write!(f, "group: expected a group of this system, found \"{name}\""),
+            IdentityError::NoUser(name) => write!(f, "expected a user of this system, found \"{name}\""),
+            IdentityError::NoGroup(name) => write!(f, "expected a group of this system, found \"{name}\""),
             IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
             IdentityError::Refused { call, errno } => {
                 write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())

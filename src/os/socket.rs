@@ -102,6 +102,14 @@ pub fn unacknowledged(stream: BorrowedFd<'_>) -> u64 {
     if told == 0 { u64::try_from(count).unwrap_or(0) } else { 0 }
 }
 
+/// Has the kernel bytes that were not read (tcp(7), `SIOCINQ`)?
+pub fn has_unread(stream: BorrowedFd<'_>) -> bool {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    let told = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    told == 0 && count > 0
+}
+
 /// Blocks until the socket takes bytes, or its peer is gone, or `limit` is over; `false` is the last.
 pub fn wait_writable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
     wait(stream, limit, PollFlags::POLLOUT)

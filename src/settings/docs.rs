@@ -49,8 +49,16 @@ A setting can be given in four places. Each counts more than the one before it, 
 A list on the command line is a flag given several times; in an environment variable its elements have commas between
 them (those of `raw_env` line breaks). The empty text takes a setting back to \"not set\", if that is a value it can have.
 
+A relative path, in the configuration file, too, counts from the directory in which rwsgi was started; those of `wsgi_app`,
+`pythonpath`, `worker_tmp_dir` and `error_pages` count from `chdir`, where that is set.
+
+Sizes in bytes may have a unit, a power of 1024: `512K`, `50M`, `1G` in capital or small letters, as in nginx, or `512 KiB`,
+`50 MiB`, `1 GiB`. In the file they stand in quotes then.
+
 Anything that is wrong, unknown names in the file included, is said at once, and nothing is started: exit code 1, or 2 if
-the command line cannot be understood at all.
+the command line cannot be understood at all. What is there and not read gets a warning on standard error: a variable
+`RWSGI_...` that no setting has, gunicorn's `GUNICORN_CMD_ARGS`, a `gunicorn.conf.py` in the directory in which rwsgi was
+started (unless there is a `--config`).
 
 `rwsgi settings` with the same options prints every value and where it comes from, `rwsgi check` tries whether settings
 and application load.

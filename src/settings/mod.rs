@@ -7,18 +7,22 @@
 //! | [`given`] | what a source said, before anybody judged it |
 //! | [`read`] | what was said, to a type |
 //! | [`problem`] | what is wrong with it, in words |
+//! | [`gunicorn`] | settings of gunicorn that are not there, and what does instead |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
+//! | [`unread`] | what is there and is not read, for a warning |
 //! | [`docs`] | the reference page |
 //!
 //! Must not know: files, the environment, the clock, Python. The caller reads; this room judges.
 
 pub mod docs;
 pub mod given;
+pub mod gunicorn;
 pub mod problem;
 pub mod read;
 pub mod resolve;
 pub mod table;
 pub mod types;
+pub mod unread;
 mod views;
 
 pub use given::{Given, Origin, Value};

@@ -27,8 +27,13 @@ pub enum Cause {
     Syntax(String),
     /// A key that no setting has.
     UnknownKey(String),
-    /// A setting of gunicorn that is not built.
-    NotYet(String),
+    /// A setting of gunicorn that is not there.
+    Absent {
+        /// The key.
+        key: String,
+        /// Whether it will be, in words.
+        state: &'static str,
+    },
     /// A value that its setting does not take.
     Value {
         /// The setting.
@@ -92,7 +97,7 @@ impl fmt::Display for Problem {
             Cause::Syntax(words) => write!(f, "not valid TOML: {words}")?,
             Cause::File(words) => f.write_str(words)?,
             Cause::UnknownKey(key) => write!(f, "{}: unknown setting", bare(key))?,
-            Cause::NotYet(key) => write!(f, "{key}: this setting of gunicorn is not there yet")?,
+            Cause::Absent { key, state } => write!(f, "{key}: this setting of gunicorn is {state}")?,
             Cause::Value { name, expected, found } => {
                 if matches!(self.origin, Origin::File { .. }) {
                     write!(f, "{name}: ")?;

@@ -205,7 +205,7 @@ pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
     if problems.is_empty() { Ok(fields) } else { Err(problems) }
 }
 
-const MORE_THREADS: &str = "more threads come with the worker class gthread, which is not there yet";
+const MORE_THREADS: &str = "threads come with the worker class gthread, which is not there yet; use more workers: -w N";
 const QUOTED: &str = "write it in quotes";
 const UNQUOTED: &str = "write the number without quotes";
 

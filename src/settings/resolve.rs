@@ -8,8 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::given::{Given, Item, Origin, Value, shown};
+use super::gunicorn::Absent;
 use super::problem::{Cause, Problem, Problems, nearest};
-use super::table::{NOT_YET, Row, Settings, TABLE};
+use super::table::{Row, Settings, TABLE};
 use super::types::Bind;
 
 /// Where settings come from.
@@ -65,6 +66,18 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         Origin::Default | Origin::Flag(_) => (2, 0),
     });
     Err(Problems(problems))
+}
+
+impl Resolved {
+    /// The "where" of a problem with a setting, if it is found only later, against the system: `rwsgi.toml:3: chdir`,
+    /// `RWSGI_CHDIR`, `--chdir`; the name alone if nobody gave it.
+    pub fn origin_of(&self, name: &'static str) -> String {
+        match self.origins.get(name) {
+            Some(origin @ Origin::File { .. }) => format!("{origin}: {name}"),
+            Some(origin @ (Origin::Env(_) | Origin::Flag(_))) => origin.to_string(),
+            Some(Origin::Default) | None => name.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Resolved {
@@ -125,18 +138,23 @@ fn in_quotes(line: &str) -> Option<String> {
 }
 
 fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
-    if NOT_YET.contains(&key) {
-        return Problem { origin, cause: Cause::NotYet(key.to_owned()), hint: None };
+    if let Some(absent) = Absent::named(key) {
+        let cause = Cause::Absent { key: key.to_owned(), state: absent.state() };
+        return Problem { origin, cause, hint: Some(absent.hint.to_owned()) };
     }
-    let spelled = key.to_ascii_lowercase().replace('-', "_");
-    let by_flag =
-        TABLE.iter().find(|row| row.flags.iter().any(|flag| flag.trim_start_matches('-').replace('-', "_") == spelled));
-    let meant = by_flag.map(|row| row.name).or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)));
-    let hint = match meant {
+    let hint = match meant(key) {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
-        meant => meant.map(|name| format!("did you mean {name}?")),
+        meant => meant.map(|row| format!("did you mean {}?", row.name)),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
+}
+
+/// The setting that a name almost is, or that has a flag of this name.
+pub(super) fn meant(name: &str) -> Option<&'static Row> {
+    let spelled = name.to_ascii_lowercase().replace('-', "_");
+    let is_flag = |flag: &str| flag.trim_start_matches('-').replace('-', "_") == spelled;
+    let by_flag = TABLE.iter().find(|row| row.flags.iter().any(|flag| is_flag(flag)));
+    by_flag.or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)).and_then(Row::named))
 }
 
 fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
@@ -196,7 +214,7 @@ fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>,
 }
 
 /// A variable that is set to something: compose files and unit files often set what they mean to leave out to nothing.
-fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let (_, value) = environment.iter().find(|(key, _)| key == name)?;
     (!value.trim().is_empty()).then_some(value)
 }

@@ -103,19 +103,22 @@ settings! {
          `mysite.wsgi` is a module, `./mysite.wsgi` a file.";
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "change to this directory before the application is loaded",
-        "Without it, the directory in which rwsgi was started. The directory is the first one of `sys.path`. The path \
-         of the configuration file itself is not affected.";
+        "Without it, the directory in which rwsgi was started; a relative path counts from there, also in the configuration \
+         file. The directory is the first one of `sys.path`, and where the paths of `wsgi_app`, `pythonpath`, \
+         `worker_tmp_dir` and `error_pages` count from. Other paths, that of the configuration file among them, are not \
+         affected.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
         ["--pythonpath"], "DIRS", "directories to put at the front of sys.path, with commas between",
         "A list, or one string with commas. Each is put in front of what is there, so that the last one comes first, as in \
-         gunicorn.";
+         gunicorn. Relative ones count from `chdir`.";
     raw_env: Vec<EnvPair> = Vec::new(), list, Application,
         ["-e", "--env"], "KEY=VALUE", "set an environment variable for the application; may be given several times",
         "Set in the process that loads the application and in its workers, not in the master.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "the Python to run: an interpreter or a virtualenv",
         "CPython 3.11 or newer. Without it, the virtualenv named by `VIRTUAL_ENV`; without that, `python3` on `PATH`. \
-         gunicorn has no such setting: it runs in the Python that it is installed in.";
+         A name such as `python3.13` is looked up on `PATH`, one such as `.venv` or `./python` is a path, counted from the \
+         directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
         "Saves memory and start-up time: the workers share what the application has loaded. It is loaded in a process \
@@ -195,15 +198,15 @@ settings! {
          9.6). Nobody waits for it. Seconds, fractions allowed; 0 closes at once. nginx has 5 s, gunicorn 2 s.";
     post_buffering: Bytes = Bytes(1 << 20), one, Requests,
         ["--post-buffering"], "BYTES", "request bodies up to this stay in memory, larger ones go to a file",
-        "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4 MiB\"`. uWSGI has a setting of \
+        "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4M\"` or `\"4 MiB\"`. uWSGI has a setting of \
          this name, gunicorn reads bodies while the application does.";
     spill_limit: Bytes = Bytes(1 << 30), one, Requests,
         ["--spill-limit"], "BYTES", "the largest request body that goes to a file",
-        "Requests with larger ones get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4 GiB\"`; 0 is no \
-         limit. Never less than `post_buffering`; without buffering (`post_buffering = 0`) nothing goes to a file.";
+        "Requests with larger ones get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or \
+         `\"4 GiB\"`; 0 is no limit. Never less than `post_buffering`; without buffering (`post_buffering = 0`) nothing goes to a file.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "where request bodies go that are too large for memory",
-        "Without it, the system's directory for temporary files. gunicorn has its heartbeat files there; rwsgi has none.";
+        "Without it, the system's directory for temporary files. A relative path counts from `chdir`. gunicorn has its heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
         ["--limit-request-line"], "BYTES", "the longest request line that is taken",
         "Longer ones get 414. Bytes, without the final CR LF; 0 is the most there can be, 1048576.";
@@ -219,7 +222,8 @@ settings! {
          `limit_request_line` and `limit_request_field_size` together. gunicorn takes all fields at their largest.";
     limit_request_body: Bytes = Bytes(0), one, Requests,
         ["--limit-request-body"], "BYTES", "the largest request body that is taken",
-        "Requests with larger ones get 413. Bytes, or with a unit: `\"64 MiB\"`; 0 is no limit. gunicorn has no such limit.";
+        "Requests with larger ones get 413. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. gunicorn \
+         has no such limit.";
 
     forwarded_allow_ips: Vec<Peers> = Peers::local(), list, Requests,
         ["--forwarded-allow-ips"], "PEERS", "proxies that are believed what they say about a request",
@@ -243,7 +247,8 @@ settings! {
     error_pages: Option<PathBuf> = None, optional, Requests,
         ["--error-pages"], "DIR", "pages of your own for refused and failed requests, such as 413.html",
         "`<status>.html` in this directory, 400 to 599, is sent in place of rwsgi's own few words, when a request is \
-         refused before the application sees it, or the application fails before it answers. Read when a worker starts.";
+         refused before the application sees it, or the application fails before it answers. Read when a worker starts. A relative path counts from \
+         `chdir`.";
 
     user: Option<String> = None, optional, Process,
         ["-u", "--user"], "USER", "the user as which the application runs, a name or a number",
@@ -254,14 +259,14 @@ settings! {
         "Without it, the first group of `user`.";
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
-        "Removed at the end if it still holds that id.";
+        "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";
 
     errorlog: LogTarget = LogTarget::Standard, one, Logs,
         ["--error-logfile", "--log-file"], "FILE", "where the error log goes; - is standard error",
-        "Opened for appending.";
+        "Opened for appending. A relative path counts from the directory in which rwsgi was started.";
     loglevel: LogLevel = LogLevel::Info, one, Logs,
         ["--log-level"], "LEVEL", "debug, info, warning, error or critical",
         "Lines of less weight are not written. gunicorn takes an unknown level for info; here it is an error.";
@@ -270,7 +275,7 @@ settings! {
         "Of the error log.";
     accesslog: Option<LogTarget> = None, optional, Logs,
         ["--access-logfile"], "FILE", "where the access log goes; - is standard output",
-        "Without it there is none. Opened for appending.";
+        "Without it there is none. Opened for appending. A relative path counts from the directory in which rwsgi was started.";
     access_log_format: String = ACCESS_LOG_FORMAT.to_owned(), one, Logs,
         ["--access-logformat"], "FORMAT", "what a line of the access log holds",
         "gunicorn's template: `%(h)s` the client, `%(l)s` a dash, `%(u)s` the user, `%(t)s` the time, `%(r)s` the request \
@@ -282,82 +287,6 @@ settings! {
 
 /// gunicorn's default: the combined format of Apache and nginx.
 pub const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
-
-/// Settings of gunicorn that have no row yet, hooks included.
-pub const NOT_YET: &[&str] = &[
-    "reuse_port",
-    "worker_connections",
-    "http_parser",
-    "reload",
-    "reload_engine",
-    "reload_extra_files",
-    "spew",
-    "sendfile",
-    "daemon",
-    "initgroups",
-    "tmp_upload_dir",
-    "proxy_protocol",
-    "proxy_allow_ips",
-    "protocol",
-    "uwsgi_allow_ips",
-    "permit_obsolete_folding",
-    "strip_header_spaces",
-    "permit_unconventional_http_method",
-    "permit_unconventional_http_version",
-    "casefold_http_method",
-    "paste",
-    "raw_paste_global_conf",
-    "disable_redirect_access_to_syslog",
-    "capture_output",
-    "logger_class",
-    "logconfig",
-    "logconfig_dict",
-    "logconfig_json",
-    "syslog_addr",
-    "syslog",
-    "syslog_prefix",
-    "syslog_facility",
-    "enable_stdio_inheritance",
-    "statsd_host",
-    "statsd_prefix",
-    "dogstatsd_tags",
-    "enable_backlog_metric",
-    "default_proc_name",
-    "control_socket",
-    "control_socket_mode",
-    "control_socket_disable",
-    "certfile",
-    "keyfile",
-    "ca_certs",
-    "cert_reqs",
-    "ciphers",
-    "do_handshake_on_connect",
-    "suppress_ragged_eofs",
-    "ssl_version",
-    "http_protocols",
-    "http2_cleartext",
-    "http2_max_concurrent_streams",
-    "http2_initial_window_size",
-    "http2_max_frame_size",
-    "http2_max_header_list_size",
-    "root_path",
-    "on_starting",
-    "on_reload",
-    "when_ready",
-    "pre_fork",
-    "post_fork",
-    "post_worker_init",
-    "worker_int",
-    "worker_abort",
-    "pre_exec",
-    "pre_request",
-    "post_request",
-    "child_exit",
-    "worker_exit",
-    "nworkers_changed",
-    "on_exit",
-    "ssl_context",
-];
 
 impl Row {
     /// The row of that name.

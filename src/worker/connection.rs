@@ -104,7 +104,8 @@ pub(super) struct Arrived {
     pub(super) head_length: usize,
     pub(super) body: Body,
     pub(super) body_length: Option<u64>,
-    pub(super) streamed: Option<Streamed>,
+    /// Boxed: nearly no request has one.
+    pub(super) streamed: Option<Box<Streamed>>,
 }
 
 /// What a body is collected by.
@@ -191,7 +192,7 @@ impl Connection {
         let decoder = BodyDecoder::new(length, rules.limits);
         let streamed = Streamed::new(decoder, received, awaits_continue, rules.timeout);
         let body_length = if let BodyLength::Known(length) = length { Some(length) } else { None };
-        Step::Request(Arrived { head_length, body: Body::Streamed, body_length, streamed: Some(streamed) })
+        Step::Request(Arrived { head_length, body: Body::Streamed, body_length, streamed: Some(Box::new(streamed)) })
     }
 
     fn receive_body<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {

@@ -22,13 +22,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::connection::{Connection, Registered};
+use super::connection::{Connection, Reading, Registered};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Application, Setup};
 use crate::http::response::ResponseHead;
 use crate::os::clock;
-use crate::os::socket;
+use crate::os::{signal, socket};
 
 /// How a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 self.event(event);
             }
             for _ in 0..self.ready.len() {
+                // A stop is not kept waiting by what stands in line.
+                if signal::is_noted() {
+                    break;
+                }
                 let Some(token) = self.ready.pop_front() else { break };
                 self.with_connection(token, Self::go_on);
             }
@@ -184,20 +188,46 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     /// worker that was replaced by `max_requests`: nobody waits for its end.
     fn stop_gracefully(&mut self) {
         self.stopping = Some(Ending::Graceful);
-        for index in 0..self.setup.listeners.len() {
-            while self.accept(index) {}
-        }
         self.stop_accepting();
+        // Others listen still if only this worker ends; what came before them is theirs.
+        if self.spent.is_some() {
+            self.take_backlog();
+        }
         for index in 0..self.connections.len() {
             if let Some(token) = self.connections[index].as_ref().map(|connection| connection.token) {
                 self.with_connection(token, |worker, connection| {
-                    let alive = worker.receive(connection);
-                    if alive && connection.is_idle() && (!connection.has_served() || worker.spent.is_none()) {
-                        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
-                        return true;
+                    if connection.reading == Reading::Drained {
+                        connection.reading = Reading::More;
                     }
-                    alive && !connection.is_idle()
+                    worker.ready.push_back(token);
+                    true
                 });
+            }
+        }
+    }
+
+    /// A connection of a worker that stops waits for a request: is it waited for?
+    pub(super) fn stays_for_first(&self, connection: &mut Connection) -> bool {
+        if !connection.is_idle() {
+            return true;
+        }
+        let stays = !connection.has_served() || self.spent.is_none();
+        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
+        stays
+    }
+
+    /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
+    /// They are served in their turn, and their clients wait for that; those that come later are refused.
+    fn take_backlog(&mut self) {
+        let end = in_time(BACKLOG_TIME);
+        for (index, listener) in self.setup.listeners.iter().enumerate() {
+            while in_time(Duration::ZERO) < end {
+                let Ok(Some((stream, peer))) = listener.accept() else { break };
+                let mut connection = Box::new(Connection::new(stream, peer, index));
+                connection.deadline = in_time(FIRST_REQUEST);
+                connection.reading = Reading::More;
+                let token = self.insert(connection);
+                self.ready.push_back(token);
             }
         }
     }
@@ -372,6 +402,8 @@ const LISTENERS: u64 = 1 << 62;
 const EVENTS: usize = 64;
 /// The server's own work after which the interpreter is laid down once, for the application's background threads.
 const OWN_WORK_NS: u64 = 1_000_000;
+/// Accepting takes microseconds: this is a whole backlog of 2048, whatever else is going on.
+const BACKLOG_TIME: Duration = Duration::from_millis(100);
 /// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
 /// before it. Browsers open connections that they may never use, and the stop waits for them.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);

@@ -28,7 +28,7 @@ pub struct Exchange<'c> {
     pub(super) body: Body,
     pub(super) body_length: Option<u64>,
     /// A body that is received while the application reads it.
-    pub(super) streamed: Option<Streamed>,
+    pub(super) streamed: Option<Box<Streamed>>,
     /// The status of the error page, if it is not 500.
     pub(super) failure_status: Option<u16>,
     pub(super) peer: &'c Peer,
@@ -109,6 +109,11 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
+    /// Could the body not be read to its end?
+    pub fn body_failed(&self) -> bool {
+        self.failure_status.is_some()
+    }
+
     /// The body's length in bytes, if it is known.
     pub fn body_length(&self) -> Option<u64> {
         self.body_length
@@ -173,6 +178,7 @@ impl<'c> Exchange<'c> {
     /// Sends `length` bytes of `file` from `offset` on as the body, or what fits the response's Content-Length. The
     /// kernel sends them while the application goes on; the file stays open for that.
     pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
+        forked::end_if_forked();
         if self.state == State::Open {
             self.begin(Some(length));
         }
@@ -248,7 +254,7 @@ impl<'c> Exchange<'c> {
 
     fn begin(&mut self, known_length: Option<u64>) {
         // What is not read by now may never be, and the next request stands behind it.
-        self.to.keep_alive &= self.streamed.as_ref().is_none_or(Streamed::is_done);
+        self.to.keep_alive &= self.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
         // Told to stop while the application ran: the client learns that the connection ends with this response.
         self.to.keep_alive &= !signal::is_noted();
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);

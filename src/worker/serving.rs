@@ -13,7 +13,6 @@ use super::event_loop::{Worker, borrow, in_time};
 use super::exchange::{Exchange, State};
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
-use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::access_log::AccessRecord;
 use crate::http::error_page::error_response;
@@ -95,7 +94,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                     self.ready.push_back(connection.token);
                 }
                 self.wait_for_more(connection);
-                true
+                self.stopping.is_none() || self.stays_for_first(connection)
             }
             Step::Request(arrived) => match self.judge(connection) {
                 Ok(scheme) => {
@@ -174,7 +173,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         connection.answered = exchange.state;
         let (body_bytes, streamed) = (exchange.body_bytes, exchange.streamed.take());
         self.setup.slot.end();
-        match streamed.map(Streamed::into_rest) {
+        match streamed.map(|streamed| streamed.into_rest()) {
             None => {}
             Some(Some(rest)) => connection.input.extend_from_slice(&rest),
             // The rest of the body is in the way of whatever follows.
@@ -230,7 +229,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     /// All of a response is with the kernel.
     fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
         if !keep_alive || (self.stopping.is_some() && connection.input.is_empty()) {
-            let unread = !connection.input.is_empty() || connection.reading == Reading::More;
+            // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
+            // connection, and drop what it has not sent yet.
+            let unread = !connection.input.is_empty() || socket::has_unread(connection.stream.as_fd());
             return unread && self.linger(connection);
         }
         if !connection.input.is_empty() || connection.reading == Reading::More {
@@ -243,7 +244,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> bool {
-        tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, "request refused");
+        let (status, hint) = (reject.status(), reject.hint());
+        tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
     }
 

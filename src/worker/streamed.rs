@@ -14,6 +14,8 @@ pub(super) struct Streamed {
     /// The client waits to be told that the body is wanted.
     awaits_continue: bool,
     limit: Option<Duration>,
+    /// What was wrong with it stays wrong: a decoder is good for nothing after an error.
+    refused: Option<Box<Reject>>,
 }
 
 /// Why a body cannot be read to its end.
@@ -57,7 +59,7 @@ impl Streamed {
         awaits_continue: bool,
         limit: Option<Duration>,
     ) -> Streamed {
-        Streamed { decoder, received, awaits_continue, limit }
+        Streamed { decoder, received, awaits_continue, limit, refused: None }
     }
 
     /// Is the body whole?
@@ -67,8 +69,14 @@ impl Streamed {
 
     /// Appends up to `most` of the bytes that are there; says whether that was any, or the body is at its end.
     pub(super) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
+        if let Some(reject) = &self.refused {
+            return Err(BodyError::Refused((**reject).clone()));
+        }
         let before = out.len();
-        let used = self.decoder.decode(&self.received, out, most).map_err(BodyError::Refused)?;
+        let used = self.decoder.decode(&self.received, out, most).map_err(|reject| {
+            self.refused = Some(Box::new(reject.clone()));
+            BodyError::Refused(reject)
+        })?;
         self.received.drain(..used);
         Ok(out.len() > before || self.decoder.is_done())
     }

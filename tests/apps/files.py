@@ -1,7 +1,11 @@
-"""Sends files: by wsgi.file_wrapper from ?path=, read first up to ?skip=, as ?kind= (plain, gzip, object, temporary)."""
+"""Sends files by wsgi.file_wrapper: ?path= as ?kind= (see opened), from ?seek= on, ?skip= bytes read before, with
+?length= as Content-Length, in blocks of ?block= where the kernel cannot send it. /open answers how many descriptors
+are open.
+"""
 
 import gzip
 import io
+import os
 import tempfile
 from urllib.parse import parse_qs
 
@@ -14,10 +18,24 @@ class Object:
         self.close = file.close
 
 
+class Shouting(io.FileIO):
+    """What it reads is not what is in the file."""
+
+    def read(self, size=-1):
+        return super().read(size).upper()
+
+
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/open":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(len(os.listdir("/proc/self/fd"))).encode()]
     wish = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     file = opened(wish)
+    if "seek" in wish:
+        file.seek(int(wish["seek"]))
     file.read(int(wish.get("skip", 0)))
+    if "closed" in wish:
+        file.close()
     headers = [("Content-Type", "application/octet-stream")]
     if "length" in wish:
         headers.append(("Content-Length", wish["length"]))
@@ -27,6 +45,16 @@ def application(environ, start_response):
 
 def opened(wish):
     kind = wish.get("kind", "plain")
+    if kind == "raw":
+        return open(wish["path"], "rb", buffering=0)
+    if kind == "update":
+        return open(wish["path"], "r+b")
+    if kind == "shouting":
+        return Shouting(wish["path"])
+    if kind == "text":
+        return open(wish["path"], encoding="latin-1")
+    if kind == "pipe":
+        return piped(wish["path"])
     if kind == "gzip":
         return gzip.open(wish["path"])
     if kind == "object":
@@ -41,3 +69,11 @@ def opened(wish):
         file.seek(0)
         return file
     return open(wish["path"], "rb")
+
+
+def piped(path):
+    """As much as a pipe holds."""
+    reading, writing = os.pipe()
+    with open(path, "rb") as source, open(writing, "wb") as pipe:
+        pipe.write(source.read(60000))
+    return open(reading, "rb")

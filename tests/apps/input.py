@@ -1,6 +1,6 @@
 """Reads wsgi.input as the query says and answers the results as JSON.
 
-?do=readline,read:3,readlines,iterate gives a list with a result each, bytes as text, an exception as its name.
+?do=readline,read:3,readlines,iterate,close gives a list with a result each, bytes as text, an exception as its name.
 /where says where the body is: the kind of the stream, its file's name, and what the directory in ?directory= holds.
 """
 
@@ -22,16 +22,18 @@ def application(environ, start_response):
 
 
 def do(stream, verb, *sizes):
-    if verb == "iterate":
-        return plain(list(stream))
     try:
+        if verb == "iterate":
+            return plain(list(stream))
         return plain(getattr(stream, verb)(*(None if size == "None" else int(size) for size in sizes)))
     except Exception as error:
         return type(error).__name__
 
 
 def plain(value):
-    return [plain(line) for line in value] if isinstance(value, list) else value.decode("latin-1")
+    if isinstance(value, list):
+        return [plain(line) for line in value]
+    return value if value is None else value.decode("latin-1")
 
 
 def where(stream, directory):

@@ -165,7 +165,6 @@ WAYS = {
     "value-wide": answer(headers=[("A", "\u20ac")]),
     "connection": answer(headers=[("Connection", "x-hop")]),
     "transfer-encoding": answer(headers=[("Transfer-Encoding", "chunked")]),
-    "keep-alive": answer(headers=[("Keep-Alive", "timeout=5")]),
     "length-word": answer(headers=[("Content-Length", "four")]),
     "length-negative": answer(headers=[("Content-Length", "-4")]),
     "length-twice": answer(headers=[("Content-Length", "4"), ("Content-Length", "4")]),

@@ -31,7 +31,8 @@ pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) 
         end = bytes.len().min(end + piece);
         while let Some(used) =
             step(&mut head, &mut body, &bytes[start..end], rules, &mut transcript).unwrap_or_else(|reject| {
-                writeln!(transcript, "refused {}: {reject}", reject.status()).unwrap();
+                let hint = reject.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+                writeln!(transcript, "refused {}: {reject}{hint}", reject.status()).unwrap();
                 None
             })
         {

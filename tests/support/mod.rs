@@ -3,6 +3,7 @@
 //! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod fronts;
 pub mod outside;
 
 use std::ffi::OsStr;
@@ -59,6 +60,8 @@ pub fn apps() -> PathBuf {
 pub fn rwsgi<I: AsRef<OsStr>>(directory: &Path, words: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program());
     command.current_dir(directory).env("VIRTUAL_ENV", virtualenv()).args(words).stdin(Stdio::null());
+    // The program would warn of them.
+    command.env_remove("RWSGI_TEST_PROGRAM").env_remove("RWSGI_TEST_VENV");
     command
 }
 

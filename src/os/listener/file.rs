@@ -36,15 +36,7 @@ pub(super) fn open(
     owner: Option<(u32, u32)>,
     backlog: Backlog,
 ) -> Result<(OwnedFd, SocketFile), Cause> {
-    let length = path.as_os_str().len();
-    if length > MAX_PATH {
-        return Err(Cause::PathTooLong(length));
-    }
-    // An empty path would make an unnamed socket, a leading zero byte an abstract one.
-    if length == 0 || path.as_os_str().as_bytes().contains(&0) {
-        return Err(Cause::PathInvalid);
-    }
-    let name = UnixAddr::new(path).map_err(|errno| Cause::kernel("bind", errno))?;
+    let name = name_of(path)?;
     make_room(path, &name)?;
     let socket = stream()?;
     bind(socket.as_raw_fd(), &name).map_err(|errno| path_cause("bind", errno))?;
@@ -57,17 +49,41 @@ pub(super) fn open(
     Ok((socket, file))
 }
 
+/// Fails as [`open`] would, but for a socket on which somebody listens; makes and removes nothing.
+pub(super) fn check(path: &Path) -> Result<(), Cause> {
+    name_of(path)?;
+    look(path)?;
+    crate::os::check_making(path).map_err(|error| path_cause("stat", errno_of(&error)))
+}
+
+fn name_of(path: &Path) -> Result<UnixAddr, Cause> {
+    let length = path.as_os_str().len();
+    if length > MAX_PATH {
+        return Err(Cause::PathTooLong(length));
+    }
+    // An empty path would make an unnamed socket, a leading zero byte an abstract one.
+    if length == 0 || path.as_os_str().as_bytes().contains(&0) {
+        return Err(Cause::PathInvalid);
+    }
+    UnixAddr::new(path).map_err(|errno| Cause::kernel("bind", errno))
+}
+
+/// The socket file that is there, if anything is; what is no socket is an error.
+fn look(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => Ok(Some(there)),
+        Ok(there) => Err(Cause::NotASocket(kind(there.file_type()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(path_cause("stat", errno_of(&error))),
+    }
+}
+
 /// Removes a stale socket at `path`, one on which nobody listens; anything else there is an error. Two servers started on
 /// one path in the same instant may both take it for free: the kernel has no bind that replaces.
 fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
-    let there = match fs::symlink_metadata(path) {
-        Ok(there) => there,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(path_cause("stat", errno_of(&error))),
+    let Some(there) = look(path)? else {
+        return Ok(());
     };
-    if !there.file_type().is_socket() {
-        return Err(Cause::NotASocket(kind(there.file_type())));
-    }
     match connect(stream()?.as_raw_fd(), name) {
         Err(Errno::ECONNREFUSED) => {}
         Err(Errno::ENOENT) => return Ok(()),

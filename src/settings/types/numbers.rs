@@ -111,8 +111,9 @@ impl fmt::Display for Seconds {
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// The units, each with how far it shifts. Only those that mean one thing: `M` is a million to some.
-    const UNITS: [(&'static str, u32); 3] = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    /// The units, each with how far it shifts. The letters are nginx's; `MB` is not taken, a million to some.
+    const UNITS: [(&'static str, u32); 9] =
+        [("KiB", 10), ("MiB", 20), ("GiB", 30), ("K", 10), ("M", 20), ("G", 30), ("k", 10), ("m", 20), ("g", 30)];
     /// What fits a file offset (`off_t`).
     const MOST: u64 = i64::MAX as u64;
 
@@ -137,13 +138,15 @@ impl Text for Bytes {
             .or_else(|| Self::with_unit(text))
             .filter(|bytes| *bytes <= Self::MOST)
             .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)).hint("the units are KiB, MiB and GiB"))
+            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)).hint(UNITS))
     }
 
     fn text(&self) -> String {
         self.0.to_string()
     }
 }
+
+const UNITS: &str = "the units are K, M and G, or KiB, MiB and GiB: powers of 1024";
 
 /// Permission bits, 0 to 0o777.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +227,12 @@ mod tests {
         check::<Bytes>("1048576", "1048576");
         check::<Bytes>("1 MiB", "1048576");
         check::<Bytes>("0x10", "16");
+        check::<Bytes>("50M", "52428800");
+        check::<Bytes>("50m", "52428800");
+        check::<Bytes>("512k", "524288");
+        check::<Bytes>("512K", "524288");
+        check::<Bytes>("1G", "1073741824");
+        check::<Bytes>("1 g", "1073741824");
         check::<Mode>("022", "0o022");
         check::<Mode>("0o660", "0o660");
         check::<Mode>("0", "0o000");
@@ -236,7 +245,21 @@ mod tests {
         for text in ["", "-1", "1e3", "inf", "nan", "1.2.3", "0.0000000001", "1000000001", "5s", ".", "1.+2"] {
             assert!(Seconds::parse(text).is_err(), "{text}");
         }
-        for text in ["", "-1", "1.5", "1M", "MiB", "9223372036854775808", "8589934592GiB"] {
+        for text in [
+            "",
+            "-1",
+            "1.5",
+            "1.5M",
+            "1MB",
+            "1kb",
+            "1MIB",
+            "1T",
+            "M",
+            "MiB",
+            "9223372036854775808",
+            "8589934592GiB",
+            "8589934592G",
+        ] {
             assert!(Bytes::parse(text).is_err(), "{text}");
         }
         for text in ["", "8", "0o", "1777", "-1", "+7", "0x1f", "rw", "77777777777777"] {

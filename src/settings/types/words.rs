@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::given::quoted;
 use super::super::problem::Wrong;
 use super::Text;
 
@@ -15,27 +16,21 @@ pub enum WorkerClass {
 }
 
 impl WorkerClass {
-    /// gunicorn's names for classes that are not built.
-    const NOT_YET: [&'static str; 8] = [
-        "gthread",
-        "gevent",
-        "gevent_wsgi",
-        "gevent_pywsgi",
-        "eventlet",
-        "tornado",
-        "asgi",
-        "uvicorn.workers.UvicornWorker",
-    ];
+    /// What classes of gunicorn that are not there have in their names: `gevent_pywsgi`, `uvicorn.workers.UvicornWorker`.
+    const ELSEWHERE: [&'static str; 5] = ["gevent", "eventlet", "tornado", "asgi", "uvicorn"];
 }
 
 impl Text for WorkerClass {
     const EXPECTED: &'static str = "sync, the one worker class there is";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
+        let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
             "sync" => Ok(Self::Sync),
-            _ if Self::NOT_YET.contains(&text) => {
-                Err(Wrong::found(Self::EXPECTED, format!("{text:?}, which is not there yet")))
+            _ if text.contains("gthread") => Err(refuse("not there yet").hint("use more workers: -w N")),
+            _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
+                Err(refuse("not planned")
+                    .hint("rwsgi runs WSGI in processes, without greenlets: use more workers, -w N"))
             }
             _ => Err(Wrong::text(Self::EXPECTED, text)),
         }

@@ -1,0 +1,125 @@
+//! Settings of gunicorn that are not there: whether they will be, and what does instead. A setting that comes leaves this
+//! table for that of the settings. Names only; knows no value.
+
+/// What somebody who comes from gunicorn is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The names in a file; `name_*` is all that start so.
+    pub names: &'static [&'static str],
+    /// Whether there will be such a setting.
+    pub is_planned: bool,
+    /// What does instead.
+    pub hint: &'static str,
+}
+
+impl Absent {
+    /// By the name that the setting has in a file.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let is = |known: &str| known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start));
+        ABSENT.iter().find(|absent| absent.names.iter().any(|known| is(known)))
+    }
+
+    /// By the flag, dashes included.
+    pub fn by_flag(flag: &str) -> Option<&'static Self> {
+        let own = FLAGS.iter().find(|(known, _)| *known == flag).map(|(_, name)| *name);
+        let spelled = || flag.trim_start_matches('-').replace('-', "_");
+        own.map_or_else(|| Self::named(&spelled()), Self::named)
+    }
+
+    /// For "this setting of gunicorn is ...".
+    pub fn state(&self) -> &'static str {
+        if self.is_planned { "not there yet" } else { "not planned" }
+    }
+}
+
+const fn planned(names: &'static [&'static str], hint: &'static str) -> Absent {
+    Absent { names, is_planned: true, hint }
+}
+
+const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent {
+    Absent { names, is_planned: false, hint }
+}
+
+#[rustfmt::skip] // A table: names, hint.
+const ABSENT: &[Absent] = &[
+    planned(&["daemon"], "run it by systemd, or in the background by & with --error-logfile FILE"),
+    planned(&["reload", "reload_engine", "reload_extra_files"], "stop the server and start it again to load changed code"),
+    planned(
+        &["certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "do_handshake_on_connect", "suppress_ragged_eofs", "ssl_version"],
+        "let nginx in front take TLS",
+    ),
+    unplanned(&["ssl_context"], "let nginx in front take TLS"),
+    planned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2"),
+    planned(&["worker_connections"], "leave it out: idle connections and slow clients occupy no worker"),
+    planned(&["reuse_port"], "leave it out: all workers accept from the same sockets"),
+    unplanned(&["http_parser"], "leave it out: there is one parser"),
+    unplanned(&["sendfile"], "leave it out: files of wsgi.file_wrapper are sent by the kernel"),
+    planned(&["initgroups"], "leave it out: user brings the groups of that user"),
+    unplanned(&["tmp_upload_dir"], "worker_tmp_dir says where large request bodies go"),
+    unplanned(&["default_proc_name"], "proc_name says what the processes are called"),
+    unplanned(&["spew"], "python3 -m trace prints the lines that a program runs"),
+    unplanned(&["check_config", "print_config"], "rwsgi check and rwsgi settings do that"),
+    planned(&["proxy_protocol", "proxy_allow_ips"], "let the proxy send X-Forwarded-Proto, which forwarded_allow_ips believes"),
+    planned(&["protocol", "uwsgi_allow_ips"], "let nginx speak HTTP: proxy_pass in place of uwsgi_pass"),
+    planned(
+        &["permit_obsolete_folding", "strip_header_spaces", "permit_unconventional_http_method",
+          "permit_unconventional_http_version", "casefold_http_method"],
+        "leave it out: such requests are refused, and the log says which",
+    ),
+    unplanned(&["paste", "raw_paste_global_conf"], "serve a module that holds application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
+    planned(&["logconfig", "logconfig_dict", "logconfig_json", "logger_class"], "errorlog, loglevel and log_format set the server's log, the application its own logging"),
+    planned(&["capture_output"], "redirect rwsgi's standard output: what the application prints goes there"),
+    planned(&["enable_stdio_inheritance"], "leave it out: the application has rwsgi's standard output and error"),
+    planned(&["syslog", "syslog_*", "disable_redirect_access_to_syslog"], "leave errorlog at -, and let systemd's journal or logger(1) take it"),
+    planned(&["statsd_*", "dogstatsd_tags", "enable_backlog_metric"], "count by the access log, or let nginx in front count"),
+    planned(&["control_socket", "control_socket_*"], "control the server by signals to the process that pidfile names"),
+    unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
+    unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
+    planned(
+        &["on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort", "pre_exec",
+          "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed", "on_exit"],
+        "hooks come with Python configuration files; until then, what a worker needs can stand in the application's module",
+    ),
+];
+
+/// Flags that are not the name of their setting.
+const FLAGS: &[(&str, &str)] = &[
+    ("-D", "daemon"),
+    ("-R", "enable_stdio_inheritance"),
+    ("--reload-extra-file", "reload_extra_files"),
+    ("--no-sendfile", "sendfile"),
+    ("--proxy-allow-from", "proxy_allow_ips"),
+    ("--uwsgi-allow-from", "uwsgi_allow_ips"),
+    ("--paster", "paste"),
+    ("--paste-global", "raw_paste_global_conf"),
+    ("--log-config", "logconfig"),
+    ("--log-config-json", "logconfig_json"),
+    ("--log-syslog", "syslog"),
+    ("--log-syslog-to", "syslog_addr"),
+    ("--log-syslog-prefix", "syslog_prefix"),
+    ("--log-syslog-facility", "syslog_facility"),
+    ("--no-control-socket", "control_socket_disable"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::Row;
+    use super::{ABSENT, Absent, FLAGS};
+
+    #[test]
+    fn every_flag_leads_to_a_setting_that_is_not_there() {
+        for (flag, name) in FLAGS {
+            assert_eq!(Absent::by_flag(flag), Absent::named(name), "{flag}");
+            assert!(Absent::named(name).is_some(), "{flag}");
+        }
+        assert_eq!(Absent::by_flag("--statsd-host"), Absent::named("statsd_prefix"));
+        assert_eq!(Absent::by_flag("--no-such-thing"), None);
+    }
+
+    #[test]
+    fn what_is_there_is_not_absent() {
+        for name in ABSENT.iter().flat_map(|absent| absent.names) {
+            assert!(Row::named(name).is_none(), "{name} is a setting");
+        }
+    }
+}
