@@ -184,6 +184,38 @@ fn every_file_named_is_there() {
 }
 
 #[test]
+fn the_architecture_names_the_files_of_its_rooms() {
+    let page = Page::read("docs/architecture.md");
+    let mut wrong = Vec::new();
+    for room in ["src/worker/", "src/master/", "engine/src/"] {
+        let text = paragraph(&page.text, &format!("- `{room}`:"));
+        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_rust(name)).collect();
+        let there: Vec<String> = fs::read_dir(root().join(room))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| is_rust(name))
+            .collect();
+        let absent = there.iter().filter(|name| *name != "mod.rs" && !named.contains(&name.as_str()));
+        wrong.extend(absent.map(|name| format!("{room}: {name} is not named")));
+        let gone = named.iter().filter(|name| !there.iter().any(|file| file == *name));
+        wrong.extend(gone.map(|name| format!("{room}: {name} is named and not there")));
+    }
+    assert!(wrong.is_empty(), "docs/architecture.md: {}", wrong.join("\n"));
+}
+
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
+/// The item of a list that begins so, with the lines that are indented below it.
+fn paragraph(text: &str, start: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(start));
+    let first = lines.next().unwrap_or_default();
+    let rest = lines.take_while(|line| line.starts_with("  "));
+    std::iter::once(first).chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
 fn every_decision_has_a_number_and_says_what_it_costs() {
     let index = Page::read("docs/decisions/README.md");
     let decisions: Vec<Page> = pages().into_iter().filter(|page| page.name.starts_with("docs/decisions/0")).collect();
@@ -241,8 +273,13 @@ fn collect(directory: &Path, names: &mut Vec<PathBuf>) {
     }
 }
 
-/// The words after `rwsgi`, if that is what a line of a shell starts: `NAME=VALUE sudo path/to/rwsgi WORDS # comment`.
+/// The words after `rwsgi`, if that is what a line of a shell starts: `NAME=VALUE sudo path/to/rwsgi WORDS # comment`; or
+/// one of a Dockerfile: `CMD ["rwsgi", "WORD"]`.
 fn words_for_rwsgi(line: &str) -> Option<Vec<String>> {
+    if let Some(list) = line.strip_prefix("CMD [") {
+        let mut words = list.split('"').skip(1).step_by(2).map(str::to_owned);
+        return (words.next()? == "rwsgi").then(|| words.collect());
+    }
     let mut words = shell_words(line).into_iter().skip_while(|word| word == "sudo" || word == "$" || is_variable(word));
     let program = words.next()?;
     let ends = ["|", "&", "&&", ";", "#", ">", "2>"];
@@ -290,4 +327,4 @@ fn root() -> &'static Path {
 const VARIABLES: [&str; 5] =
     ["RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
-const ROOMS: [&str; 8] = ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", ".cargo/", ".ci/"];
+const ROOMS: [&str; 9] = ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", ".cargo/", ".ci/"];
