@@ -197,7 +197,7 @@ const MISTAKES: [(&str, &str); 44] = [
     ("silent", "AssertionError: the application did not call start_response"),
     ("silent-empty", "AssertionError: the application did not call start_response"),
     ("second-is-wrong", "AssertionError: the application did not call start_response"),
-    ("none", "TypeError: 'NoneType' object is not iterable"),
+    ("none", "TypeError: response: expected an iterable of bytes, found NoneType"),
     ("written-text", "TypeError: "),
     ("status-empty", "ValueError: status: expected \"ddd reason\", found \"\""),
     ("status-word", "ValueError: status: expected \"ddd reason\", found \"fine\""),

@@ -4,12 +4,10 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-
-use super::process::CHANNEL_FD;
 
 /// Both files.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ impl std::error::Error for ProgramError {}
 impl Program {
     /// Opens both. `embedded` is the engine that the executable holds, empty if it holds none.
     pub fn open(embedded: &[u8]) -> Result<Program, ProgramError> {
-        let executable = File::open("/proc/self/exe").and_then(above_channel).map_err(ProgramError::Executable)?;
+        let executable = File::open("/proc/self/exe").map_err(ProgramError::Executable)?.into();
         let engine = match in_memory(embedded) {
             Some(engine) => engine,
             None => beside_executable()?,
@@ -69,13 +67,6 @@ impl Program {
     pub fn engine(&self) -> BorrowedFd<'_> {
         self.engine.as_fd()
     }
-}
-
-/// A process that is started is executed from this descriptor, after its channel was put to [`CHANNEL_FD`].
-fn above_channel(file: File) -> io::Result<OwnedFd> {
-    // The standard library has 0 to 2 open, and copies to 3 or above: with 3 taken, the copy is above it.
-    let kept = if file.as_raw_fd() == CHANNEL_FD { file.try_clone()? } else { file };
-    Ok(kept.into())
 }
 
 /// `None` without an embedded engine, or where memory files may not be executed (sysctl `vm.memfd_noexec`).
