@@ -231,7 +231,7 @@ const MISTAKES: [(&str, &str); 44] = [
     ("text", "TypeError: response: expected an iterable of bytes, found str"),
     ("bytearray", "TypeError: response: expected an iterable of bytes, found bytearray"),
     ("bare-bytes", "TypeError: response: expected an iterable of bytes, found int"),
-    ("bare-number", "TypeError: 'int' object is not iterable"),
+    ("bare-number", "TypeError: response: expected an iterable of bytes, found int"),
     ("surrogate", "RuntimeError: lone \\udcff surrogate"),
     ("unprintable", "Unprintable: <exception str() failed>"),
     ("forged", "RuntimeError: x"),
