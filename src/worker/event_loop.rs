@@ -124,7 +124,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             }
             self.expire(clock::monotonic() / 1_000_000);
             if clock::monotonic() - laid_down > OWN_WORK_NS {
-                // Who is never idle does not keep its lines to itself.
+                // Who is never idle does not keep its lines to itself either.
                 self.hand_over_access();
                 self.app.detached(|| ());
                 laid_down = clock::monotonic();
@@ -400,8 +400,10 @@ const SIGNALS: u64 = u64::MAX;
 const LISTENERS: u64 = 1 << 62;
 /// Events taken in one wait.
 const EVENTS: usize = 64;
-/// The server's own work after which the interpreter is laid down once, for the application's background threads.
-const OWN_WORK_NS: u64 = 1_000_000;
+/// After so long without a sleep the interpreter is laid down once. Longer than CPython's switch interval (5 ms): a thread
+/// that waits has asked for the interpreter by then, and gets it for sure. An earlier release is taken back before the
+/// waiter is awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
+const OWN_WORK_NS: u64 = 6_000_000;
 /// Accepting takes microseconds: this is a whole backlog of 2048, whatever else is going on.
 const BACKLOG_TIME: Duration = Duration::from_millis(100);
 /// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
