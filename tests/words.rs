@@ -90,11 +90,14 @@ fn a_check_refuses_what_this_user_may_not_write() {
 }
 
 #[test]
-fn a_check_refuses_the_pidfile_of_a_running_server() {
+fn a_check_can_be_made_beside_the_running_server() {
     let files = directory(&[APP]);
     let mut server = Server::start_in(files.path(), &["app", "--pid", "pid"]);
-    let said = refusal(files.path(), &["--pid", "pid"], |_| ());
-    assert!(said.contains(&format!("a server is running already, its pid is {}", server.pid())), "{said}");
+    let (code, said, log) = run(files.path(), ["check", "app", "--pid", "pid"]);
+    assert_eq!((code, said.as_str()), (0, "configuration and application are sound\n"), "{log}");
+    // A second start is refused.
+    let (code, _, log) = run(files.path(), ["app", "-b", "127.0.0.1:0", "--pid", "pid"]);
+    assert!(log.contains(&format!("a server is running already, its pid is {}", server.pid())), "{code} {log}");
     server.stop();
 }
 

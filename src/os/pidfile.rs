@@ -58,9 +58,10 @@ impl PidFile {
         }
     }
 
-    /// Fails as [`PidFile::write`] would, and writes nothing.
+    /// Fails as [`PidFile::write`] would, and writes nothing. A server that runs is not in the way: a check before a
+    /// restart is made beside it.
     pub fn check(path: &Path) -> Result<(), PidFileError> {
-        let path = vacant(path)?;
+        let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
         let replaceable = if path.is_dir() { Err(Errno::EISDIR.into()) } else { super::check_making(&path) };
         replaceable.map_err(|error| PidFileError::Unwritable(path, error))
     }
