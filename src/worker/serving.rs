@@ -35,6 +35,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             }
             return self.flush(connection, keep_alive);
         }
+        // A 100 that found the socket full.
+        if connection.output.flush(connection.stream.as_fd()).is_err() {
+            return false;
+        }
         self.receive(connection)
     }
 
@@ -250,7 +254,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
-        connection.output.bytes.clear();
+        connection.output = Output::default();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         let (date, page) = (self.texts.date(), self.setup.error_pages.of(status));
         let request = connection.head.so_far(&connection.input);
