@@ -2,6 +2,7 @@
 //! request says. Names of fields are turned into keys once and kept.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
@@ -27,12 +28,20 @@ pub(crate) struct Environs<'py> {
     /// The prefix under which the application is mounted, from the process's environment; usually empty.
     script_name: String,
     trust: Trust,
+    /// Texts of the peers that asked last, by port.
+    peers: Vec<Option<KeptPeer<'py>>>,
     /// Names of dropped fields that were said.
     said: Vec<Vec<u8>>,
     /// Room for a path or a name, reused.
     scratch: Vec<u8>,
     /// The keys of this request's fields, to find repeated ones.
     seen: Vec<*mut ffi::PyObject>,
+}
+
+struct KeptPeer<'py> {
+    address: SocketAddr,
+    ip: Bound<'py, PyString>,
+    port: Bound<'py, PyString>,
 }
 
 struct Template<'py> {
@@ -73,6 +82,7 @@ impl<'py> Environs<'py> {
             http10: PyString::intern(py, Version::Http10.as_str()),
             script_name,
             trust,
+            peers: (0..PEERS).map(|_| None).collect(),
             said: Vec::new(),
             scratch: Vec::new(),
             seen: Vec::new(),
@@ -119,7 +129,7 @@ impl<'py> Environs<'py> {
         if template.named_by_host {
             name_by_host(py, &environ, request.host().unwrap_or_default(), exchange.scheme())?;
         }
-        set_peer(py, &environ, exchange.peer())?;
+        self.set_peer(py, &environ, exchange.peer())?;
         self.set_fields(py, &environ, exchange)?;
         if let Some(length) = exchange.body_length() {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
@@ -139,6 +149,21 @@ impl<'py> Environs<'py> {
         let peer = exchange.peer().ip();
         let named = forwarded::field_policy(b"SCRIPT_NAME", peer, &self.trust) == FieldPolicy::Keep;
         (named && self.trust.believes(peer)).then_some(given.strip_suffix(b"/").unwrap_or(given))
+    }
+
+    /// The peer of a connection is the same for all its requests: its texts are kept for the next one.
+    fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
+        let Peer::Tcp(address) = *peer else { return Ok(()) };
+        let kept = &mut self.peers[usize::from(address.port()) % PEERS];
+        if kept.as_ref().is_none_or(|kept| kept.address != address) {
+            let [ip, port] = [address.ip().to_string(), address.port().to_string()];
+            *kept = Some(KeptPeer { address, ip: PyString::new(py, &ip), port: PyString::new(py, &port) });
+        }
+        if let Some(kept) = kept {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), &kept.ip)?;
+            environ.set_item(intern!(py, "REMOTE_PORT"), &kept.port)?;
+        }
+        Ok(())
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
@@ -232,14 +257,6 @@ fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     path.strip_prefix(prefix).filter(is_below)
 }
 
-fn set_peer(py: Python<'_>, environ: &Bound<'_, PyDict>, peer: &Peer) -> PyResult<()> {
-    if let Peer::Tcp(address) = peer {
-        environ.set_item(intern!(py, "REMOTE_ADDR"), address.ip().to_string())?;
-        environ.set_item(intern!(py, "REMOTE_PORT"), address.port().to_string())?;
-    }
-    Ok(())
-}
-
 /// A field that is given again: values in their order (RFC 9110, 5.3); cookies have a separator of their own (RFC
 /// 6265, 5.4).
 fn join<'py>(
@@ -269,6 +286,8 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
 
 /// Names of fields that are kept; a client that sends ever new ones does not make the table grow.
 const KEYS: usize = 512;
+/// Peers whose texts are kept; more than a worker has busy connections at a time.
+const PEERS: usize = 256;
 /// Dropped names that are said.
 const SAID: usize = 16;
 const METHODS: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
