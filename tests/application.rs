@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Map, Value, json};
+use support::wire::json_of;
 use support::{Response, Server};
 
 #[test]
@@ -557,10 +558,6 @@ fn the_applications_own_threads_live() {
 fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Response {
     stream.write_all(request.as_ref()).unwrap();
     Response::read(stream).unwrap_or_else(|error| panic!("{error}: {}", request.as_ref().escape_ascii()))
-}
-
-fn json_of(response: &Response) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}{}", response.head, response.text()))
 }
 
 /// The first line of a JSON log whose message starts like this; every line is an object.

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
+use support::wire::{assert_ended, chunked, counted, json_of};
 use support::{Response, Server, status};
 
 const MIB: usize = 1 << 20;
@@ -681,18 +682,6 @@ fn skip(stream: &mut TcpStream, mut count: usize) {
 /// The end of a request line, and the field that every request needs.
 const HOST: &str = "HTTP/1.1\r\nHost: test\r\n";
 
-/// The rest of a head, and a body with a Content-Length.
-fn counted(body: &str) -> String {
-    format!("Content-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// The rest of a head, and a body in chunks.
-fn chunked(pieces: &[&str]) -> String {
-    let chunks =
-        pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
-    format!("Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunks.collect::<String>())
-}
-
 /// One chunk.
 fn chunked_head(data: &str) -> Vec<u8> {
     format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
@@ -704,15 +693,4 @@ fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Response {
         let request = request.as_ref();
         panic!("{error}: {}", request[..request.len().min(300)].escape_ascii())
     })
-}
-
-fn json_of(response: &Response) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}{}", response.head, response.text()))
-}
-
-/// The server has closed its side, in good order, and nothing more came.
-fn assert_ended(stream: &mut impl Read) {
-    let mut rest = Vec::new();
-    let read = stream.read_to_end(&mut rest);
-    assert!(matches!(read, Ok(0)), "expected the end, found {read:?}: {}", rest.escape_ascii());
 }

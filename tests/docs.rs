@@ -9,6 +9,10 @@ use rwsgi::cli::args::{self, Call};
 use rwsgi::command;
 use rwsgi::settings::{Row, Sources, TABLE, resolve};
 
+#[path = "support/words.rs"]
+mod words;
+use words::shell_words;
+
 /// A page of Markdown.
 struct Page {
     /// Relative to the checkout.
@@ -289,21 +293,6 @@ fn words_for_rwsgi(line: &str) -> Option<Vec<String>> {
 
 fn is_variable(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-}
-
-/// Words with blanks between, single quotes around what holds blanks itself.
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_quoted = false;
-    for c in line.chars() {
-        match c {
-            '\'' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(String::new()),
-            c => words.last_mut().unwrap().push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// Why the program would not take these words; the configuration file is not looked at.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 use serde_json::{Value, json};
+use support::wire::json_of;
 use support::{Response, Server, apps, rwsgi};
 use tempfile::TempDir;
 
@@ -724,8 +725,4 @@ fn adler32(content: &[u8]) -> u32 {
         b = (b + a) % 65521;
     }
     (b << 16) | a
-}
-
-fn json_of(response: &Response) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}{}", response.head, response.text()))
 }

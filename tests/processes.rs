@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use support::{Response, Server, apps, children, directory, rwsgi, status, wait_gone, wait_until};
+use support::{Gate, Response, Server, apps, children, directory, rwsgi, status, wait_gone, wait_until};
 
 /// What a stuck request may delay a quick end: a second until it is killed, and a busy machine.
 const QUICK: Duration = Duration::from_secs(4);
@@ -53,13 +53,13 @@ fn term_finishes_the_request_under_way_and_closes_idle_connections() {
     let tree = server.tree();
     let mut idle = server.begin("/");
     assert_eq!(Response::read(&mut idle).unwrap().status, 200);
-    let mut waiting = begin_gate(&server, files.path());
+    let (mut waiting, gate) = begin_gate(&server, files.path());
     // The second one changes nothing.
     for count in 1..=2 {
         server.signal(Signal::SIGTERM);
         server.wait_for_lines("stopping signal=TERM", count);
     }
-    open_gate(files.path());
+    let _open = gate.open();
     let response = Response::read(&mut waiting).unwrap();
     assert_eq!((response.status, response.field("connection")), (200, Some("close")));
     assert_eq!(idle.read(&mut [0]).unwrap(), 0, "the idle connection is closed");
@@ -67,15 +67,12 @@ fn term_finishes_the_request_under_way_and_closes_idle_connections() {
     wait_gone(&tree);
 }
 
-/// Begins a request that is in the application until [`open_gate`].
-fn begin_gate(server: &Server, directory: &Path) -> TcpStream {
+/// Begins a request that is in the application until the gate is opened.
+fn begin_gate(server: &Server, directory: &Path) -> (TcpStream, Gate) {
+    let gate = Gate::closed(directory.join("open"));
     let stream = server.begin(&format!("/gate{}/open", directory.display()));
     server.wait_for("under way: gate");
-    stream
-}
-
-fn open_gate(directory: &Path) {
-    fs::write(directory.join("open"), "").unwrap();
+    (stream, gate)
 }
 
 #[test]
@@ -428,10 +425,10 @@ fn a_worker_finishes_its_request_when_the_master_was_killed() {
     let files = directory(&[]);
     let server = Server::start(&["gate"]);
     let tree = server.tree();
-    let mut stream = begin_gate(&server, files.path());
+    let (mut stream, gate) = begin_gate(&server, files.path());
     server.signal(Signal::SIGKILL);
     wait_gone(&[server.pid()]);
-    open_gate(files.path());
+    let _open = gate.open();
     assert_eq!(Response::read(&mut stream).unwrap().status, 200);
     wait_gone(&tree);
 }
@@ -467,7 +464,7 @@ fn a_worker_that_dies_while_there_is_no_zygote_is_replaced_by_the_next_one() {
 
 /// Forks twice, as daemons do, so that the last one is an orphan, which ends by `gate`. Answers its pid.
 const ORPHANS: &str = r#"
-import os, time
+import os
 
 def application(environ, start_response):
     read, write = os.pipe()
@@ -475,8 +472,7 @@ def application(environ, start_response):
     if child == 0:
         orphan = os.fork()
         if orphan == 0:
-            while not os.path.exists("open"):
-                time.sleep(0.005)
+            os.close(os.open("open", os.O_RDONLY))
             os._exit(0)
         os.write(write, str(orphan).encode())
         os._exit(0)
@@ -488,12 +484,13 @@ def application(environ, start_response):
 #[test]
 fn orphans_of_the_application_become_the_masters_and_are_reaped() {
     let files = directory(&[("orphans.py", ORPHANS)]);
+    let gate = Gate::closed(files.path().join("open"));
     let mut server = Server::start_in(files.path(), &["orphans"]);
     let orphans: Vec<Pid> = (0..3).map(|_| Pid::from_raw(server.get("/").text().parse().unwrap())).collect();
     for orphan in &orphans {
         wait_until("the orphan is the master's", || status(*orphan, "PPid") == server.pid().to_string());
     }
-    open_gate(files.path());
+    let _open = gate.open();
     for orphan in &orphans {
         wait_until("the orphan is reaped", || kill(*orphan, None).is_err());
     }
@@ -505,6 +502,7 @@ fn orphans_of_the_application_become_the_masters_and_are_reaped() {
 fn as_pid_1_it_reaps_strangers_and_stops() {
     assert!(Uid::effective().is_root(), "only root can make a pid namespace: run the tests as root");
     let files = directory(&[("orphans.py", ORPHANS)]);
+    let gate = Gate::closed(files.path().join("open"));
     let inner = rwsgi(files.path(), ["orphans", "-b", "127.0.0.1:0"]);
     let mut command = std::process::Command::new("unshare");
     command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(inner.get_program()).args(inner.get_args());
@@ -514,7 +512,7 @@ fn as_pid_1_it_reaps_strangers_and_stops() {
     assert!(status(master, "NSpid").ends_with(" 1"), "{}", status(master, "NSpid"));
     assert!(server.get("/").text().parse::<i32>().unwrap() > 1);
     wait_until("zygote, worker and orphan are below pid 1", || children(master).len() == 3);
-    open_gate(files.path());
+    let _open = gate.open();
     wait_until("the orphan is gone", || children(master).len() == 2 && all_children(master) == 2);
     kill(master, Signal::SIGTERM).unwrap();
     assert_eq!(server.wait(), 0, "{}", server.log());

@@ -3,11 +3,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
+use support::wire::{assert_ended, json_of};
 use support::{Response, Server, directory};
 
 /// Asks for / with further fields and gives the environ.
@@ -320,15 +321,4 @@ fn refused_requests_are_in_the_access_log() {
 fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Response {
     stream.write_all(request.as_ref()).unwrap();
     Response::read(stream).unwrap_or_else(|error| panic!("{error}: {}", request.as_ref().escape_ascii()))
-}
-
-fn json_of(response: &Response) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}{}", response.head, response.text()))
-}
-
-/// The server has closed its side, in good order, and nothing more came.
-fn assert_ended(stream: &mut impl Read) {
-    let mut rest = Vec::new();
-    let read = stream.read_to_end(&mut rest);
-    assert!(matches!(read, Ok(0)), "expected the end, found {read:?}: {}", rest.escape_ascii());
 }

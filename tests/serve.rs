@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::wire::{assert_ended, chunked, counted};
 use support::{LIMIT, Response, Server};
 
 #[test]
@@ -536,18 +537,6 @@ fn a_flask_application_has_its_page_its_form_and_its_redirect() {
     assert_eq!(server.get("/nowhere").status, 404);
 }
 
-/// The rest of a head, and a body with a Content-Length.
-fn counted(body: &str) -> String {
-    format!("Content-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// The rest of a head, and a body in chunks.
-fn chunked(pieces: &[&str]) -> String {
-    let chunks =
-        pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len()));
-    format!("Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunks.collect::<String>())
-}
-
 fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Response {
     stream.write_all(request.as_ref()).unwrap();
     Response::read(stream).unwrap_or_else(|error| panic!("{error}: {}", request.as_ref().escape_ascii()))
@@ -555,11 +544,4 @@ fn ask(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Response {
 
 fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}{}", response.head, response.text()))
-}
-
-/// The server has closed its side, in good order, and nothing more came.
-fn assert_ended(stream: &mut impl Read) {
-    let mut rest = Vec::new();
-    let read = stream.read_to_end(&mut rest);
-    assert!(matches!(read, Ok(0)), "expected the end, found {read:?}: {}", rest.escape_ascii());
 }

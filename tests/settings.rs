@@ -9,6 +9,10 @@ use rwsgi::http::{Limits, Trust};
 use rwsgi::settings::types::Text as _;
 use rwsgi::settings::{Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
 
+#[path = "support/words.rs"]
+mod words;
+use words::shell_words;
+
 /// A command line, its surroundings, and what comes of it.
 ///
 /// The first line of a case file is what would be typed at a shell: `$ NAME=VALUE rwsgi WORDS`. Then come files, each
@@ -51,21 +55,6 @@ impl Case {
     fn file(&self, name: &str) -> &str {
         &self.files.iter().find(|(file, _)| file == name).unwrap().1
     }
-}
-
-/// Words with blanks between, single quotes around what holds blanks itself.
-fn shell_words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_quoted = false;
-    for c in line.chars() {
-        match c {
-            '\'' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(String::new()),
-            c => words.last_mut().unwrap().push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// The exit code and the words that a call gets before anything is started; nothing if it could start.

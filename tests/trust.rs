@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
-use support::{Response, Server, children, directory, rwsgi, status, wait_gone, wait_until};
+use support::{Gate, Response, Server, children, directory, rwsgi, status, wait_gone, wait_until};
 use tempfile::TempDir;
 
 /// A stop of a master that is being shouted at: the worker is killed after a second.
@@ -116,7 +116,7 @@ fn a_user_that_is_not_there_or_not_to_be_had_ends_the_start() {
 /// Finds the channel to the master and says what it is told to over it, in the worker or (flood) in a child of it that
 /// goes on by itself. The scoreboard is found in the process's own map.
 const HOSTILE: &str = r#"
-import array, ctypes, json, os, re, socket, struct, threading, time
+import array, ctypes, json, os, re, socket, struct, threading
 
 def channels():
     found = []
@@ -210,9 +210,8 @@ def application(environ, start_response):
     return [str(os.getpid()).encode()]
 
 def in_zygote(end):
-    while not os.path.exists("go"):
-        time.sleep(0.005)
-    for text in json.load(open("go")):
+    os.close(os.open("go", os.O_RDONLY))
+    for text in json.load(open("words")):
         say(end, text.encode())
 
 if os.path.exists("zygote"):
@@ -331,12 +330,13 @@ fn a_preloaded_application_that_speaks_in_the_zygotes_name_is_not_believed() {
 fn forge_in_zygote(words: &[&str]) {
     let (files, _victim) = hostile();
     fs::write(files.path().join("zygote"), "").unwrap();
+    fs::write(files.path().join("words"), serde_json::to_string(words).unwrap()).unwrap();
+    let gate = Gate::closed(files.path().join("go"));
     let mut server = as_nobody(&files, &["hostile", "--preload"]);
     let (zygote, worker) = (server.zygote().unwrap(), server.workers()[0]);
     // The next zygote is an honest one.
     fs::remove_file(files.path().join("zygote")).unwrap();
-    fs::write(files.path().join("next"), serde_json::to_string(words).unwrap()).unwrap();
-    fs::rename(files.path().join("next"), files.path().join("go")).unwrap();
+    let _open = gate.open();
     wait_gone(&[zygote]);
     wait_until("there is a new zygote", || server.zygote().is_some_and(|pid| pid != zygote));
     assert_eq!(server.get("/").text(), worker.to_string(), "{words:?}\n{}", server.log());

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, mkdtemp, write};
+use nix::unistd::{ForkResult, fork, write};
 use serde_json::Value;
 
 use super::*;
@@ -262,8 +262,8 @@ fn a_forked_child_writes_by_itself_even_if_a_lock_was_held() {
 
 #[test]
 fn a_log_file_is_appended_to() {
-    let directory = mkdtemp(&std::env::temp_dir().join("rwsgi-log-XXXXXX")).unwrap();
-    let path = directory.join("access.log");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
     for text in ["first", "second"] {
         let (writer, _reader, _end) = writer();
         let Destination::Fd(fd) = Destination::at(&path).unwrap() else { panic!("expected a file") };
@@ -273,7 +273,7 @@ fn a_log_file_is_appended_to() {
         access.hand_over();
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
-    fs::remove_dir_all(&directory).unwrap();
+    directory.close().unwrap();
     assert_eq!(Destination::at(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(matches!(Destination::at(Path::new("/dev/stderr")).unwrap(), Destination::Stderr));
 }

@@ -217,7 +217,9 @@ impl<'c> Exchange<'c> {
             Transfer::Length(missing) if missing > 0 => {
                 let target = self.request.target().escape_ascii();
                 tracing::error!(%target, missing, "response shorter than its Content-Length, the connection is closed");
-                self.state = State::Broken;
+                // A part of a file that still waits for the client is sent; the early end tells that it is not all.
+                let waits = self.output.has_file();
+                self.state = if waits { State::Finished { keep_alive: false } } else { State::Broken };
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}

@@ -1,6 +1,6 @@
 """Says "under way" on standard error and then stays in the application until it is let go. It answers its pid.
 
-/gate/PATH waits until the file PATH exists, /sleep sleeps (in C, the GIL released), /busy computes (the GIL held),
+/gate/PATH waits until somebody writes to the FIFO PATH, /sleep sleeps (in C, the GIL released), /busy computes (the GIL held),
 /stubborn sleeps and swallows whatever is raised in it: these three for a minute. Anything else is answered at once.
 With GATE in the environment, one of these paths, it happens at import, too.
 """
@@ -21,8 +21,7 @@ def happen(path):
 
 
 def gate(path):
-    while not os.path.exists(path):
-        time.sleep(0.005)
+    os.close(os.open(path, os.O_RDONLY))
 
 
 def sleep(_):

@@ -5,8 +5,10 @@
 
 pub mod fronts;
 pub mod outside;
+pub mod wire;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -21,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up. Generous: the machine may be busy.
@@ -451,6 +454,23 @@ pub fn status(pid: Pid, name: &str) -> String {
 
 fn is_zombie(pid: Pid) -> bool {
     status(pid, "State").starts_with('Z')
+}
+
+/// Holds whoever opens its file for reading, until it is opened here: a FIFO.
+pub struct Gate(PathBuf);
+
+impl Gate {
+    pub fn closed(path: PathBuf) -> Gate {
+        mkfifo(&path, Mode::from_bits_truncate(0o644)).unwrap();
+        Gate(path)
+    }
+
+    /// Lets all pass that wait, and as long as the file is kept, all that come.
+    #[must_use]
+    pub fn open(self) -> File {
+        // For both, which does not wait for a reader (fifo(7)).
+        File::options().read(true).write(true).open(self.0).unwrap()
+    }
 }
 
 /// A directory with the files given, for everybody to read, removed at its end.

@@ -10,26 +10,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{geteuid, mkdtemp, setfsuid};
+use nix::unistd::{geteuid, setfsuid};
+
+use tempfile::TempDir;
 
 use super::*;
 
 /// A directory that is removed with what is in it.
-struct Directory(PathBuf);
+struct Directory(TempDir);
 
 impl Directory {
     fn new() -> Directory {
-        Directory(mkdtemp(&std::env::temp_dir().join("rwsgi-listener-XXXXXX")).unwrap())
+        Directory(tempfile::tempdir().unwrap())
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name)
     }
 }
 
@@ -266,7 +262,7 @@ fn nothing_but_a_socket_is_replaced() {
     symlink(&file, &link).unwrap();
     assert_eq!(cause(&unix(&file)), Cause::NotASocket("a file"));
     assert_eq!(cause(&unix(&link)), Cause::NotASocket("a symbolic link"));
-    assert_eq!(cause(&unix(&directory.0)), Cause::NotASocket("a directory"));
+    assert_eq!(cause(&unix(directory.0.path())), Cause::NotASocket("a directory"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
 
@@ -286,7 +282,7 @@ fn paths_that_cannot_be_are_errors() {
 #[test]
 fn a_longest_path_is_bound_whole() {
     let directory = Directory::new();
-    let used = directory.0.as_os_str().len() + 1;
+    let used = directory.0.path().as_os_str().len() + 1;
     let path = directory.at(&"x".repeat(error::MAX_PATH - used));
     let listener = open(&unix(&path));
     assert_eq!(*listener.address(), Address::Unix(path.clone()));
