@@ -17,7 +17,8 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head.
+/// RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head whose name
+/// [`concerns`] framing.
 ///
 /// Where the RFC leaves a choice between guessing and refusing, this refuses: two servers that guess differently are
 /// what request smuggling is made of.
@@ -51,6 +52,11 @@ pub fn body_length<'a>(
         // Step 7: a request without either has no body.
         (None, None) => Ok(BodyLength::None),
     }
+}
+
+/// Whether a field whose name has this many bytes can be about framing: [`body_length`] needs no others.
+pub(crate) fn concerns(name_length: usize) -> bool {
+    name_length == CONTENT_LENGTH.len() || name_length == TRANSFER_ENCODING.len()
 }
 
 fn known(value: &[u8], limits: &Limits) -> Result<u64, Reject> {

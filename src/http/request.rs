@@ -1,6 +1,6 @@
 //! A request as its readers see it: worker, engine, access log. A view; parses and decides nothing.
 
-use super::fields::pairs;
+use super::fields::{self, pairs};
 use super::framing::BodyLength;
 use super::head::{Head, Version};
 
@@ -45,12 +45,21 @@ impl<'a> Request<'a> {
 
     /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        pairs(&self.head.fields, self.bytes)
+        pairs(self.head.fields(), self.bytes)
     }
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let mut fields = self.fields_of_length(|length| length == name.len());
+        fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// [`Request::fields`] whose name has one of the lengths `wanted`, before anything is compared.
+    pub(super) fn fields_of_length(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        fields::of_length(self.head.fields(), self.bytes, wanted)
     }
 
     /// How the body is delimited.

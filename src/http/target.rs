@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::grammar;
 use super::reject::{Excerpt, Reject};
 
 /// A target cut into its parts, each a range of the target's bytes.
@@ -70,7 +71,7 @@ fn is_port(port: &[u8]) -> bool {
     let Some(digits) = port.strip_prefix(b":") else {
         return port.is_empty();
     };
-    digits.is_empty() || super::grammar::decimal(digits).is_some_and(|number| u16::try_from(number).is_ok())
+    digits.is_empty() || grammar::decimal(digits).is_some_and(|number| u16::try_from(number).is_ok())
 }
 
 /// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
@@ -93,19 +94,18 @@ fn is_ip_literal(literal: &[u8]) -> bool {
 /// `reg-name`: name bytes and percent escapes.
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
-    loop {
-        rest = match rest {
-            [] => return true,
+    while let Some(at) = rest.iter().position(|&byte| !is_name_byte(byte)) {
+        rest = match &rest[at..] {
             [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            [byte, after @ ..] if is_name_byte(*byte) => after,
             _ => return false,
         };
     }
+    true
 }
 
 /// `unreserved` or `sub-delims` of RFC 3986 section 2.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+const fn is_name_byte(byte: u8) -> bool {
+    NAME[byte as usize]
 }
 
 /// Visible ASCII without the fragment's `#`. Wider than RFC 3986 (`|`, `[`, `"` and their kin come in real queries), as in gunicorn.
@@ -120,6 +120,8 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
         .map(|scheme| scheme.len())
 }
+
+const NAME: [bool; 256] = grammar::table(b"-._~!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests {
