@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
@@ -14,32 +15,39 @@ use crate::cycle::{Detach, started};
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
 pub(crate) struct Callables<'py> {
-    start: Bound<'py, StartResponse>,
+    response: Bound<'py, Response>,
+    /// A method of `response`, bound once: CPython calls such a builtin without making a tuple of its arguments.
+    start: Bound<'py, PyAny>,
 }
 
 impl<'py> Callables<'py> {
     pub(crate) fn new(py: Python<'py>) -> PyResult<Callables<'py>> {
         let write = Bound::new(py, Write { current: Current::default() })?;
-        let start = Bound::new(py, StartResponse { current: Current::default(), write: write.unbind() })?;
-        Ok(Callables { start })
+        let response = Bound::new(py, Response { current: Current::default(), write: write.unbind() })?;
+        let start = response.getattr(intern!(py, "start_response"))?;
+        Ok(Callables { response, start })
     }
 
     /// `start_response`, for `exchange` until [`release`](Self::release).
-    pub(crate) fn start_for(&mut self, exchange: &mut Exchange<'_>) -> &Bound<'py, StartResponse> {
-        let start = self.start.get();
-        start.current.set(exchange);
-        start.write.get().current.set(exchange);
+    pub(crate) fn start_for(&mut self, exchange: &mut Exchange<'_>) -> &Bound<'py, PyAny> {
+        let response = self.response.get();
+        response.current.set(exchange);
+        response.write.get().current.set(exchange);
         &self.start
     }
 
     /// The request is over: whoever kept the callables gets an error from now on. If somebody did, the next request
     /// gets new ones.
     pub(crate) fn release(&mut self, py: Python<'py>) -> PyResult<()> {
-        let start = self.start.get();
-        start.current.clear();
-        start.write.get().current.clear();
-        // SAFETY: both are live objects, and the thread is attached.
-        let kept = unsafe { ffi::Py_REFCNT(self.start.as_ptr()) > 1 || ffi::Py_REFCNT(start.write.as_ptr()) > 1 };
+        let response = self.response.get();
+        response.current.clear();
+        response.write.get().current.clear();
+        // SAFETY: all three are live objects, and the thread is attached. The method holds its object.
+        let kept = unsafe {
+            ffi::Py_REFCNT(self.start.as_ptr()) > 1
+                || ffi::Py_REFCNT(self.response.as_ptr()) > 2
+                || ffi::Py_REFCNT(response.write.as_ptr()) > 1
+        };
         if kept {
             *self = Callables::new(py)?;
         }
@@ -47,17 +55,17 @@ impl<'py> Callables<'py> {
     }
 }
 
-/// PEP 3333's `start_response`.
+/// What PEP 3333's `start_response` is a method of.
 #[pyclass(frozen, module = "rwsgi")]
-pub(crate) struct StartResponse {
+pub(crate) struct Response {
     current: Current,
     write: Py<Write>,
 }
 
 #[pymethods]
-impl StartResponse {
+impl Response {
     #[pyo3(signature = (status, response_headers, exc_info = None, /))]
-    fn __call__(
+    fn start_response(
         &self,
         py: Python<'_>,
         status: &Bound<'_, PyAny>,
