@@ -59,16 +59,25 @@ pub enum More {
 /// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
 /// gone. `more` lets the kernel wait for what follows before it sends a short packet.
 pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
-    let pieces = pieces.map(io::IoSlice::new);
     let flags = libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
+    let stream = stream.as_raw_fd();
+    if let [only, [], []] = pieces {
+        // SAFETY: the kernel reads `only` and nothing else.
+        return sent(|| unsafe { libc::send(stream, only.as_ptr().cast(), only.len(), flags) });
+    }
+    let pieces = pieces.map(io::IoSlice::new);
     // SAFETY: all-zero is a valid msghdr.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = pieces.as_ptr().cast_mut().cast();
     message.msg_iovlen = pieces.len() as _;
+    // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
+    sent(|| unsafe { libc::sendmsg(stream, &raw const message, flags) })
+}
+
+/// What became of a send(2); one that a signal interrupts is made again.
+fn sent(send: impl Fn() -> isize) -> io::Result<usize> {
     loop {
-        // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
-        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, flags) };
-        match Errno::result(sent) {
+        match Errno::result(send()) {
             Ok(count) => return Ok(count.unsigned_abs()),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Ok(0),
