@@ -131,20 +131,25 @@ fn escape_or_dash(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
-fn escape(out: &mut Vec<u8>, value: &[u8]) {
-    for &byte in value {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => out.push(byte),
-            _ => {
-                out.extend_from_slice(b"\\x");
-                for digit in [byte >> 4, byte & 15] {
-                    grammar::push_hexadecimal(out, u64::from(digit));
-                }
+fn escape(out: &mut Vec<u8>, mut value: &[u8]) {
+    loop {
+        let (plain, rest) = value.split_at(grammar::run(value, &PLAIN));
+        out.extend_from_slice(plain);
+        let [byte, after @ ..] = rest else { return };
+        if matches!(byte, b'"' | b'\\') {
+            out.extend_from_slice(&[b'\\', *byte]);
+        } else {
+            out.extend_from_slice(b"\\x");
+            for digit in [byte >> 4, byte & 15] {
+                grammar::push_hexadecimal(out, u64::from(digit));
             }
         }
+        value = after;
     }
 }
+
+/// What stands in a line as it is: visible ASCII and blanks, but for the quote and the backslash.
+const PLAIN: [bool; 256] = grammar::table(b" !#$%&'()*+,-./:;<=>?@[]^_`{|}~");
 
 #[cfg(test)]
 mod tests {

@@ -210,7 +210,7 @@ fn skip_blanks(bytes: &[u8]) -> &[u8] {
 }
 
 fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
-    let length = bytes.iter().take_while(|&&byte| grammar::is_token_byte(byte)).count();
+    let length = grammar::token_length(bytes);
     (length > 0).then(|| &bytes[length..])
 }
 

@@ -20,7 +20,7 @@ impl Span {
 
     /// Its length in bytes.
     pub(crate) fn length(self) -> usize {
-        self.end.saturating_sub(self.start) as usize
+        self.end.wrapping_sub(self.start) as usize
     }
 
     /// The part of `bytes`; empty where `bytes` is not the buffer that was parsed.
@@ -44,16 +44,23 @@ pub(crate) fn pairs<'a, 'f>(
     fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
-/// Name and value of the fields whose name has one of the lengths `wanted`. Most names are told apart by that alone.
-pub(crate) fn of_length<'a>(
-    fields: &[Field],
-    bytes: &'a [u8],
-    wanted: impl Fn(usize) -> bool,
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    fields
-        .iter()
-        .filter(move |field| wanted(field.name.length()))
-        .map(|field| (field.name.of(bytes), field.value.of(bytes)))
+/// Lengths of names, as a set: a length stands for itself and for those that differ by a multiple of 64. Most names are told
+/// apart by their lengths alone, and most heads have none that matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lengths(u64);
+
+impl Lengths {
+    pub(crate) const fn of(length: usize) -> Lengths {
+        Lengths(1 << (length % 64))
+    }
+
+    pub(crate) const fn and(self, other: Lengths) -> Lengths {
+        Lengths(self.0 | other.0)
+    }
+
+    pub(crate) const fn meets(self, other: Lengths) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// Where a block of field lines stands in the buffer and in the head.
@@ -79,8 +86,8 @@ pub(crate) fn parse(block: &[u8], place: Place, fields: &mut Vec<Field>) -> Resu
 /// The field whose line begins `bytes`, which stand at `offset` in the buffer, and the line's length; `None` for what is
 /// no field, or not whole. The first control byte behind the colon that is no tab must be the line's own end.
 pub(crate) fn line(bytes: &[u8], offset: usize) -> Option<(Field, usize)> {
-    let name = bytes.iter().position(|&byte| !grammar::is_token_byte(byte))?;
-    if name == 0 || bytes[name] != b':' {
+    let name = grammar::token_length(bytes);
+    if name == 0 || *bytes.get(name)? != b':' {
         return None;
     }
     let mut start = name + 1;

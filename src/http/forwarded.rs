@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::cgi;
+use super::fields::Lengths;
 use super::network::Network;
 use super::reject::{Excerpt, Reject};
 use super::request::Request;
@@ -88,8 +89,9 @@ impl Default for Trust {
 /// By which scheme the client came. A trusted peer's scheme fields each say https by their exact value and http by any
 /// other; where two of them differ, somebody else wrote one of them.
 pub fn scheme(request: Request<'_>, peer: Option<IpAddr>, trust: &Trust) -> Result<Scheme, Reject> {
-    let is_known = |length| trust.scheme_fields.iter().any(|(known, _)| known.len() == length);
-    let mut said = request.fields_of_length(is_known).filter_map(|(name, value)| {
+    let lengths = trust.scheme_fields.iter().map(|(known, _)| Lengths::of(known.len()));
+    let known = lengths.fold(Lengths::default(), Lengths::and);
+    let mut said = request.head.fields_of(known, request.bytes).filter_map(|(name, value)| {
         let (_, https) = trust.scheme_fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some((name, value, if value == https { Scheme::Https } else { Scheme::Http }))
     });

@@ -6,7 +6,7 @@
 //! line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
 //! gets the same answer however it was cut into pieces.
 
-use super::fields::{self, Field, Place, Span};
+use super::fields::{self, Field, Lengths, Place, Span};
 use super::framing::{self, BodyLength};
 use super::grammar;
 use super::reject::{Excerpt, Reject};
@@ -79,6 +79,8 @@ pub struct Head {
     /// Of the usual lines that were passed; of all of them, once `has_fields`.
     fields: Vec<Field>,
     has_fields: bool,
+    /// Of the fields' names.
+    lengths: Lengths,
     pub(super) body: BodyLength,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
@@ -239,9 +241,11 @@ impl Head {
             fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
         }
         self.has_fields = true;
+        let names = self.fields.iter().map(|field| Lengths::of(field.name.length()));
+        self.lengths = names.fold(Lengths::default(), Lengths::and);
         let meaning = Meaning::of(&self.fields, bytes)?;
         self.check_host(meaning.host, bytes)?;
-        self.body = framing::body_length(self.version, self.framing_fields(bytes), limits)?;
+        self.body = framing::body_length(self.version, self.fields_of(framing::NAMES, bytes), limits)?;
         self.keep_alive = !meaning.close && (meaning.keep_alive || self.version == Version::Http11);
         // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; who sends no body waits for nothing.
         let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
@@ -257,9 +261,11 @@ impl Head {
         if self.has_fields { &self.fields } else { &[] }
     }
 
-    /// The fields that could be about framing; most requests have none.
-    fn framing_fields<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        fields::of_length(&self.fields, bytes, framing::concerns)
+    /// Name and value of the fields whose names have lengths of `wanted`.
+    pub(super) fn fields_of<'a>(&self, wanted: Lengths, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let fields = if self.lengths.meets(wanted) { self.fields() } else { &[] };
+        let concerned = fields.iter().filter(move |field| wanted.meets(Lengths::of(field.name.length())));
+        concerned.map(|field| (field.name.of(bytes), field.value.of(bytes)))
     }
 
     /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
@@ -295,7 +301,6 @@ impl<'a> Meaning<'a> {
     fn of(fields: &[Field], bytes: &'a [u8]) -> Result<Self, Reject> {
         let mut meaning = Meaning::default();
         for (index, field) in fields.iter().enumerate() {
-            // By length first: most names are compared with nothing.
             if !matches!(field.name.length(), 4 | 6 | 10 | 12) {
                 continue;
             }

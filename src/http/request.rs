@@ -1,6 +1,6 @@
 //! A request as its readers see it: worker, engine, access log. A view; parses and decides nothing.
 
-use super::fields::{self, pairs};
+use super::fields::{Lengths, pairs};
 use super::framing::BodyLength;
 use super::head::{Head, Version};
 
@@ -50,16 +50,8 @@ impl<'a> Request<'a> {
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        let mut fields = self.fields_of_length(|length| length == name.len());
+        let mut fields = self.head.fields_of(Lengths::of(name.len()), self.bytes);
         fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    /// [`Request::fields`] whose name has one of the lengths `wanted`, before anything is compared.
-    pub(super) fn fields_of_length(
-        &self,
-        wanted: impl Fn(usize) -> bool,
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        fields::of_length(self.head.fields(), self.bytes, wanted)
     }
 
     /// How the body is delimited.
