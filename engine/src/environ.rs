@@ -30,6 +30,7 @@ pub(crate) struct Environs<'py> {
     trust: Trust,
     /// Texts of the peers that asked last, by port.
     peers: Vec<Option<KeptPeer<'py>>>,
+    last_peer: usize,
     /// Names of dropped fields that were said.
     said: Vec<Vec<u8>>,
     /// Room for a path, reused.
@@ -75,6 +76,7 @@ impl<'py> Environs<'py> {
             script_name,
             trust,
             peers: (0..PEERS).map(|_| None).collect(),
+            last_peer: 0,
             said: Vec::new(),
             scratch: Vec::new(),
         })
@@ -152,11 +154,16 @@ impl<'py> Environs<'py> {
     /// The peer of a connection is the same for all its requests: its texts are kept for the next one.
     fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
         let Peer::Tcp(address) = *peer else { return Ok(()) };
-        let kept = &mut self.peers[usize::from(address.port()) % PEERS];
-        if kept.as_ref().is_none_or(|kept| kept.address != address) {
-            let [ip, port] = [address.ip().to_string(), address.port().to_string()];
-            *kept = Some(KeptPeer { address, ip: PyString::new(py, &ip), port: PyString::new(py, &port) });
+        let place = usize::from(address.port()) % PEERS;
+        if self.peers[place].as_ref().is_none_or(|kept| kept.address != address) {
+            // Many peers are one proxy.
+            let last = self.peers[self.last_peer].as_ref().filter(|last| last.address.ip() == address.ip());
+            let ip = last.map_or_else(|| PyString::new(py, &address.ip().to_string()), |last| last.ip.clone());
+            let port = PyString::new(py, &address.port().to_string());
+            self.peers[place] = Some(KeptPeer { address, ip, port });
+            self.last_peer = place;
         }
+        let kept = &self.peers[place];
         if let Some(kept) = kept {
             environ.set_item(intern!(py, "REMOTE_ADDR"), &kept.ip)?;
             environ.set_item(intern!(py, "REMOTE_PORT"), &kept.port)?;
@@ -214,8 +221,19 @@ impl<'py> Template<'py> {
         };
         environ.set_item("SERVER_NAME", name)?;
         environ.set_item("SERVER_PORT", port)?;
+        make_room(&environ)?;
         Ok(Template { environ, named_by_host: !matches!(address, Address::Tcp(_)) })
     }
+}
+
+/// A copy of a dict has the room of its original, and CPython's dicts grow at the 22nd and the 43rd key that they were ever
+/// given. The template has 20, and all but the barest requests some fields: it grows once, instead of each copy.
+fn make_room(environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    for _ in environ.len()..ROOM {
+        environ.set_item("room", "")?;
+        environ.del_item("room")?;
+    }
+    Ok(())
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
@@ -267,6 +285,8 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     }
 }
 
+/// The key with which a dict gets room for 42.
+const ROOM: usize = 22;
 /// Peers whose texts are kept; more than a worker has busy connections at a time.
 const PEERS: usize = 256;
 /// Dropped names that are said.

@@ -113,15 +113,34 @@ fn fill(exchange: &mut Exchange<'_>, status: &Bound<'_, PyAny>, headers: &Bound<
 
 /// The bytes of a "native string": code points up to 255, a byte each.
 fn native<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>> {
-    let text = text.cast::<PyString>().map_err(|_| wrong_type(what, "a str", text))?;
-    let utf8 = text.to_str()?;
-    if utf8.is_ascii() {
-        return Ok(Cow::Borrowed(utf8.as_bytes()));
-    }
-    let bytes: Result<Vec<u8>, char> = utf8.chars().map(|point| u8::try_from(point).map_err(|_| point)).collect();
-    bytes.map(Cow::Owned).map_err(|found| {
+    let mut length = 0;
+    // SAFETY: a live object; the result is null, or points to the text's UTF-8, which lives as long as the text.
+    let (utf8, is_ascii) = unsafe {
+        let start = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut length);
+        if start.is_null() {
+            return Err(no_native(text, what));
+        }
+        // As many bytes as code points.
+        let is_ascii = ffi::PyUnicode_GetLength(text.as_ptr()) == length;
+        (std::slice::from_raw_parts(start.cast::<u8>(), length.unsigned_abs()), is_ascii)
+    };
+    if is_ascii { Ok(Cow::Borrowed(utf8)) } else { latin1(utf8, what).map(Cow::Owned) }
+}
+
+#[cold]
+fn latin1(utf8: &[u8], what: &str) -> PyResult<Vec<u8>> {
+    let text = String::from_utf8_lossy(utf8);
+    let bytes: Result<Vec<u8>, char> = text.chars().map(|point| u8::try_from(point).map_err(|_| point)).collect();
+    bytes.map_err(|found| {
         PyValueError::new_err(format!("{what}: expected characters up to U+00FF, found {}", found.escape_unicode()))
     })
+}
+
+/// What is no str, or has no UTF-8.
+#[cold]
+fn no_native(text: &Bound<'_, PyAny>, what: &str) -> PyErr {
+    let error = PyErr::fetch(text.py());
+    if text.is_instance_of::<PyString>() { error } else { wrong_type(what, "a str", text) }
 }
 
 fn wrong_type(what: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
