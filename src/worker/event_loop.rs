@@ -122,8 +122,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 let Some(token) = self.ready.pop_front() else { break };
                 self.with_connection(token, Self::go_on);
             }
-            self.expire(clock::monotonic() / 1_000_000);
-            if clock::monotonic() - laid_down > OWN_WORK_NS {
+            let now = clock::monotonic();
+            self.expire(now / 1_000_000);
+            if now - laid_down > OWN_WORK_NS {
                 // Who is never idle does not keep its lines to itself either.
                 self.hand_over_access();
                 self.app.detached(|| ());
@@ -359,6 +360,11 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 /// The moment that is `limit` away.
 pub(super) fn in_time(limit: Duration) -> Millis {
     (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
+}
+
+/// The same, up to 4 ms too early: the clock that costs a quarter is as old as the kernel's last tick.
+pub(super) fn in_about(limit: Duration) -> Millis {
+    (clock::monotonic_coarse() / 1_000_000).saturating_add(millis(limit))
 }
 
 /// Waits for events; a signal ends the wait early.

@@ -9,7 +9,7 @@ use nix::sys::epoll::EpollFlags;
 
 use super::Application;
 use super::connection::{Arrived, BodyRules, Connection, Reading, Stage, Step};
-use super::event_loop::{Worker, borrow, in_time};
+use super::event_loop::{Worker, borrow, in_about, in_time};
 use super::exchange::{Exchange, State};
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
@@ -183,12 +183,13 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             // The rest of the body is in the way of whatever follows.
             Some(None) => connection.reading = Reading::More,
         }
-        self.note(connection, body_bytes, Duration::from_nanos(clock::monotonic().saturating_sub(started)));
+        self.note(connection, body_bytes, Some(started));
     }
 
-    /// A line for the access log.
-    fn note(&mut self, connection: &Connection, body_bytes: u64, elapsed: Duration) {
+    /// A line for the access log. A request that was not served has not `started`.
+    fn note(&mut self, connection: &Connection, body_bytes: u64, started: Option<u64>) {
         let Some((log, format)) = &mut self.setup.access else { return };
+        let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
         let address = connection.peer.to_string();
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
@@ -196,7 +197,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             remote_addr: &address,
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
-            elapsed,
+            elapsed: Duration::from_nanos(elapsed),
             pid: self.pid,
         };
         self.line.clear();
@@ -243,7 +244,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         } else if connection.reading == Reading::Ended {
             return false;
         }
-        connection.deadline = in_time(self.setup.keep_alive);
+        connection.deadline = in_about(self.setup.keep_alive);
         true
     }
 
@@ -262,7 +263,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
         self.response.start_error(status);
-        self.note(connection, body_bytes, Duration::ZERO);
+        self.note(connection, body_bytes, None);
         flushed && self.linger(connection)
     }
 
