@@ -101,23 +101,24 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// Appends `value` in decimal.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, value: u64) {
-    push_digits(out, value, 10);
+    push_digits::<10>(out, value);
 }
 
 /// Appends `value` in lower-case hexadecimal, without leading zeros.
 pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, value: u64) {
-    push_digits(out, value, 16);
+    push_digits::<16>(out, value);
 }
 
-fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
+/// The base is the compiler's, which then divides by multiplying.
+fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64) {
     // u64::MAX has 20 decimal digits.
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
         // The mask says what a remainder of base 10 or 16 is anyway.
-        digits[at] = DIGITS[((value % base) & 15) as usize];
-        value /= base;
+        digits[at] = DIGITS[((value % BASE) & 15) as usize];
+        value /= BASE;
         if value == 0 {
             break;
         }

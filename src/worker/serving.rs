@@ -190,11 +190,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn note(&mut self, connection: &Connection, body_bytes: u64, started: Option<u64>) {
         let Some((log, format)) = &mut self.setup.access else { return };
         let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
-        let address = connection.peer.to_string();
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response: &self.response,
-            remote_addr: &address,
+            remote_addr: connection.peer.ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
             elapsed: Duration::from_nanos(elapsed),
