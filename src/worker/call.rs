@@ -4,14 +4,12 @@
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use super::connection::{Arrived, Connection, Reading};
 use super::exchange::{Exchange, State};
 use super::{Application, Setup};
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
-use crate::os::clock;
 use crate::os::scoreboard::Slot;
 
 /// A request that is about to be answered.
@@ -23,6 +21,8 @@ pub(super) struct Call {
     pub(super) keep_alive: bool,
     /// The value of the `Date` field.
     pub(super) date: [u8; 29],
+    /// In ns of the monotonic clock.
+    pub(super) started: u64,
 }
 
 /// A request that was answered.
@@ -31,9 +31,8 @@ pub(super) struct Served {
     /// Of its head, in the connection's input.
     pub(super) head_length: usize,
     pub(super) body_bytes: u64,
-    pub(super) elapsed: Duration,
-    /// When it ended, in ns of the monotonic clock.
-    pub(super) ended: u64,
+    /// In ns of the monotonic clock.
+    pub(super) started: u64,
 }
 
 /// What a thread needs for one call after the other.
@@ -56,10 +55,9 @@ impl Call {
         setup: &Setup<'_>,
         stopping: &AtomicBool,
     ) -> Served {
-        let Call { mut connection, arrived, scheme, keep_alive, date } = self;
+        let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
         let Arrived { head_length, body, body_length, streamed } = arrived;
         let request = connection.head.of(&connection.input);
-        let started = clock::monotonic();
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
@@ -99,8 +97,6 @@ impl Call {
             // The rest of the body is in the way of whatever follows.
             Some(None) => connection.reading = Reading::More,
         }
-        let ended = clock::monotonic();
-        let elapsed = Duration::from_nanos(ended.saturating_sub(started));
-        Served { connection, head_length, body_bytes, elapsed, ended }
+        Served { connection, head_length, body_bytes, started }
     }
 }

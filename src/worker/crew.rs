@@ -1,8 +1,6 @@
 //! What the threads of a worker are doing: who is in the application, who sleeps where, who was called. Numbers and
 //! places; it wakes nobody.
 
-use crate::os::clock;
-
 /// All threads of a worker that call the application.
 #[derive(Debug)]
 pub(super) struct Crew {
@@ -18,7 +16,7 @@ pub(super) struct Crew {
     /// Threads that sleep until the kernel has something: one, or none.
     asleep: usize,
     /// When a thread last went into the application, in ns of the monotonic clock.
-    left: u64,
+    pub(super) left: u64,
     /// The helper sleeps until it is told that a thread has left.
     pub(super) helper_rests: bool,
 }
@@ -68,10 +66,7 @@ impl Crew {
         match to {
             Place::Away => {}
             Place::Attending => self.attending += 1,
-            Place::Calling(_) => {
-                self.calling += 1;
-                self.left = clock::monotonic();
-            }
+            Place::Calling(_) => self.calling += 1,
             Place::Parked => self.parked.push(number),
             Place::Summoned => self.summoned += 1,
             Place::Asleep => self.asleep += 1,

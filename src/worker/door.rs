@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::connection::{Connection, Reading};
-use super::event_loop::{After, EventLoop, FIRST_REQUEST, Task, in_time};
+use super::event_loop::{After, EventLoop, FIRST_REQUEST, Task};
 use super::table::Missed;
-use super::timers::Millis;
+use super::timers::{Millis, in_time};
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ use super::door::{Door, LISTENERS};
 use super::output::Flushed;
 use super::table::{Missed, Table};
 use super::texts::Texts;
-use super::timers::{Millis, Timers};
+use super::timers::{Millis, Timers, in_time};
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, signal, socket};
@@ -83,6 +83,8 @@ pub(super) struct EventLoop<'a> {
     pub(super) ready: VecDeque<u64>,
     /// How many of them this turn looks at.
     quota: usize,
+    /// When this turn began, in ns of the monotonic clock.
+    pub(super) now: u64,
     /// Whole requests that wait for a thread.
     pub(super) requests: VecDeque<u64>,
     timers: Timers,
@@ -117,6 +119,7 @@ impl<'a> EventLoop<'a> {
             events: vec![EpollEvent::empty(); EVENTS],
             ready: VecDeque::new(),
             quota: 0,
+            now: 0,
             requests: VecDeque::new(),
             timers: Timers::default(),
             spare_input: Vec::new(),
@@ -153,7 +156,8 @@ impl<'a> EventLoop<'a> {
         self.texts.refresh();
         // A stop is not kept waiting by what stands in line.
         self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
-        self.expire(clock::monotonic() / 1_000_000);
+        self.now = clock::monotonic();
+        self.expire(self.now / 1_000_000);
     }
 
     /// The next of what this turn has to do that cannot be done here.
@@ -367,13 +371,13 @@ impl<'a> EventLoop<'a> {
         // A worker that is to be replaced keeps nobody who would have to be sent away.
         let stays = self.stopping.is_none() && self.spent.is_some();
         let keep_alive = stays && !self.setup.keep_alive.is_zero();
-        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date() }
+        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started: clock::monotonic() }
     }
 
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, response: &ResponseHead) -> Option<Task> {
-        let Served { mut connection, head_length, body_bytes, elapsed, .. } = served;
-        self.note(&connection, response, body_bytes, elapsed);
+        let Served { mut connection, head_length, body_bytes, started } = served;
+        self.note(&connection, response, body_bytes, Some(started));
         let after = self.after_request(&mut connection, head_length);
         self.settle(connection, after)
     }
@@ -397,11 +401,6 @@ impl<'a> EventLoop<'a> {
             debug_assert!(task.is_none());
         }
     }
-}
-
-/// The moment that is `limit` away.
-pub(super) fn in_time(limit: Duration) -> Millis {
-    (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
 }
 
 /// Waits for events; a signal ends the wait early.
@@ -432,10 +431,6 @@ fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
             *spare = buffer;
         }
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 const SIGNALS: u64 = u64::MAX;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use nix::sys::epoll::EpollEvent;
 
 use super::crew::Place;
-use super::event_loop::{EVENTS, EventLoop, in_time, wait};
+use super::event_loop::{EVENTS, EventLoop, wait};
 use super::threads::{Held, PATIENCE_MS, Until, Worker};
+use super::timers::in_time;
 use crate::os::{clock, thread};
 
 impl<'a> Worker<'a> {

@@ -8,17 +8,18 @@ use std::time::Duration;
 use nix::sys::epoll::EpollFlags;
 
 use super::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
-use super::event_loop::{After, EventLoop, Request, borrow, in_time};
+use super::event_loop::{After, EventLoop, Request, borrow};
 use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
 use super::table::Missed;
-use super::timers::Millis;
+use super::timers::{Millis, in_about, in_time};
 use crate::http::access_log::AccessRecord;
 use crate::http::error_page::error_response;
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
 use crate::http::response::ResponseHead;
+use crate::os::clock;
 use crate::os::socket::{self, Read};
 
 impl EventLoop<'_> {
@@ -210,23 +211,23 @@ impl EventLoop<'_> {
         forwarded::scheme(request, peer, &self.setup.trust)
     }
 
-    /// A line for the access log.
+    /// A line for the access log. A request that was not served has not `started`.
     pub(super) fn note(
         &mut self,
         connection: &Connection,
         response: &ResponseHead,
         body_bytes: u64,
-        elapsed: Duration,
+        started: Option<u64>,
     ) {
         let Some((log, format)) = &self.setup.access else { return };
-        let address = connection.peer.to_string();
+        let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response,
-            remote_addr: &address,
+            remote_addr: connection.peer.ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
-            elapsed,
+            elapsed: Duration::from_nanos(elapsed),
             pid: self.pid,
         };
         self.line.clear();
@@ -264,7 +265,7 @@ impl EventLoop<'_> {
         } else if connection.reading == Reading::Ended {
             return After::Close;
         }
-        connection.deadline = in_time(self.setup.keep_alive);
+        connection.deadline = in_about(self.setup.keep_alive);
         self.place_is_free();
         After::Keep
     }
@@ -285,7 +286,7 @@ impl EventLoop<'_> {
         connection.output = Output::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
-        self.note(connection, &response, body_bytes, Duration::ZERO);
+        self.note(connection, &response, body_bytes, None);
         if flushed { self.linger(connection) } else { After::Close }
     }
 

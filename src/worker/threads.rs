@@ -28,7 +28,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::Desk;
 use super::crew::Place;
-use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, in_time, wait};
+use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
+use super::timers::in_time;
 use super::{Application, Setup};
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
@@ -94,6 +95,7 @@ impl<'a> Worker<'a> {
                 continue;
             }
             match held.look() {
+                Ok(true) if held.now - desk.laid_down > OWN_WORK_NS => held = self.lay_down(held, app, &mut desk),
                 Ok(true) => {}
                 Ok(false) => match self.rest(held, app, &mut desk) {
                     Ok(again) => held = again,
@@ -136,13 +138,13 @@ impl<'a> Worker<'a> {
                 Task::Request(request) => {
                     let call = held.begin(request);
                     held.crew.moves(desk.number, Place::Calling(desk.thread));
+                    held.crew.left = call.started;
                     if held.crew.helper_rests {
                         held.crew.helper_rests = false;
                         self.helper.notify_one();
                     }
                     drop(held);
                     let served = call.run(app, desk, self.setup, &self.stops);
-                    self.lay_down_at_times(app, desk, served.ended);
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
                     held.thread_is_free();
@@ -161,14 +163,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
-    fn lay_down_at_times<A: Application>(&self, app: &A, desk: &mut Desk, now: u64) {
-        if now - desk.laid_down > OWN_WORK_NS {
-            if let Some((log, _)) = &self.setup.access {
-                log.hand_over();
-            }
-            app.detached(|| ());
-            desk.laid_down = clock::monotonic();
-        }
+    fn lay_down<'w, A: Application>(&'w self, held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
+        held.hand_over_access();
+        drop(held);
+        app.detached(|| ());
+        desk.laid_down = clock::monotonic();
+        self.lock()
     }
 
     /// There is nothing to do: sleeps until there is, without the interpreter.
