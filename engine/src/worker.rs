@@ -16,7 +16,7 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::Channel;
 use rwsgi::os::{forked, process, thread};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Ending, ErrorPages, Setup, Worker};
+use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Setup, Worker};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
@@ -103,6 +103,7 @@ fn setup(inheritance: &'static Inheritance, fork: Fork, signals: Signals) -> Res
         listeners: &inheritance.listeners,
         signals,
         slots,
+        handover: handover(inheritance, fork, threads)?,
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
@@ -164,6 +165,11 @@ impl Member {
         self.team.worker.work(&cycle, self.number)?;
         Ok(())
     }
+}
+
+fn handover(inheritance: &Inheritance, fork: Fork, threads: usize) -> Result<Handover, BootFailure> {
+    let ends = inheritance.handover.try_clone().map_err(|error| BootFailure::setup(&error))?;
+    Ok(Handover::new(ends, inheritance.scoreboard.clone(), threads, fork.slot))
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {

@@ -14,6 +14,7 @@ use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::os::signal;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
+use rwsgi::worker::Ends;
 
 use crate::{app, python, worker};
 
@@ -22,6 +23,8 @@ pub(crate) struct Inheritance {
     pub(crate) start: Start,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    /// By which workers hand connections to each other.
+    pub(crate) handover: Ends,
     pub(crate) access_log: Option<OwnedFd>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
@@ -114,7 +117,8 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let access_log = start.access_log.then(&mut next).transpose()?;
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
-    Ok(Inheritance { start, listeners, scoreboard, access_log, error_fd, application: None })
+    let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
+    Ok(Inheritance { start, listeners, scoreboard, handover, access_log, error_fd, application: None })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {

@@ -7,6 +7,7 @@
 //! | `busy_since` | `begin`, `end` | since when a request runs (ns of `CLOCK_MONOTONIC`), 0 for none |
 //! | `requests` | `begin` | how many requests were begun |
 //! | `length`, `line` | `begin` | the head of the request line |
+//! | `open` | `set_open` | whether the worker takes connections: it has a free thread |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
 //! the count has a pair that belongs together.
@@ -170,10 +171,20 @@ impl Slot {
         self.words().requests.load(Ordering::Relaxed)
     }
 
+    /// Says to the other workers whether this one has a thread for further connections.
+    pub fn set_open(&self, open: bool) {
+        self.words().open.store(u64::from(open), Ordering::Release);
+    }
+
+    /// Does the worker take connections? Of one that was killed this is what it said last.
+    pub fn is_open(&self) -> bool {
+        self.words().open.load(Ordering::Acquire) == 1
+    }
+
     /// Makes the slot as new, for the next worker in it.
     pub fn clear(&self) {
         let words = self.words();
-        for word in [&words.busy_since, &words.requests, &words.length] {
+        for word in [&words.busy_since, &words.requests, &words.length, &words.open] {
             word.store(0, Ordering::Release);
         }
     }
@@ -196,6 +207,7 @@ struct Words {
     busy_since: AtomicU64,
     requests: AtomicU64,
     length: AtomicU64,
+    open: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -253,7 +265,11 @@ mod tests {
         writes.begin(0, b"GET /");
         assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
         assert_eq!(reads.request_line(), "GET /");
+        assert!(!reads.is_open());
+        writes.set_open(true);
+        assert!(reads.is_open());
         reads.clear();
+        assert!(!writes.is_open());
         assert_eq!((writes.busy_since(), writes.requests(), writes.request_line()), (None, 0, String::new()));
         assert_eq!(master.slot(1).unwrap().requests(), 0);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::connection::{Connection, Reading};
-use super::event_loop::{After, EventLoop, FIRST_REQUEST, Task};
+use super::connection::Connection;
+use super::event_loop::{After, EventLoop, Task};
 use super::table::Missed;
 use super::timers::{Millis, in_time};
 
@@ -46,7 +46,11 @@ impl EventLoop<'_> {
                 tracing::error!(%error, listener = %listener.address(), "cannot wait for connections");
             }
         }
+        if let Err(error) = self.epoll.add(self.setup.handover.queue(), EpollEvent::new(EpollFlags::EPOLLIN, QUEUE)) {
+            tracing::error!(%error, "cannot wait for connections of other workers");
+        }
         self.door = Door::Open;
+        self.setup.slots[0].set_open(true);
     }
 
     /// Takes no new connections for this reason.
@@ -54,6 +58,30 @@ impl EventLoop<'_> {
         if mem::replace(&mut self.door, why) == Door::Open {
             for listener in self.setup.listeners {
                 let _ = self.epoll.delete(listener);
+            }
+            let _ = self.epoll.delete(self.setup.handover.queue());
+            self.setup.slots[0].set_open(false);
+        }
+    }
+
+    /// Takes a connection that another worker has no thread for. Its request is there already.
+    pub(super) fn take_over(&mut self) -> Option<Task> {
+        let connection = self.setup.handover.take()?;
+        let token = self.table.insert(Box::new(connection));
+        self.with_connection(token, Missed::default(), Self::serve_received)
+    }
+
+    /// Gives connections whose requests wait to workers that have a thread for them.
+    pub(super) fn hand_over(&mut self) {
+        for _ in 0..self.setup.handover.takers() {
+            let Some(token) = self.requests.pop_front() else { return };
+            let Some(connection) = self.table.take(token, Missed::default()) else { continue };
+            if self.setup.handover.give(&connection) {
+                self.forget(&connection);
+            } else {
+                self.requests.push_back(token);
+                let task = self.settle(connection, After::Keep);
+                debug_assert!(task.is_none());
             }
         }
     }
@@ -120,27 +148,11 @@ impl EventLoop<'_> {
         debug_assert!(task.is_none());
         true
     }
-
-    /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
-    /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    pub(super) fn take_backlog(&mut self) {
-        let end = in_time(BACKLOG_TIME);
-        for (index, listener) in self.setup.listeners.iter().enumerate() {
-            while in_time(Duration::ZERO) < end {
-                let Ok(Some((stream, peer))) = listener.accept() else { break };
-                let mut connection = Box::new(Connection::new(stream, peer, index));
-                connection.deadline = in_time(FIRST_REQUEST);
-                connection.reading = Reading::More;
-                let token = self.table.insert(connection);
-                self.ready.push_back(token);
-            }
-        }
-    }
 }
 
+/// The queue of connections that other workers hand over.
+pub(super) const QUEUE: u64 = u64::MAX - 2;
 /// Tokens from here on are listeners; connections stay below (62 bits).
 pub(super) const LISTENERS: u64 = 1 << 62;
-/// Accepting takes microseconds: this is a whole backlog of 2048, whatever else is going on.
-const BACKLOG_TIME: Duration = Duration::from_millis(100);
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -27,11 +27,11 @@ use super::Setup;
 use super::call::{Call, Served};
 use super::connection::{Arrived, Connection, Reading, Registered};
 use super::crew::Crew;
-use super::door::{Door, LISTENERS};
+use super::door::{Door, LISTENERS, QUEUE};
 use super::output::Flushed;
 use super::table::{Missed, Table};
 use super::texts::Texts;
-use super::timers::{Millis, Timers, in_time};
+use super::timers::{Millis, Timers};
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, signal, socket};
@@ -97,7 +97,7 @@ pub(super) struct EventLoop<'a> {
     pub(super) door: Door,
     pub(super) stopping: Option<Ending>,
     /// The same for who does not hold the lock.
-    stops: Arc<AtomicBool>,
+    pub(super) stops: Arc<AtomicBool>,
     served: u64,
     pub(super) spent: Option<Box<dyn FnOnce() + Send + 'a>>,
     pub(super) crew: Crew,
@@ -210,6 +210,7 @@ impl<'a> EventLoop<'a> {
         match event.data() {
             SIGNALS => self.signals(),
             WAKE => {}
+            QUEUE => return self.take_over(),
             token if token >= LISTENERS => {
                 return self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
             }
@@ -221,54 +222,6 @@ impl<'a> EventLoop<'a> {
             }
         }
         None
-    }
-
-    fn signals(&mut self) {
-        while let Some(signal) = self.setup.signals.next() {
-            match signal {
-                libc::SIGTERM if self.stopping.is_none() => self.stop_gracefully(),
-                libc::SIGQUIT => self.stop(Ending::Quick),
-                _ => {}
-            }
-        }
-    }
-
-    fn stop(&mut self, ending: Ending) {
-        self.stopping = Some(ending);
-        self.stops.store(true, Ordering::Relaxed);
-        tracing::debug!(graceful = ending == Ending::Graceful, connections = self.table.len(), "worker stops");
-        self.shut_door(Door::Shut);
-    }
-
-    /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
-    /// is on its way. A connection that has not had its first one gets a moment to send it, and so does every one of a
-    /// worker that was replaced by `max_requests`: nobody waits for its end.
-    fn stop_gracefully(&mut self) {
-        self.stop(Ending::Graceful);
-        // Others listen still if only this worker ends; what came before them is theirs.
-        if self.spent.is_some() {
-            self.take_backlog();
-        }
-        for token in self.table.tokens() {
-            let task = self.with_connection(token, Missed::default(), |this, connection| {
-                if connection.reading == Reading::Drained {
-                    connection.reading = Reading::More;
-                }
-                this.ready.push_back(token);
-                After::Keep
-            });
-            debug_assert!(task.is_none());
-        }
-    }
-
-    /// A connection of a worker that stops waits for a request: is it waited for?
-    pub(super) fn stays_for_first(&self, connection: &mut Connection) -> bool {
-        if !connection.is_idle() {
-            return true;
-        }
-        let stays = !connection.has_served() || self.spent.is_none();
-        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
-        stays
     }
 
     /// Runs `step` on a connection that nobody else has.
@@ -358,6 +311,15 @@ impl<'a> EventLoop<'a> {
         self.place_is_free();
     }
 
+    /// The connection is somebody else's now: it does not end with its descriptor here.
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        if connection.registered != Registered::Nothing {
+            let _ = self.epoll.delete(&connection.stream);
+        }
+        self.table.remove(connection.token);
+        self.place_is_free();
+    }
+
     /// A request is about to be answered by the thread that holds it.
     pub(super) fn begin(&mut self, request: Request) -> Call {
         let Request { mut connection, arrived, scheme } = request;
@@ -438,8 +400,5 @@ const SIGNALS: u64 = u64::MAX;
 pub(super) const WAKE: u64 = u64::MAX - 1;
 /// Events taken in one wait.
 pub(super) const EVENTS: usize = 64;
-/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
-/// before it. Browsers open connections that they may never use, and the stop waits for them.
-pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// The largest buffer that is kept for the next request.
 const SPARE: usize = 256 * 1024;

@@ -82,8 +82,13 @@ impl<'a> Worker<'a> {
                 held.thread_is_free();
                 QUIET
             }
-            (None, _) => {
+            (None, None) => {
                 held.all_are_busy();
+                if held.crew.idle().is_some() { LOOK_AGAIN } else { QUIET }
+            }
+            (None, Some(_)) => {
+                held.all_are_busy();
+                held.hand_over();
                 LOOK_AGAIN
             }
         }

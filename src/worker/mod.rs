@@ -9,10 +9,12 @@ mod door;
 mod error_pages;
 mod event_loop;
 mod exchange;
+mod handover;
 mod helper;
 mod output;
 mod patience;
 mod serving;
+mod stopping;
 mod streamed;
 mod table;
 mod texts;
@@ -26,6 +28,7 @@ pub use body::Body;
 pub use error_pages::ErrorPages;
 pub use event_loop::Ending;
 pub use exchange::{Delivery, Exchange};
+pub use handover::{Ends, Handover};
 pub use patience::Allowance;
 pub use streamed::BodyError;
 pub use threads::Worker;
@@ -54,6 +57,8 @@ pub struct Setup<'a> {
     pub signals: Signals,
     /// The slots of the scoreboard, one a thread: so many threads there are.
     pub slots: Vec<Slot>,
+    /// Where connections go that another worker could serve sooner, and come from.
+    pub handover: Handover,
     /// How many connections there may be.
     pub worker_connections: usize,
     /// How long a whole request may wait for a free thread.

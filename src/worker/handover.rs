@@ -1,0 +1,138 @@
+//! Connections on their way from a worker whose threads are all taken to one that has a free thread: one queue for all
+//! workers of a generation. A packet is a line of JSON about the connection and the bytes received on it; the descriptor
+//! comes with it. It does not know when that is worth it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::connection::{Connection, Reading, Stage};
+use super::exchange::State;
+use crate::http::BodyLength;
+use crate::os::listener::Peer;
+use crate::os::scoreboard::Scoreboard;
+use crate::os::stream::{Channel, MAX_MESSAGE, Received};
+
+/// The queue, and who stands at it.
+pub struct Handover {
+    ends: Ends,
+    scoreboard: Scoreboard,
+    threads: usize,
+    me: usize,
+}
+
+/// The two ends of the queue, which all workers share.
+#[derive(Debug)]
+pub struct Ends {
+    give: Channel,
+    take: Channel,
+}
+
+/// What has to be known of a connection, beside what was received.
+#[derive(Serialize, Deserialize)]
+struct Described {
+    listener: usize,
+    /// None for a unix socket.
+    peer: Option<SocketAddr>,
+    /// Has a request been answered on it?
+    served: bool,
+}
+
+impl Ends {
+    /// A queue for workers that are forked from here on.
+    pub fn new() -> io::Result<Ends> {
+        let (give, take) = Channel::pair()?;
+        give.set_nonblocking(true)?;
+        take.set_nonblocking(true)?;
+        Ok(Ends { give, take })
+    }
+
+    /// The same queue, for one worker.
+    pub fn try_clone(&self) -> io::Result<Ends> {
+        let again = |end: &Channel| end.as_fd().try_clone_to_owned().map(Channel::from_fd);
+        Ok(Ends { give: again(&self.give)?, take: again(&self.take)? })
+    }
+}
+
+impl Handover {
+    /// The queue as the worker `me` sees it, where each worker has so many slots of the scoreboard as it has threads.
+    pub fn new(ends: Ends, scoreboard: Scoreboard, threads: usize, me: usize) -> Handover {
+        Handover { ends, scoreboard, threads, me }
+    }
+
+    /// Becomes readable when a connection waits to be taken.
+    pub(super) fn queue(&self) -> BorrowedFd<'_> {
+        self.ends.take.as_fd()
+    }
+
+    /// How many threads of other workers are free to take a connection.
+    pub(super) fn takers(&self) -> usize {
+        let workers = (0..self.scoreboard.slots() / self.threads).filter(|worker| *worker != self.me);
+        workers.map(|worker| self.free_threads(worker)).sum()
+    }
+
+    fn free_threads(&self, worker: usize) -> usize {
+        let slots = || (worker * self.threads..(worker + 1) * self.threads).filter_map(|at| self.scoreboard.slot(at));
+        if slots().next().is_some_and(|first| first.is_open()) {
+            slots().filter(|slot| slot.busy_since().is_none()).count()
+        } else {
+            0
+        }
+    }
+
+    /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,
+    /// else the caller must only close its descriptor, and not end the connection.
+    pub(super) fn give(&self, connection: &Connection) -> bool {
+        let Some(received) = as_received(connection) else { return false };
+        let peer = if let Peer::Tcp(address) = connection.peer { Some(address) } else { None };
+        let described = Described { listener: connection.listener, peer, served: connection.has_served() };
+        let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
+        packet.push(b'\n');
+        packet.extend_from_slice(&received);
+        packet.len() <= MAX_MESSAGE && self.ends.give.send(&packet, &[connection.stream.as_fd()]).is_ok()
+    }
+
+    /// Takes a connection from the queue.
+    pub(super) fn take(&self) -> Option<Connection> {
+        loop {
+            match self.ends.take.receive() {
+                Ok(Received::Packet(packet)) => {
+                    if let Some(connection) = opened(&packet.bytes, packet.fds) {
+                        return Some(connection);
+                    }
+                }
+                Ok(Received::Nothing | Received::Closed) => return None,
+                Err(error) => tracing::error!(%error, "a connection handed over by another worker is lost"),
+            }
+        }
+    }
+}
+
+/// What the client has sent, as it sent it; none for what is no longer in memory, or not in its framing.
+fn as_received(connection: &Connection) -> Option<Vec<u8>> {
+    use super::body::Body;
+    let Stage::Waiting(waiting) = &connection.stage else { return None };
+    let (head, rest) = connection.input.split_at_checked(waiting.arrived.head_length)?;
+    let is_counted = matches!(connection.head.of(&connection.input).body_length(), BodyLength::Known(_));
+    match &waiting.arrived.body {
+        Body::Empty => Some(connection.input.clone()),
+        Body::Memory(body) if is_counted => Some([head, body, rest].concat()),
+        Body::Memory(_) | Body::File(_) | Body::Streamed => None,
+    }
+}
+
+fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
+    let end = packet.iter().position(|&byte| byte == b'\n')?;
+    let described: Described = serde_json::from_slice(&packet[..end]).ok()?;
+    let peer = described.peer.map_or(Peer::Unix, Peer::Tcp);
+    let mut connection = Connection::new(fds.pop()?, peer, described.listener);
+    connection.input.extend_from_slice(&packet[end + 1..]);
+    // What came since was told to somebody else.
+    connection.reading = Reading::More;
+    if described.served {
+        connection.answered = State::Finished { keep_alive: true };
+    }
+    Some(connection)
+}

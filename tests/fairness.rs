@@ -1,0 +1,160 @@
+//! Several workers: no request waits behind a slow one while another worker has nothing to do.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use support::wire::json_of;
+use support::{Gate, LIMIT, Response, Server};
+
+/// A kept connection, and the pid of the worker that holds it.
+struct Kept<S> {
+    stream: S,
+    worker: u64,
+}
+
+impl<S: std::io::Read + Write> Kept<S> {
+    fn new(mut stream: S) -> Kept<S> {
+        let worker = ask(&mut stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        Kept { stream, worker }
+    }
+}
+
+/// The pid of the worker that answers.
+fn ask(stream: &mut (impl std::io::Read + Write), request: &str) -> u64 {
+    stream.write_all(request.as_bytes()).unwrap();
+    worker_of(stream)
+}
+
+fn worker_of(stream: &mut impl std::io::Read) -> u64 {
+    json_of(&Response::read(stream).unwrap())["pid"].as_u64().unwrap()
+}
+
+/// Holds a thread of the worker to which this connection belongs.
+fn hold(server: &Server, kept: &mut Kept<TcpStream>, gate: &Path) {
+    let before = server.log().matches("waits\n").count();
+    let request = format!("GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate.display());
+    kept.stream.write_all(request.as_bytes()).unwrap();
+    server.wait_for_lines("waits\n", before + 1);
+}
+
+/// Two connections that belong to the same worker.
+fn of_one_worker(server: &Server) -> (Kept<TcpStream>, Kept<TcpStream>) {
+    let mut kept: Vec<Kept<TcpStream>> = Vec::new();
+    loop {
+        let next = Kept::new(server.connect());
+        if let Some(at) = kept.iter().position(|other| other.worker == next.worker) {
+            return (kept.swap_remove(at), next);
+        }
+        kept.push(next);
+    }
+}
+
+#[test]
+fn a_request_on_a_connection_of_a_busy_worker_is_answered_by_one_that_idles() {
+    let directory = tempfile::tempdir().unwrap();
+    for threads in ["1", "2"] {
+        let server = Server::start(&["-w", "2", "--threads", threads, "threaded"]);
+        let (mut holding, mut kept) = of_one_worker(&server);
+        let gate_path = directory.path().join("gate");
+        let gate = Gate::closed(gate_path.clone());
+        hold(&server, &mut holding, &gate_path);
+        let mut more = Vec::new();
+        if threads == "2" {
+            // The other thread of the same worker, too: whichever connection belongs to it.
+            while more.iter().all(|other: &Kept<TcpStream>| other.worker != kept.worker) {
+                more.push(Kept::new(server.connect()));
+            }
+            let mut second = more.pop().unwrap();
+            hold(&server, &mut second, &gate_path);
+            more.push(second);
+        }
+        let requests = [
+            "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello",
+            "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+        ];
+        let before = kept.worker;
+        for request in requests {
+            assert_ne!(ask(&mut kept.stream, request), before, "{}", server.log());
+        }
+        let open = gate.open();
+        assert_eq!(worker_of(&mut holding.stream), holding.worker);
+        // What was passed on has moved for good, and two requests in a pipeline stay in their order.
+        kept.stream.write_all("GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(2).as_bytes()).unwrap();
+        for _ in 0..2 {
+            assert_ne!(worker_of(&mut kept.stream), before);
+        }
+        drop(open);
+        std::fs::remove_file(gate_path).unwrap();
+    }
+}
+
+#[test]
+fn bodies_that_cannot_be_passed_on_wait_for_their_worker() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["-w", "2", "threaded"]);
+    let (mut holding, mut kept) = of_one_worker(&server);
+    let gate_path = directory.path().join("gate");
+    let gate = Gate::closed(gate_path.clone());
+    hold(&server, &mut holding, &gate_path);
+    let body = "x".repeat(100_000);
+    write!(kept.stream, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let open = gate.open();
+    assert_eq!(worker_of(&mut kept.stream), kept.worker);
+    drop(open);
+}
+
+#[test]
+fn connections_of_unix_sockets_are_passed_on_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let bind = format!("unix:{}", path.display());
+    let server = Server::start(&["-w", "2", "-b", &bind, "-b", "127.0.0.1:0", "threaded"]);
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Kept::new(stream)
+    };
+    let (mut holding, _other) = of_one_worker(&server);
+    let mut kept = connect();
+    while kept.worker != holding.worker {
+        kept = connect();
+    }
+    let gate_path = directory.path().join("gate");
+    let gate = Gate::closed(gate_path.clone());
+    hold(&server, &mut holding, &gate_path);
+    assert_ne!(ask(&mut kept.stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"), holding.worker);
+    drop(gate.open());
+}
+
+#[test]
+fn where_every_worker_is_busy_each_request_is_answered_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["-w", "2", "threaded"]);
+    let gate_path = directory.path().join("gate");
+    let gate = Gate::closed(gate_path.clone());
+    let mut kept: Vec<Kept<TcpStream>> = (0..20).map(|_| Kept::new(server.connect())).collect();
+    let mut held = 0;
+    for worker in server.workers() {
+        let worker = u64::try_from(worker.as_raw()).unwrap();
+        // The kernel may have given all to one.
+        if let Some(at) = kept.iter().position(|kept| kept.worker == worker) {
+            hold(&server, &mut kept[at], &gate_path);
+            held += 1;
+            kept[at].worker = 0;
+        }
+    }
+    assert!(held > 0);
+    for kept in kept.iter_mut().filter(|kept| kept.worker != 0) {
+        kept.stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    }
+    let open = gate.open();
+    for kept in &mut kept {
+        worker_of(&mut kept.stream);
+    }
+    drop(open);
+}
