@@ -193,7 +193,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.version", (1, 0))?;
     keys.set_item("wsgi.url_scheme", "http")?;
     keys.set_item("wsgi.errors", Bound::new(py, ErrorStream::default())?)?;
-    keys.set_item("wsgi.multithread", false)?;
+    keys.set_item("wsgi.multithread", settings.threads() > 1)?;
     keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;

@@ -59,6 +59,8 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
+    // Workers hold on to it until they end.
+    let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let mut warned = false;
     while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
         let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else {
@@ -67,7 +69,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
         warn_of_threads(py, &mut warned);
         match fork_worker(py) {
             Ok(Side::Caller) => {}
-            Ok(Side::New) => worker::main(py, &inheritance, fork, channel, &Channel::from_fd(worker_end)),
+            Ok(Side::New) => worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end)),
             Err(error) => fork_failed(channel, fork, &error),
         }
     }

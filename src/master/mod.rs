@@ -113,7 +113,7 @@ impl Master {
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let slots = Supervisor::slots_for(workers);
-        let (scoreboard, scoreboard_file) = Scoreboard::create(slots)?;
+        let (scoreboard, scoreboard_file) = Scoreboard::create(slots * settings.threads())?;
         let supervisor = Supervisor::new(Plan {
             workers,
             timeout: settings.timeout.limit(),
@@ -175,7 +175,7 @@ impl Master {
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
-        for (slot, busy) in self.pool.look(&self.scoreboard) {
+        for (slot, busy) in self.pool.look(&self.scoreboard, self.settings.threads()) {
             self.tell(&Event::Seen(slot, busy));
         }
         self.tell(&Event::Tick);
@@ -215,7 +215,8 @@ impl Master {
                 self.end(slot, pid, Signal::SIGQUIT);
             }
             Action::Trace(slot, pid, why) => {
-                report::stuck(slot, pid, why, self.scoreboard.slot(slot).as_ref(), &self.settings);
+                let stuck = pool::oldest(&self.scoreboard, slot, self.settings.threads());
+                report::stuck(slot, pid, why, stuck.as_ref(), &self.settings);
                 process::trace(Pid::from_raw(pid));
             }
             Action::Kill(slot, pid, why) => {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::zygote::Zygote;
 use crate::message::{BootFailure, Fork, FromWorker, ToZygote};
 use crate::os::process::{self, Exit};
-use crate::os::scoreboard::Scoreboard;
+use crate::os::scoreboard::{Scoreboard, Slot};
 use crate::os::stream::{Channel, Packet, Received};
 use crate::supervisor::{Event, Moment};
 
@@ -217,15 +217,22 @@ impl Pool {
         self.early.remove(at).map(|(_, exit)| exit)
     }
 
-    /// Since when each ready worker has been in a request, by the scoreboard.
-    pub(super) fn look(&self, scoreboard: &Scoreboard) -> Vec<(usize, Option<Moment>)> {
+    /// Since when each ready worker has been in a request, by the scoreboard: in the oldest of those that its threads run.
+    pub(super) fn look(&self, scoreboard: &Scoreboard, threads: usize) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             worker.as_ref().filter(|worker| worker.ready)?;
-            let busy = scoreboard.slot(slot)?.busy_since();
+            let busy = oldest(scoreboard, slot, threads).and_then(|thread| thread.busy_since());
             Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }
+}
+
+/// The thread's slot of the scoreboard whose request has run the longest; none when no thread runs one.
+pub(super) fn oldest(scoreboard: &Scoreboard, slot: usize, threads: usize) -> Option<Slot> {
+    let slots = (slot * threads..(slot + 1) * threads).filter_map(|number| scoreboard.slot(number));
+    let busy = slots.filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
+    busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
 }
 
 /// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps

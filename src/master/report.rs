@@ -26,7 +26,8 @@ pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) 
     tracing::info!(at = addresses.join(","), "listening");
     tracing::info!(
         workers = settings.workers.number(1),
-        class = "sync",
+        class = %settings.class(),
+        threads = settings.threads(),
         timeout = %settings.timeout,
         keepalive = %settings.keepalive,
         "starting"
