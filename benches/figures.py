@@ -14,6 +14,7 @@ FIGURES = {
     "max": ("max ms", 1, True),
     "slow_p99": ("p99 of the slow ones, ms", 1, True),
     "retried": ("asked again", 0, True),
+    "late_p99": ("the load's own lateness, p99 ms", 2, True),
     "pss": ("PSS MiB", 1, True),
     "processes": ("processes", 0, True),
     "ready": ("ready after ms", 1, True),

@@ -272,6 +272,8 @@ METHOD = [
     "those of one core. The load is wrk, ab, or a program of the benchmark's own.",
     "- Access logs are off, all else is as the server's documentation has it for production: time limits, limits of "
     "sizes, supervision by a master where there is one. [benches/servers.py](../benches/servers.py) has the command lines.",
+    "- Where requests come at times drawn beforehand, latency counts from those times; how late the load itself was is in "
+    "the table, and what is below that says nothing.",
     "- Memory is PSS: pages that several processes share are counted in part.",
     "- gunicorn runs with its parser in C, gunicorn_h1c, in the version given below, which is older than its extra "
     '"fast" asks for (0.6.14 could not be had) and new enough for gunicorn itself.',

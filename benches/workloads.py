@@ -135,7 +135,7 @@ WORKLOADS = {
         "200 requests a second over 32 kept connections, at times drawn beforehand; latency of the fast ones. 4 "
         "processes of one thread.",
         ("rwsgi", "gunicorn", "uwsgi", "nginx-uwsgi", "granian", "fastpysgi", "bjoern", "mod_wsgi", "nginx-rwsgi"),
-        ("p50", "p99", "max", "slow_p99", "retried"), better=("p99",), measure=loads.arrived,
+        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better=("p99",), measure=loads.arrived,
         setup={"app": "waiting:application", "workers": 4},
         load=Load("/fast", rate=200, count=20000), rounds=1,
     ),
@@ -144,7 +144,7 @@ WORKLOADS = {
         "The same, with 2 processes of 4 threads (waitress and cheroot: one process of 8).",
         ("rwsgi-gthread", "gunicorn-gthread", "uwsgi", "nginx-uwsgi", "granian", "waitress", "cheroot", "mod_wsgi",
          "nginx-rwsgi-gthread"),
-        ("p50", "p99", "max", "slow_p99", "retried"), better=("p99",), measure=loads.arrived,
+        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better=("p99",), measure=loads.arrived,
         setup={"app": "waiting:application", "workers": 2, "threads": 4},
         load=Load("/fast", rate=200, count=20000), rounds=1,
     ),
