@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build run test test-door test-pythons bench-floor install clean help missing needs FORCE
+.PHONY: build run test test-door test-pythons bench bench-quick bench-report bench-floor install clean help missing needs FORCE
 
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
@@ -39,8 +39,20 @@ test-door:
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh
 
+BENCHES = benches/run.py --rwsgi $(RWSGI) --floor $(TARGET)/floor
+
+bench: build $(TARGET)/floor $(TARGET)/bench/venv/.filled ## rwsgi beside its peers, for hours; BENCH="hello flask" or BENCH=--resume for a part
+	$(BENCHES) --python $(TARGET)/bench/venv --results $(TARGET)/bench/full --page docs/benchmarks.md $(BENCH)
+
+bench-quick: build $(TARGET)/floor $(TARGET)/bench/venv/.filled ## a few rows of it, in two minutes, with a page in target/bench
+	$(BENCHES) --python $(TARGET)/bench/venv --results $(TARGET)/bench/quick --page $(TARGET)/bench/quick/benchmarks.md \
+	    --quick $(BENCH)
+
+bench-report: ## docs/benchmarks.md again, from what make bench measured
+	benches/run.py --results $(TARGET)/bench/full --page docs/benchmarks.md --report
+
 bench-floor: build $(TARGET)/floor $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
-	benches/compare.py --python $(VENV) --floor $(TARGET)/floor --rwsgi $(RWSGI) $(BENCH)
+	$(BENCHES) --python $(VENV) --results $(TARGET)/bench/floor --servers floor,rwsgi hello $(BENCH)
 
 install: $(RWSGI) ## copy the binary to $(PREFIX)/bin
 	install -D -m 755 $(RWSGI) $(DESTDIR)$(PREFIX)/bin/rwsgi
@@ -59,6 +71,17 @@ $(VENV)/.filled: $(TARGET)/python tests/requirements.txt examples/django/require
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no ensurepip: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# The servers to measure beside, in a virtualenv of their own. Those built from source may fail to build: the others do.
+$(TARGET)/bench/venv/.filled: $(TARGET)/python benches/requirements.txt benches/requirements-source.txt \
+    examples/django/requirements.txt examples/flask/requirements.txt
+	@mkdir -p $(TARGET)/bench
+	$(PYTHON) -m venv --clear $(TARGET)/bench/venv
+	$(TARGET)/bench/venv/bin/pip install --quiet --disable-pip-version-check wheel -r benches/requirements.txt
+	@sed '/^#/d' benches/requirements-source.txt | while read package; do \
+	    $(TARGET)/bench/venv/bin/pip install --quiet --disable-pip-version-check $$package > $(TARGET)/bench/pip.log 2>&1 || \
+	        echo "make: $$package does not build and is left out ($(TARGET)/bench/pip.log)" >&2; done
 	@touch $@
 
 # Which interpreter this is; written only when it has changed.

@@ -1,24 +1,30 @@
 /* The floor: what a WSGI request costs when the server does next to nothing.
  *
- *     floor PYTHON PORT MODULE[:CALLABLE] [TARGET [close]]
+ *     floor [-c] [-n PROCESSES] PYTHON PORT MODULE[:CALLABLE] [TARGET]
+ *     floor [-c] [-n PROCESSES] - PORT
  *
  * One thread, one epoll, the interpreter held all the time. It reads until an empty line, copies a ready environ (the
- * keys that rwsgi gives for wrk's GET of TARGET; compare.py holds them equal), calls the application, joins head and
+ * keys that rwsgi gives for wrk's GET of TARGET; checks.py holds them equal), calls the application, joins head and
  * body and sends them with one call. It parses nothing, checks nothing, knows no request bodies, no pipelining, no time
  * limits and no shutdown: it is a yardstick, not a server.
- * The application has to give a Content-Length, or "close" has to be said: a body is never chunked.
- * PYTHON is the interpreter of the virtualenv; the library linked here must be that interpreter's own version.
- * "close" ends each connection after its answer, whatever the client asked for.
+ * The application has to give a Content-Length, or -c has to be said: a body is never chunked.
+ * PYTHON is the interpreter of the virtualenv; the library linked here must be that interpreter's own version. With "-"
+ * there is no Python: the same loop sends the bytes of hello.py, which is the floor below the floor.
+ * -c ends each connection after its answer, whatever the client asked for.
+ * -n forks before anything else is done; each process has an epoll of its own on one listening socket.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What wrk, ab, curl or a browser sends fits many times. */
 enum { HEAD_ROOM = 16384, EVENTS = 64, BACKLOG = 2048 };
@@ -38,6 +44,8 @@ static PyObject *application, *environ_template, *start_response;
 static PyObject *status, *headers; /* what start_response was told for the request being answered */
 static struct text answer;
 static char date_line[64];
+/* With -c the answer says so, as every server's does: clients would take the end for an error. */
+static const char *connection_line = "";
 
 static void die(const char *what)
 {
@@ -100,6 +108,7 @@ static void append_head(struct text *text)
     append_str(text, status);
     append(text, "\r\nServer: floor\r\n", 17);
     append(text, date_line, sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" - 1);
+    append(text, connection_line, strlen(connection_line));
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(headers); i++) {
         PyObject *pair = PyList_GET_ITEM(headers, i);
         if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2)
@@ -162,6 +171,18 @@ static void call_application(struct text *text)
     Py_CLEAR(headers);
 }
 
+/* What hello.py would have said. */
+static void say_hello(struct text *text)
+{
+    static const char start[] = "HTTP/1.1 200 OK\r\nServer: floor\r\n";
+    static const char rest[] = "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!";
+    text->used = 0;
+    append(text, start, sizeof start - 1);
+    append(text, date_line, sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" - 1);
+    append(text, connection_line, strlen(connection_line));
+    append(text, rest, sizeof rest - 1);
+}
+
 static bool send_all(int fd, const struct text *text)
 {
     for (size_t sent = 0; sent < text->used;) {
@@ -184,14 +205,17 @@ static bool serve(struct connection *connection, bool close_after)
     if (!memmem(connection->bytes, connection->used, "\r\n\r\n", 4))
         return connection->used < HEAD_ROOM;
     connection->used = 0;
-    call_application(&answer);
+    if (application)
+        call_application(&answer);
+    else
+        say_hello(&answer);
     return send_all(connection->fd, &answer) && !close_after;
 }
 
 static void watch(int epoll, int fd, void *whose)
 {
     /* Edge-triggered: the kernel need not look at a connection again that was just answered. */
-    struct epoll_event event = {.events = whose ? EPOLLIN | EPOLLET : EPOLLIN, .data.ptr = whose};
+    struct epoll_event event = {.events = EPOLLIN | (whose ? EPOLLET : EPOLLEXCLUSIVE), .data.ptr = whose};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
         die("epoll_ctl");
 }
@@ -238,7 +262,7 @@ static void loop(int listener, bool close_after)
 
 static int listen_on(const char *port)
 {
-    int yes = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int yes = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -291,13 +315,43 @@ static void load(const char *port, const char *app, const char *target)
     Py_DECREF(names);
 }
 
+static void fork_to(int processes)
+{
+    for (; processes > 1; processes--) {
+        pid_t pid = fork();
+        if (pid < 0)
+            die("fork");
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGTERM);
+            return;
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 4) {
-        fprintf(stderr, "usage: floor PYTHON PORT MODULE[:CALLABLE] [TARGET [close]]\n");
+    bool close_after = false;
+    int processes = 1;
+    for (int option; (option = getopt(argc, argv, "+cn:")) != -1;) {
+        if (option == 'c')
+            close_after = true, connection_line = "Connection: close\r\n";
+        else if (option == 'n')
+            processes = atoi(optarg);
+        else
+            return 2;
+    }
+    argv += optind;
+    argc -= optind;
+    bool is_bare = argc == 2 && !strcmp(argv[0], "-");
+    if (argc < 3 && !is_bare) {
+        fprintf(stderr, "usage: floor [-c] [-n PROCESSES] PYTHON PORT MODULE[:CALLABLE] [TARGET]\n");
         return 2;
     }
-    start_python(argv[1]);
-    load(argv[2], argv[3], argc > 4 ? argv[4] : "/");
-    loop(listen_on(argv[2]), argc > 5 && !strcmp(argv[5], "close"));
+    int listener = listen_on(argv[1]);
+    fork_to(processes);
+    if (!is_bare) {
+        start_python(argv[0]);
+        load(argv[1], argv[2], argc > 3 ? argv[3] : "/");
+    }
+    loop(listener, close_after);
 }
