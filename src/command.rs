@@ -58,15 +58,15 @@ pub const TABLE: &[Row] = &[
         command: Command::Reload,
         name: "reload",
         signals: &[(libc::SIGHUP, "HUP")],
-        help: "read settings and code anew, and replace the workers",
-        is_built: false,
+        help: "read settings and code anew, and replace the workers one after the other",
+        is_built: true,
     },
     Row {
         command: Command::Reopen,
         name: "reopen",
         signals: &[(libc::SIGUSR1, "USR1")],
         help: "open the log files anew",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Upgrade,
@@ -80,21 +80,21 @@ pub const TABLE: &[Row] = &[
         name: "rest",
         signals: &[(libc::SIGWINCH, "WINCH")],
         help: "stop the workers and keep the master",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::More,
         name: "more",
         signals: &[(libc::SIGTTIN, "TTIN")],
         help: "one worker more",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Fewer,
         name: "fewer",
         signals: &[(libc::SIGTTOU, "TTOU")],
         help: "one worker fewer",
-        is_built: false,
+        is_built: true,
     },
 ];
 
