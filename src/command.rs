@@ -73,7 +73,7 @@ pub const TABLE: &[Row] = &[
         name: "upgrade",
         signals: &[(libc::SIGUSR2, "USR2")],
         help: "start a new master beside this one",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Rest,

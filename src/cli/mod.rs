@@ -11,7 +11,9 @@ use args::{Call, Invocation};
 
 use crate::http::AccessFormat;
 use crate::master::{self, AnyError, Launch, Origins, Reading};
+use crate::message::Predecessor;
 use crate::os;
+use crate::os::successor::CommandLine;
 use crate::settings::unread::unread;
 use crate::settings::{Resolved, Sources, resolve};
 
@@ -52,13 +54,16 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     warn_of_unread(invocation);
     // Before the processes get titles, which take the room of these words.
     let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let command_line = CommandLine::of_this_process();
+    let predecessor = std::env::var(Predecessor::VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok());
     let read = || {
         let resolved = settings(invocation)?;
         invocation.app(&resolved.settings)?;
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
         Ok(Reading { settings: resolved.settings, origins: Origins(origins) })
     };
-    match read().and_then(|reading| master::run(Launch { reading, read: &read, arguments, engine, check })) {
+    let launch = |reading| Launch { reading, read: &read, arguments, command_line, predecessor, engine, check };
+    match read().and_then(|reading| master::run(launch(reading))) {
         Ok(0) if check => print("configuration and application are sound\n"),
         Ok(code) => code,
         Err(error) => {
@@ -88,6 +93,7 @@ fn settings(invocation: &Invocation) -> Result<Resolved, AnyError> {
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name != Predecessor::VARIABLE)
         .collect()
 }
 

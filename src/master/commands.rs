@@ -33,9 +33,7 @@ impl Master<'_> {
             }
             Command::More => self.scale(signal, self.supervisor.workers() + 1),
             Command::Fewer => self.scale(signal, self.supervisor.workers().saturating_sub(1)),
-            Command::Upgrade => {
-                tracing::warn!(signal, command = command.row().name, "not there yet, nothing is done");
-            }
+            Command::Upgrade => self.upgrade(signal),
         }
     }
 

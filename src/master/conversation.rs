@@ -112,7 +112,8 @@ impl Master<'_> {
     /// The zygote has found its Python: binds, if it is the generation's first, and says what there is to serve. Answers
     /// whether it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
-        let known: Vec<_> = self.generations.values().flat_map(|generation| generation.sockets.clone()).collect();
+        let mut known = std::mem::take(&mut self.inherited);
+        known.extend(self.generations.values().flat_map(|generation| generation.sockets.clone()));
         let Some(generation) = self.generations.get_mut(&number) else { return Ok(false) };
         let Generation { settings, identity, sockets, .. } = generation;
         let is_first = sockets.is_empty();

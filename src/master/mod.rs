@@ -10,6 +10,7 @@ mod processes;
 mod reload;
 mod report;
 mod sockets;
+mod upgrade;
 mod watch;
 mod zygote;
 
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -28,16 +30,20 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
+use crate::message::Predecessor;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::process;
 use crate::os::program::Program;
 use crate::os::signal::Signals;
+use crate::os::successor::CommandLine;
 use crate::settings::Settings;
 use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
 use generation::Generation;
 use logs::Logs;
 use pool::Pool;
+use sockets::Socket;
+use upgrade::{OLD_MASTER, Other};
 use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -72,6 +78,10 @@ pub struct Launch<'a> {
     pub read: &'a dyn Fn() -> Result<Reading, AnyError>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
+    /// How to start this program again.
+    pub command_line: CommandLine,
+    /// The master that this one is started beside.
+    pub predecessor: Option<Predecessor>,
     /// The engine inside the executable, if it holds one.
     pub engine: &'a [u8],
     /// Load the application and say whether that works, serve nothing.
@@ -90,6 +100,10 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
 struct Master<'a> {
     read: &'a dyn Fn() -> Result<Reading, AnyError>,
     arguments: Vec<String>,
+    command_line: CommandLine,
+    other: Other,
+    /// Sockets of an old master that no generation has yet.
+    inherited: Vec<Rc<Socket>>,
     check: bool,
     program: Program,
     poll: Poll,
@@ -109,7 +123,7 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { reading, read, arguments, engine, check } = launch;
+        let Launch { reading, read, arguments, command_line, predecessor, engine, check } = launch;
         let open = if check { Logs::check } else { Logs::open };
         let program = Program::open(engine)?;
         let first = Generation::new(FIRST, reading, |settings, origins| {
@@ -117,24 +131,29 @@ impl<'a> Master<'a> {
             logs.take(settings)?;
             Ok(logs)
         })?;
+        let poll = Poll::new()?;
+        let other = Other::of(predecessor.as_ref(), &poll)?;
         let pidfile = if check {
             logs::check_pidfile(&first.settings, &first.origins)?;
             None
         } else {
-            let written = first.settings.pidfile.as_deref().map(PidFile::write).transpose();
-            written.map_err(|error| first.origins.blame("pidfile", &error))?
+            other.write_pidfile(&first).map_err(|error| first.origins.blame("pidfile", &error))?
         };
+        let inherited = predecessor.filter(|_| other.is_there());
+        let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
         process::raise_file_limit();
         process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
         let resize = [Signal::SIGWINCH];
         let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
         let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
-        let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         Ok(Master {
             read,
             arguments,
+            command_line,
+            other,
+            inherited: inherited.unwrap_or_default(),
             check,
             program,
             poll,
@@ -187,9 +206,10 @@ impl<'a> Master<'a> {
 
     /// Messages before exits: what a process said before it died counts.
     fn turn(&mut self, tokens: &[Token]) {
-        if let Some(gap) = self.watch.wakes(now()) {
-            tracing::warn!(?gap, "the master was held up, deadlines move by as much");
-            self.tell(&Event::Late(gap));
+        let gap = self.watch.wakes(now());
+        self.note_gap(gap);
+        if tokens.contains(&OLD_MASTER) {
+            self.take_over();
         }
         for token in tokens.iter().filter(|token| token.0 >= ZYGOTES) {
             self.hear_zygote((token.0 - ZYGOTES) as u64);
@@ -206,6 +226,14 @@ impl<'a> Master<'a> {
         self.look_at_memory();
         self.tell(&Event::Tick);
         self.forget_generations();
+        let gap = self.watch.rests(now());
+        self.note_gap(gap);
+    }
+
+    fn note_gap(&mut self, gap: Option<Duration>) {
+        let Some(gap) = gap else { return };
+        tracing::warn!(?gap, "the master was held up, deadlines move by as much");
+        self.tell(&Event::Late(gap));
     }
 
     /// Tells the supervisor and does what it says.
@@ -227,6 +255,8 @@ impl<'a> Master<'a> {
             }
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
+            // Another master serves on.
+            Action::Finish(slot, pid) if self.other.is_there() => self.retire(slot, pid),
             Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
                 self.end(slot, pid, Signal::SIGTERM);
@@ -247,7 +277,7 @@ impl<'a> Master<'a> {
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
             Action::Reloaded(generation) => self.reloaded(generation),
-            Action::CloseListeners => self.close_listeners(),
+            Action::CloseListeners => self.release_sockets(|_| true),
             Action::End(code) => self.finish = Some(code),
         }
     }

@@ -2,7 +2,6 @@
 
 use super::logs::Logs;
 use super::{AnyError, Generation, Master, report, sockets};
-use crate::os::pidfile::PidFile;
 use crate::os::process;
 use crate::supervisor::{Cause, Event};
 
@@ -42,7 +41,7 @@ impl Master<'_> {
     }
 
     fn move_pidfile(&mut self) -> Result<(), AnyError> {
-        let written = self.settings().pidfile.as_deref().map(PidFile::write).transpose()?;
+        let written = self.other.write_pidfile(&self.generations[&self.current])?;
         if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
             old.remove();
         }
@@ -55,9 +54,7 @@ impl Master<'_> {
             Cause::Superseded => tracing::warn!(generation = number, "reload given up for a newer one"),
             Cause::Withdrawn => tracing::warn!(generation = number, "reload given up"),
         }
-        if let Some(generation) = self.generations.get_mut(&number) {
-            sockets::release(std::mem::take(&mut generation.sockets));
-        }
+        self.release_sockets(|other| other == number);
     }
 
     fn not_reloaded(&self, number: u64) {
@@ -66,11 +63,16 @@ impl Master<'_> {
 
     /// The generation serves alone: sockets that it does not have are closed.
     pub(super) fn reloaded(&mut self, number: u64) {
-        for (_, generation) in self.generations.range_mut(..number) {
-            sockets::release(std::mem::take(&mut generation.sockets));
-        }
+        self.release_sockets(|other| other < number);
         let generation = &self.generations[&number];
         report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+    }
+
+    /// Lets go of the sockets of those generations; what others have is kept.
+    pub(super) fn release_sockets(&mut self, which: impl Fn(u64) -> bool) {
+        for (_, generation) in self.generations.iter_mut().filter(|(number, _)| which(**number)) {
+            sockets::release(std::mem::take(&mut generation.sockets), !self.other.is_there());
+        }
     }
 
     /// Those of which no process is left.

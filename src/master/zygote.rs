@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
-use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, ToZygote};
+use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, Predecessor, ToZygote};
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
 use crate::os::stream::{Channel, Received};
@@ -60,7 +60,13 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let role = Role { program: program.executable(), word: ROLE, channel: theirs.as_fd(), environment: &environment };
+    let role = Role {
+        program: program.executable(),
+        word: ROLE,
+        channel: theirs.as_fd(),
+        environment: &environment,
+        hidden: &[Predecessor::VARIABLE],
+    };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;

@@ -56,6 +56,8 @@ pub struct Role<'a> {
     pub channel: BorrowedFd<'a>,
     /// Set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
+    /// Not there in the new process's environment.
+    pub hidden: &'a [&'a str],
 }
 
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
@@ -68,6 +70,9 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
+    for name in role.hidden {
+        command.env_remove(name);
+    }
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
     unsafe { command.pre_exec(move || hand_over_channel(channel)) };
