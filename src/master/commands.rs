@@ -7,7 +7,10 @@ use crate::supervisor::{Event, Stop};
 
 impl Master<'_> {
     pub(super) fn obey_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        let mut signals: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();
+        // Of reloads that were asked for at once, one is enough.
+        signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
+        for signal in signals {
             if let Some(command) = Command::by_signal(signal) {
                 self.obey(command, command::signal_name(signal).unwrap_or_default());
             }

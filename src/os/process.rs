@@ -75,10 +75,15 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     }
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
-    unsafe { command.pre_exec(move || hand_over_channel(channel)) };
+    unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
     let child = command.spawn()?;
     // The pid is below 2^22 (PID_MAX_LIMIT).
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+/// Signals to the master that `pkill` sends to all of its name would end a process that has no handlers yet.
+fn ignore_until_ready() -> io::Result<()> {
+    super::signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH])
 }
 
 fn hand_over_channel(channel: i32) -> io::Result<()> {
