@@ -260,8 +260,9 @@ fn forge(way: &str) {
     let (files, mut victim) = hostile();
     let mut server = as_nobody(&files, &["hostile", "-w", "2"]);
     let mut tree = server.tree();
-    // The worker's own channel and no other: neither the zygote's nor another worker's.
-    assert_eq!(server.get(&format!("/{way}")).text(), "1", "{way}: channels found\n{}", server.log());
+    // The worker's own channel and the two ends of the queue by which workers pass connections: neither the zygote's nor
+    // another worker's.
+    assert_eq!(server.get(&format!("/{way}")).text(), "3", "{way}: channels found\n{}", server.log());
     for _ in 0..4 {
         assert_eq!(server.get("/").status, 200, "{way}");
     }

@@ -10,8 +10,10 @@ use std::path::Path;
 use args::{Call, Invocation};
 
 use crate::http::AccessFormat;
-use crate::master::{self, Launch, Origins};
+use crate::master::{self, AnyError, Launch, Origins, Reading};
+use crate::message::Predecessor;
 use crate::os;
+use crate::os::successor::CommandLine;
 use crate::settings::unread::unread;
 use crate::settings::{Resolved, Sources, resolve};
 
@@ -31,66 +33,75 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     };
     match call {
         Call::Print(text) => print(&text),
-        Call::Settings(invocation) => {
-            settings(&invocation).map_or_else(|code| code, |resolved| print(&resolved.to_string()))
-        }
+        Call::Settings(invocation) => show(&invocation),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
 }
 
-fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
+fn show(invocation: &Invocation) -> i32 {
+    warn_of_unread(invocation);
     match settings(invocation) {
-        Err(code) => code,
-        Ok(resolved) => {
-            if let Err(problem) = invocation.app(&resolved.settings) {
-                complain(&problem);
-                return EXIT_CONFIG;
-            }
-            let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-            let origins = Origins(resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect());
-            match master::run(Launch { settings: resolved.settings, origins, arguments, engine, check }) {
-                Ok(0) if check => print("configuration and application are sound\n"),
-                Ok(code) => code,
-                Err(error) => {
-                    complain(&error);
-                    EXIT_CONFIG
-                }
-            }
+        Ok(resolved) => print(&resolved.to_string()),
+        Err(problems) => {
+            complain(&problems);
+            EXIT_CONFIG
         }
     }
 }
 
-/// The settings from all sources, or the exit code once everything wrong with them is said.
-fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
+fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
+    warn_of_unread(invocation);
+    // Before the processes get titles, which take the room of these words.
+    let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let command_line = CommandLine::of_this_process();
+    let predecessor = std::env::var(Predecessor::VARIABLE).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let read = || {
+        let resolved = settings(invocation)?;
+        invocation.app(&resolved.settings)?;
+        let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
+        Ok(Reading { settings: resolved.settings, origins: Origins(origins) })
+    };
+    let launch = |reading| Launch { reading, read: &read, arguments, command_line, predecessor, engine, check };
+    match read().and_then(|reading| master::run(launch(reading))) {
+        Ok(0) if check => print("configuration and application are sound\n"),
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            EXIT_CONFIG
+        }
+    }
+}
+
+/// The settings from all sources, or everything that is wrong with them.
+fn settings(invocation: &Invocation) -> Result<Resolved, AnyError> {
     let text = match &invocation.config {
         None => None,
         Some(path) => match fs::read_to_string(path) {
             Ok(text) => Some((path.as_str(), text)),
-            Err(error) => {
-                complain(&format!("--config: {path}: {}", os::words(&error)));
-                return Err(EXIT_CONFIG);
-            }
+            Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
         },
     };
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
-    for line in unread(&environment, is_python_file_there) {
-        complain(&format!("warning: {line}"));
-    }
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-    let resolved =
-        resolve(&Sources { file, environment: &environment, flags: &invocation.flags }).map_err(|problems| {
-            complain(&problems);
-            EXIT_CONFIG
-        })?;
+    let resolved = resolve(&Sources { file, environment: &environment(), flags: &invocation.flags })?;
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        complain(&format!("{}: {error}", resolved.origin_of("access_log_format")));
-        return Err(EXIT_CONFIG);
+        return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
     }
     Ok(resolved)
+}
+
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name != Predecessor::VARIABLE)
+        .collect()
+}
+
+fn warn_of_unread(invocation: &Invocation) {
+    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
+    for line in unread(&environment(), is_python_file_there) {
+        complain(&format!("warning: {line}"));
+    }
 }
 
 fn complain(problem: &dyn std::fmt::Display) {
