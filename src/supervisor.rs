@@ -6,6 +6,7 @@
 //!                            |                  |                 |                     |
 //!                            +---- deadline ----+---- deadline ---+------ deadline -----+--> killed (Ending)
 //! phase:  Booting --first worker ready--> Serving --TERM, INT, QUIT--> Stopping --last exit--> Finish
+//!                                            +--TERM--> Leaving --shutdown_delay--^
 //! ```
 //!
 //! The first worker of a generation boots alone, so a broken application gives one traceback; if it fails, the server
@@ -26,6 +27,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// A graceful stop may take this long.
     pub graceful_timeout: Duration,
+    /// Between being asked for a graceful stop and beginning it, the server serves on.
+    pub shutdown_delay: Duration,
     /// From the fork to ready.
     pub boot_timeout: Duration,
 }
@@ -66,6 +69,27 @@ pub enum Stop {
     Graceful,
     /// At once (INT, QUIT).
     Quick,
+}
+
+/// How the server stands, for those who are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No worker has ever been ready.
+    Starting,
+    /// Requests are answered.
+    Serving {
+        /// How many workers serve.
+        ready: usize,
+        /// How many there should be.
+        wanted: usize,
+    },
+    /// Requests are answered until `shutdown_delay` is over.
+    Leaving,
+    /// It stops.
+    Stopping {
+        /// How many workers have not ended.
+        left: usize,
+    },
 }
 
 /// What to do.
@@ -135,6 +159,10 @@ enum Phase {
     /// No worker has ever been ready.
     Booting,
     Serving,
+    /// Asked for a graceful stop, which begins then: whoever sends requests here has time to look elsewhere.
+    Leaving {
+        until: Moment,
+    },
     Stopping {
         code: i32,
         stop: Stop,
@@ -180,7 +208,7 @@ impl Supervisor {
             Event::ZygoteReady => self.zygote = Zygote::Ready,
             Event::ZygoteFailed(code) => self.zygote_failed(code, now, &mut actions),
             Event::ZygoteGone => self.zygote_gone(now, &mut actions),
-            Event::Stop(stop) => self.stop(stop, 0, now, &mut actions),
+            Event::Stop(stop) => self.asked_to_stop(stop, now, &mut actions),
             Event::Hello(slot, pid) => self.hello(slot, pid, now, &mut actions),
             Event::ForkFailed(slot) => {
                 if matches!(self.slots.get(slot), Some(Slot::Forking { .. })) {
@@ -220,7 +248,11 @@ impl Supervisor {
             Zygote::Starting { until } | Zygote::Stuck { until } => Some(until),
             Zygote::Ready => (self.wants_fork() > 0 && self.fork_not_before > now).then_some(self.fork_not_before),
         };
-        slots.chain(zygote.filter(|_| !self.is_stopping())).min()
+        let leave = match self.phase {
+            Phase::Leaving { until } => Some(until),
+            _ => None,
+        };
+        slots.chain(zygote.filter(|_| !self.is_stopping())).chain(leave).min()
     }
 
     /// Is a stop under way?
@@ -235,7 +267,19 @@ impl Supervisor {
 
     /// Has a worker ever been ready?
     pub fn has_served(&self) -> bool {
-        self.phase == Phase::Serving
+        matches!(self.phase, Phase::Serving | Phase::Leaving { .. })
+    }
+
+    /// How the server stands.
+    pub fn standing(&self) -> Standing {
+        match self.phase {
+            Phase::Booting => Standing::Starting,
+            Phase::Serving => Standing::Serving { ready: self.ready_count(), wanted: self.plan.workers },
+            Phase::Leaving { .. } => Standing::Leaving,
+            Phase::Stopping { .. } => {
+                Standing::Stopping { left: self.slots.iter().filter(|slot| **slot != Slot::Empty).count() }
+            }
+        }
     }
 
     fn zygote_failed(&mut self, code: i32, now: Moment, actions: &mut Vec<Action>) {
@@ -322,13 +366,24 @@ impl Supervisor {
         actions.push(Action::BackOff(delay));
     }
 
+    fn asked_to_stop(&mut self, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
+        let delay = self.plan.shutdown_delay;
+        match self.phase {
+            Phase::Serving if stop == Stop::Graceful && !delay.is_zero() => {
+                self.phase = Phase::Leaving { until: now + delay };
+            }
+            Phase::Leaving { .. } if stop == Stop::Graceful => {}
+            _ => self.stop(stop, 0, now, actions),
+        }
+    }
+
     fn stop(&mut self, stop: Stop, code: i32, now: Moment, actions: &mut Vec<Action>) {
         match self.phase {
             // A second TERM changes nothing; INT or QUIT makes a graceful stop a quick one.
             Phase::Stopping { stop: Stop::Quick, .. } => return,
             Phase::Stopping { .. } if stop == Stop::Graceful => return,
             Phase::Stopping { code, .. } => self.phase = Phase::Stopping { code, stop },
-            Phase::Booting | Phase::Serving => {
+            Phase::Booting | Phase::Serving | Phase::Leaving { .. } => {
                 self.phase = Phase::Stopping { code, stop };
                 actions.push(Action::CloseListeners);
             }
@@ -357,6 +412,9 @@ impl Supervisor {
     }
 
     fn enforce_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Leaving { until } if until <= now) {
+            self.stop(Stop::Graceful, 0, now, actions);
+        }
         for slot in 0..self.slots.len() {
             match self.slots[slot] {
                 Slot::Forking { until } if until <= now && self.is_stopping() => self.slots[slot] = Slot::Empty,

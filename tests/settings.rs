@@ -129,6 +129,7 @@ worker_class = "sync"
 threads = 1
 timeout = 0.3
 graceful_timeout = 1.5
+shutdown_delay = 0.5
 max_requests = 1_000
 max_requests_jitter = 50
 keepalive = 0

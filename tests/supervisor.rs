@@ -71,6 +71,7 @@ fn plan(settings: &str) -> Plan {
         workers: of("workers").map_or(1, |count| count.parse().unwrap()),
         timeout: Some(time("timeout", "30")).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: time("graceful", "30"),
+        shutdown_delay: time("delay", "0"),
         boot_timeout: time("boot", "60"),
     }
 }

@@ -11,9 +11,10 @@ use args::{Call, Invocation};
 
 use crate::http::AccessFormat;
 use crate::master::{self, Launch, Origins};
-use crate::os;
+use crate::os::announce::Announcer;
+use crate::os::{self, process};
 use crate::settings::unread::unread;
-use crate::settings::{Resolved, Sources, resolve};
+use crate::settings::{Resolved, Sources, passed, resolve};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
 /// executable, empty if it holds none.
@@ -49,7 +50,9 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
             }
             let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
             let origins = Origins(resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect());
-            match master::run(Launch { settings: resolved.settings, origins, arguments, engine, check }) {
+            process::close_on_exec(resolved.passed.descriptors());
+            let announcer = if check { Announcer::silent() } else { announcer() };
+            match master::run(Launch { settings: resolved.settings, origins, arguments, engine, announcer, check }) {
                 Ok(0) if check => print("configuration and application are sound\n"),
                 Ok(code) => code,
                 Err(error) => {
@@ -59,6 +62,14 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
             }
         }
     }
+}
+
+/// The service manager, if there is one.
+fn announcer() -> Announcer {
+    Announcer::from_environment(|name| std::env::var(name).ok(), std::process::id()).unwrap_or_else(|error| {
+        warn(&error);
+        Announcer::silent()
+    })
 }
 
 /// The settings from all sources, or the exit code once everything wrong with them is said.
@@ -73,12 +84,10 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
             }
         },
     };
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = environment();
     let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
     for line in unread(&environment, is_python_file_there) {
-        complain(&format!("warning: {line}"));
+        warn(&line);
     }
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
     let resolved =
@@ -90,7 +99,28 @@ fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
         complain(&format!("{}: {error}", resolved.origin_of("access_log_format")));
         return Err(EXIT_CONFIG);
     }
+    resolved.remarks.iter().for_each(|line| warn(line));
     Ok(resolved)
+}
+
+/// The environment as far as it is text, without sockets that are another process's.
+fn environment() -> Vec<(String, String)> {
+    let mut environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let me = std::process::id();
+    if let Some(other) = passed::meant_for_another(&environment, me) {
+        warn(&format!(
+            "LISTEN_PID: expected {me}, found {other}; the sockets of LISTEN_FDS are not served\nhint: start rwsgi without \
+             a shell in between, or by exec"
+        ));
+        environment.retain(|(name, _)| !passed::VARIABLES.contains(&name.as_str()));
+    }
+    environment
+}
+
+fn warn(line: &dyn std::fmt::Display) {
+    complain(&format!("warning: {line}"));
 }
 
 fn complain(problem: &dyn std::fmt::Display) {

@@ -5,6 +5,7 @@ mod conversation;
 mod logs;
 mod pool;
 mod report;
+mod service;
 mod sockets;
 mod zygote;
 
@@ -23,6 +24,7 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command::{self, Command};
 use crate::log::CRITICAL;
+use crate::os::announce::Announcer;
 use crate::os::clock;
 use crate::os::listener::Listener;
 use crate::os::pidfile::PidFile;
@@ -31,9 +33,10 @@ use crate::os::program::Program;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::signal::Signals;
 use crate::settings::{Settings, Workers};
-use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
+use crate::supervisor::{Action, Event, Moment, Plan, Standing, Stop, Supervisor};
 use logs::Files;
 use pool::Pool;
+use service::Service;
 use zygote::Zygote;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -61,6 +64,8 @@ pub struct Launch<'a> {
     pub arguments: Vec<String>,
     /// The engine inside the executable, if it holds one.
     pub engine: &'a [u8],
+    /// The service manager, if one has started this process.
+    pub announcer: Announcer,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
 }
@@ -88,6 +93,7 @@ struct Master {
     error_log: Option<OwnedFd>,
     access_log: Option<OwnedFd>,
     pidfile: Option<PidFile>,
+    service: Service,
     listeners: Vec<Listener>,
     zygote: Option<Zygote>,
     generations: u64,
@@ -97,7 +103,7 @@ struct Master {
 
 impl Master {
     fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
-        let Launch { mut settings, origins, arguments, engine, check } = launch;
+        let Launch { mut settings, origins, arguments, engine, announcer, check } = launch;
         let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
@@ -118,6 +124,7 @@ impl Master {
             workers,
             timeout: settings.timeout.limit(),
             graceful_timeout: settings.graceful_timeout.duration(),
+            shutdown_delay: settings.shutdown_delay.duration(),
             boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
         });
         Ok(Master {
@@ -133,6 +140,7 @@ impl Master {
             error_log,
             access_log,
             pidfile,
+            service: Service::new(announcer),
             listeners: Vec::new(),
             zygote: None,
             generations: 0,
@@ -146,11 +154,13 @@ impl Master {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
+            let now = now();
+            self.service.look(self.supervisor.standing(), now);
             if let Some(code) = self.finish {
                 return code;
             }
-            let now = now();
-            let limit = self.supervisor.wake_at(now).map(|at| at.saturating_sub(now) + ROUND_UP);
+            let wake_at = self.supervisor.wake_at(now).into_iter().chain(self.service.wake_at()).min();
+            let limit = wake_at.map(|at| at.saturating_sub(now) + ROUND_UP);
             match self.poll.poll(&mut events, limit) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -287,6 +297,9 @@ impl Master {
             self.finish = Some(EXIT_SETUP);
         }
         self.tell(&Event::Stop(stop));
+        if self.supervisor.standing() == Standing::Leaving {
+            tracing::info!(shutdown_delay = %self.settings.shutdown_delay, "requests are served until the stop begins");
+        }
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {

@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
+pub mod announce;
 pub mod clock;
 pub mod forked;
 pub mod listener;

@@ -126,10 +126,12 @@ settings! {
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
-        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH` or `fd://N`; the port is 8000 if \
-         none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
-         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Unlike in gunicorn, `fd://` does not make the \
-         other addresses go away.";
+        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH`, `fd://N` or `fd://NAME`; the port \
+         is 8000 if none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
+         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Sockets that systemd passes (`LISTEN_FDS`) are \
+         served in place of `bind`, as in gunicorn, unless it names one: `fd://NAME` is every passed socket of that \
+         `FileDescriptorName=`, `fd://3` the first one. Unlike in gunicorn, `fd://` does not make the other addresses go \
+         away.";
     backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
         ["--backlog"], "N", "how many connections may wait to be accepted",
         "Given to listen(2) for each address; the kernel cuts it to `net.core.somaxconn`.";
@@ -163,6 +165,11 @@ settings! {
     graceful_timeout: Seconds = Seconds::whole(30), one, Workers,
         ["--graceful-timeout"], "SECONDS", "how long a worker that was told to stop may finish what it has",
         "What is not finished by then is killed. Seconds, fractions allowed; 0 waits for nothing.";
+    shutdown_delay: Seconds = Seconds::whole(0), one, Workers,
+        ["--shutdown-delay"], "SECONDS", "how long requests are served on after TERM, before the stop begins",
+        "For a balancer that needs time to look away: until then new connections are taken as ever, and only then \
+         `graceful_timeout` begins. INT and QUIT do not wait. Whoever stops the server (systemd, Docker, Kubernetes) must grant \
+         both times together. Seconds, fractions allowed. gunicorn has no such setting.";
     max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests"], "N", "replace a worker after so many requests",
         "A remedy for applications that leak memory. 0 is never.";

@@ -1,0 +1,101 @@
+//! What the service manager is told of this server's life, and when (sd_notify(3)): a look at how the server stands,
+//! compared with what was said last. It decides nothing about the server.
+//!
+//! | the server | the manager hears |
+//! |---|---|
+//! | loads the application | `STATUS=` |
+//! | answers requests for the first time | `READY=1`, `MAINPID=`, `STATUS=` |
+//! | begins to stop | `STOPPING=1` |
+//! | lives | `WATCHDOG=1` twice in the time that it was given |
+
+use crate::os::announce::Announcer;
+use crate::supervisor::{Moment, Standing};
+
+/// The service manager from the master's side.
+pub(super) struct Service {
+    announcer: Announcer,
+    said: Option<Standing>,
+    status: String,
+    /// When the manager is to hear next that this process lives.
+    alive: Moment,
+    is_warned: bool,
+}
+
+impl Service {
+    pub(super) fn new(announcer: Announcer) -> Service {
+        Service { announcer, said: None, status: String::new(), alive: Moment::ZERO, is_warned: false }
+    }
+
+    /// Says what has changed, and that the master lives.
+    pub(super) fn look(&mut self, standing: Standing, now: Moment) {
+        if !self.announcer.is_heard() {
+            return;
+        }
+        let mut lines = self.turn(standing);
+        let status = words(standing);
+        if status != self.status {
+            lines.push(format!("STATUS={status}"));
+            self.status = status;
+        }
+        self.said = Some(standing);
+        if let Some(every) = self.announcer.watchdog().filter(|_| now >= self.alive) {
+            self.alive = now + every / 2;
+            lines.push("WATCHDOG=1".to_owned());
+        }
+        self.say(&lines);
+    }
+
+    /// When it wants to look again, if nothing happens until then.
+    pub(super) fn wake_at(&self) -> Option<Moment> {
+        self.announcer.watchdog().map(|_| self.alive)
+    }
+
+    /// The lines by which the manager follows the state of the service.
+    fn turn(&self, standing: Standing) -> Vec<String> {
+        let is_serving = |standing: &Standing| matches!(standing, Standing::Serving { .. });
+        match (standing, self.said) {
+            (Standing::Serving { .. }, said) if !said.as_ref().is_some_and(is_serving) => {
+                vec!["READY=1".to_owned(), format!("MAINPID={}", std::process::id())]
+            }
+            (Standing::Leaving | Standing::Stopping { .. }, said) if !said.is_some_and(is_ending) => {
+                vec!["STOPPING=1".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn say(&mut self, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        match self.announcer.say(lines) {
+            Ok(()) => self.is_warned = false,
+            Err(error) if !self.is_warned => {
+                self.is_warned = true;
+                tracing::warn!(%error, "the service manager at NOTIFY_SOCKET does not hear");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The sentence for people (`systemctl status`).
+fn words(standing: Standing) -> String {
+    match standing {
+        Standing::Starting => "loading the application".to_owned(),
+        Standing::Serving { ready, wanted } => {
+            let count = if ready >= wanted { workers(wanted) } else { format!("{ready} of {}", workers(wanted)) };
+            format!("serving: {count}")
+        }
+        Standing::Leaving => "serving until shutdown_delay is over, then stopping".to_owned(),
+        Standing::Stopping { left } => format!("stopping: {} left", workers(left)),
+    }
+}
+
+fn is_ending(standing: Standing) -> bool {
+    matches!(standing, Standing::Leaving | Standing::Stopping { .. })
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
+}
