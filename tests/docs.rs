@@ -316,4 +316,5 @@ fn root() -> &'static Path {
 const VARIABLES: [&str; 5] =
     ["RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
-const ROOMS: [&str; 9] = ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", ".cargo/", ".ci/"];
+const ROOMS: [&str; 10] =
+    ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "packaging/", ".cargo/", ".ci/"];
