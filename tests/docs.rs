@@ -300,11 +300,11 @@ fn refusal(words: &[String]) -> Option<String> {
     match args::parse(words.iter().map(OsString::from)) {
         Err(error) => Some(error.to_string()),
         Ok(Call::Print(_)) => None,
-        Ok(Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) => {
-            resolve(&Sources { file: None, environment: &[], flags: &invocation.flags })
-                .err()
-                .map(|error| error.to_string())
-        }
+        Ok(
+            Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation),
+        ) => resolve(&Sources { file: None, environment: &[], flags: &invocation.flags })
+            .err()
+            .map(|error| error.to_string()),
     }
 }
 

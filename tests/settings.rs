@@ -63,7 +63,9 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
         Ok(call) => call,
         Err(error) => return Some((error.exit_code(), error.to_string())),
     };
-    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) = call else {
+    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation)) =
+        call
+    else {
         return None;
     };
     let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
@@ -155,6 +157,7 @@ header_map = "refuse"
 user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
+control_socket = "/run/rwsgi/control"
 proc_name = "poll \"site\""
 errorlog = "/var/log/error.log"
 loglevel = "Warning"

@@ -1,6 +1,7 @@
 //! The command line: words to a call. Here, and only here, the environment is read.
 
 pub mod args;
+pub mod ctl;
 
 use std::ffi::OsString;
 use std::fs;
@@ -34,6 +35,9 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
         Call::Print(text) => print(&text),
         Call::Settings(invocation) => {
             settings(&invocation).map_or_else(|code| code, |resolved| print(&resolved.to_string()))
+        }
+        Call::Tell(errand, invocation) => {
+            settings(&invocation).map_or_else(|code| code, |resolved| ctl::run(&errand, &resolved.settings))
         }
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),

@@ -19,6 +19,7 @@ pub mod program;
 pub mod scoreboard;
 pub mod signal;
 pub mod socket;
+pub mod stacks;
 pub mod stream;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.

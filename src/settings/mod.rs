@@ -33,6 +33,6 @@ pub use problem::{Cause, Problem, Problems, Wrong};
 pub use resolve::{Resolved, Sources, resolve};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
-    AppCallable, AppName, AppSource, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode,
-    Peers, SchemeFields, Seconds, WorkerClass, Workers,
+    AppCallable, AppName, AppSource, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel,
+    LogTarget, Mode, Peers, SchemeFields, Seconds, WorkerClass, Workers,
 };

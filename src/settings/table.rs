@@ -14,8 +14,8 @@ use super::read::{
     Kind, Read, Setting, list, one, one_thread, optional, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::types::{
-    AppName, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, SchemeFields,
-    Seconds, Text as _, WorkerClass, Workers,
+    AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
+    SchemeFields, Seconds, Text as _, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -267,6 +267,12 @@ settings! {
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
         "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
+    control_socket: Option<ControlSocket> = None, optional, Process,
+        ["--control-socket"], "PATH", "where `rwsgi status` and its like find the server; off: nowhere",
+        "A unix socket with mode 0600, for root and the user that started the server. Without this setting it is beside \
+         `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
+         start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
+         has the same name and another protocol.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

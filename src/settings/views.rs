@@ -1,6 +1,9 @@
 //! Narrow views of the settings, for rooms that must not know where a value came from.
 
+use std::path::PathBuf;
+
 use super::Settings;
+use super::types::ControlSocket;
 use crate::http::{Limits, Trust};
 
 impl Settings {
@@ -34,6 +37,19 @@ impl Settings {
             scheme_fields: self.secure_scheme_headers.iter().map(|(name, https)| (bytes(name), bytes(https))).collect(),
             forwarder_fields: self.forwarder_headers.iter().map(|name| bytes(name.as_str())).collect(),
             underscored: self.header_map.policy(),
+        }
+    }
+
+    /// Where the control socket is, if there is one: as said, or beside the pid file.
+    pub fn control_path(&self) -> Option<PathBuf> {
+        match &self.control_socket {
+            Some(ControlSocket::Off) => None,
+            Some(ControlSocket::At(path)) => Some(path.clone()),
+            None => self
+                .pidfile
+                .as_ref()
+                .map(|path| path.with_extension("ctl"))
+                .filter(|path| Some(path) != self.pidfile.as_ref()),
         }
     }
 
