@@ -74,8 +74,8 @@ pub const TABLE: &[Row] = &[
         name: "reload",
         signals: &[(libc::SIGHUP, "HUP")],
         usage: Some("reload [--wait]"),
-        help: "read settings and code anew, and replace the workers",
-        is_built: false,
+        help: "read settings and code anew, and replace the workers one after the other",
+        is_built: true,
     },
     Row {
         command: Command::Reopen,
@@ -83,7 +83,7 @@ pub const TABLE: &[Row] = &[
         signals: &[(libc::SIGUSR1, "USR1")],
         usage: Some("reopen-logs"),
         help: "open the log files anew",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Upgrade,
@@ -99,7 +99,7 @@ pub const TABLE: &[Row] = &[
         signals: &[(libc::SIGWINCH, "WINCH")],
         usage: None,
         help: "stop the workers and keep the master",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::More,
@@ -107,7 +107,7 @@ pub const TABLE: &[Row] = &[
         signals: &[(libc::SIGTTIN, "TTIN")],
         usage: None,
         help: "one worker more",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Fewer,
@@ -115,7 +115,7 @@ pub const TABLE: &[Row] = &[
         signals: &[(libc::SIGTTOU, "TTOU")],
         usage: None,
         help: "one worker fewer",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Status,

@@ -1,6 +1,6 @@
 //! A worker, from the fork to its end.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,12 +9,12 @@ use pyo3::prelude::*;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
-use rwsgi::message::{BootFailure, Fork, FromWorker};
+use rwsgi::message::{BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::stream::Channel;
+use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{self, Allowance, Ending, ErrorPages, Setup};
+use rwsgi::worker::{self, Allowance, Ending, ErrorPages, Order, Orders, Setup};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
@@ -33,6 +33,7 @@ pub(crate) fn main(py: Python<'_>, inheritance: &Inheritance, fork: Fork, zygote
                 tracing::error!(%error, "cannot ask for a replacement");
             }
         };
+        channel.set_nonblocking(true).map_err(|error| BootFailure::setup(&error))?;
         worker::run(&cycle, setup, spent).map_err(|error| BootFailure::setup(&error))
     });
     match outcome {
@@ -50,7 +51,7 @@ fn boot<'py, 'i>(
     py: Python<'py>,
     inheritance: &'i Inheritance,
     fork: Fork,
-    channel: &Channel,
+    channel: &'i Channel,
 ) -> Result<(Cycle<'py>, Setup<'i>), BootFailure> {
     let start = &inheritance.start;
     let settings = &start.settings;
@@ -83,6 +84,7 @@ fn boot<'py, 'i>(
     let setup = Setup {
         listeners: &inheritance.listeners,
         signals,
+        orders: Orders { channel: channel.as_fd(), next: Box::new(|| order(channel)) },
         slot,
         limits: settings.limits(),
         trust: settings.trust(),
@@ -92,12 +94,42 @@ fn boot<'py, 'i>(
         body_timeout: settings.client_body_timeout.limit(),
         allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
         lingering: settings.lingering_timeout.duration(),
+        lame_duck: settings.lame_duck.duration(),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_requests: fork.max_requests,
         access: access(inheritance)?,
     };
     Ok((cycle, setup))
+}
+
+/// The next word of the master, as far as it is the loop's business.
+fn order(channel: &Channel) -> Order {
+    let packet = match channel.receive() {
+        Ok(Received::Packet(packet)) => packet,
+        Ok(Received::Nothing) => return Order::Nothing,
+        Ok(Received::Closed) => return Order::Closed,
+        Err(error) => {
+            tracing::error!(%error, "worker: expected a message");
+            return Order::Nothing;
+        }
+    };
+    match serde_json::from_slice(&packet.bytes) {
+        Ok(ToWorker::Retire) => Order::Retire,
+        Ok(ToWorker::Reopen(reopen)) => {
+            let mut files = packet.fds.iter();
+            let mut file_if = |is_there: bool| is_there.then(|| files.next()).flatten();
+            let (error_log, access_log) = (file_if(reopen.error_log), file_if(reopen.access_log));
+            if let Err(error) = log::redirect(error_log, access_log) {
+                tracing::error!(%error, "log files not opened anew");
+            }
+            order(channel)
+        }
+        Err(error) => {
+            tracing::error!(%error, "worker: expected a message");
+            Order::Nothing
+        }
+    }
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {

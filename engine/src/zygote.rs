@@ -1,17 +1,19 @@
 //! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Reopen, Start, ToZygote};
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
-use rwsgi::os::signal;
+use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
 
@@ -48,7 +50,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     };
     let mut inheritance = inherit(*start, fds)?;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
-    prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
+    let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
@@ -60,18 +62,54 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
         return Ok(());
     }
     let mut warned = false;
-    while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
-        let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else {
-            continue;
-        };
-        warn_of_threads(py, &mut warned);
-        match fork_worker(py) {
-            Ok(Side::Caller) => {}
-            Ok(Side::New) => worker::main(py, &inheritance, fork, channel, &Channel::from_fd(worker_end)),
-            Err(error) => fork_failed(channel, fork, &error),
+    while let Some((message, mut fds)) = py.detach(|| hear_between(channel, &signals))? {
+        match message {
+            ToZygote::Fork(fork) => {
+                let Some(worker_end) = fds.pop() else { continue };
+                warn_of_threads(py, &mut warned);
+                match fork_worker(py) {
+                    Ok(Side::Caller) => {}
+                    Ok(Side::New) => worker::main(py, &inheritance, fork, channel, &Channel::from_fd(worker_end)),
+                    Err(error) => fork_failed(channel, fork, &error),
+                }
+            }
+            ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
+            ToZygote::Load(_) | ToZygote::Start(_) => {}
         }
     }
     Ok(())
+}
+
+impl Inheritance {
+    /// The log files were opened anew: takes them, for this process and for the workers to come.
+    fn reopen(&mut self, reopen: Reopen, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        let error_log = reopen.error_log.then(|| fds.next()).flatten();
+        if let Err(error) = log::redirect(error_log.as_ref(), None) {
+            tracing::error!(%error, "log file not opened anew");
+        }
+        if reopen.access_log {
+            self.access_log = fds.next();
+        }
+    }
+}
+
+/// Waits for the master's next word. Signals are noted meanwhile: they are the master's business.
+fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
+    loop {
+        let mut waited =
+            [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waited, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(BootFailure::setup(&std::io::Error::from(errno))),
+        }
+        while let Some(signal) = signals.next() {
+            signal::pass_over(signal);
+        }
+        if waited[0].any().unwrap_or(false) {
+            return hear(channel);
+        }
+    }
 }
 
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
@@ -121,7 +159,7 @@ fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailu
 }
 
 /// Directory, `sys`, signals, faulthandler: what an import may rely on.
-fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
+fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     let start = &inheritance.start;
     let name = start.settings.title();
     process::set_title(&format!("rwsgi: zygote [{name}]"));
@@ -129,8 +167,9 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
     if getppid() != Pid::from_raw(start.master) {
         process::exit_now(0);
     }
-    // Meant for the master, though `pkill` sends them to everybody of its name.
-    signal::ignore(FOR_THE_MASTER)?;
+    signal::ignore(IGNORED)?;
+    let signals = Signals::install(&[])?;
+    signal::note_sent(FOR_THE_MASTER)?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
@@ -138,7 +177,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;
-    Ok(())
+    Ok(signals)
 }
 
 /// From here on nothing that this process says is trusted by a root master.
@@ -185,13 +224,7 @@ fn close_on_exec(channel: &Channel) {
     unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
-/// TTIN and TTOU would stop the process.
-const FOR_THE_MASTER: &[Signal] = &[
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-    Signal::SIGINT,
-];
+/// Meant for the master, though `pkill` sends them to everybody of its name: noted, and passed over. Workers inherit that.
+const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
+/// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
+const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];

@@ -9,9 +9,10 @@ use std::io::Write;
 use std::path::Path;
 
 use args::{Call, Invocation};
+use ctl::Errand;
 
 use crate::http::AccessFormat;
-use crate::master::{self, Launch, Origins};
+use crate::master::{self, AnyError, Launch, Origins, Reading};
 use crate::os::announce::Announcer;
 use crate::os::{self, process};
 use crate::settings::unread::unread;
@@ -33,37 +34,54 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     };
     match call {
         Call::Print(text) => print(&text),
-        Call::Settings(invocation) => {
-            settings(&invocation).map_or_else(|code| code, |resolved| print(&resolved.to_string()))
-        }
-        Call::Tell(errand, invocation) => {
-            settings(&invocation).map_or_else(|code| code, |resolved| ctl::run(&errand, &resolved.settings))
-        }
+        Call::Settings(invocation) => show(&invocation),
+        Call::Tell(errand, invocation) => tell(&errand, &invocation),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
 }
 
-fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
+fn show(invocation: &Invocation) -> i32 {
+    warn_of_unread(invocation);
     match settings(invocation) {
-        Err(code) => code,
-        Ok(resolved) => {
-            if let Err(problem) = invocation.app(&resolved.settings) {
-                complain(&problem);
-                return EXIT_CONFIG;
-            }
-            let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-            let origins = Origins(resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect());
-            process::close_on_exec(resolved.passed.descriptors());
-            let announcer = if check { Announcer::silent() } else { announcer() };
-            match master::run(Launch { settings: resolved.settings, origins, arguments, engine, announcer, check }) {
-                Ok(0) if check => print("configuration and application are sound\n"),
-                Ok(code) => code,
-                Err(error) => {
-                    complain(&error);
-                    EXIT_CONFIG
-                }
-            }
+        Ok(resolved) => print(&resolved.to_string()),
+        Err(problems) => {
+            complain(&problems);
+            EXIT_CONFIG
+        }
+    }
+}
+
+fn tell(errand: &Errand, invocation: &Invocation) -> i32 {
+    match settings(invocation) {
+        Ok(resolved) => ctl::run(errand, &resolved.settings),
+        Err(problems) => {
+            complain(&problems);
+            EXIT_CONFIG
+        }
+    }
+}
+
+fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
+    warn_of_unread(invocation);
+    warn_of_foreign_sockets();
+    // Before the processes get titles, which take the room of these words.
+    let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let read = || {
+        let resolved = settings(invocation)?;
+        invocation.app(&resolved.settings)?;
+        resolved.remarks.iter().for_each(|line| warn(line));
+        process::close_on_exec(resolved.passed.descriptors());
+        let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
+        Ok(Reading { settings: resolved.settings, origins: Origins(origins) })
+    };
+    let announcer = if check { Announcer::silent() } else { announcer() };
+    match read().and_then(|reading| master::run(Launch { reading, read: &read, arguments, engine, announcer, check })) {
+        Ok(0) if check => print("configuration and application are sound\n"),
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            EXIT_CONFIG
         }
     }
 }
@@ -76,34 +94,20 @@ fn announcer() -> Announcer {
     })
 }
 
-/// The settings from all sources, or the exit code once everything wrong with them is said.
-fn settings(invocation: &Invocation) -> Result<Resolved, i32> {
+/// The settings from all sources, or everything that is wrong with them.
+fn settings(invocation: &Invocation) -> Result<Resolved, AnyError> {
     let text = match &invocation.config {
         None => None,
         Some(path) => match fs::read_to_string(path) {
             Ok(text) => Some((path.as_str(), text)),
-            Err(error) => {
-                complain(&format!("--config: {path}: {}", os::words(&error)));
-                return Err(EXIT_CONFIG);
-            }
+            Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
         },
     };
-    let environment = environment();
-    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
-    for line in unread(&environment, is_python_file_there) {
-        warn(&line);
-    }
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-    let resolved =
-        resolve(&Sources { file, environment: &environment, flags: &invocation.flags }).map_err(|problems| {
-            complain(&problems);
-            EXIT_CONFIG
-        })?;
+    let resolved = resolve(&Sources { file, environment: &environment(), flags: &invocation.flags })?;
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        complain(&format!("{}: {error}", resolved.origin_of("access_log_format")));
-        return Err(EXIT_CONFIG);
+        return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
     }
-    resolved.remarks.iter().for_each(|line| warn(line));
     Ok(resolved)
 }
 
@@ -112,15 +116,31 @@ fn environment() -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    if passed::meant_for_another(&environment, std::process::id()).is_some() {
+        environment.retain(|(name, _)| !passed::VARIABLES.contains(&name.as_str()));
+    }
+    environment
+}
+
+fn warn_of_unread(invocation: &Invocation) {
+    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
+    for line in unread(&environment(), is_python_file_there) {
+        warn(&line);
+    }
+}
+
+/// A shell stands between systemd and this process.
+fn warn_of_foreign_sockets() {
+    let variables = ["LISTEN_PID", "LISTEN_FDS"];
+    let environment: Vec<(String, String)> =
+        variables.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
     let me = std::process::id();
     if let Some(other) = passed::meant_for_another(&environment, me) {
         warn(&format!(
             "LISTEN_PID: expected {me}, found {other}; the sockets of LISTEN_FDS are not served\nhint: start rwsgi without \
              a shell in between, or by exec"
         ));
-        environment.retain(|(name, _)| !passed::VARIABLES.contains(&name.as_str()));
     }
-    environment
 }
 
 fn warn(line: &dyn std::fmt::Display) {

@@ -87,6 +87,7 @@ fn words(standing: Standing) -> String {
             let count = if ready >= wanted { workers(wanted) } else { format!("{ready} of {}", workers(wanted)) };
             format!("serving: {count}")
         }
+        Standing::Reloading => "reloading".to_owned(),
         Standing::Leaving => "serving until shutdown_delay is over, then stopping".to_owned(),
         Standing::Stopping { left } => format!("stopping: {} left", workers(left)),
     }

@@ -1,5 +1,7 @@
 //! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
 
+use std::rc::Rc;
+
 use super::{AnyError, Origins};
 use crate::os;
 use crate::os::listener::{ListenError, Listener, Where};
@@ -29,21 +31,50 @@ pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Resul
     Ok(())
 }
 
-/// Binds all addresses, or none.
-pub(super) fn bind(settings: &Settings, identity: &Identity) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners: Vec<Listener> = Vec::new();
+/// A listening socket, and where settings asked for it.
+pub(super) struct Socket {
+    at: Where,
+    pub(super) listener: Listener,
+}
+
+/// Binds all addresses, or none. Those of `known` that are asked for again are kept: who waits there does not notice.
+pub(super) fn bind(
+    settings: &Settings,
+    identity: &Identity,
+    known: &[Rc<Socket>],
+) -> Result<Vec<Rc<Socket>>, ListenError> {
+    let mut sockets: Vec<Rc<Socket>> = Vec::new();
     for bind in &settings.bind {
-        match Listener::open(&place(bind, settings, identity), settings.backlog) {
-            Ok(listener) => listeners.push(listener),
+        let at = place(bind, settings, identity);
+        let is_kept = |socket: &&Rc<Socket>| is_same(&socket.at, &at) && socket.listener.is_reachable();
+        let opened = match known.iter().find(is_kept) {
+            Some(socket) => socket.listener.renew(&at, settings.backlog).map(|()| Rc::clone(socket)),
+            None => Listener::open(&at, settings.backlog).map(|listener| Rc::new(Socket { at, listener })),
+        };
+        match opened {
+            Ok(socket) => sockets.push(socket),
             Err(error) => {
-                for listener in listeners {
-                    listener.unlink();
-                }
+                release(sockets);
                 return Err(error);
             }
         }
     }
-    Ok(listeners)
+    Ok(sockets)
+}
+
+/// Lets go of sockets: those that nobody else in this master has are closed, and their files removed.
+pub(super) fn release(sockets: Vec<Rc<Socket>>) {
+    for socket in sockets.into_iter().filter_map(Rc::into_inner) {
+        socket.listener.unlink();
+    }
+}
+
+/// Do both ask for one socket? Mode and owner of its file can be changed.
+fn is_same(one: &Where, other: &Where) -> bool {
+    match (one, other) {
+        (Where::Unix { path: one, .. }, Where::Unix { path: other, .. }) => one == other,
+        _ => one == other,
+    }
 }
 
 /// Fails as [`bind`] would, as far as that can be told without binding: whether an address is free, it does not ask.

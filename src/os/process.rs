@@ -202,6 +202,14 @@ pub fn reap() -> Option<(Pid, Exit)> {
     }
 }
 
+/// How much memory of a process is resident, in bytes (proc(5), `/proc/pid/statm`); none if the process is gone.
+pub fn resident_bytes(pid: Pid) -> Option<u64> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
+}
+
 /// Is `pid` a child of this process, alive or not yet reaped?
 pub fn is_child(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, setsockopt, shutdown, socketpair,
+    sockopt,
 };
 
 /// One end of a connected pair. Close-on-exec; blocking until told otherwise.
@@ -94,6 +95,11 @@ impl Channel {
                 Err(cause) => return Err(cause.into()),
             }
         }
+    }
+
+    /// Says that nothing more will be sent: the other end reads its end, and may go on sending.
+    pub fn shut_down(&self) -> io::Result<()> {
+        Ok(shutdown(self.0.as_raw_fd(), Shutdown::Write)?)
     }
 
     /// Receives one message. A message that does not fit, or whose descriptors found no room in this process's table, is

@@ -176,6 +176,27 @@ settings! {
     max_requests_jitter: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests-jitter"], "N", "add a random number of requests, at most this, to max_requests",
         "Drawn for each worker, so that they are not all replaced at once.";
+    max_worker_lifetime: Seconds = Seconds::whole(0), one, Workers,
+        ["--max-worker-lifetime"], "SECONDS", "replace a worker after so long",
+        "Counted from when it became ready. Seconds, fractions allowed; 0 is never. uWSGI has a setting of this name, gunicorn \
+         has none.";
+    max_worker_lifetime_jitter: Seconds = Seconds::whole(0), one, Workers,
+        ["--max-worker-lifetime-jitter"], "SECONDS", "add a random time, at most this, to max_worker_lifetime",
+        "Drawn for each worker, so that they are not all replaced at once.";
+    reload_on_rss: Bytes = Bytes(0), one, Workers,
+        ["--reload-on-rss"], "BYTES", "replace a worker whose resident memory grows beyond this",
+        "Resident memory as ps and top show it, what is shared with other workers included; looked at every few seconds. Bytes, \
+         or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is never. uWSGI has a setting of this name, in MiB; gunicorn has none.";
+    reload_step: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--reload-step"], "N", "how many workers are replaced at a time",
+        "By a reload and by all that recycles workers: so many are started beyond the number wanted, and each old worker goes \
+         only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn replaces all at once, and stops the \
+         old ones first.";
+    lame_duck: Seconds = Seconds::whole(2), one, Workers,
+        ["--lame-duck"], "SECONDS", "how long a worker that is replaced waits for requests on the connections that it keeps",
+        "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. Within \
+         `graceful_timeout`. A stop of the server does not wait so. Seconds, fractions allowed; 0 closes idle connections at \
+         once, as gunicorn does.";
 
     keepalive: Seconds = Seconds::whole(75), one, Requests,
         ["--keep-alive"], "SECONDS", "how long an idle connection is kept for its next request",

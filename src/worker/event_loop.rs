@@ -22,7 +22,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::connection::{Connection, Reading, Registered};
+use super::connection::{Connection, Registered};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Application, Setup};
@@ -43,6 +43,7 @@ pub enum Ending {
 pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> io::Result<Ending> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+    epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
     let mut worker = Worker {
         app,
         epoll,
@@ -60,6 +61,7 @@ pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> i
         accepting: false,
         accept_again: Millis::MAX,
         stopping: None,
+        retiring: false,
         requests: 0,
         spent: Some(spent),
         setup,
@@ -71,8 +73,8 @@ pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> i
 pub(super) struct Worker<'a, A, F> {
     pub(super) app: &'a A,
     pub(super) setup: Setup<'a>,
-    epoll: Epoll,
-    connections: Vec<Option<Box<Connection>>>,
+    pub(super) epoll: Epoll,
+    pub(super) connections: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
     /// Connections that hold a further request already.
     pub(super) ready: VecDeque<u64>,
@@ -87,8 +89,10 @@ pub(super) struct Worker<'a, A, F> {
     /// Connections accepted, wrapping; part of their tokens.
     accepted: u32,
     accepting: bool,
-    accept_again: Millis,
+    pub(super) accept_again: Millis,
     pub(super) stopping: Option<Ending>,
+    /// It stops, while others serve.
+    pub(super) retiring: bool,
     pub(super) requests: u64,
     pub(super) spent: Option<F>,
 }
@@ -163,71 +167,13 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn event(&mut self, event: &EpollEvent) {
         match event.data() {
             SIGNALS => self.signals(),
+            ORDERS => self.orders(),
             token if token >= LISTENERS => {
                 self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
             }
             token => {
                 let flags = event.events();
                 self.with_connection(token, |worker, connection| worker.connection_event(connection, flags));
-            }
-        }
-    }
-
-    fn signals(&mut self) {
-        while let Some(signal) = self.setup.signals.next() {
-            match signal {
-                libc::SIGTERM if self.stopping.is_none() => self.stop_gracefully(),
-                libc::SIGQUIT => self.stopping = Some(Ending::Quick),
-                _ => {}
-            }
-        }
-    }
-
-    /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
-    /// is on its way. A connection that has not had its first one gets a moment to send it, and so does every one of a
-    /// worker that was replaced by `max_requests`: nobody waits for its end.
-    fn stop_gracefully(&mut self) {
-        self.stopping = Some(Ending::Graceful);
-        self.stop_accepting();
-        // Others listen still if only this worker ends; what came before them is theirs.
-        if self.spent.is_some() {
-            self.take_backlog();
-        }
-        for index in 0..self.connections.len() {
-            if let Some(token) = self.connections[index].as_ref().map(|connection| connection.token) {
-                self.with_connection(token, |worker, connection| {
-                    if connection.reading == Reading::Drained {
-                        connection.reading = Reading::More;
-                    }
-                    worker.ready.push_back(token);
-                    true
-                });
-            }
-        }
-    }
-
-    /// A connection of a worker that stops waits for a request: is it waited for?
-    pub(super) fn stays_for_first(&self, connection: &mut Connection) -> bool {
-        if !connection.is_idle() {
-            return true;
-        }
-        let stays = !connection.has_served() || self.spent.is_none();
-        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
-        stays
-    }
-
-    /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
-    /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    fn take_backlog(&mut self) {
-        let end = in_time(BACKLOG_TIME);
-        for (index, listener) in self.setup.listeners.iter().enumerate() {
-            while in_time(Duration::ZERO) < end {
-                let Ok(Some((stream, peer))) = listener.accept() else { break };
-                let mut connection = Box::new(Connection::new(stream, peer, index));
-                connection.deadline = in_time(FIRST_REQUEST);
-                connection.reading = Reading::More;
-                let token = self.insert(connection);
-                self.ready.push_back(token);
             }
         }
     }
@@ -243,7 +189,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         self.accepting = true;
     }
 
-    fn stop_accepting(&mut self) {
+    pub(super) fn stop_accepting(&mut self) {
         if mem::take(&mut self.accepting) {
             for listener in self.setup.listeners {
                 let _ = self.epoll.delete(listener);
@@ -253,7 +199,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     /// Takes one connection and serves what it has sent already. `false` when none was there.
     fn accept(&mut self, listener: usize) -> bool {
-        let Some(socket) = self.setup.listeners.get(listener) else {
+        // It may have stopped in this turn, after the kernel spoke of a connection.
+        let Some(socket) = self.setup.listeners.get(listener).filter(|_| self.accepting) else {
             return false;
         };
         match socket.accept() {
@@ -275,7 +222,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    fn insert(&mut self, mut connection: Box<Connection>) -> u64 {
+    pub(super) fn insert(&mut self, mut connection: Box<Connection>) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
             self.connections.len() - 1
@@ -289,7 +236,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     }
 
     /// Runs `step` on a connection that is still there; it says whether the connection lives on.
-    fn with_connection(&mut self, token: u64, step: impl FnOnce(&mut Self, &mut Connection) -> bool) {
+    pub(super) fn with_connection(&mut self, token: u64, step: impl FnOnce(&mut Self, &mut Connection) -> bool) {
         let index = usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else {
             return;
@@ -396,6 +343,7 @@ fn millis(duration: Duration) -> Millis {
 }
 
 const SIGNALS: u64 = u64::MAX;
+const ORDERS: u64 = u64::MAX - 1;
 /// Tokens from here on are listeners; connections stay below (62 bits).
 const LISTENERS: u64 = 1 << 62;
 /// Events taken in one wait.
@@ -404,11 +352,6 @@ const EVENTS: usize = 64;
 /// that waits has asked for the interpreter by then, and gets it for sure. An earlier release is taken back before the
 /// waiter is awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
 const OWN_WORK_NS: u64 = 6_000_000;
-/// Accepting takes microseconds: this is a whole backlog of 2048, whatever else is going on.
-const BACKLOG_TIME: Duration = Duration::from_millis(100);
-/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
-/// before it. Browsers open connections that they may never use, and the stop waits for them.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// The largest buffer that is kept for the next request.

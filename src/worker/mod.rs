@@ -9,10 +9,12 @@ mod exchange;
 mod output;
 mod patience;
 mod serving;
+mod stopping;
 mod streamed;
 mod texts;
 mod timers;
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,12 +41,33 @@ pub trait Application {
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
 }
 
+/// What the master may say to a worker, besides signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Finish what there is and end; others serve on.
+    Retire,
+    /// Nothing now, or nothing that is the loop's business.
+    Nothing,
+    /// Nothing ever again.
+    Closed,
+}
+
+/// Where orders come from.
+pub struct Orders<'a> {
+    /// Readable when there is one.
+    pub channel: BorrowedFd<'a>,
+    /// Takes the next one; never blocks.
+    pub next: Box<dyn Fn() -> Order + 'a>,
+}
+
 /// What a worker is given.
 pub struct Setup<'a> {
     /// Where to accept.
     pub listeners: &'a [Listener],
     /// TERM (graceful) and QUIT (quick) arrive here.
     pub signals: Signals,
+    /// The master's orders arrive here.
+    pub orders: Orders<'a>,
     /// This worker's slot of the scoreboard.
     pub slot: Slot,
     /// What a request may be.
@@ -65,6 +88,8 @@ pub struct Setup<'a> {
     pub lingering: Duration,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
+    /// How long a worker that retires waits for requests on connections that idle.
+    pub lame_duck: Duration,
     /// Where larger bodies are kept.
     pub spill_directory: PathBuf,
     /// After this many requests `spent` is called; 0 is never.

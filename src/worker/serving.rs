@@ -98,7 +98,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                     self.ready.push_back(connection.token);
                 }
                 self.wait_for_more(connection);
-                self.stopping.is_none() || self.stays_for_first(connection)
+                self.stopping.is_none() || self.stays(connection)
             }
             Step::Request(arrived) => match self.judge(connection) {
                 Ok(scheme) => {
@@ -232,7 +232,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     /// All of a response is with the kernel.
     fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
-        if !keep_alive || (self.stopping.is_some() && connection.input.is_empty()) {
+        let ends = self.stopping.is_some() && !self.retiring;
+        if !keep_alive || (ends && connection.input.is_empty()) {
             // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
             // connection, and drop what it has not sent yet.
             let unread = !connection.input.is_empty() || socket::has_unread(connection.stream.as_fd());
@@ -243,7 +244,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         } else if connection.reading == Reading::Ended {
             return false;
         }
-        connection.deadline = in_time(self.setup.keep_alive);
+        let kept = if self.retiring { self.setup.lame_duck } else { self.setup.keep_alive };
+        connection.deadline = in_time(kept);
         true
     }
 
@@ -305,6 +307,10 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             let peer = connection.peer;
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
             return false;
+        }
+        // A request that came this instant is served, not cut off.
+        if connection.is_idle() && socket::has_unread(connection.stream.as_fd()) {
+            return self.receive(connection);
         }
         let begun = matches!(connection.stage, Stage::Head | Stage::Body(_));
         if begun {

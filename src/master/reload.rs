@@ -1,0 +1,83 @@
+//! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
+
+use super::logs::Logs;
+use super::{AnyError, Generation, Master, report, sockets};
+use crate::os::pidfile::PidFile;
+use crate::os::process;
+use crate::supervisor::{Cause, Event};
+
+impl Master<'_> {
+    /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
+    pub(super) fn reload(&mut self, signal: &'static str) {
+        let number = self.newest + 1;
+        tracing::info!(signal, generation = number, "reload begins");
+        self.newest = number;
+        match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
+            Ok(generation) => {
+                let plan = generation.plan();
+                self.generations.insert(number, generation);
+                self.tell(&Event::Reload(number, plan));
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                self.not_reloaded(number);
+            }
+        }
+    }
+
+    /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
+    pub(super) fn promote(&mut self, number: u64) {
+        let before = std::mem::replace(&mut self.current, number);
+        let Generation { settings, logs, .. } = &self.generations[&number];
+        tracing::info!(generation = number, "first worker is ready, the others follow");
+        if let Err(error) = logs.take(settings) {
+            tracing::error!(%error, "log file not taken");
+        }
+        process::set_title(&format!("rwsgi: master [{}]", settings.title()));
+        if settings.pidfile != self.generations[&before].settings.pidfile {
+            if let Err(error) = self.move_pidfile() {
+                tracing::error!(%error, "pid file not written");
+            }
+        }
+    }
+
+    fn move_pidfile(&mut self) -> Result<(), AnyError> {
+        let written = self.settings().pidfile.as_deref().map(PidFile::write).transpose()?;
+        if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
+            old.remove();
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_up(&mut self, number: u64, cause: Cause) {
+        match cause {
+            Cause::Boot => self.not_reloaded(number),
+            Cause::Superseded => tracing::warn!(generation = number, "reload given up for a newer one"),
+            Cause::Withdrawn => tracing::warn!(generation = number, "reload given up"),
+        }
+        if let Some(generation) = self.generations.get_mut(&number) {
+            sockets::release(std::mem::take(&mut generation.sockets));
+        }
+    }
+
+    fn not_reloaded(&self, number: u64) {
+        tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+    }
+
+    /// The generation serves alone: sockets that it does not have are closed.
+    pub(super) fn reloaded(&mut self, number: u64) {
+        for (_, generation) in self.generations.range_mut(..number) {
+            sockets::release(std::mem::take(&mut generation.sockets));
+        }
+        let generation = &self.generations[&number];
+        report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+    }
+
+    /// Those of which no process is left.
+    pub(super) fn forget_generations(&mut self) {
+        let (current, pool) = (self.current, &self.pool);
+        self.generations.retain(|number, generation| {
+            *number == current || generation.zygote.is_some() || pool.of_generation(*number).next().is_some()
+        });
+    }
+}
