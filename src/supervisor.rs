@@ -25,7 +25,7 @@ mod words;
 
 use std::time::Duration;
 
-pub use words::{Action, Cause, Event, Moment, Plan, Standing, Stop, Why};
+pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
@@ -216,6 +216,21 @@ impl Supervisor {
     /// Is a stop under way?
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// The slots that are not empty.
+    pub fn seats(&self) -> impl Iterator<Item = Seat> {
+        self.slots.iter().enumerate().filter_map(|(slot, Slot { generation, state })| {
+            let (pid, state) = match *state {
+                State::Empty => return None,
+                State::Forking { .. } => (None, "booting"),
+                State::Booting { pid, .. } => (Some(pid), "booting"),
+                State::Ready { pid, spent: false, .. } => (Some(pid), "ready"),
+                State::Ready { pid, .. } => (Some(pid), "spent"),
+                State::Ending { pid, .. } => (Some(pid), "ending"),
+            };
+            Some(Seat { slot, generation: *generation, pid, state })
+        })
     }
 
     /// Is a stop under way, or does it come when `shutdown_delay` is over?

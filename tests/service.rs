@@ -490,3 +490,76 @@ fn fill(pipe: &OwnedFd) {
     }
     fcntl(pipe, FcntlArg::F_SETFL(flags)).unwrap();
 }
+
+/// Fails to be loaded once there is a file `broken`.
+const FRAGILE: &str = r#"
+import os
+
+if os.path.exists("broken"):
+    raise RuntimeError("broken")
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+"#;
+
+#[test]
+fn a_reload_is_announced_in_one_datagram_and_ends_with_ready_however_it_went() {
+    let files = directory(&[("fragile.py", FRAGILE)]);
+    let mut manager = Manager::at_path(&files.path().join("notify"));
+    let mut server = Server::spawn(service(&manager, files.path(), &["fragile"]));
+    manager.wait_for("READY=1");
+    let mut reload = || {
+        let before = monotonic_micros();
+        server.signal(Signal::SIGHUP);
+        let begins = manager.wait_for("RELOADING=1");
+        let (_, micros) = begins.split_once("\nMONOTONIC_USEC=").unwrap();
+        assert!((before..=monotonic_micros()).contains(&micros.parse().unwrap()), "{begins}");
+        manager.wait_for("READY=1")
+    };
+    assert!(reload().ends_with("\nSTATUS=serving: 1 worker"));
+    fs::write(files.path().join("broken"), "").unwrap();
+    let ready = reload();
+    let failed = "\nSTATUS=serving: 1 worker; the last reload failed: fragile: the application raised RuntimeError";
+    assert!(ready.contains(failed), "{ready}");
+    fs::remove_file(files.path().join("broken")).unwrap();
+    assert!(reload().ends_with("\nSTATUS=serving: 1 worker"));
+    server.stop();
+}
+
+#[test]
+fn a_reload_that_ends_with_wrong_settings_is_announced_too() {
+    let text = "wsgi_app = \"fragile\"\nbind = [\"127.0.0.1:0\"]\n";
+    let files = directory(&[("fragile.py", FRAGILE), ("rwsgi.toml", text)]);
+    let mut manager = Manager::at_path(&files.path().join("notify"));
+    let mut command = rwsgi(files.path(), ["-c", "rwsgi.toml"]);
+    command.env("NOTIFY_SOCKET", &manager.address);
+    let mut server = Server::spawn(command);
+    manager.wait_for("READY=1");
+    fs::write(files.path().join("rwsgi.toml"), format!("{text}workers = 0\n")).unwrap();
+    server.signal(Signal::SIGHUP);
+    manager.wait_for("RELOADING=1");
+    let ready = manager.wait_for("READY=1");
+    assert!(ready.contains("; the last reload failed: rwsgi.toml:3: workers: expected a whole number"), "{ready}");
+    assert_eq!(server.get("/").status, 200);
+    server.stop();
+}
+
+/// The clock of `MONOTONIC_USEC`.
+fn monotonic_micros() -> u64 {
+    rwsgi::os::clock::monotonic() / 1000
+}
+
+#[test]
+fn a_reload_keeps_the_sockets_that_were_passed() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let mut server =
+        Server::spawn(with_passed(&[tcp.try_clone().unwrap().into()], "web", &["hello", "-b", "fd://web"]));
+    for reloads in 1..=2 {
+        server.signal(Signal::SIGHUP);
+        server.wait_for_lines("reload done", reloads);
+        assert_eq!(ask(TcpStream::connect(address).unwrap()), 200);
+    }
+    server.stop();
+}

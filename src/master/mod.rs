@@ -2,9 +2,11 @@
 //! and does not know a request.
 
 mod commands;
+mod control;
 mod conversation;
 mod generation;
 mod logs;
+mod orders;
 mod pool;
 mod processes;
 mod reload;
@@ -37,8 +39,10 @@ use crate::os::program::Program;
 use crate::os::signal::Signals;
 use crate::settings::Settings;
 use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use control::Control;
 use generation::Generation;
 use logs::Logs;
+use orders::Orders;
 use pool::Pool;
 use service::Service;
 use watch::Watch;
@@ -108,6 +112,12 @@ struct Master<'a> {
     newest: u64,
     pidfile: Option<PidFile>,
     service: Service,
+    control: Control,
+    orders: Orders,
+    /// When the master was started.
+    born: Moment,
+    /// Why the last reload failed, until the next one begins.
+    failure: Option<String>,
     pool: Pool,
     watch: Watch,
     finish: Option<i32>,
@@ -138,6 +148,12 @@ impl<'a> Master<'a> {
         let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        let control = if check {
+            Control::check(&first.settings, &first.origins).map(|()| Control::default())
+        } else {
+            Control::open(&first.settings, &first.origins, poll.registry())
+        };
+        let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
             read,
             arguments,
@@ -151,6 +167,10 @@ impl<'a> Master<'a> {
             newest: FIRST,
             pidfile,
             service: Service::new(announcer),
+            control,
+            orders: Orders::default(),
+            born: now(),
+            failure: None,
             pool: Pool::default(),
             watch: Watch::new(now()),
             finish: None,
@@ -187,6 +207,7 @@ impl<'a> Master<'a> {
             self.watch.next_look(self.settings()),
             self.beat(now),
             self.service.wake_at(),
+            self.orders.wake_at(),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.watch.sleeps(now, limit);
@@ -204,7 +225,7 @@ impl<'a> Master<'a> {
             tracing::warn!(?gap, "the master was held up, deadlines move by as much");
             self.tell(&Event::Late(gap));
         }
-        for token in tokens.iter().filter(|token| token.0 >= ZYGOTES) {
+        for token in tokens.iter().filter(|token| (ZYGOTES..STACKS).contains(&token.0)) {
             self.hear_zygote((token.0 - ZYGOTES) as u64);
         }
         for token in tokens.iter().filter(|token| (WORKERS..ZYGOTES).contains(&token.0)) {
@@ -213,6 +234,7 @@ impl<'a> Master<'a> {
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
+        self.hear_clients(tokens);
         for (slot, busy) in self.pool.look(|number| Some(&self.generations.get(&number)?.board)) {
             self.tell(&Event::Seen(slot, busy));
         }
@@ -286,10 +308,15 @@ fn now() -> Moment {
 /// The number of the first generation.
 const FIRST: u64 = 1;
 const SIGNALS: Token = Token(0);
+const CONTROL: Token = Token(1);
 /// Tokens from here on are workers, by slot.
 const WORKERS: usize = 2;
 /// Tokens from here on are zygotes, by generation.
 const ZYGOTES: usize = 1 << 32;
+/// Tokens from here on are the stacks of workers, by slot.
+const STACKS: usize = 1 << 48;
+/// Tokens from here on are who asks over the control socket.
+const CLIENTS: usize = 1 << 56;
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
 /// How often the master looks up while there are deadlines.

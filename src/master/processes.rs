@@ -159,6 +159,7 @@ impl Master<'_> {
         for pid in zygotes {
             let _ = process::signal(pid, Signal::SIGKILL);
         }
+        self.control.close();
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }

@@ -1,17 +1,21 @@
 //! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
 
+use super::commands::By;
 use super::logs::Logs;
-use super::{AnyError, Generation, Master, report, sockets};
+use super::orders::Progress;
+use super::{AnyError, Generation, Master, now, report, sockets};
 use crate::os::pidfile::PidFile;
 use crate::os::process;
 use crate::supervisor::{Cause, Event};
 
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
-    pub(super) fn reload(&mut self, signal: &'static str) {
+    pub(super) fn reload(&mut self, by: By) {
         let number = self.newest + 1;
-        tracing::info!(signal, generation = number, "reload begins");
+        tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
+        self.failure = None;
+        self.service.reload_begins(now());
         match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
             Ok(generation) => {
                 let plan = generation.plan();
@@ -20,6 +24,7 @@ impl Master<'_> {
             }
             Err(error) => {
                 tracing::error!("{error}");
+                self.failure = Some(error.to_string());
                 self.not_reloaded(number);
             }
         }
@@ -30,6 +35,7 @@ impl Master<'_> {
         let before = std::mem::replace(&mut self.current, number);
         let Generation { settings, logs, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
+        self.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
@@ -39,6 +45,7 @@ impl Master<'_> {
                 tracing::error!(%error, "pid file not written");
             }
         }
+        self.reload_came_to(number, Progress::Serves);
     }
 
     fn move_pidfile(&mut self) -> Result<(), AnyError> {
@@ -52,16 +59,27 @@ impl Master<'_> {
     pub(super) fn give_up(&mut self, number: u64, cause: Cause) {
         match cause {
             Cause::Boot => self.not_reloaded(number),
-            Cause::Superseded => tracing::warn!(generation = number, "reload given up for a newer one"),
-            Cause::Withdrawn => tracing::warn!(generation = number, "reload given up"),
+            Cause::Superseded => {
+                tracing::warn!(generation = number, "reload given up for a newer one");
+                self.reload_dropped(number, "given up for a newer reload");
+            }
+            Cause::Withdrawn => {
+                tracing::warn!(generation = number, "reload given up");
+                self.reload_dropped(number, "given up: the server rests or stops");
+            }
         }
         if let Some(generation) = self.generations.get_mut(&number) {
             sockets::release(std::mem::take(&mut generation.sockets));
         }
     }
 
-    fn not_reloaded(&self, number: u64) {
+    fn not_reloaded(&mut self, number: u64) {
         tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+        let why = self.failure.take();
+        self.reload_failed(
+            number,
+            why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),
+        );
     }
 
     /// The generation serves alone: sockets that it does not have are closed.
@@ -71,6 +89,7 @@ impl Master<'_> {
         }
         let generation = &self.generations[&number];
         report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+        self.reload_came_to(number, Progress::ServesAlone);
     }
 
     /// Those of which no process is left.

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | loads the application | `STATUS=` |
 //! | answers requests for the first time | `READY=1`, `MAINPID=`, `STATUS=` |
+//! | begins a reload | `RELOADING=1` with `MONOTONIC_USEC=` |
+//! | ends a reload, well or not | `READY=1`, and in `STATUS=` how it went |
 //! | begins to stop | `STOPPING=1` |
 //! | lives | `WATCHDOG=1` twice in the time that it was given |
 
@@ -16,6 +18,8 @@ pub(super) struct Service {
     announcer: Announcer,
     said: Option<Standing>,
     status: String,
+    /// How the last reload failed, until the next one begins.
+    failure: Option<String>,
     /// When the manager is to hear next that this process lives.
     alive: Moment,
     is_warned: bool,
@@ -23,7 +27,7 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(announcer: Announcer) -> Service {
-        Service { announcer, said: None, status: String::new(), alive: Moment::ZERO, is_warned: false }
+        Service { announcer, said: None, status: String::new(), failure: None, alive: Moment::ZERO, is_warned: false }
     }
 
     /// Says what has changed, and that the master lives.
@@ -32,7 +36,7 @@ impl Service {
             return;
         }
         let mut lines = self.turn(standing);
-        let status = words(standing);
+        let status = self.words(standing);
         if status != self.status {
             lines.push(format!("STATUS={status}"));
             self.status = status;
@@ -43,6 +47,20 @@ impl Service {
             lines.push("WATCHDOG=1".to_owned());
         }
         self.say(&lines);
+    }
+
+    /// A reload begins; the one before may still be under way. systemd takes both lines from one datagram only
+    /// (`Type=notify-reload`).
+    pub(super) fn reload_begins(&mut self, now: Moment) {
+        self.failure = None;
+        self.status.clear();
+        self.said = Some(Standing::Reloading);
+        self.say(&["RELOADING=1".to_owned(), format!("MONOTONIC_USEC={}", now.as_micros())]);
+    }
+
+    /// The reload has failed; a word why. What serves goes on.
+    pub(super) fn reload_failed(&mut self, why: &str) {
+        self.failure = Some(why.lines().next().unwrap_or_default().to_owned());
     }
 
     /// When it wants to look again, if nothing happens until then.
@@ -64,6 +82,21 @@ impl Service {
         }
     }
 
+    /// The sentence for people (`systemctl status`).
+    fn words(&self, standing: Standing) -> String {
+        match standing {
+            Standing::Starting => "loading the application".to_owned(),
+            Standing::Serving { ready, wanted } => {
+                let count = if ready >= wanted { workers(wanted) } else { format!("{ready} of {}", workers(wanted)) };
+                let failure = self.failure.as_ref().map(|why| format!("; the last reload failed: {why}"));
+                format!("serving: {count}{}", failure.unwrap_or_default())
+            }
+            Standing::Reloading => "reloading".to_owned(),
+            Standing::Leaving => "serving until shutdown_delay is over, then stopping".to_owned(),
+            Standing::Stopping { left } => format!("stopping: {} left", workers(left)),
+        }
+    }
+
     fn say(&mut self, lines: &[String]) {
         if lines.is_empty() {
             return;
@@ -76,20 +109,6 @@ impl Service {
             }
             Err(_) => {}
         }
-    }
-}
-
-/// The sentence for people (`systemctl status`).
-fn words(standing: Standing) -> String {
-    match standing {
-        Standing::Starting => "loading the application".to_owned(),
-        Standing::Serving { ready, wanted } => {
-            let count = if ready >= wanted { workers(wanted) } else { format!("{ready} of {}", workers(wanted)) };
-            format!("serving: {count}")
-        }
-        Standing::Reloading => "reloading".to_owned(),
-        Standing::Leaving => "serving until shutdown_delay is over, then stopping".to_owned(),
-        Standing::Stopping { left } => format!("stopping: {} left", workers(left)),
     }
 }
 

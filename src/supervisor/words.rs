@@ -91,6 +91,19 @@ pub enum Standing {
     },
 }
 
+/// A slot that is not empty, for those who are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The slot.
+    pub slot: usize,
+    /// The generation of its worker.
+    pub generation: u64,
+    /// Its process, once it has said its first word.
+    pub pid: Option<i32>,
+    /// `booting`, `ready`, `spent` or `ending`.
+    pub state: &'static str,
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
