@@ -46,7 +46,7 @@ bench-floor: build $(TARGET)/floor $(VENV)/.filled ## CPU per request of hello, 
 install: $(RWSGI) ## copy the binary to $(PREFIX)/bin, the units of systemd to $(PREFIX)/lib/systemd/system
 	install -D -m 755 $(RWSGI) $(DESTDIR)$(PREFIX)/bin/rwsgi
 	install -d $(DESTDIR)$(UNITS)
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/systemd/rwsgi.service > $(DESTDIR)$(UNITS)/rwsgi.service
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' packaging/systemd/rwsgi.service > $(DESTDIR)$(UNITS)/rwsgi.service
 	install -m 644 packaging/systemd/rwsgi.socket $(DESTDIR)$(UNITS)/rwsgi.socket
 
 clean: ## remove target/

@@ -199,12 +199,12 @@ pub fn reference() -> String {
 
 /// The table in `docs/reference/commands.md`, likewise.
 pub fn verbs() -> String {
-    let mut page = String::from("| Words | What the master does | The same by signal |\n|---|---|---|\n");
+    let mut page = String::from("| Verb | What the master does | The same by signal |\n|---|---|---|\n");
     for (row, usage) in TABLE.iter().filter_map(|row| Some((row, row.usage?))) {
         let signals: Vec<String> = row.signals.iter().map(|(_, name)| format!("`{name}`")).collect();
         // A bar would end the cell.
         let usage = usage.replace('|', "\\|");
-        let _ = writeln!(page, "| `rwsgi {usage}` | {} | {} |", row.help, signals.join(", "));
+        let _ = writeln!(page, "| `{usage}` | {} | {} |", row.help, signals.join(", "));
     }
     page
 }

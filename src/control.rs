@@ -239,7 +239,7 @@ impl fmt::Display for Answer {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ready = self.workers.iter().filter(|worker| worker.state == "ready").count();
-        writeln!(f, "rwsgi {}, pid {}, {} for {}", self.version, self.pid, self.state, span(self.seconds))?;
+        writeln!(f, "{} for {}, pid {}, rwsgi {}", self.state, span(self.seconds), self.pid, self.version)?;
         writeln!(f, "{} at {}", self.app, self.listening.join(", "))?;
         write!(f, "generation {}, {ready} of {} workers ready", self.generation, self.wanted)?;
         if let Some(failure) = &self.failure {
@@ -361,7 +361,7 @@ mod tests {
     fn people_get_tables() {
         assert_eq!(
             Answer::Status(status()).to_string(),
-            "rwsgi 0.1.0, pid 4700, serving for 3 h 12 min
+            "serving for 3 h 12 min, pid 4700, rwsgi 0.1.0
 mysite.wsgi at http://127.0.0.1:8000, unix:/run/app.sock
 generation 2, 1 of 2 workers ready
 the last reload failed: no module named x

@@ -70,8 +70,8 @@ fn status_says_how_server_and_workers_stand() {
     assert_eq!(site.server.get("/").status, 200);
     let text = site.done(&["status"]);
     let lines: Vec<&str> = text.lines().collect();
-    let head = format!("rwsgi {}, pid {}, serving for ", env!("CARGO_PKG_VERSION"), site.server.pid());
-    assert!(lines[0].starts_with(&head), "{text}");
+    let tail = format!(" s, pid {}, rwsgi {}", site.server.pid(), env!("CARGO_PKG_VERSION"));
+    assert!(lines[0].starts_with("serving for ") && lines[0].ends_with(&tail), "{text}");
     assert_eq!(lines[1], format!("hello at {address}"));
     assert_eq!(lines[2], "generation 1, 2 of 2 workers ready");
     assert!(lines[4].starts_with("slot  pid"), "{text}");

@@ -238,21 +238,25 @@ fn every_decision_has_a_number_and_says_what_it_costs() {
 }
 
 #[test]
-fn the_table_of_signals_is_that_of_the_commands() {
-    const PAGE: &str = "docs/reference/signals.md";
-    let mut page = Page::read(PAGE);
-    if std::env::var_os("UPDATE").is_some() {
-        let updated = page.text.replace(&table_of_signals(&page), &command::reference());
-        fs::write(root().join(PAGE), updated).unwrap();
-        page = Page::read(PAGE);
+fn the_tables_of_signals_and_verbs_are_those_of_the_commands() {
+    let tables = [
+        ("docs/reference/signals.md", "| Signal |", command::reference()),
+        ("docs/reference/commands.md", "| Verb |", command::verbs()),
+    ];
+    for (name, start, expected) in tables {
+        let mut page = Page::read(name);
+        if std::env::var_os("UPDATE").is_some() {
+            let updated = page.text.replace(&table(&page, start), &expected);
+            fs::write(root().join(name), updated).unwrap();
+            page = Page::read(name);
+        }
+        assert!(table(&page, start) == expected, "{name} is stale\nhint: UPDATE=1 cargo test --test docs");
     }
-    assert!(table_of_signals(&page) == command::reference(), "{PAGE} is stale\nhint: UPDATE=1 cargo test --test docs");
 }
 
-/// From its first line to the empty line after it.
-fn table_of_signals(page: &Page) -> String {
-    let lines =
-        page.text.lines().skip_while(|line| !line.starts_with("| Signal |")).take_while(|line| !line.is_empty());
+/// From its first line, which begins so, to the empty line after it.
+fn table(page: &Page, start: &str) -> String {
+    let lines = page.text.lines().skip_while(|line| !line.starts_with(start)).take_while(|line| !line.is_empty());
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 

@@ -45,7 +45,7 @@ fn the_program_takes_the_words_of_the_unit() {
         .map(|(_, line)| line)
         .filter(|line| line.starts_with(INSTALLED))
         .collect();
-    assert!(!lines.is_empty());
+    assert_eq!(lines.len(), 2, "start and reload");
     for line in lines {
         let words = shell_words(line).into_iter().skip(1).map(OsString::from);
         args::parse(words).unwrap_or_else(|error| panic!("{line}: {error}"));
