@@ -91,7 +91,7 @@ pub const TABLE: &[Row] = &[
         signals: &[(libc::SIGUSR2, "USR2")],
         usage: Some("upgrade"),
         help: "start a new master beside this one",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Rest,

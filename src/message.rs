@@ -23,6 +23,29 @@ pub enum ToZygote {
     Reopen(Reopen),
 }
 
+/// What a master says to the one that it starts beside itself, in an environment variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its process.
+    pub pid: i32,
+    /// The sockets that it passes on.
+    pub sockets: Vec<Inherited>,
+}
+
+impl Predecessor {
+    /// The variable.
+    pub const VARIABLE: &str = "RWSGI_PREDECESSOR";
+}
+
+/// A listening socket that was left open over exec.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Its number.
+    pub fd: i32,
+    /// Where it listens, as the setting `bind` says it.
+    pub at: String,
+}
+
 /// What the master says to a worker.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum ToWorker {

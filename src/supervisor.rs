@@ -290,6 +290,10 @@ impl Supervisor {
         actions.push(Action::GiveUp(next.number, cause));
         self.dismiss(next.number, now, actions);
         next.leave(now, actions);
+        if cause != Cause::Boot && next.zygote != Zygote::Gone {
+            // It may be in the middle of an import; whoever asks for many reloads has one at a time.
+            actions.push(Action::KillZygote(next.number));
+        }
         self.past.push(next);
     }
 

@@ -478,6 +478,9 @@ fn as_pid_1_it_reaps_strangers_and_stops() {
     let master = children(server.pid())[0].0;
     assert!(status(master, "NSpid").ends_with(" 1"), "{}", status(master, "NSpid"));
     assert!(server.get("/").text().parse::<i32>().unwrap() > 1);
+    // With process 1 everything would end, so that it cannot hand over.
+    kill(master, Signal::SIGUSR2).unwrap();
+    server.wait_for("no new master: the end of process 1 would end all others");
     wait_until("zygote, worker and orphan are below pid 1", || children(master).len() == 3);
     let _open = gate.open();
     wait_until("the orphan is gone", || children(master).len() == 2 && all_children(master) == 2);

@@ -73,8 +73,12 @@ fn assert_nothing_lost(counted: &Counted, server: &Server) {
 fn twenty_reloads_in_a_row_lose_no_request() {
     for settings in ["workers = 1", "workers = 3\nreload_step = 2\npreload_app = true"] {
         let mut site = Site::start(&app("one"), settings);
+        let open = || fs::read_dir(format!("/proc/{}/fd", site.server.pid())).unwrap().count();
+        let before = open();
         let ((), counted) = under_load(&site.targets(), |_| (1..=20).for_each(|count| site.reload(count)));
         assert_nothing_lost(&counted, &site.server);
+        wait_until("the old ones are gone", || children(site.server.pid()).len() == site.server.tree().len() - 1);
+        wait_until("the master holds no descriptor more than before", || open() == before);
         let tree = site.server.tree();
         let log = site.server.stop();
         assert!(!log.contains("ERROR") && !log.contains("WARNING"), "{log}");
@@ -207,6 +211,26 @@ fn ask_unix(path: &Path) -> String {
 }
 
 #[test]
+fn pid_file_and_logs_move_with_a_reload() {
+    let mut site = Site::start(&app("one"), "pidfile = \"pid\"");
+    let path = |name: &str| site.files.path().join(name);
+    let text = |name: &str| fs::read_to_string(path(name)).unwrap_or_default();
+    let pid = format!("{}\n", site.server.pid());
+    assert_eq!(text("pid"), pid);
+    site.set("pidfile = \"new-pid\"\nerrorlog = \"errors\"\naccesslog = \"access\"\nproc_name = \"renamed\"");
+    site.server.signal(Signal::SIGHUP);
+    wait_until("the new log says so", || text("errors").contains("reload done generation=2"));
+    assert_eq!((text("pid"), text("new-pid")), (String::new(), pid));
+    assert_eq!(site.text(), "one");
+    wait_until("the request is noted", || text("access").contains("GET / HTTP/1.1"));
+    let title = fs::read_to_string(format!("/proc/{}/cmdline", site.server.pid())).unwrap();
+    assert!(title.contains("rwsgi: master [renamed]"), "{title}");
+    site.server.signal(Signal::SIGTERM);
+    assert_eq!(site.server.wait(), 0);
+    assert!(!site.files.path().join("new-pid").exists());
+}
+
+#[test]
 fn a_socket_file_that_was_removed_is_made_again() {
     let mut site = Site::start(&app("one"), "");
     let path = site.files.path().join("socket");
@@ -238,6 +262,44 @@ fn the_newer_of_two_reloads_wins() {
     let _open = gate.open();
     wait_until("one zygote and two workers are left", || children(site.server.pid()).len() == 3);
     site.server.stop();
+}
+
+#[test]
+fn many_reloads_at_once_have_one_generation_tried_at_a_time() {
+    let mut site = Site::start(&app("one"), "workers = 2\npreload_app = true");
+    site.write("app.py", "import time\ntime.sleep(3600)\n");
+    let ((), counted) = under_load(&site.targets(), |_| {
+        for count in 1..=15 {
+            site.server.signal(Signal::SIGHUP);
+            site.server.wait_for_lines("reload begins", count);
+            wait_until("two zygotes at most", || children(site.server.pid()).len() <= 4);
+        }
+        site.write("app.py", &app("two"));
+        site.reload(1);
+    });
+    assert_nothing_lost(&counted, &site.server);
+    assert_eq!(site.text(), "two");
+    let log = site.server.stop();
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn clients_that_pause_between_requests_are_served_through_a_reload() {
+    let site = Site::start(&app("one"), "workers = 2");
+    let mut kept: Vec<TcpStream> = (0..20).map(|_| site.server.connect()).collect();
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        Response::read(stream).unwrap_or_else(|error| panic!("{error}\n{}", site.server.log()))
+    };
+    for stream in &mut kept {
+        assert_eq!(ask(stream).field("connection"), None);
+    }
+    site.reload(1);
+    let end = std::time::Instant::now() + Duration::from_millis(900);
+    wait_until("nearly a second has passed", || std::time::Instant::now() > end);
+    for stream in &mut kept {
+        assert_eq!(ask(stream).field("connection"), Some("close"));
+    }
 }
 
 #[test]
@@ -548,7 +610,7 @@ fn killed_idle_workers_cost_no_request_but_those_that_they_hold() {
     });
     // Three clients: each can have lost the one request that it was waiting for.
     assert!(counted.failures.len() <= 3 * kills, "{:#?}", counted.failures);
-    assert!(counted.failures.iter().all(|failure| !failure.contains("connect")), "{:#?}", counted.failures);
+    assert!(counted.failures.iter().all(|failure| !failure.contains("connect:")), "{:#?}", counted.failures);
     println!("{} requests answered, {} lost with {kills} workers", counted.answered, counted.failures.len());
     site.server.stop();
 }

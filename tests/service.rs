@@ -563,3 +563,54 @@ fn a_reload_keeps_the_sockets_that_were_passed() {
     }
     server.stop();
 }
+
+#[test]
+fn an_upgrade_hands_the_service_and_its_sockets_over_to_the_new_master() {
+    let files = directory(&[]);
+    let mut manager = Manager::at_path(&files.path().join("notify"));
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let control = files.path().join("control");
+    let words = ["hello", "--control-socket", control.to_str().unwrap()];
+    let mut command = with_passed(&[tcp.try_clone().unwrap().into()], "web", &words);
+    // The shell's number becomes the server's, as with LISTEN_PID.
+    command.env("NOTIFY_SOCKET", &manager.address).env("WATCHDOG_USEC", "600000");
+    let mut old = Server::spawn(command);
+    manager.wait_for("READY=1");
+    let tell = |words: &[&str]| {
+        let (code, out, err) =
+            support::run(files.path(), words.iter().chain(&["--control-socket", words_of(&control)]));
+        assert_eq!((code, err.as_str()), (0, ""), "{words:?}: {out}");
+        out
+    };
+    let said = tell(&["upgrade"]);
+    let (_, pid) = said.trim().rsplit_once(' ').unwrap();
+    let new = Pid::from_raw(pid.parse().unwrap());
+    old.wait_for_lines("worker ready", 2);
+    // While both serve, the old one is the service, and the one that is asked.
+    assert!(tell(&["status"]).contains(&format!("pid {}, rwsgi", old.pid())));
+    let log = old.log();
+    assert!(log.matches(&format!("listening at=http://{address}")).count() == 2, "{log}");
+    assert!(!manager.has_heard(&format!("MAINPID={new}")), "{:?}", manager.heard);
+    old.signal(Signal::SIGTERM);
+    manager.wait_for(&format!("MAINPID={new}"));
+    old.wait_for("the old master is gone, this one stays");
+    let ready = manager.wait_for("READY=1");
+    assert!(ready.starts_with(&format!("READY=1\nMAINPID={new}\nSTATUS=serving: 1 worker")), "{ready}");
+    assert!(!manager.has_heard("STOPPING=1"), "{:?}", manager.heard);
+    manager.wait_for("WATCHDOG=1");
+    assert_eq!(ask(TcpStream::connect(address).unwrap()), 200);
+    support::wait_until("the new master has the control socket", || control.exists());
+    assert!(tell(&["status"]).contains(&format!("pid {new}, rwsgi")));
+    // Its own reload still knows the sockets that were passed to the old one.
+    assert_eq!(tell(&["reload", "--wait"]), "generation 2 serves\n");
+    assert_eq!(ask(TcpStream::connect(address).unwrap()), 200);
+    assert_eq!(tell(&["stop"]), "stopped\n");
+    manager.wait_for("STOPPING=1");
+    assert_eq!(old.wait(), 0, "{}", old.log());
+    // What the old one did not end, the new one did: nobody holds the output open any more.
+}
+
+fn words_of(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

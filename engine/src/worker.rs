@@ -94,7 +94,8 @@ fn boot<'py, 'i>(
         body_timeout: settings.client_body_timeout.limit(),
         allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
         lingering: settings.lingering_timeout.duration(),
-        lame_duck: settings.lame_duck.duration(),
+        // What comes then has to be finished in time, too.
+        lame_duck: settings.lame_duck.duration().min(settings.graceful_timeout.duration() / 2),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_requests: fork.max_requests,

@@ -32,7 +32,10 @@ impl By {
 
 impl Master<'_> {
     pub(super) fn obey_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        let mut signals: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();
+        // Of reloads that were asked for at once, one is enough.
+        signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
+        for signal in signals {
             if let Some(command) = Command::by_signal(signal) {
                 self.obey(command, By::Signal(command::signal_name(signal).unwrap_or_default()));
             }
@@ -65,14 +68,7 @@ impl Master<'_> {
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
                 // Without an answer they are nothing; the control socket gives them.
             }
-            Command::Upgrade => {
-                tracing::warn!(
-                    signal = by.signal(),
-                    verb = by.verb(),
-                    command = command.row().name,
-                    "not there yet, nothing is done"
-                );
-            }
+            Command::Upgrade => drop(self.upgrade(by)),
         }
     }
 
@@ -80,6 +76,9 @@ impl Master<'_> {
         tracing::info!(signal = by.signal(), verb = by.verb(), graceful = stop == Stop::Graceful, "stopping");
         if self.check {
             self.finish = Some(EXIT_SETUP);
+        }
+        if let Some(new) = self.other.successor() {
+            self.service.hand_over(new.as_raw());
         }
         self.tell(&Event::Stop(stop));
         if self.supervisor.standing() == Standing::Leaving {

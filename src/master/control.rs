@@ -50,12 +50,12 @@ impl Control {
         }
     }
 
-    /// Fails as [`Control::open`] would.
-    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
-        match settings.control_path().filter(|_| settings.control_socket.is_some()) {
-            Some(path) => Listener::check(&place(&path)).map_err(|error| origins.blame("control_socket", &error)),
-            None => Ok(()),
+    /// Fails as [`Control::open`] would, and opens none.
+    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Control, AnyError> {
+        if let Some(path) = settings.control_path().filter(|_| settings.control_socket.is_some()) {
+            Listener::check(&place(&path)).map_err(|error| origins.blame("control_socket", &error))?;
         }
+        Ok(Control::default())
     }
 
     /// Takes who knocks: root, and the user as whom this process runs. The socket's mode says the same, but a mode can be

@@ -101,7 +101,7 @@ impl Master<'_> {
     /// log is a file. A check has no log.
     fn report(&mut self, failure: &BootFailure) {
         if self.supervisor.is_reloading() {
-            self.failure = Some(failure.to_string());
+            self.orders.failure = Some(failure.to_string());
         }
         if self.check || (self.generations[&self.current].logs.error.is_some() && !self.supervisor.has_served()) {
             // Nobody is left to tell if standard error is gone.
@@ -115,7 +115,8 @@ impl Master<'_> {
     /// The zygote has found its Python: binds, if it is the generation's first, and says what there is to serve. Answers
     /// whether it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
-        let known: Vec<_> = self.generations.values().flat_map(|generation| generation.sockets.clone()).collect();
+        let mut known = std::mem::take(&mut self.inherited);
+        known.extend(self.generations.values().flat_map(|generation| generation.sockets.clone()));
         let Some(generation) = self.generations.get_mut(&number) else { return Ok(false) };
         let Generation { settings, identity, sockets, .. } = generation;
         let is_first = sockets.is_empty();

@@ -13,6 +13,7 @@ mod reload;
 mod report;
 mod service;
 mod sockets;
+mod upgrade;
 mod watch;
 mod zygote;
 
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -31,12 +33,14 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
+use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::process;
 use crate::os::program::Program;
 use crate::os::signal::Signals;
+use crate::os::successor::CommandLine;
 use crate::settings::Settings;
 use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
 use control::Control;
@@ -45,6 +49,8 @@ use logs::Logs;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
+use sockets::Socket;
+use upgrade::{OLD_MASTER, Other};
 use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -79,10 +85,16 @@ pub struct Launch<'a> {
     pub read: &'a dyn Fn() -> Result<Reading, AnyError>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
+    /// How to start this program again.
+    pub command_line: CommandLine,
+    /// The master that this one is started beside.
+    pub predecessor: Option<Predecessor>,
     /// The engine inside the executable, if it holds one.
     pub engine: &'a [u8],
     /// The service manager, if one has started this process.
     pub announcer: Announcer,
+    /// The variables by which it names this process, if it does.
+    pub addressed: Vec<&'static str>,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
 }
@@ -99,6 +111,10 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
 struct Master<'a> {
     read: &'a dyn Fn() -> Result<Reading, AnyError>,
     arguments: Vec<String>,
+    command_line: CommandLine,
+    other: Other,
+    /// Sockets of an old master that no generation has yet.
+    inherited: Vec<Rc<Socket>>,
     check: bool,
     program: Program,
     poll: Poll,
@@ -112,12 +128,7 @@ struct Master<'a> {
     newest: u64,
     pidfile: Option<PidFile>,
     service: Service,
-    control: Control,
     orders: Orders,
-    /// When the master was started.
-    born: Moment,
-    /// Why the last reload failed, until the next one begins.
-    failure: Option<String>,
     pool: Pool,
     watch: Watch,
     finish: Option<i32>,
@@ -125,7 +136,8 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { reading, read, arguments, engine, announcer, check } = launch;
+        let Launch { reading, read, arguments, command_line, predecessor, engine, announcer, addressed, check } =
+            launch;
         let open = if check { Logs::check } else { Logs::open };
         let program = Program::open(engine)?;
         let first = Generation::new(FIRST, reading, |settings, origins| {
@@ -133,30 +145,34 @@ impl<'a> Master<'a> {
             logs.take(settings)?;
             Ok(logs)
         })?;
+        let poll = Poll::new()?;
+        let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
         let pidfile = if check {
             logs::check_pidfile(&first.settings, &first.origins)?;
             None
         } else {
-            let written = first.settings.pidfile.as_deref().map(PidFile::write).transpose();
-            written.map_err(|error| first.origins.blame("pidfile", &error))?
+            other.write_pidfile(&first).map_err(|error| first.origins.blame("pidfile", &error))?
         };
+        let inherited = predecessor.filter(|_| other.is_there());
+        let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
         process::raise_file_limit();
         process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
-        let resize = [Signal::SIGWINCH];
-        let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
-        let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        let control = if check {
-            Control::check(&first.settings, &first.origins).map(|()| Control::default())
-        } else {
-            Control::open(&first.settings, &first.origins, poll.registry())
+        let signals = catch_signals(&poll)?;
+        let control = match check {
+            true => Control::check(&first.settings, &first.origins),
+            // The old master has it until it is gone.
+            false if other.is_successor() => Ok(Control::default()),
+            false => Control::open(&first.settings, &first.origins, poll.registry()),
         };
         let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
             read,
             arguments,
+            command_line,
+            service: Service::new(announcer, other.is_successor()),
+            other,
+            inherited: inherited.unwrap_or_default(),
             check,
             program,
             poll,
@@ -166,11 +182,7 @@ impl<'a> Master<'a> {
             current: FIRST,
             newest: FIRST,
             pidfile,
-            service: Service::new(announcer),
-            control,
-            orders: Orders::default(),
-            born: now(),
-            failure: None,
+            orders: Orders::new(control, now()),
             pool: Pool::default(),
             watch: Watch::new(now()),
             finish: None,
@@ -221,9 +233,10 @@ impl<'a> Master<'a> {
 
     /// Messages before exits: what a process said before it died counts.
     fn turn(&mut self, tokens: &[Token]) {
-        if let Some(gap) = self.watch.wakes(now()) {
-            tracing::warn!(?gap, "the master was held up, deadlines move by as much");
-            self.tell(&Event::Late(gap));
+        let gap = self.watch.wakes(now());
+        self.note_gap(gap);
+        if tokens.contains(&OLD_MASTER) {
+            self.take_over();
         }
         for token in tokens.iter().filter(|token| (ZYGOTES..STACKS).contains(&token.0)) {
             self.hear_zygote((token.0 - ZYGOTES) as u64);
@@ -241,6 +254,14 @@ impl<'a> Master<'a> {
         self.look_at_memory();
         self.tell(&Event::Tick);
         self.forget_generations();
+        let gap = self.watch.rests(now());
+        self.note_gap(gap);
+    }
+
+    fn note_gap(&mut self, gap: Option<Duration>) {
+        let Some(gap) = gap else { return };
+        tracing::warn!(?gap, "the master was held up, deadlines move by as much");
+        self.tell(&Event::Late(gap));
     }
 
     /// Tells the supervisor and does what it says.
@@ -262,6 +283,8 @@ impl<'a> Master<'a> {
             }
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
+            // Another master serves on.
+            Action::Finish(slot, pid) if self.other.is_there() => self.retire(slot, pid),
             Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
                 self.end(slot, pid, Signal::SIGTERM);
@@ -282,7 +305,7 @@ impl<'a> Master<'a> {
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
             Action::Reloaded(generation) => self.reloaded(generation),
-            Action::CloseListeners => self.close_listeners(),
+            Action::CloseListeners => self.release_sockets(|_| true),
             Action::End(code) => self.finish = Some(code),
         }
     }
@@ -301,6 +324,14 @@ impl<'a> Master<'a> {
     }
 }
 
+fn catch_signals(poll: &Poll) -> io::Result<Signals> {
+    let resize = [Signal::SIGWINCH];
+    let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
+    let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
+    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    Ok(signals)
+}
+
 fn now() -> Moment {
     Duration::from_nanos(clock::monotonic())
 }
@@ -308,7 +339,6 @@ fn now() -> Moment {
 /// The number of the first generation.
 const FIRST: u64 = 1;
 const SIGNALS: Token = Token(0);
-const CONTROL: Token = Token(1);
 /// Tokens from here on are workers, by slot.
 const WORKERS: usize = 2;
 /// Tokens from here on are zygotes, by generation.
@@ -317,6 +347,7 @@ const ZYGOTES: usize = 1 << 32;
 const STACKS: usize = 1 << 48;
 /// Tokens from here on are who asks over the control socket.
 const CLIENTS: usize = 1 << 56;
+const CONTROL: Token = Token(CLIENTS - 1);
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
 /// How often the master looks up while there are deadlines.

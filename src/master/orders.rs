@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use nix::unistd::Pid;
 
 use super::commands::By;
+use super::control::Control;
 use super::{CLIENTS, CONTROL, Master, STACKS, now};
 use crate::command::Command;
 use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
@@ -16,9 +17,13 @@ use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stacks::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
 
-/// Who waits for an answer.
-#[derive(Default)]
+/// The control socket, and who waits for an answer.
 pub(super) struct Orders {
+    pub(super) control: Control,
+    /// When the master was started.
+    born: Moment,
+    /// Why the last reload failed, until the next one begins.
+    pub(super) failure: Option<String>,
     reloads: Vec<WaitingForReload>,
     stacks: Vec<WaitingForStacks>,
 }
@@ -48,6 +53,10 @@ pub(super) enum Progress {
 }
 
 impl Orders {
+    pub(super) fn new(control: Control, born: Moment) -> Orders {
+        Orders { control, born, failure: None, reloads: Vec::new(), stacks: Vec::new() }
+    }
+
     /// When somebody has waited long enough.
     pub(super) fn wake_at(&self) -> Option<Moment> {
         self.stacks.iter().map(|waiting| waiting.until).min()
@@ -58,11 +67,11 @@ impl Master<'_> {
     /// Takes who knocks, hears who has something to ask.
     pub(super) fn hear_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
-            self.control.accept(self.poll.registry());
+            self.orders.control.accept(self.poll.registry());
         }
         for token in tokens.iter().filter(|token| token.0 >= CLIENTS) {
             let client = token.0 - CLIENTS;
-            if let Some(ask) = self.control.hear(client) {
+            if let Some(ask) = self.orders.control.hear(client) {
                 self.asked(client, ask);
             }
         }
@@ -75,7 +84,7 @@ impl Master<'_> {
     fn asked(&mut self, client: usize, ask: Ask) {
         let changes = !matches!(ask, Ask::Status | Ask::Requests | Ask::Stack(_) | Ask::Stop | Ask::Quit);
         if changes && self.supervisor.is_leaving() {
-            return self.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
+            return self.orders.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
         }
         let answer = match ask {
             Ask::Status => Answer::Status(self.status()),
@@ -87,19 +96,19 @@ impl Master<'_> {
             Ask::ReopenLogs => self.reopen_for(),
             Ask::Stop => return self.stop_for(client, Command::Stop),
             Ask::Quit => return self.stop_for(client, Command::Quit),
-            Ask::Upgrade => Answer::Refused("upgrade is not there yet".to_owned()),
+            Ask::Upgrade => self.upgrade_for(),
         };
-        self.control.answer(client, &answer);
+        self.orders.control.answer(client, &answer);
     }
 
     /// The client hears the master's end by the end of the connection.
     fn stop_for(&mut self, client: usize, command: Command) {
-        self.control.answer(client, &Answer::Begun);
+        self.orders.control.answer(client, &Answer::Begun);
         self.obey(command, By::Verb(command.row().name));
     }
 
     fn reload_for(&mut self, client: usize, wait: bool) {
-        self.control.answer(client, &Answer::Begun);
+        self.orders.control.answer(client, &Answer::Begun);
         self.orders.reloads.push(WaitingForReload { client, generation: self.newest + 1, alone: wait });
         self.obey(Command::Reload, By::Verb(Command::Reload.row().name));
     }
@@ -116,7 +125,7 @@ impl Master<'_> {
 
     /// A reload has come to nothing.
     pub(super) fn reload_failed(&mut self, generation: u64, why: &str) {
-        self.failure = Some(why.to_owned());
+        self.orders.failure = Some(why.to_owned());
         self.service.reload_failed(why);
         self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
     }
@@ -131,7 +140,7 @@ impl Master<'_> {
             self.orders.reloads.drain(..).partition(|waiting| waiting.generation == generation && is_met(waiting));
         self.orders.reloads = waiting;
         for WaitingForReload { client, .. } in settled {
-            self.control.answer(client, answer);
+            self.orders.control.answer(client, answer);
         }
     }
 
@@ -140,6 +149,13 @@ impl Master<'_> {
         match self.scale(By::Verb(Command::Scale.row().name), workers) {
             Ok(()) => Answer::Done(format!("{workers} workers wanted")),
             Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {workers}")),
+        }
+    }
+
+    fn upgrade_for(&mut self) -> Answer {
+        match self.upgrade(By::Verb(Command::Upgrade.row().name)) {
+            Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
+            Err(why) => Answer::Refused(why),
         }
     }
 
@@ -171,7 +187,7 @@ impl Master<'_> {
             self.pool.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
         if let Some(slot) = slot.filter(|_| asked.is_empty()) {
             let refused = Answer::Refused(format!("slot {slot}: expected a worker, found none"));
-            return self.control.answer(client, &refused);
+            return self.orders.control.answer(client, &refused);
         }
         let missing: Vec<usize> = asked.iter().map(|(slot, _)| *slot).collect();
         for (slot, pid) in &asked {
@@ -216,7 +232,7 @@ impl Master<'_> {
         self.orders.stacks = waiting;
         for WaitingForStacks { client, found, .. } in answered {
             let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack { slot, pid: pid.as_raw(), text };
-            self.control.answer(client, &Answer::Stacks(found.into_iter().map(stack).collect()));
+            self.orders.control.answer(client, &Answer::Stacks(found.into_iter().map(stack).collect()));
         }
     }
 
@@ -235,13 +251,13 @@ impl Master<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: Pid::this().as_raw(),
             state: state.to_owned(),
-            seconds: now().saturating_sub(self.born).as_secs_f64(),
+            seconds: now().saturating_sub(self.orders.born).as_secs_f64(),
             app: generation.settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default(),
             listening: generation.sockets.iter().map(|socket| socket.listener.address().to_string()).collect(),
             generation: self.current,
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
-            failure: self.failure.clone(),
+            failure: self.orders.failure.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::zygote::Zygote;
-use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, sockets, zygote};
+use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
 use crate::message::ToWorker;
 use crate::os::process::{self, Exit};
@@ -87,6 +87,9 @@ impl Master<'_> {
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
         let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
+        if self.is_successor(pid, exit) {
+            return;
+        }
         if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
             self.zygote_ended(number, exit);
         } else if let Some(slot) = self.pool.slot_of(pid) {
@@ -133,15 +136,9 @@ impl Master<'_> {
         }
     }
 
-    pub(super) fn close_listeners(&mut self) {
-        for generation in self.generations.values_mut() {
-            sockets::release(std::mem::take(&mut generation.sockets));
-        }
-    }
-
     /// The end: zygotes are told by their channels' end, given a moment for what the application does at exit, and killed.
     pub(super) fn close(&mut self, code: i32) {
-        self.close_listeners();
+        self.release_sockets(|_| true);
         let mut zygotes: Vec<Pid> = Vec::new();
         for zygote in self.generations.values_mut().filter_map(|generation| generation.zygote.take()) {
             zygotes.push(zygote.pid);
@@ -159,7 +156,7 @@ impl Master<'_> {
         for pid in zygotes {
             let _ = process::signal(pid, Signal::SIGKILL);
         }
-        self.control.close();
+        self.orders.control.close();
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }

@@ -4,7 +4,6 @@ use super::commands::By;
 use super::logs::Logs;
 use super::orders::Progress;
 use super::{AnyError, Generation, Master, now, report, sockets};
-use crate::os::pidfile::PidFile;
 use crate::os::process;
 use crate::supervisor::{Cause, Event};
 
@@ -14,7 +13,7 @@ impl Master<'_> {
         let number = self.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
-        self.failure = None;
+        self.orders.failure = None;
         self.service.reload_begins(now());
         match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
             Ok(generation) => {
@@ -24,7 +23,7 @@ impl Master<'_> {
             }
             Err(error) => {
                 tracing::error!("{error}");
-                self.failure = Some(error.to_string());
+                self.orders.failure = Some(error.to_string());
                 self.not_reloaded(number);
             }
         }
@@ -35,7 +34,7 @@ impl Master<'_> {
         let before = std::mem::replace(&mut self.current, number);
         let Generation { settings, logs, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
-        self.failure = None;
+        self.orders.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
@@ -49,7 +48,7 @@ impl Master<'_> {
     }
 
     fn move_pidfile(&mut self) -> Result<(), AnyError> {
-        let written = self.settings().pidfile.as_deref().map(PidFile::write).transpose()?;
+        let written = self.other.write_pidfile(&self.generations[&self.current])?;
         if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
             old.remove();
         }
@@ -68,14 +67,12 @@ impl Master<'_> {
                 self.reload_dropped(number, "given up: the server rests or stops");
             }
         }
-        if let Some(generation) = self.generations.get_mut(&number) {
-            sockets::release(std::mem::take(&mut generation.sockets));
-        }
+        self.release_sockets(|other| other == number);
     }
 
     fn not_reloaded(&mut self, number: u64) {
         tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
-        let why = self.failure.take();
+        let why = self.orders.failure.take();
         self.reload_failed(
             number,
             why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),
@@ -84,12 +81,17 @@ impl Master<'_> {
 
     /// The generation serves alone: sockets that it does not have are closed.
     pub(super) fn reloaded(&mut self, number: u64) {
-        for (_, generation) in self.generations.range_mut(..number) {
-            sockets::release(std::mem::take(&mut generation.sockets));
-        }
+        self.release_sockets(|other| other < number);
         let generation = &self.generations[&number];
         report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
         self.reload_came_to(number, Progress::ServesAlone);
+    }
+
+    /// Lets go of the sockets of those generations; what others have is kept.
+    pub(super) fn release_sockets(&mut self, which: impl Fn(u64) -> bool) {
+        for (_, generation) in self.generations.iter_mut().filter(|(number, _)| which(**number)) {
+            sockets::release(std::mem::take(&mut generation.sockets), !self.other.is_there());
+        }
     }
 
     /// Those of which no process is left.

@@ -8,14 +8,27 @@
 //! | begins a reload | `RELOADING=1` with `MONOTONIC_USEC=` |
 //! | ends a reload, well or not | `READY=1`, and in `STATUS=` how it went |
 //! | begins to stop | `STOPPING=1` |
-//! | lives | `WATCHDOG=1` twice in the time that it was given |
+//! | stops, and another master is to stay | `MAINPID=` of that one, and then nothing |
+//! | lives, also beside the master that it follows | `WATCHDOG=1` twice in the time that it was given |
 
 use crate::os::announce::Announcer;
 use crate::supervisor::{Moment, Standing};
 
+/// Whose turn it is to speak for the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// This master's.
+    Ours,
+    /// The older one's, beside which this one was started.
+    Older,
+    /// The newer one's, which stays.
+    Newer,
+}
+
 /// The service manager from the master's side.
 pub(super) struct Service {
     announcer: Announcer,
+    voice: Voice,
     said: Option<Standing>,
     status: String,
     /// How the last reload failed, until the next one begins.
@@ -26,22 +39,25 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(announcer: Announcer) -> Service {
-        Service { announcer, said: None, status: String::new(), failure: None, alive: Moment::ZERO, is_warned: false }
+    pub(super) fn new(announcer: Announcer, is_successor: bool) -> Service {
+        let voice = if is_successor { Voice::Older } else { Voice::Ours };
+        Service {
+            announcer,
+            voice,
+            said: None,
+            status: String::new(),
+            failure: None,
+            alive: Moment::ZERO,
+            is_warned: false,
+        }
     }
 
     /// Says what has changed, and that the master lives.
     pub(super) fn look(&mut self, standing: Standing, now: Moment) {
-        if !self.announcer.is_heard() {
+        if !self.announcer.is_heard() || self.voice == Voice::Newer {
             return;
         }
-        let mut lines = self.turn(standing);
-        let status = self.words(standing);
-        if status != self.status {
-            lines.push(format!("STATUS={status}"));
-            self.status = status;
-        }
-        self.said = Some(standing);
+        let mut lines = if self.voice == Voice::Ours { self.news(standing) } else { Vec::new() };
         if let Some(every) = self.announcer.watchdog().filter(|_| now >= self.alive) {
             self.alive = now + every / 2;
             lines.push("WATCHDOG=1".to_owned());
@@ -55,7 +71,9 @@ impl Service {
         self.failure = None;
         self.status.clear();
         self.said = Some(Standing::Reloading);
-        self.say(&["RELOADING=1".to_owned(), format!("MONOTONIC_USEC={}", now.as_micros())]);
+        if self.voice == Voice::Ours {
+            self.say(&["RELOADING=1".to_owned(), format!("MONOTONIC_USEC={}", now.as_micros())]);
+        }
     }
 
     /// The reload has failed; a word why. What serves goes on.
@@ -63,9 +81,34 @@ impl Service {
         self.failure = Some(why.lines().next().unwrap_or_default().to_owned());
     }
 
+    /// The older master is gone.
+    pub(super) fn take_turn(&mut self) {
+        self.voice = Voice::Ours;
+    }
+
+    /// This master stops, and the one of this number stays: it is the service from now on.
+    pub(super) fn hand_over(&mut self, to: i32) {
+        if self.voice == Voice::Ours {
+            self.say(&[format!("MAINPID={to}")]);
+            self.voice = Voice::Newer;
+        }
+    }
+
     /// When it wants to look again, if nothing happens until then.
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        self.announcer.watchdog().map(|_| self.alive)
+        self.announcer.watchdog().filter(|_| self.voice != Voice::Newer).map(|_| self.alive)
+    }
+
+    /// What has changed since it was said.
+    fn news(&mut self, standing: Standing) -> Vec<String> {
+        let mut lines = self.turn(standing);
+        let status = self.words(standing);
+        if status != self.status {
+            lines.push(format!("STATUS={status}"));
+            self.status = status;
+        }
+        self.said = Some(standing);
+        lines
     }
 
     /// The lines by which the manager follows the state of the service.
@@ -86,6 +129,7 @@ impl Service {
     fn words(&self, standing: Standing) -> String {
         match standing {
             Standing::Starting => "loading the application".to_owned(),
+            Standing::Serving { wanted: 0, .. } => "resting: no workers".to_owned(),
             Standing::Serving { ready, wanted } => {
                 let count = if ready >= wanted { workers(wanted) } else { format!("{ready} of {}", workers(wanted)) };
                 let failure = self.failure.as_ref().map(|why| format!("; the last reload failed: {why}"));

@@ -3,9 +3,11 @@
 use std::rc::Rc;
 
 use super::{AnyError, Origins};
+use crate::message::{Inherited, Predecessor};
 use crate::os;
 use crate::os::listener::{ListenError, Listener, Where};
 use crate::os::process::Identity;
+use crate::os::successor;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
 
@@ -54,7 +56,7 @@ pub(super) fn bind(
         match opened {
             Ok(socket) => sockets.push(socket),
             Err(error) => {
-                release(sockets);
+                release(sockets, true);
                 return Err(error);
             }
         }
@@ -62,10 +64,31 @@ pub(super) fn bind(
     Ok(sockets)
 }
 
-/// Lets go of sockets: those that nobody else in this master has are closed, and their files removed.
-pub(super) fn release(sockets: Vec<Rc<Socket>>) {
-    for socket in sockets.into_iter().filter_map(Rc::into_inner) {
+/// Lets go of sockets: those that nobody else in this master has are closed, and their files removed if so wanted.
+pub(super) fn release(sockets: Vec<Rc<Socket>>, unlink: bool) {
+    for socket in sockets.into_iter().filter_map(Rc::into_inner).filter(|_| unlink) {
         socket.listener.unlink();
+    }
+}
+
+/// The sockets that an old master passes on. One that cannot be taken is bound anew, if that can be.
+pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<Socket>> {
+    let mut sockets = Vec::new();
+    for Inherited { fd, at } in &predecessor.sockets {
+        let (Some(socket), Ok(bind)) = (successor::inherited(*fd), Bind::parse(at)) else { continue };
+        let at = place(&bind, settings, identity);
+        match Listener::take_over(socket, &at) {
+            Ok(listener) => sockets.push(Rc::new(Socket { at, listener })),
+            Err(error) => tracing::error!(%error, "inherited socket not taken"),
+        }
+    }
+    sockets
+}
+
+impl Socket {
+    /// As the setting `bind` says it.
+    pub(super) fn name(&self) -> String {
+        self.at.to_string()
     }
 }
 

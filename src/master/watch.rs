@@ -9,12 +9,20 @@ use crate::supervisor::Moment;
 pub(super) struct Watch {
     /// When it is to wake up at the latest.
     expected: Option<Moment>,
+    woke: Moment,
     looked: Moment,
 }
 
 impl Watch {
     pub(super) fn new(now: Moment) -> Watch {
-        Watch { expected: None, looked: now }
+        Watch { expected: None, woke: now, looked: now }
+    }
+
+    /// The master has done its turn: for how long it was held up in it, if that is worth a word.
+    pub(super) fn rests(&mut self, now: Moment) -> Option<Duration> {
+        let gap = now.saturating_sub(self.woke);
+        self.woke = now;
+        (gap > LATE).then_some(gap)
     }
 
     /// The master goes to sleep.
@@ -24,6 +32,7 @@ impl Watch {
 
     /// The master woke up: for how long it was stopped, suspended or starved, if that is worth a word.
     pub(super) fn wakes(&mut self, now: Moment) -> Option<Duration> {
+        self.woke = now;
         let gap = now.saturating_sub(self.expected.take()?);
         (gap > LATE).then_some(gap)
     }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
-use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, ToZygote};
+use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, Predecessor, ToZygote};
 use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
@@ -61,13 +61,13 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let withheld = [&passed::VARIABLES[..], &announce::VARIABLES[..]].concat();
+    let hidden = [&passed::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
     let role = Role {
         program: program.executable(),
         word: ROLE,
         channel: theirs.as_fd(),
-        withheld: &withheld,
         environment: &environment,
+        hidden: &hidden,
     };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());

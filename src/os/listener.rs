@@ -102,6 +102,15 @@ impl Listener {
         }
     }
 
+    /// Takes a listening socket, and its file, from another process that serves there.
+    pub fn take_over(socket: OwnedFd, at: &Where) -> Result<Listener, ListenError> {
+        let file = match at {
+            Where::Unix { path, .. } => SocketFile::at(path).map(Some).map_err(|errno| Cause::kernel("stat", errno)),
+            Where::Tcp { .. } | Where::Fd(_) | Where::Named(_) => Ok(None),
+        };
+        file.and_then(|file| adopt(socket, file)).map_err(|cause| ListenError { at: at.clone(), cause })
+    }
+
     /// Takes a listening socket that was received from another process.
     pub fn from_fd(socket: OwnedFd) -> Result<Listener, ListenError> {
         let at = Where::Fd(socket.as_raw_fd());

@@ -54,10 +54,10 @@ pub struct Role<'a> {
     pub word: &'a str,
     /// Becomes [`CHANNEL_FD`] of the new process.
     pub channel: BorrowedFd<'a>,
-    /// Not in the new process's environment.
-    pub withheld: &'a [&'a str],
     /// Set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
+    /// Not there in the new process's environment, unless `environment` sets it.
+    pub hidden: &'a [&'a str],
 }
 
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
@@ -70,16 +70,21 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
     // What the service manager passed was for the master; an application that starts programs would pass it on.
-    for name in role.withheld {
+    for name in role.hidden {
         command.env_remove(name);
     }
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
-    unsafe { command.pre_exec(move || hand_over_channel(channel)) };
+    unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
     let child = command.spawn()?;
     // The pid is below 2^22 (PID_MAX_LIMIT).
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+/// Signals to the master that `pkill` sends to all of its name would end a process that has no handlers yet.
+fn ignore_until_ready() -> io::Result<()> {
+    super::signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH])
 }
 
 fn hand_over_channel(channel: i32) -> io::Result<()> {

@@ -43,7 +43,7 @@ const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent
 #[rustfmt::skip] // A table: names, hint.
 const ABSENT: &[Absent] = &[
     planned(&["daemon"], "run it by systemd, or in the background by & with --error-logfile FILE"),
-    planned(&["reload", "reload_engine", "reload_extra_files"], "stop the server and start it again to load changed code"),
+    planned(&["reload", "reload_engine", "reload_extra_files"], "send HUP to the master to load changed code"),
     planned(
         &["certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "do_handshake_on_connect", "suppress_ragged_eofs", "ssl_version"],
         "let nginx in front take TLS",

@@ -194,8 +194,8 @@ settings! {
          old ones first.";
     lame_duck: Seconds = Seconds::whole(2), one, Workers,
         ["--lame-duck"], "SECONDS", "how long a worker that is replaced waits for requests on the connections that it keeps",
-        "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. Within \
-         `graceful_timeout`. A stop of the server does not wait so. Seconds, fractions allowed; 0 closes idle connections at \
+        "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. At most \
+         half of `graceful_timeout`. A stop of the server does not wait so. Seconds, fractions allowed; 0 closes idle connections at \
          once, as gunicorn does.";
 
     keepalive: Seconds = Seconds::whole(75), one, Requests,

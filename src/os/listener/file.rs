@@ -120,7 +120,7 @@ pub(super) fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>)
 }
 
 impl SocketFile {
-    fn at(path: &Path) -> Result<SocketFile, Errno> {
+    pub(super) fn at(path: &Path) -> Result<SocketFile, Errno> {
         let there = fs::symlink_metadata(path).map_err(|error| errno_of(&error))?;
         let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
         Ok(SocketFile { path, device: there.dev(), inode: there.ino() })
