@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use serde_json::Value;
+use support::load::{Target, under_load};
 use support::{Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
 use tempfile::TempDir;
 
@@ -451,4 +452,19 @@ fn a_killed_masters_socket_is_replaced_by_the_next_one() {
     assert!(code == 5 && err.contains("connection refused"), "{err}");
     let _next = Server::start(&["hello", "--pid", pid.to_str().unwrap()]);
     assert_eq!(tell().0, 0);
+}
+
+#[test]
+fn whoever_asks_under_load_costs_no_request() {
+    let site = Controlled::start(&["hello", "-w", "2"]);
+    let targets = [Target::Tcp(site.server.address().to_owned())];
+    let ((), counted) = under_load(&targets, |progress| {
+        for words in [["stack"], ["status"], ["requests"]].iter().cycle().take(60) {
+            let before = progress.answered();
+            site.done(words);
+            wait_until("requests are answered", || progress.answered() > before);
+        }
+    });
+    assert!(counted.failures.is_empty(), "{:#?}\n{}", counted.failures, site.server.log());
+    assert_eq!(site.server.workers().len(), 2, "{}", site.server.log());
 }

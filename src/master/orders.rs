@@ -263,28 +263,37 @@ impl Master<'_> {
 
     fn worker(&self, seat: Seat) -> Worker {
         let Seat { slot, generation, pid, state } = seat;
-        let board = self.generations.get(&generation).and_then(|generation| generation.board.slot(slot));
         // Before it has a process of its own, the board holds what the slot's last worker left.
-        let board = board.filter(|_| pid.is_some());
+        let threads: Vec<BoardSlot> = if pid.is_some() { self.threads(seat).collect() } else { Vec::new() };
         Worker {
             slot,
             pid,
             generation,
             state: state.to_owned(),
-            requests: board.as_ref().map_or(0, BoardSlot::requests),
-            running: usize::from(board.is_some_and(|board| board.busy_since().is_some())),
+            requests: threads.iter().map(BoardSlot::requests).sum(),
+            running: threads.iter().filter(|thread| thread.busy_since().is_some()).count(),
         }
     }
 
     fn running(&self) -> Vec<Running> {
         let now = now();
-        let running = |seat: Seat| {
-            let board = self.generations.get(&seat.generation)?.board.slot(seat.slot)?;
-            let (since, _) = board.busy_since()?;
-            let seconds = now.saturating_sub(Duration::from_nanos(since)).as_secs_f64();
-            Some(Running { slot: seat.slot, pid: seat.pid?, seconds, request: board.request_line() })
+        let of_seat = |seat: Seat| {
+            let running = move |thread: BoardSlot| {
+                let (since, _) = thread.busy_since()?;
+                let seconds = now.saturating_sub(Duration::from_nanos(since)).as_secs_f64();
+                Some(Running { slot: seat.slot, pid: seat.pid?, seconds, request: thread.request_line() })
+            };
+            self.threads(seat).filter_map(running)
         };
-        self.supervisor.seats().filter_map(running).collect()
+        self.supervisor.seats().flat_map(of_seat).collect()
+    }
+
+    /// What the board says of the threads of a worker.
+    fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
+        let generation = self.generations.get(&seat.generation);
+        let threads = generation.map_or(0, |generation| usize::try_from(generation.settings.threads).unwrap_or(1));
+        let first = seat.slot.saturating_mul(threads);
+        (first..first.saturating_add(threads)).filter_map(move |number| generation?.board.slot(number))
     }
 }
 
