@@ -1,5 +1,6 @@
 //! Decides over the life of generations, zygotes and workers: events in, actions out. It cannot fork, kill, wait or look
-//! at a clock; every transition stands in this file.
+//! at a clock. Every transition stands in this file; what is remembered stands in `state.rs`, what can be asked without
+//! changing anything in `questions.rs`.
 //!
 //! ```text
 //! slot:   Empty --Fork--> Forking --hello--> Booting --ready--> Ready --stale/stop--> Ending --exit--> Empty
@@ -21,87 +22,15 @@
 //! while more are ready than wanted, the stalest is retired. So capacity never falls. After a failure only workers that
 //! have lived for [`SOUND_LIFE`] count: what dies young takes nobody's place.
 
+mod questions;
+mod state;
 mod words;
 
 use std::time::Duration;
 
+use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
+
 pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    generation: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Empty,
-    /// One that is not wanted any more ends with its first word.
-    Forking {
-        until: Moment,
-        wanted: bool,
-    },
-    Booting {
-        pid: i32,
-        until: Moment,
-    },
-    /// It is to be replaced when it is spent, and from the moment `due` on.
-    Ready {
-        pid: i32,
-        since: Moment,
-        due: Option<Moment>,
-        busy: Option<Moment>,
-        spent: bool,
-    },
-    Ending {
-        pid: i32,
-        until: Moment,
-        why: Why,
-    },
-}
-
-/// What was started from one reading of settings and code.
-#[derive(Clone, Debug)]
-struct Generation {
-    number: u64,
-    plan: Plan,
-    zygote: Zygote,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Zygote {
-    None {
-        not_before: Moment,
-    },
-    Starting {
-        until: Moment,
-    },
-    /// It was asked where it is stuck.
-    Stuck {
-        until: Moment,
-    },
-    Ready,
-    /// It was told to end.
-    Leaving {
-        until: Moment,
-    },
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// No worker has ever been ready.
-    Booting,
-    Serving,
-    /// Asked for a graceful stop, which begins then: whoever sends requests here has time to look elsewhere.
-    Leaving {
-        until: Moment,
-    },
-    Stopping {
-        code: i32,
-        stop: Stop,
-    },
-}
 
 /// How a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,98 +106,6 @@ impl Supervisor {
         self.keep_count(now, &mut actions);
         self.note_reloaded(&mut actions);
         actions
-    }
-
-    /// When the next deadline is, if there is one.
-    pub fn wake_at(&self, now: Moment) -> Option<Moment> {
-        let slots = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Empty => None,
-            State::Forking { until, .. } | State::Booting { until, .. } | State::Ending { until, .. } => Some(until),
-            State::Ready { since, due, busy, spent, .. } => {
-                // An idle worker may begin a request right after this look; that request's deadline is this far away.
-                let overdue = self.deadline(slot.generation, busy.unwrap_or(now));
-                let sound = (self.failures > 0 && since >= self.failed_at).then_some(since + SOUND_LIFE);
-                overdue.into_iter().chain(due.filter(|_| !spent)).chain(sound).min()
-            }
-        });
-        let stopping = self.is_stopping();
-        let zygotes = self.generations().filter_map(|generation| match generation.zygote {
-            Zygote::None { not_before } => (!stopping).then_some(not_before),
-            Zygote::Starting { until } | Zygote::Stuck { until } => (!stopping).then_some(until),
-            Zygote::Leaving { until } => Some(until),
-            Zygote::Ready | Zygote::Gone => None,
-        });
-        let held_back = !stopping && self.wants_fork() > 0 && self.fork_not_before > now;
-        let leave = match self.phase {
-            Phase::Leaving { until } => Some(until),
-            _ => None,
-        };
-        slots.chain(zygotes).chain(held_back.then_some(self.fork_not_before)).chain(leave).min()
-    }
-
-    /// Is there a deadline that somebody works towards: a request, a boot, an end? The master looks at its own watch then.
-    pub fn is_timing(&self) -> bool {
-        let timing = |slot: &Slot| !matches!(slot.state, State::Empty | State::Ready { busy: None, .. });
-        self.slots.iter().any(timing)
-            || self.generations().any(|generation| matches!(generation.zygote, Zygote::Starting { .. }))
-    }
-
-    /// Is a stop under way?
-    pub fn is_stopping(&self) -> bool {
-        matches!(self.phase, Phase::Stopping { .. })
-    }
-
-    /// The slots that are not empty.
-    pub fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.slots.iter().enumerate().filter_map(|(slot, Slot { generation, state })| {
-            let (pid, state) = match *state {
-                State::Empty => return None,
-                State::Forking { .. } => (None, "booting"),
-                State::Booting { pid, .. } => (Some(pid), "booting"),
-                State::Ready { pid, spent: false, .. } => (Some(pid), "ready"),
-                State::Ready { pid, .. } => (Some(pid), "spent"),
-                State::Ending { pid, .. } => (Some(pid), "ending"),
-            };
-            Some(Seat { slot, generation: *generation, pid, state })
-        })
-    }
-
-    /// Is a stop under way, or does it come when `shutdown_delay` is over?
-    pub fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
-    }
-
-    /// Was the zygote asked for a worker for this slot, and has nobody answered?
-    pub fn is_forking(&self, slot: usize) -> bool {
-        matches!(self.state(slot), State::Forking { .. })
-    }
-
-    /// Has a worker ever been ready?
-    pub fn has_served(&self) -> bool {
-        matches!(self.phase, Phase::Serving | Phase::Leaving { .. })
-    }
-
-    /// How the server stands.
-    pub fn standing(&self) -> Standing {
-        match self.phase {
-            Phase::Booting => Standing::Starting,
-            Phase::Serving if self.is_reloading() => Standing::Reloading,
-            Phase::Serving => Standing::Serving { ready: self.ready_count(), wanted: self.workers() },
-            Phase::Leaving { .. } => Standing::Leaving,
-            Phase::Stopping { .. } => {
-                Standing::Stopping { left: self.slots.iter().filter(|slot| slot.state != State::Empty).count() }
-            }
-        }
-    }
-
-    /// Is a generation being tried, or replacing an earlier one?
-    pub fn is_reloading(&self) -> bool {
-        self.next.is_some() || self.rolling
-    }
-
-    /// How many workers are wanted.
-    pub fn workers(&self) -> usize {
-        self.current.plan.workers
     }
 
     // Generations.
@@ -554,12 +391,6 @@ impl Supervisor {
         self.pardon = (now, earlier + gap);
     }
 
-    /// When a request that began at `since` has taken too long.
-    fn deadline(&self, generation: u64, since: Moment) -> Option<Moment> {
-        let pardon = if since < self.pardon.0 { self.pardon.1 } else { Duration::ZERO };
-        self.plan_of(generation).timeout.map(|timeout| since + timeout + pardon)
-    }
-
     fn enforce_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if matches!(self.phase, Phase::Leaving { until } if until <= now) {
             self.stop(Stop::Graceful, 0, now, actions);
@@ -696,79 +527,21 @@ impl Supervisor {
         }
     }
 
-    /// How many workers to fork: one while none was ever ready or the last boots failed; else what is missing among the
-    /// fresh, of which `step` at a time beyond the number wanted. While a newer generation is tried, no stale ones are
-    /// replaced: it will do that.
-    fn wants_fork(&self) -> usize {
-        let (ready, starting) = (self.ready_count(), self.starting());
-        let vacant = self.workers().saturating_sub(ready + starting);
-        let missing = self.workers().saturating_sub(self.fresh() + starting);
-        let beyond = (ready + starting).saturating_sub(self.workers());
-        let step = if self.next.is_some() { 0 } else { self.current.plan.step.saturating_sub(beyond) };
-        let wanted = missing.min(vacant + step);
-        if self.phase == Phase::Booting || self.failures > 0 {
-            wanted.min(1_usize.saturating_sub(starting))
-        } else {
-            wanted
-        }
-    }
-
-    /// Failures are forgotten when a worker that was started since the last one is sound.
+    /// Failures are forgotten when a worker that was started since the last one is sound, or when long after it nobody is
+    /// missing: what died was a zygote, say.
     fn forget_failures(&mut self, now: Moment) {
-        let failed_at = self.failed_at;
-        let proof =
-            |slot: &Slot| slot.is_sound(now) && matches!(slot.state, State::Ready { since, .. } if since >= failed_at);
-        if self.failures > 0 && self.slots.iter().any(proof) {
+        let is_sound = |slot: &&Slot| slot.is_sound(now);
+        let is_proof = |slot: &Slot| matches!(slot.state, State::Ready { since, .. } if since >= self.failed_at);
+        let is_proven = self.slots.iter().filter(is_sound).any(is_proof);
+        let is_calm = self.failed_at + CALM <= now && self.starting() == 0;
+        if is_proven || (is_calm && self.slots.iter().filter(is_sound).count() >= self.workers()) {
             self.failures = 0;
         }
-    }
-
-    fn ready_count(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot.state, State::Ready { .. })).count()
-    }
-
-    /// Ready workers that are not to be replaced.
-    fn fresh(&self) -> usize {
-        self.slots.iter().filter(|slot| self.is_fresh(slot)).count()
-    }
-
-    fn is_fresh(&self, slot: &Slot) -> bool {
-        slot.generation == self.current.number && matches!(slot.state, State::Ready { spent: false, .. })
-    }
-
-    /// Workers of the current generation that will be ready.
-    fn starting(&self) -> usize {
-        let current = self.current.number;
-        self.slots.iter().filter(|slot| slot.generation == current && slot.is_starting()).count()
-    }
-
-    // Names.
-
-    fn state(&self, slot: usize) -> State {
-        self.slots.get(slot).map_or(State::Empty, |slot| slot.state)
-    }
-
-    fn generations(&self) -> impl Iterator<Item = &Generation> {
-        std::iter::once(&self.current).chain(&self.next).chain(&self.past)
     }
 
     fn generation(&mut self, number: u64) -> Option<&mut Generation> {
         let mut all = std::iter::once(&mut self.current).chain(&mut self.next).chain(&mut self.past);
         all.find(|generation| generation.number == number)
-    }
-
-    fn plan_of(&self, number: u64) -> &Plan {
-        let found = self.generations().find(|generation| generation.number == number);
-        &found.unwrap_or(&self.current).plan
-    }
-
-    fn is_next(&self, generation: u64) -> bool {
-        self.next.as_ref().is_some_and(|next| next.number == generation)
-    }
-
-    /// Is this the generation without which there is no server?
-    fn is_first(&self, generation: u64) -> bool {
-        self.phase == Phase::Booting && generation == self.current.number
     }
 }
 
@@ -783,17 +556,6 @@ impl Generation {
                 actions.push(Action::EndZygote(self.number));
             }
         }
-    }
-}
-
-impl Slot {
-    /// Is a worker on its way that will serve?
-    fn is_starting(&self) -> bool {
-        matches!(self.state, State::Forking { wanted: true, .. } | State::Booting { .. })
-    }
-
-    fn is_sound(&self, now: Moment) -> bool {
-        matches!(self.state, State::Ready { since, .. } if since + SOUND_LIFE <= now)
     }
 }
 
@@ -812,12 +574,12 @@ const EXIT_BOOT: i32 = 3;
 const QUICK: Duration = Duration::from_secs(1);
 /// What writing the stacks of all threads may take.
 const TRACE: Duration = Duration::from_millis(250);
-/// A worker that lived this long did not die of its boot.
-const SOUND_LIFE: Duration = Duration::from_secs(5);
 /// gunicorn respawns at once, about 17 boots a second; 250 ms doubled gives 4 in the first second and then fewer.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// A server whose code was mended is whole again within this time.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Twice the longest time between two tries.
+const CALM: Duration = Duration::from_secs(20);
 /// A busy machine is late by less.
 const UNSEEN: Duration = Duration::from_secs(1);
 /// Requests older than this have had their pardon: a second one counts alone.

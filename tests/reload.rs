@@ -5,7 +5,9 @@ mod support;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +48,14 @@ impl Site {
 
     fn targets(&self) -> Vec<Target> {
         vec![Target::Tcp(self.server.address().to_owned()), Target::Unix(self.files.path().join("socket"))]
+    }
+
+    /// The same, and waits until no old worker is left: one may take a last connection before it hears of its retirement.
+    fn reload_wholly(&self, count: usize) {
+        let names = |(pid, name): (Pid, String)| name.starts_with("rwsgi: worker").then_some(pid);
+        let old: Vec<Pid> = children(self.server.pid()).into_iter().filter_map(names).collect();
+        self.reload(count);
+        wait_gone(&old);
     }
 
     /// Asks for the `count`th reload and waits until it is done.
@@ -94,7 +104,7 @@ fn a_reload_serves_new_code_and_new_settings() {
         assert_eq!((site.text().as_str(), site.server.get("/").field("connection")), ("one", Some("close")));
         site.write("app.py", &app("two, which is longer"));
         site.set(&format!("{preload}\nworkers = 2\nkeepalive = 0"));
-        site.reload(1);
+        site.reload_wholly(1);
         assert_eq!(site.text(), "two, which is longer");
         let mut stream = site.server.begin("/");
         assert_eq!(Response::read(&mut stream).unwrap().field("connection"), Some("close"));
@@ -135,7 +145,7 @@ fn a_reload_that_fails_changes_nothing() {
     assert_eq!((site.server.workers(), site.server.zygote()), (workers, zygote));
     // The code is mended.
     site.write("app.py", &app("mended"));
-    site.reload(1);
+    site.reload_wholly(1);
     assert_eq!(site.text(), "mended");
     wait_until("nothing is left of what failed", || children(site.server.pid()).len() == 3);
     site.server.stop();
@@ -256,7 +266,7 @@ fn the_newer_of_two_reloads_wins() {
     site.server.signal(Signal::SIGHUP);
     site.server.wait_for("under way: import");
     site.write("app.py", &app("three"));
-    site.reload(1);
+    site.reload_wholly(1);
     site.server.wait_for("reload given up for a newer one generation=2");
     assert_eq!(site.text(), "three");
     let _open = gate.open();
@@ -275,7 +285,7 @@ fn many_reloads_at_once_have_one_generation_tried_at_a_time() {
             wait_until("two zygotes at most", || children(site.server.pid()).len() <= 4);
         }
         site.write("app.py", &app("two"));
-        site.reload(1);
+        site.reload_wholly(1);
     });
     assert_nothing_lost(&counted, &site.server);
     assert_eq!(site.text(), "two");
@@ -324,7 +334,7 @@ fn a_killed_zygote_is_no_matter_for_a_reload() {
     kill(site.server.zygote().unwrap(), Signal::SIGKILL).unwrap();
     site.server.wait_for("zygote ended");
     site.write("app.py", &app("two, which is longer"));
-    site.reload(1);
+    site.reload_wholly(1);
     assert_eq!(site.text(), "two, which is longer");
     wait_until("one zygote and two workers are left", || children(site.server.pid()).len() == 3);
     site.server.stop();
@@ -454,6 +464,43 @@ fn winch_retires_the_workers_and_hup_brings_them_back() {
 }
 
 #[test]
+fn a_terminal_that_changes_its_size_does_not_stop_the_workers() {
+    let mut command = rwsgi(&apps(), ["crash", "-b", "127.0.0.1:0"]);
+    let terminal = give_terminal(&mut command);
+    let mut server = Server::spawn(command);
+    let size = libc::winsize { ws_row: 50, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the descriptor is open, and the kernel reads one winsize.
+    assert_eq!(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+    // What came before this has been seen by then.
+    server.signal(Signal::SIGTTIN);
+    server.wait_for("number of workers changed signal=TTIN workers=2");
+    assert!(!server.log().contains("WINCH"), "{}", server.log());
+    server.signal(Signal::SIGWINCH);
+    server.wait_for("the workers retire, the master stays signal=WINCH");
+    server.stop();
+}
+
+/// Has a command run in a terminal of its own, and answers the terminal's other end.
+fn give_terminal(command: &mut std::process::Command) -> OwnedFd {
+    let (mut ours, mut theirs) = (-1, -1);
+    let nothing = std::ptr::null_mut();
+    // SAFETY: writes two new descriptors; no name, settings or size are asked for.
+    assert_eq!(unsafe { libc::openpty(&raw mut ours, &raw mut theirs, nothing, nothing.cast(), nothing.cast()) }, 0);
+    // SAFETY: openpty made both, and nobody else knows them.
+    let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    let becomes_theirs = move || {
+        // SAFETY: both calls take numbers only, and may be made between fork and exec.
+        match unsafe { (libc::setsid(), libc::ioctl(theirs.as_raw_fd(), libc::TIOCSCTTY, 0)) } {
+            (0.., 0) => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: see above.
+    unsafe { command.pre_exec(becomes_theirs) };
+    ours
+}
+
+#[test]
 fn usr1_opens_the_log_files_anew_in_every_process() {
     let files = directory(&[]);
     let at = |name: &str| files.path().join(name);
@@ -565,8 +612,8 @@ fn a_worker_that_has_grown_too_large_is_replaced() {
     }
     site.server.wait_for("worker has grown beyond reload_on_rss, it will be replaced");
     site.server.wait_for("worker retires");
-    assert_ne!(site.text(), first.to_string());
     wait_gone(&[first]);
+    assert_ne!(site.text(), first.to_string());
     let log = site.server.stop();
     assert_eq!(log.matches("reload_on_rss").count(), 1, "{log}");
 }

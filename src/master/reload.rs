@@ -96,9 +96,13 @@ impl Master<'_> {
 
     /// Those of which no process is left.
     pub(super) fn forget_generations(&mut self) {
-        let (current, pool) = (self.current, &self.pool);
+        let (current, pool, unlink) = (self.current, &self.pool, !self.other.is_there());
         self.generations.retain(|number, generation| {
-            *number == current || generation.zygote.is_some() || pool.of_generation(*number).next().is_some()
+            let is_alive = generation.zygote.is_some() || pool.of_generation(*number).next().is_some();
+            if *number != current && !is_alive {
+                sockets::release(std::mem::take(&mut generation.sockets), unlink);
+            }
+            *number == current || is_alive
         });
     }
 }
