@@ -7,6 +7,7 @@
 //!                            |                  |                 |                     |
 //!                            +---- deadline ----+---- deadline ---+------ deadline -----+--> killed (Ending)
 //! phase:  Booting --first worker ready--> Serving --TERM, INT, QUIT--> Stopping --last exit--> End
+//!                                            +--TERM--> Leaving --shutdown_delay--^
 //! generation:  next --its first worker is ready--> current --a newer one is promoted--> past
 //!                +---- fails, or is superseded ------------------------------------------^
 //! ```
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 
-pub use words::{Action, Cause, Event, Moment, Plan, Stop, Why};
+pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
 /// How a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Supervisor {
             Event::ZygoteGone(generation) => self.zygote_gone(generation, now, &mut actions),
             Event::Reload(generation, ref plan) => self.reload(generation, plan, now, &mut actions),
             Event::Scale(workers) => self.scale(workers, now, &mut actions),
-            Event::Stop(stop) => self.stop(stop, 0, now, &mut actions),
+            Event::Stop(stop) => self.asked_to_stop(stop, now, &mut actions),
             Event::Hello(slot, pid) => self.hello(slot, pid, now, &mut actions),
             Event::ForkFailed(slot) => self.fork_failed(slot, now, &mut actions),
             Event::Ready(slot, due) => self.ready(slot, due, now, &mut actions),
@@ -313,13 +314,24 @@ impl Supervisor {
         actions.push(Action::BackOff(delay));
     }
 
+    fn asked_to_stop(&mut self, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
+        let delay = self.current.plan.shutdown_delay;
+        match self.phase {
+            Phase::Serving if stop == Stop::Graceful && !delay.is_zero() => {
+                self.phase = Phase::Leaving { until: now + delay };
+            }
+            Phase::Leaving { .. } if stop == Stop::Graceful => {}
+            _ => self.stop(stop, 0, now, actions),
+        }
+    }
+
     fn stop(&mut self, stop: Stop, code: i32, now: Moment, actions: &mut Vec<Action>) {
         match self.phase {
             // A second TERM changes nothing; INT or QUIT makes a graceful stop a quick one.
             Phase::Stopping { stop: Stop::Quick, .. } => return,
             Phase::Stopping { .. } if stop == Stop::Graceful => return,
             Phase::Stopping { code, .. } => self.phase = Phase::Stopping { code, stop },
-            Phase::Booting | Phase::Serving => {
+            Phase::Booting | Phase::Serving | Phase::Leaving { .. } => {
                 self.give_up(Cause::Withdrawn, now, actions);
                 self.phase = Phase::Stopping { code, stop };
                 actions.push(Action::CloseListeners);
@@ -380,6 +392,9 @@ impl Supervisor {
     }
 
     fn enforce_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Leaving { until } if until <= now) {
+            self.stop(Stop::Graceful, 0, now, actions);
+        }
         for slot in 0..self.slots.len() {
             let Slot { generation, state } = self.slots[slot];
             match state {

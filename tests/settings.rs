@@ -63,7 +63,9 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
         Ok(call) => call,
         Err(error) => return Some((error.exit_code(), error.to_string())),
     };
-    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) = call else {
+    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation)) =
+        call
+    else {
         return None;
     };
     let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
@@ -131,6 +133,7 @@ worker_connections = 500
 queue_timeout = 2.5
 timeout = 0.3
 graceful_timeout = 1.5
+shutdown_delay = 0.5
 max_requests = 1_000
 max_requests_jitter = 50
 max_worker_lifetime = 86_400
@@ -161,6 +164,7 @@ header_map = "refuse"
 user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
+control_socket = "/run/rwsgi/control"
 proc_name = "poll \"site\""
 errorlog = "/var/log/error.log"
 loglevel = "Warning"

@@ -75,6 +75,7 @@ fn plan(settings: &str) -> Plan {
         workers: number("workers", 1),
         timeout: Some(time("timeout", "30")).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: time("graceful", "30"),
+        shutdown_delay: time("delay", "0"),
         boot_timeout: time("boot", "60"),
         step: number("step", 1),
         room: number("room", 100),

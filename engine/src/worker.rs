@@ -35,7 +35,6 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
-        channel.set_nonblocking(true).map_err(|error| BootFailure::setup(&error))?;
         team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))
     });
     match outcome {
@@ -179,7 +178,7 @@ fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Ha
 
 /// The next word of the master, as far as it is the loop's business.
 fn order(channel: &Channel) -> Order {
-    let packet = match channel.receive() {
+    let packet = match channel.try_receive() {
         Ok(Received::Packet(packet)) => packet,
         Ok(Received::Nothing) => return Order::Nothing,
         Ok(Received::Closed) => return Order::Closed,

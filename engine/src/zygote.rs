@@ -14,6 +14,7 @@ use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::os::signal::{self, Signals};
+use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
 use rwsgi::worker::Ends;
@@ -68,11 +69,14 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     while let Some((message, mut fds)) = py.detach(|| hear_between(channel, &signals))? {
         match message {
             ToZygote::Fork(fork) => {
-                let Some(worker_end) = fds.pop() else { continue };
+                let (Some(stacks), Some(worker_end)) = (fds.pop(), fds.pop()) else { continue };
                 warn_of_threads(py, &mut warned);
                 match fork_worker(py) {
                     Ok(Side::Caller) => {}
-                    Ok(Side::New) => worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end)),
+                    Ok(Side::New) => {
+                        write_stacks_to(py, stacks);
+                        worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
+                    }
                     Err(error) => fork_failed(channel, fork, &error),
                 }
             }
@@ -112,6 +116,18 @@ fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote
         if waited[0].any().unwrap_or(false) {
             return hear(channel);
         }
+    }
+}
+
+/// From now on, what the threads of this worker do is written there on the master's signal.
+fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
+    let registered = stacks::take(pipe).map_err(PyErr::from).and_then(|fd| {
+        let faulthandler = py.import("faulthandler")?;
+        // All threads; and then the signal goes to the handler that was there before, which says that it is the end.
+        faulthandler.call_method1("register", (stacks::signal(), fd, true, true))
+    });
+    if let Err(error) = registered {
+        tracing::warn!(%error, "the stacks of this worker cannot be asked for");
     }
 }
 
@@ -172,6 +188,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
         process::exit_now(0);
     }
     signal::ignore(IGNORED)?;
+    stacks::ignore()?;
     let signals = Signals::install(&[])?;
     signal::note_sent(FOR_THE_MASTER)?;
     if let Some(directory) = &start.settings.chdir {

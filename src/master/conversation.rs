@@ -99,7 +99,10 @@ impl Master<'_> {
 
     /// Says why something could not boot: in the log, and on the terminal, where whoever starts a server looks when its
     /// log is a file. A check has no log.
-    fn report(&self, failure: &BootFailure) {
+    fn report(&mut self, failure: &BootFailure) {
+        if self.supervisor.is_reloading() {
+            self.orders.failure = Some(failure.to_string());
+        }
         if self.check || (self.generations[&self.current].logs.error.is_some() && !self.supervisor.has_served()) {
             // Nobody is left to tell if standard error is gone.
             let _ = writeln!(io::stderr(), "{failure}");

@@ -69,6 +69,7 @@ impl Generation {
             workers,
             timeout: settings.timeout.limit(),
             graceful_timeout: settings.graceful_timeout.duration(),
+            shutdown_delay: settings.shutdown_delay.duration(),
             boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
             step: if step == 0 { (workers / 10).max(1) } else { step },
             room: room(settings),

@@ -2,13 +2,16 @@
 //! and does not know a request.
 
 mod commands;
+mod control;
 mod conversation;
 mod generation;
 mod logs;
+mod orders;
 mod pool;
 mod processes;
 mod reload;
 mod report;
+mod service;
 mod sockets;
 mod upgrade;
 mod watch;
@@ -31,6 +34,7 @@ pub use zygote::{ROLE, run as become_zygote};
 use crate::command;
 use crate::log::CRITICAL;
 use crate::message::Predecessor;
+use crate::os::announce::Announcer;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::process;
@@ -39,9 +43,12 @@ use crate::os::signal::Signals;
 use crate::os::successor::CommandLine;
 use crate::settings::Settings;
 use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use control::Control;
 use generation::Generation;
 use logs::Logs;
+use orders::Orders;
 use pool::Pool;
+use service::Service;
 use sockets::Socket;
 use upgrade::{OLD_MASTER, Other};
 use watch::Watch;
@@ -84,6 +91,10 @@ pub struct Launch<'a> {
     pub predecessor: Option<Predecessor>,
     /// The engine inside the executable, if it holds one.
     pub engine: &'a [u8],
+    /// The service manager, if one has started this process.
+    pub announcer: Announcer,
+    /// The variables by which it names this process, if it does.
+    pub addressed: Vec<&'static str>,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
 }
@@ -116,6 +127,8 @@ struct Master<'a> {
     /// The last number that was given.
     newest: u64,
     pidfile: Option<PidFile>,
+    service: Service,
+    orders: Orders,
     pool: Pool,
     watch: Watch,
     finish: Option<i32>,
@@ -123,7 +136,8 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { reading, read, arguments, command_line, predecessor, engine, check } = launch;
+        let Launch { reading, read, arguments, command_line, predecessor, engine, announcer, addressed, check } =
+            launch;
         let open = if check { Logs::check } else { Logs::open };
         let program = Program::open(engine)?;
         let first = Generation::new(FIRST, reading, |settings, origins| {
@@ -132,7 +146,7 @@ impl<'a> Master<'a> {
             Ok(logs)
         })?;
         let poll = Poll::new()?;
-        let other = Other::of(predecessor.as_ref(), &poll)?;
+        let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
         let pidfile = if check {
             logs::check_pidfile(&first.settings, &first.origins)?;
             None
@@ -144,14 +158,19 @@ impl<'a> Master<'a> {
         process::become_subreaper()?;
         process::raise_file_limit();
         process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
-        let resize = [Signal::SIGWINCH];
-        let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
-        let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        let signals = catch_signals(&poll)?;
+        let control = match check {
+            true => Control::check(&first.settings, &first.origins),
+            // The old master has it until it is gone.
+            false if other.is_successor() => Ok(Control::default()),
+            false => Control::open(&first.settings, &first.origins, poll.registry()),
+        };
+        let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
             read,
             arguments,
             command_line,
+            service: Service::new(announcer, other.is_successor()),
             other,
             inherited: inherited.unwrap_or_default(),
             check,
@@ -163,6 +182,7 @@ impl<'a> Master<'a> {
             current: FIRST,
             newest: FIRST,
             pidfile,
+            orders: Orders::new(control, now()),
             pool: Pool::default(),
             watch: Watch::new(now()),
             finish: None,
@@ -173,6 +193,7 @@ impl<'a> Master<'a> {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
+            self.service.look(self.supervisor.standing(), now());
             if let Some(code) = self.finish {
                 return code;
             }
@@ -193,7 +214,13 @@ impl<'a> Master<'a> {
 
     fn sleep_limit(&mut self) -> Option<Duration> {
         let now = now();
-        let wakes = [self.supervisor.wake_at(now), self.watch.next_look(self.settings()), self.beat(now)];
+        let wakes = [
+            self.supervisor.wake_at(now),
+            self.watch.next_look(self.settings()),
+            self.beat(now),
+            self.service.wake_at(),
+            self.orders.wake_at(),
+        ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.watch.sleeps(now, limit);
         limit
@@ -211,7 +238,7 @@ impl<'a> Master<'a> {
         if tokens.contains(&OLD_MASTER) {
             self.take_over();
         }
-        for token in tokens.iter().filter(|token| token.0 >= ZYGOTES) {
+        for token in tokens.iter().filter(|token| (ZYGOTES..STACKS).contains(&token.0)) {
             self.hear_zygote((token.0 - ZYGOTES) as u64);
         }
         for token in tokens.iter().filter(|token| (WORKERS..ZYGOTES).contains(&token.0)) {
@@ -220,6 +247,7 @@ impl<'a> Master<'a> {
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
+        self.hear_clients(tokens);
         for (slot, busy) in self.pool.look(|number| {
             let generation = self.generations.get(&number)?;
             Some((&generation.board, generation.settings.threads()))
@@ -300,6 +328,14 @@ impl<'a> Master<'a> {
     }
 }
 
+fn catch_signals(poll: &Poll) -> io::Result<Signals> {
+    let resize = [Signal::SIGWINCH];
+    let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
+    let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
+    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    Ok(signals)
+}
+
 fn now() -> Moment {
     Duration::from_nanos(clock::monotonic())
 }
@@ -311,6 +347,11 @@ const SIGNALS: Token = Token(0);
 const WORKERS: usize = 2;
 /// Tokens from here on are zygotes, by generation.
 const ZYGOTES: usize = 1 << 32;
+/// Tokens from here on are the stacks of workers, by slot.
+const STACKS: usize = 1 << 48;
+/// Tokens from here on are who asks over the control socket.
+const CLIENTS: usize = 1 << 56;
+const CONTROL: Token = Token(CLIENTS - 1);
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
 /// How often the master looks up while there are deadlines.

@@ -12,6 +12,7 @@ use super::{Generation, now};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::process::{self, Exit};
 use crate::os::scoreboard::{Scoreboard, Slot};
+use crate::os::stacks::Stacks;
 use crate::os::stream::{Channel, Packet, Received};
 use crate::supervisor::{Event, Moment};
 
@@ -47,6 +48,7 @@ impl Heard {
 /// A worker that was asked for.
 pub(super) struct Worker {
     channel: Channel,
+    stacks: Stacks,
     generation: u64,
     /// How long it is to live once it is ready.
     lifetime: Option<Duration>,
@@ -78,9 +80,10 @@ impl Pool {
         let (ours, theirs) = Channel::pair()?;
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
+        let (stacks, written) = Stacks::pipe()?;
         self.age += 1;
         let fork = Fork { slot, age: self.age, max_requests: generation.draw_max_requests() };
-        zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
+        zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd(), written.as_fd()])?;
         if !self.zygotes.contains(&zygote.pid) {
             self.zygotes.push(zygote.pid);
         }
@@ -90,6 +93,7 @@ impl Pool {
         }
         self.workers[slot] = Some(Worker {
             channel: ours,
+            stacks,
             generation: generation.number,
             lifetime: generation.draw_lifetime(),
             pid: None,
@@ -253,6 +257,17 @@ impl Pool {
     pub(super) fn of_generation(&self, number: u64) -> impl Iterator<Item = usize> {
         let is_its = move |worker: &Option<Worker>| worker.as_ref().is_some_and(|worker| worker.generation == number);
         (0..self.workers.len()).filter(move |slot| is_its(&self.workers[*slot]))
+    }
+
+    /// The workers that have said a first word.
+    pub(super) fn known(&self) -> Vec<(usize, Pid)> {
+        let known = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.pid?));
+        self.workers.iter().enumerate().filter_map(known).collect()
+    }
+
+    /// The stacks of the worker in `slot`.
+    pub(super) fn stacks(&mut self, slot: usize) -> Option<&mut Stacks> {
+        Some(&mut self.workers.get_mut(slot)?.as_mut()?.stacks)
     }
 
     /// Ready workers that are not to be replaced already.

@@ -156,6 +156,7 @@ impl Master<'_> {
         for pid in zygotes {
             let _ = process::signal(pid, Signal::SIGKILL);
         }
+        self.orders.control.close();
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }

@@ -1,16 +1,20 @@
 //! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
 
+use super::commands::By;
 use super::logs::Logs;
-use super::{AnyError, Generation, Master, report, sockets};
+use super::orders::Progress;
+use super::{AnyError, Generation, Master, now, report, sockets};
 use crate::os::process;
 use crate::supervisor::{Cause, Event};
 
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
-    pub(super) fn reload(&mut self, signal: &'static str) {
+    pub(super) fn reload(&mut self, by: By) {
         let number = self.newest + 1;
-        tracing::info!(signal, generation = number, "reload begins");
+        tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
+        self.orders.failure = None;
+        self.service.reload_begins(now());
         match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
             Ok(generation) => {
                 let plan = generation.plan();
@@ -19,6 +23,7 @@ impl Master<'_> {
             }
             Err(error) => {
                 tracing::error!("{error}");
+                self.orders.failure = Some(error.to_string());
                 self.not_reloaded(number);
             }
         }
@@ -29,6 +34,7 @@ impl Master<'_> {
         let before = std::mem::replace(&mut self.current, number);
         let Generation { settings, logs, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
+        self.orders.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
@@ -38,6 +44,7 @@ impl Master<'_> {
                 tracing::error!(%error, "pid file not written");
             }
         }
+        self.reload_came_to(number, Progress::Serves);
     }
 
     fn move_pidfile(&mut self) -> Result<(), AnyError> {
@@ -51,14 +58,25 @@ impl Master<'_> {
     pub(super) fn give_up(&mut self, number: u64, cause: Cause) {
         match cause {
             Cause::Boot => self.not_reloaded(number),
-            Cause::Superseded => tracing::warn!(generation = number, "reload given up for a newer one"),
-            Cause::Withdrawn => tracing::warn!(generation = number, "reload given up"),
+            Cause::Superseded => {
+                tracing::warn!(generation = number, "reload given up for a newer one");
+                self.reload_dropped(number, "given up for a newer reload");
+            }
+            Cause::Withdrawn => {
+                tracing::warn!(generation = number, "reload given up");
+                self.reload_dropped(number, "given up: the server rests or stops");
+            }
         }
         self.release_sockets(|other| other == number);
     }
 
-    fn not_reloaded(&self, number: u64) {
+    fn not_reloaded(&mut self, number: u64) {
         tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+        let why = self.orders.failure.take();
+        self.reload_failed(
+            number,
+            why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),
+        );
     }
 
     /// The generation serves alone: sockets that it does not have are closed.
@@ -66,6 +84,7 @@ impl Master<'_> {
         self.release_sockets(|other| other < number);
         let generation = &self.generations[&number];
         report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+        self.reload_came_to(number, Progress::ServesAlone);
     }
 
     /// Lets go of the sockets of those generations; what others have is kept.

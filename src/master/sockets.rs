@@ -116,5 +116,6 @@ fn place(bind: &Bind, settings: &Settings, identity: &Identity) -> Where {
             Where::Unix { path: path.clone(), mode: Some(settings.socket_mode().0), owner }
         }
         Bind::Fd(fd) => Where::Fd(*fd),
+        Bind::Named(name) => Where::Named(name.clone()),
     }
 }

@@ -10,6 +10,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use nix::unistd::{Pid, getppid};
 
+use super::commands::By;
+use super::control::Control;
 use super::sockets::Socket;
 use super::{AnyError, Generation, Master};
 use crate::message::{Inherited, Predecessor};
@@ -24,22 +26,38 @@ pub(super) struct Other {
     old: Option<(Pid, OwnedFd)>,
     /// The one that this one started.
     new: Option<Pid>,
+    /// The variables by which the service manager names this process.
+    addressed: Vec<&'static str>,
 }
 
 impl Other {
     /// Of a master that was started by `predecessor`; of an ordinary one if that is not its parent, or gone already.
-    pub(super) fn of(predecessor: Option<&Predecessor>, poll: &Poll) -> io::Result<Other> {
+    pub(super) fn of(
+        predecessor: Option<&Predecessor>,
+        addressed: Vec<&'static str>,
+        poll: &Poll,
+    ) -> io::Result<Other> {
         let Some(pid) = predecessor.map(|old| Pid::from_raw(old.pid)).filter(|pid| *pid == getppid()) else {
-            return Ok(Other::default());
+            return Ok(Other { addressed, ..Other::default() });
         };
         let end = successor::watch(pid)?;
         poll.registry().register(&mut SourceFd(&end.as_raw_fd()), OLD_MASTER, Interest::READABLE)?;
-        Ok(Other { old: Some((pid, end)), new: None })
+        Ok(Other { old: Some((pid, end)), new: None, addressed })
     }
 
     /// Does another master serve on these sockets?
     pub(super) fn is_there(&self) -> bool {
         self.old.is_some() || self.new.is_some()
+    }
+
+    /// Is this master a new one, beside the one that started it?
+    pub(super) fn is_successor(&self) -> bool {
+        self.old.is_some()
+    }
+
+    /// The new master beside this one.
+    pub(super) fn successor(&self) -> Option<Pid> {
+        self.new
     }
 
     /// While an old master has the pid file, a new one writes its own beside it.
@@ -59,20 +77,31 @@ impl Other {
 
 impl Master<'_> {
     /// Starts the program as it is now beside this master.
-    pub(super) fn upgrade(&mut self, signal: &'static str) {
-        if Pid::this().as_raw() == 1 {
-            tracing::warn!(signal, "no new master: the end of process 1 would end all others; start a new container");
+    pub(super) fn upgrade(&mut self, by: By) -> Result<Pid, String> {
+        let (signal, verb) = (by.signal(), by.verb());
+        let why_not = if Pid::this().as_raw() == 1 {
+            Some("no new master: the end of process 1 would end all others; start a new container".to_owned())
         } else if let Some(pid) = self.other.new {
-            tracing::warn!(signal, new = pid.as_raw(), "no new master: there is one already");
-        } else if let Some((pid, _)) = &self.other.old {
-            tracing::warn!(signal, old = pid.as_raw(), "no new master: the old one is still there");
+            Some(format!("no new master: there is one already, its pid is {pid}"))
         } else {
-            match self.start_successor() {
-                Ok(pid) => {
-                    tracing::info!(signal, new = pid.as_raw(), "new master started");
-                    self.other.new = Some(pid);
-                }
-                Err(error) => tracing::error!(signal, %error, "new master not started"),
+            self.other
+                .old
+                .as_ref()
+                .map(|(pid, _)| format!("no new master: the old one is still there, its pid is {pid}"))
+        };
+        if let Some(why_not) = why_not {
+            tracing::warn!(signal, verb, "{why_not}");
+            return Err(why_not);
+        }
+        match self.start_successor() {
+            Ok(pid) => {
+                tracing::info!(signal, verb, new = pid.as_raw(), "new master started");
+                self.other.new = Some(pid);
+                Ok(pid)
+            }
+            Err(error) => {
+                tracing::error!(signal, verb, %error, "new master not started");
+                Err(format!("new master not started: {error}"))
             }
         }
     }
@@ -82,7 +111,10 @@ impl Master<'_> {
         let named = |socket: &Rc<Socket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
         let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
-        Ok(self.command_line.start((Predecessor::VARIABLE, &serde_json::to_string(&predecessor)?), &fds)?)
+        let mut variables = vec![(Predecessor::VARIABLE, serde_json::to_string(&predecessor)?)];
+        // What the service manager passed to this master is meant for the new one as well, which knows this one's number.
+        variables.extend(self.other.addressed.iter().map(|name| (*name, Pid::this().to_string())));
+        Ok(self.command_line.start(&variables, &fds)?)
     }
 
     /// Was this process the new master? Then this one goes on alone.
@@ -107,6 +139,12 @@ impl Master<'_> {
         }
         if let Some(beside) = beside {
             beside.remove();
+        }
+        self.service.take_turn();
+        let Generation { settings, origins, .. } = &self.generations[&self.current];
+        match Control::open(settings, origins, self.poll.registry()) {
+            Ok(control) => self.orders.control = control,
+            Err(error) => tracing::error!(%error, "no control socket"),
         }
     }
 }

@@ -8,10 +8,11 @@ use nix::unistd::Pid;
 
 use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
 use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, Predecessor, ToZygote};
+use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
 use crate::os::stream::{Channel, Received};
-use crate::settings::Settings;
+use crate::settings::{Settings, passed};
 
 /// The word that makes this program a zygote; people have no use for it.
 pub const ROLE: &str = "__zygote";
@@ -60,12 +61,13 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    let hidden = [&passed::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
     let role = Role {
         program: program.executable(),
         word: ROLE,
         channel: theirs.as_fd(),
         environment: &environment,
-        hidden: &[Predecessor::VARIABLE],
+        hidden: &hidden,
     };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());

@@ -44,6 +44,8 @@ pub enum Where {
     },
     /// A descriptor of this process that listens already.
     Fd(RawFd),
+    /// The same by a name under which none was passed.
+    Named(String),
 }
 
 /// Where a socket really listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
@@ -87,6 +89,7 @@ impl Listener {
                 file::open(path, *mode, *owner, backlog).and_then(|(socket, file)| adopt(socket, Some(file)))
             }
             Where::Fd(fd) => inherited(*fd).and_then(|socket| adopt(socket, None)),
+            Where::Named(_) => Err(Cause::NotPassed),
         };
         opened.map_err(|cause| ListenError { at: at.clone(), cause })
     }
@@ -95,7 +98,7 @@ impl Listener {
     pub fn check(at: &Where) -> Result<(), ListenError> {
         match at {
             Where::Unix { path, .. } => file::check(path).map_err(|cause| ListenError { at: at.clone(), cause }),
-            Where::Tcp { .. } | Where::Fd(_) => Ok(()),
+            Where::Tcp { .. } | Where::Fd(_) | Where::Named(_) => Ok(()),
         }
     }
 
@@ -103,7 +106,7 @@ impl Listener {
     pub fn take_over(socket: OwnedFd, at: &Where) -> Result<Listener, ListenError> {
         let file = match at {
             Where::Unix { path, .. } => SocketFile::at(path).map(Some).map_err(|errno| Cause::kernel("stat", errno)),
-            Where::Tcp { .. } | Where::Fd(_) => Ok(None),
+            Where::Tcp { .. } | Where::Fd(_) | Where::Named(_) => Ok(None),
         };
         file.and_then(|file| adopt(socket, file)).map_err(|cause| ListenError { at: at.clone(), cause })
     }
@@ -280,6 +283,7 @@ impl fmt::Display for Where {
             Where::Tcp { host, port } => write!(f, "{host}:{port}"),
             Where::Unix { path, .. } => write!(f, "unix:{}", path.display()),
             Where::Fd(fd) => write!(f, "fd://{fd}"),
+            Where::Named(name) => write!(f, "fd://{name}"),
         }
     }
 }

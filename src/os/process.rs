@@ -56,7 +56,7 @@ pub struct Role<'a> {
     pub channel: BorrowedFd<'a>,
     /// Set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
-    /// Not there in the new process's environment.
+    /// Not there in the new process's environment, unless `environment` sets it.
     pub hidden: &'a [&'a str],
 }
 
@@ -69,10 +69,11 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let program = unsafe { OwnedFd::from_raw_fd(program) };
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
-    command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
+    // What the service manager passed was for the master; an application that starts programs would pass it on.
     for name in role.hidden {
         command.env_remove(name);
     }
+    command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
     unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
@@ -96,6 +97,14 @@ fn hand_over_channel(channel: i32) -> io::Result<()> {
         Errno::result(unsafe { libc::dup2(channel, CHANNEL_FD) })?;
     }
     Ok(())
+}
+
+/// Keeps descriptors from the processes that are started later; numbers that are not open are passed over.
+pub fn close_on_exec(descriptors: std::ops::Range<i32>) {
+    for fd in descriptors {
+        // SAFETY: F_SETFD on a descriptor number reads no memory.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// The channel of a process that [`start`] made. To be called once, in such a process.

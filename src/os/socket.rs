@@ -9,7 +9,7 @@ use std::time::Duration;
 use libc::c_long;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +174,11 @@ fn wait(stream: BorrowedFd<'_>, limit: Duration, what: PollFlags) -> bool {
         // A signal came: the caller looks again.
         Err(_) => true,
     }
+}
+
+/// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
+pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
+    getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
 }
 
 /// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.

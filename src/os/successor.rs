@@ -1,7 +1,7 @@
 //! This program started again beside itself, on the same listening sockets. Knows not what the two say to each other.
 #![allow(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -29,18 +29,18 @@ impl CommandLine {
         CommandLine { program, words: words.collect(), executable }
     }
 
-    /// Starts the program file as it is now, in this process's directory and environment, with a variable of its own and
+    /// Starts the program file as it is now, in this process's directory and environment, with variables of its own and
     /// sockets that it inherits under their numbers here.
-    pub fn start(&self, variable: (&str, &str), sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
-        match self.run(&self.program, variable, sockets) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.run(&self.executable, variable, sockets),
+    pub fn start(&self, variables: &[(&str, String)], sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+        match self.run(&self.program, variables, sockets) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.run(&self.executable, variables, sockets),
             other => other,
         }
     }
 
-    fn run(&self, program: &Path, variable: (&str, &str), sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+    fn run(&self, program: &Path, variables: &[(&str, String)], sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
         let mut command = Command::new(program);
-        command.args(&self.words).env(variable.0, OsStr::new(variable.1));
+        command.args(&self.words).envs(variables.iter().map(|(name, value)| (name, value)));
         let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
         unsafe { command.pre_exec(move || sockets.iter().try_for_each(|socket| inherit(*socket))) };

@@ -38,7 +38,7 @@ pub trait Element: Text {
 }
 
 impl Element for Bind {
-    const LIST: &'static str = "a list of addresses (HOST:PORT, unix:PATH or fd://N)";
+    const LIST: &'static str = "a list of addresses (HOST:PORT, unix:PATH, fd://N or fd://NAME)";
     const SEPARATOR: char = ',';
 }
 

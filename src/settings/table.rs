@@ -12,8 +12,8 @@ use super::given::Value;
 use super::problem::{Cause, Problem};
 use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
-    AppName, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, SchemeFields,
-    Seconds, Text as _, WorkerClass, Workers,
+    AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
+    SchemeFields, Seconds, Text as _, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -124,10 +124,12 @@ settings! {
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
-        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH` or `fd://N`; the port is 8000 if \
-         none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
-         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Unlike in gunicorn, `fd://` does not make the \
-         other addresses go away.";
+        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH`, `fd://N` or `fd://NAME`; the port \
+         is 8000 if none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
+         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Sockets that systemd passes (`LISTEN_FDS`) are \
+         served in place of `bind`, as in gunicorn, unless it names one: `fd://NAME` is every passed socket of that \
+         `FileDescriptorName=`, `fd://3` the first one. Unlike in gunicorn, `fd://` does not make the other addresses go \
+         away.";
     backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
         ["--backlog"], "N", "how many connections may wait to be accepted",
         "Given to listen(2) for each address; the kernel cuts it to `net.core.somaxconn`.";
@@ -171,6 +173,11 @@ settings! {
     graceful_timeout: Seconds = Seconds::whole(30), one, Workers,
         ["--graceful-timeout"], "SECONDS", "how long a worker that was told to stop may finish what it has",
         "What is not finished by then is killed. Seconds, fractions allowed; 0 waits for nothing.";
+    shutdown_delay: Seconds = Seconds::whole(0), one, Workers,
+        ["--shutdown-delay"], "SECONDS", "how long requests are served on after TERM, before the stop begins",
+        "For a balancer that needs time to look away: until then new connections are taken as ever, and only then \
+         `graceful_timeout` begins. INT and QUIT do not wait. Whoever stops the server (systemd, Docker, Kubernetes) must grant \
+         both times together. Seconds, fractions allowed. gunicorn has no such setting.";
     max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests"], "N", "replace a worker after so many requests",
         "A remedy for applications that leak memory. 0 is never.";
@@ -289,6 +296,12 @@ settings! {
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
         "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
+    control_socket: Option<ControlSocket> = None, optional, Process,
+        ["--control-socket"], "PATH", "where `rwsgi status` and its like find the server; off: nowhere",
+        "A unix socket with mode 0600, for root and the user that started the server. Without this setting it is beside \
+         `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
+         start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
+         has the same name and another protocol.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
-use super::{Moment, Plan, Supervisor};
+use super::{Moment, Plan, Seat, Standing, Supervisor};
 
 impl Supervisor {
     /// When the next deadline is, if there is one.
@@ -27,7 +27,11 @@ impl Supervisor {
             Zygote::Ready | Zygote::Gone => None,
         });
         let held_back = !stopping && self.wants_fork() > 0 && self.fork_not_before > now;
-        slots.chain(zygotes).chain(held_back.then_some(self.fork_not_before)).min()
+        let leave = match self.phase {
+            Phase::Leaving { until } => Some(until),
+            _ => None,
+        };
+        slots.chain(zygotes).chain(held_back.then_some(self.fork_not_before)).chain(leave).min()
     }
 
     /// Is there a deadline that somebody works towards: a request, a boot, an end? The master looks at its own watch then.
@@ -42,6 +46,26 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
+    /// The slots that are not empty.
+    pub fn seats(&self) -> impl Iterator<Item = Seat> {
+        self.slots.iter().enumerate().filter_map(|(slot, Slot { generation, state })| {
+            let (pid, state) = match *state {
+                State::Empty => return None,
+                State::Forking { .. } => (None, "booting"),
+                State::Booting { pid, .. } => (Some(pid), "booting"),
+                State::Ready { pid, spent: false, .. } => (Some(pid), "ready"),
+                State::Ready { pid, .. } => (Some(pid), "spent"),
+                State::Ending { pid, .. } => (Some(pid), "ending"),
+            };
+            Some(Seat { slot, generation: *generation, pid, state })
+        })
+    }
+
+    /// Is a stop under way, or does it come when `shutdown_delay` is over?
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
+    }
+
     /// Was the zygote asked for a worker for this slot, and has nobody answered?
     pub fn is_forking(&self, slot: usize) -> bool {
         matches!(self.state(slot), State::Forking { .. })
@@ -49,7 +73,25 @@ impl Supervisor {
 
     /// Has a worker ever been ready?
     pub fn has_served(&self) -> bool {
-        self.phase == Phase::Serving
+        matches!(self.phase, Phase::Serving | Phase::Leaving { .. })
+    }
+
+    /// Is a generation being tried, or replacing an earlier one?
+    pub fn is_reloading(&self) -> bool {
+        self.next.is_some() || self.rolling
+    }
+
+    /// How the server stands.
+    pub fn standing(&self) -> Standing {
+        match self.phase {
+            Phase::Booting => Standing::Starting,
+            Phase::Serving if self.is_reloading() => Standing::Reloading,
+            Phase::Serving => Standing::Serving { ready: self.ready_count(), wanted: self.workers() },
+            Phase::Leaving { .. } => Standing::Leaving,
+            Phase::Stopping { .. } => {
+                Standing::Stopping { left: self.slots.iter().filter(|slot| slot.state != State::Empty).count() }
+            }
+        }
     }
 
     /// How many workers are wanted.

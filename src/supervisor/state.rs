@@ -70,6 +70,10 @@ pub(super) enum Phase {
     /// No worker has ever been ready.
     Booting,
     Serving,
+    /// Asked for a graceful stop, which begins then: whoever sends requests here has time to look elsewhere.
+    Leaving {
+        until: Moment,
+    },
     Stopping {
         code: i32,
         stop: Stop,

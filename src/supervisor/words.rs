@@ -14,6 +14,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// A graceful stop may take this long.
     pub graceful_timeout: Duration,
+    /// Between being asked for a graceful stop and beginning it, the server serves on.
+    pub shutdown_delay: Duration,
     /// From the fork to ready.
     pub boot_timeout: Duration,
     /// How many workers are replaced at a time, at least 1.
@@ -64,6 +66,42 @@ pub enum Stop {
     Graceful,
     /// At once (INT, QUIT).
     Quick,
+}
+
+/// How the server stands, for those who are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No worker has ever been ready.
+    Starting,
+    /// Requests are answered.
+    Serving {
+        /// How many workers serve.
+        ready: usize,
+        /// How many there should be.
+        wanted: usize,
+    },
+    /// Requests are answered, and a newer generation is tried or takes over.
+    Reloading,
+    /// Requests are answered until `shutdown_delay` is over.
+    Leaving,
+    /// It stops.
+    Stopping {
+        /// How many workers have not ended.
+        left: usize,
+    },
+}
+
+/// A slot that is not empty, for those who are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The slot.
+    pub slot: usize,
+    /// The generation of its worker.
+    pub generation: u64,
+    /// Its process, once it has said its first word.
+    pub pid: Option<i32>,
+    /// `booting`, `ready`, `spent` or `ending`.
+    pub state: &'static str,
 }
 
 /// What to do.

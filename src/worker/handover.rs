@@ -45,8 +45,6 @@ impl Ends {
     /// A queue for workers that are forked from here on.
     pub fn new() -> io::Result<Ends> {
         let (give, take) = Channel::pair()?;
-        give.set_nonblocking(true)?;
-        take.set_nonblocking(true)?;
         Ok(Ends { give, take })
     }
 }
@@ -87,12 +85,12 @@ impl<'a> Handover<'a> {
         let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
         packet.push(b'\n');
         packet.extend_from_slice(&received);
-        packet.len() <= MAX_MESSAGE && self.ends.give.send(&packet, &[connection.stream.as_fd()]).is_ok()
+        packet.len() <= MAX_MESSAGE && self.ends.give.try_send(&packet, &[connection.stream.as_fd()]).is_ok()
     }
 
     /// Takes a connection from the queue; what else the application may have written there is passed over, one at a time.
     pub(super) fn take(&self) -> Option<Connection> {
-        match self.ends.take.receive() {
+        match self.ends.take.try_receive() {
             Ok(Received::Packet(packet)) => opened(&packet.bytes, packet.fds),
             Ok(Received::Nothing | Received::Closed) => None,
             Err(error) => {
