@@ -142,6 +142,37 @@ fn fields_become_variables_once_each() {
     server.wait_for("header field dropped, its name has an underscore name=X_B");
 }
 
+/// Requests of one connection, each with its fields and what the application sees of them.
+const IN_TURN: [(&str, &str); 9] = [
+    ("User-Agent: a\r\nAccept: x\r\nX-Own: 1\r\n", "HTTP_USER_AGENT=a HTTP_ACCEPT=x HTTP_X_OWN=1"),
+    // The same again, in another order, with other values, with one of them gone.
+    ("User-Agent: a\r\nAccept: x\r\nX-Own: 1\r\n", "HTTP_USER_AGENT=a HTTP_ACCEPT=x HTTP_X_OWN=1"),
+    ("X-Own: 1\r\nAccept: x\r\nUser-Agent: a\r\n", "HTTP_X_OWN=1 HTTP_ACCEPT=x HTTP_USER_AGENT=a"),
+    ("User-Agent: b\r\nAccept: \r\nX-Own: 2\r\n", "HTTP_USER_AGENT=b HTTP_ACCEPT= HTTP_X_OWN=2"),
+    ("User-Agent: b\r\nX-Own: 2\r\n", "HTTP_USER_AGENT=b HTTP_X_OWN=2"),
+    // Names and values that begin alike, other spellings, one name twice in two of them.
+    ("User-Agen: c\r\nUser-Agent: bb\r\n", "HTTP_USER_AGEN=c HTTP_USER_AGENT=bb"),
+    ("user-agent: bb\r\nACCEPT: x\r\n", "HTTP_USER_AGENT=bb HTTP_ACCEPT=x"),
+    ("Accept: x\r\naccept: y\r\nAccept: x\r\n", "HTTP_ACCEPT=x,y,x"),
+    ("Accept: x\r\n", "HTTP_ACCEPT=x"),
+];
+
+#[test]
+fn a_request_has_its_own_fields_whatever_the_ones_before_it_had() {
+    let server = Server::start(&["echo"]);
+    let mut stream = server.connect();
+    for (fields, expected) in IN_TURN {
+        let found = json_of(&ask(&mut stream, format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n")))["environ"].take();
+        let found =
+            found.as_object().unwrap().iter().filter(|(key, _)| key.starts_with("HTTP_") && *key != "HTTP_HOST");
+        let mut found: Vec<String> = found.map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
+        let mut expected: Vec<&str> = expected.split(' ').collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{fields}");
+    }
+}
+
 #[test]
 fn a_client_that_invents_names_spoils_nothing() {
     let server = Server::start(&["echo"]);

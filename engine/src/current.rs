@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::thread::{self, ThreadId};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -15,7 +14,19 @@ pub(crate) struct Current {
     exchange: Cell<*mut Exchange<'static>>,
     /// The thread that runs the request. A step may lay the interpreter down, so that another thread could otherwise
     /// come in meanwhile, or outlive the request within its step.
-    owner: Cell<Option<ThreadId>>,
+    owner: Cell<Option<Thread>>,
+}
+
+/// A thread that is alive: the address of something of its own. The owner of a request lives as long as it owns it, so that
+/// no other thread can have its address meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Thread(usize);
+
+impl Thread {
+    fn current() -> Thread {
+        thread_local!(static OWN: u8 = const { 0 });
+        OWN.with(|own| Thread(ptr::from_ref(own).addr()))
+    }
 }
 
 // SAFETY: the cells are read and written with the interpreter attached only, and CPython with a GIL attaches one thread
@@ -35,7 +46,7 @@ impl Current {
     /// same thread.
     pub(crate) fn set(&self, exchange: &mut Exchange<'_>) {
         self.exchange.set(ptr::from_mut(exchange).cast());
-        self.owner.set(Some(thread::current().id()));
+        self.owner.set(Some(Thread::current()));
     }
 
     /// From now on there is none.
@@ -48,7 +59,7 @@ impl Current {
     pub(crate) fn with<T>(&self, step: impl FnOnce(&mut Exchange<'_>) -> PyResult<T>) -> PyResult<T> {
         match self.owner.get() {
             None => return Err(PyRuntimeError::new_err("the request that this belongs to is over")),
-            Some(owner) if owner != thread::current().id() => {
+            Some(owner) if owner != Thread::current() => {
                 let words = "a request's input and output can be used by the thread that serves it, and by no other";
                 return Err(PyRuntimeError::new_err(words));
             }

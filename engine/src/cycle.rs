@@ -53,7 +53,8 @@ impl<'py> Cycle<'py> {
         };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
-        let result = self.application.call1((environ, start_response))?;
+        let result = call(&self.application, &environ, &start_response)?;
+        drop((environ, start_response));
         let sent = send(py, exchange, &result);
         // Whatever became of the response, the iterable is closed, once.
         let closed = close(py, &result);
@@ -119,6 +120,22 @@ impl Drop for Attach {
     fn drop(&mut self) {
         // SAFETY: the state was saved by PyEval_SaveThread in this thread, which has not attached since.
         unsafe { ffi::PyEval_RestoreThread(self.0) };
+    }
+}
+
+/// Calls the application without making a tuple of the two arguments, if it needs none.
+fn call<'py>(
+    application: &Bound<'py, PyAny>,
+    environ: &Bound<'py, PyDict>,
+    start_response: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let end = std::ptr::null_mut::<ffi::PyObject>();
+    // SAFETY: the thread is attached; all are live objects, and null ends the arguments. The result is a new reference, or
+    // null with an exception set.
+    unsafe {
+        let result =
+            ffi::PyObject_CallFunctionObjArgs(application.as_ptr(), environ.as_ptr(), start_response.as_ptr(), end);
+        Bound::from_owned_ptr_or_err(application.py(), result)
     }
 }
 
@@ -193,7 +210,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.version", (1, 0))?;
     keys.set_item("wsgi.url_scheme", "http")?;
     keys.set_item("wsgi.errors", Bound::new(py, ErrorStream::default())?)?;
-    keys.set_item("wsgi.multithread", false)?;
+    keys.set_item("wsgi.multithread", settings.threads() > 1)?;
     keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;

@@ -1,7 +1,6 @@
 //! The `environ` of a request: a copy of a ready template that holds every constant key already, filled with what the
-//! request says. Names of fields are turned into keys once and kept.
+//! request says.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use pyo3::exceptions::PyValueError;
@@ -16,12 +15,13 @@ use rwsgi::os::listener::{Address, Listener, Peer};
 use rwsgi::worker::Exchange;
 
 use crate::input::Inputs;
+use crate::variables::Variables;
 
 /// Makes environs.
 pub(crate) struct Environs<'py> {
     /// A template a listener.
     templates: Vec<Template<'py>>,
-    keys: HashMap<Vec<u8>, Key<'py>>,
+    variables: Variables<'py>,
     inputs: Inputs<'py>,
     methods: Vec<(&'static [u8], Bound<'py, PyString>)>,
     http10: Bound<'py, PyString>,
@@ -30,12 +30,11 @@ pub(crate) struct Environs<'py> {
     trust: Trust,
     /// Texts of the peers that asked last, by port.
     peers: Vec<Option<KeptPeer<'py>>>,
+    last_peer: usize,
     /// Names of dropped fields that were said.
     said: Vec<Vec<u8>>,
-    /// Room for a path or a name, reused.
+    /// Room for a path, reused.
     scratch: Vec<u8>,
-    /// The keys of this request's fields, to find repeated ones.
-    seen: Vec<*mut ffi::PyObject>,
 }
 
 struct KeptPeer<'py> {
@@ -48,14 +47,6 @@ struct Template<'py> {
     environ: Bound<'py, PyDict>,
     /// On a unix socket the Host field says what the server is called.
     named_by_host: bool,
-}
-
-#[derive(Clone)]
-enum Key<'py> {
-    Variable(Bound<'py, PyString>),
-    /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for: whether it counts
-    /// depends on who sent it.
-    Guarded(Bound<'py, PyString>),
 }
 
 impl<'py> Environs<'py> {
@@ -73,19 +64,21 @@ impl<'py> Environs<'py> {
             return Err(PyValueError::new_err(format!("SCRIPT_NAME: expected a path from /, found {script_name:?}")));
         }
         shared.set_item("SCRIPT_NAME", &script_name)?;
+        let inputs = Inputs::new(py)?;
+        shared.set_item(PyString::intern(py, "wsgi.input"), inputs.empty())?;
         let templates = listeners.iter().map(|listener| Template::new(py, shared, listener.address()));
         Ok(Environs {
             templates: templates.collect::<PyResult<_>>()?,
-            keys: HashMap::new(),
-            inputs: Inputs::new(py)?,
+            variables: Variables::new(py),
+            inputs,
             methods: METHODS.iter().map(|method| (method.as_bytes(), PyString::intern(py, method))).collect(),
             http10: PyString::intern(py, Version::Http10.as_str()),
             script_name,
             trust,
             peers: (0..PEERS).map(|_| None).collect(),
+            last_peer: 0,
             said: Vec::new(),
             scratch: Vec::new(),
-            seen: Vec::new(),
         })
     }
 
@@ -98,9 +91,11 @@ impl<'py> Environs<'py> {
         let template = &self.templates[exchange.listener()];
         let environ = template.environ.copy()?;
         let request = exchange.request();
-        let method = self.methods.iter().find(|(known, _)| *known == request.method());
-        let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
-        environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
+        if request.method() != USUAL_METHOD.as_bytes() {
+            let method = self.methods.iter().find(|(known, _)| *known == request.method());
+            let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
+            environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
+        }
         let given = self.given_script_name(exchange);
         if let Some(given) = given {
             environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, given)?)?;
@@ -110,13 +105,16 @@ impl<'py> Environs<'py> {
             tracing::warn!(%path, ?script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
             return Ok(None);
         };
+        let target = latin1(py, request.target())?;
         if path.contains(&b'%') {
             cgi::decode_path(path, &mut self.scratch);
             environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
+        } else if path == request.target() {
+            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
         } else {
             environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         }
-        environ.set_item(intern!(py, "RAW_URI"), latin1(py, request.target())?)?;
+        environ.set_item(intern!(py, "RAW_URI"), target)?;
         if !request.query().is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, request.query())?)?;
         }
@@ -134,7 +132,9 @@ impl<'py> Environs<'py> {
         if let Some(length) = exchange.body_length() {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
         }
-        environ.set_item(intern!(py, "wsgi.input"), self.inputs.of(py, exchange)?)?;
+        if let Some(input) = self.inputs.of(py, exchange)? {
+            environ.set_item(intern!(py, "wsgi.input"), input)?;
+        }
         Ok(Some(environ))
     }
 
@@ -154,11 +154,16 @@ impl<'py> Environs<'py> {
     /// The peer of a connection is the same for all its requests: its texts are kept for the next one.
     fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
         let Peer::Tcp(address) = *peer else { return Ok(()) };
-        let kept = &mut self.peers[usize::from(address.port()) % PEERS];
-        if kept.as_ref().is_none_or(|kept| kept.address != address) {
-            let [ip, port] = [address.ip().to_string(), address.port().to_string()];
-            *kept = Some(KeptPeer { address, ip: PyString::new(py, &ip), port: PyString::new(py, &port) });
+        let place = usize::from(address.port()) % PEERS;
+        if self.peers[place].as_ref().is_none_or(|kept| kept.address != address) {
+            // Many peers are one proxy.
+            let last = self.peers[self.last_peer].as_ref().filter(|last| last.address.ip() == address.ip());
+            let ip = last.map_or_else(|| PyString::new(py, &address.ip().to_string()), |last| last.ip.clone());
+            let port = PyString::new(py, &address.port().to_string());
+            self.peers[place] = Some(KeptPeer { address, ip, port });
+            self.last_peer = place;
         }
+        let kept = &self.peers[place];
         if let Some(kept) = kept {
             environ.set_item(intern!(py, "REMOTE_ADDR"), &kept.ip)?;
             environ.set_item(intern!(py, "REMOTE_PORT"), &kept.port)?;
@@ -167,43 +172,23 @@ impl<'py> Environs<'py> {
     }
 
     fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
-        self.seen.clear();
+        self.variables.begin();
         for (name, value) in exchange.request().fields() {
-            let key = match self.keys.get(name).cloned().unwrap_or_else(|| self.new_key(py, name)) {
-                Key::Variable(key) => key,
-                Key::Guarded(key) => {
-                    if forwarded::field_policy(name, exchange.peer().ip(), &self.trust) != FieldPolicy::Keep {
-                        self.say_dropped(name);
-                        continue;
-                    }
-                    key
-                }
-            };
-            let mut value = latin1(py, value)?;
-            // A key is one object however the field's name is spelled, but for names beyond the table's bound.
-            if self.seen.contains(&key.as_ptr()) || (self.keys.len() >= KEYS && environ.contains(&key)?) {
-                value = join(py, environ, &key, value)?;
+            let variable = self.variables.next(py, name);
+            if variable.has_underscore
+                && forwarded::field_policy(name, exchange.peer().ip(), &self.trust) != FieldPolicy::Keep
+            {
+                self.say_dropped(name);
+                continue;
             }
-            self.seen.push(key.as_ptr());
-            environ.set_item(key, value)?;
+            let repeated = self.variables.is_repeated(&variable);
+            let mut value = self.variables.value(py, &variable, value)?;
+            if repeated || (self.variables.is_full() && environ.contains(&variable.key)?) {
+                value = join(py, environ, &variable.key, value)?;
+            }
+            environ.set_item(&variable.key, value)?;
         }
         Ok(())
-    }
-
-    #[cold]
-    fn new_key(&mut self, py: Python<'py>, name: &[u8]) -> Key<'py> {
-        cgi::variable_name(name, &mut self.scratch);
-        // A field's name is a token, which is ASCII.
-        let variable = std::str::from_utf8(&self.scratch).unwrap_or_default();
-        let is_kept = self.keys.len() < KEYS;
-        // Interned: one object for every spelling. But Python 3.12 never frees what is interned, so what clients make up
-        // beyond the table is not.
-        let variable = if is_kept { PyString::intern(py, variable) } else { PyString::new(py, variable) };
-        let key = if cgi::has_underscore(name) { Key::Guarded(variable) } else { Key::Variable(variable) };
-        if is_kept {
-            self.keys.insert(name.to_vec(), key.clone());
-        }
-        key
     }
 
     /// Said once a name, so that nobody has to guess where a header went, and no client fills the log.
@@ -220,10 +205,15 @@ impl<'py> Environs<'py> {
 impl<'py> Template<'py> {
     fn new(py: Python<'py>, shared: &Bound<'py, PyDict>, address: &Address) -> PyResult<Template<'py>> {
         let environ = shared.copy()?;
-        // Overwriting a key is cheaper than adding one, so the keys of every request are in the template.
-        for key in ["REQUEST_METHOD", "PATH_INFO", "RAW_URI", "QUERY_STRING", "REMOTE_ADDR", "wsgi.input"] {
+        // Overwriting a key is cheaper than adding one, so the keys of every request are in the template; leaving it is
+        // cheaper still, so they have the usual values.
+        for key in ["PATH_INFO", "RAW_URI", "QUERY_STRING", "REMOTE_ADDR"] {
             environ.set_item(PyString::intern(py, key), "")?;
         }
+        if let Address::Tcp(_) = address {
+            environ.set_item(PyString::intern(py, "REMOTE_PORT"), "")?;
+        }
+        environ.set_item(PyString::intern(py, "REQUEST_METHOD"), PyString::intern(py, USUAL_METHOD))?;
         environ.set_item("SERVER_PROTOCOL", PyString::intern(py, Version::Http11.as_str()))?;
         let (name, port) = match address {
             Address::Tcp(address) => (address.ip().to_string(), address.port().to_string()),
@@ -231,8 +221,19 @@ impl<'py> Template<'py> {
         };
         environ.set_item("SERVER_NAME", name)?;
         environ.set_item("SERVER_PORT", port)?;
+        make_room(&environ)?;
         Ok(Template { environ, named_by_host: !matches!(address, Address::Tcp(_)) })
     }
+}
+
+/// A copy of a dict has the room of its original, and CPython's dicts grow at the 22nd and the 43rd key that they were ever
+/// given. The template has 20, and all but the barest requests some fields: it grows once, instead of each copy.
+fn make_room(environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    for _ in environ.len()..ROOM {
+        environ.set_item("room", "")?;
+        environ.del_item("room")?;
+    }
+    Ok(())
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
@@ -284,10 +285,11 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     }
 }
 
-/// Names of fields that are kept; a client that sends ever new ones does not make the table grow.
-const KEYS: usize = 512;
+/// The key with which a dict gets room for 42.
+const ROOM: usize = 22;
 /// Peers whose texts are kept; more than a worker has busy connections at a time.
 const PEERS: usize = 256;
 /// Dropped names that are said.
 const SAID: usize = 16;
-const METHODS: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+const USUAL_METHOD: &str = "GET";
+const METHODS: [&str; 8] = ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

@@ -37,10 +37,15 @@ impl<'py> Inputs<'py> {
         })
     }
 
-    /// The stream for one request.
-    pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Bound<'py, PyAny>> {
-        match exchange.take_body() {
-            Body::Empty => Ok(self.empty.clone()),
+    /// The stream of every request without a body.
+    pub(crate) fn empty(&self) -> &Bound<'py, PyAny> {
+        &self.empty
+    }
+
+    /// The stream for one request; none for one without a body.
+    pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let stream = match exchange.take_body() {
+            Body::Empty => return Ok(None),
             Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
             // The stream owns the descriptor from here on and closes it with itself.
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
@@ -51,7 +56,8 @@ impl<'py> Inputs<'py> {
                 self.streamed = Some(streamed.clone());
                 self.buffered.call1((streamed, STREAM_BUFFER))
             }
-        }
+        };
+        stream.map(Some)
     }
 
     /// The request is over: who still holds its stream gets an error for what was not read.

@@ -21,6 +21,7 @@ mod file_wrapper;
 mod input;
 mod python;
 mod response;
+mod variables;
 mod worker;
 mod zygote;
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
@@ -14,32 +15,39 @@ use crate::cycle::{Detach, started};
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
 pub(crate) struct Callables<'py> {
-    start: Bound<'py, StartResponse>,
+    response: Bound<'py, Response>,
+    /// A method of `response`, bound once: CPython calls such a builtin without making a tuple of its arguments.
+    start: Bound<'py, PyAny>,
 }
 
 impl<'py> Callables<'py> {
     pub(crate) fn new(py: Python<'py>) -> PyResult<Callables<'py>> {
         let write = Bound::new(py, Write { current: Current::default() })?;
-        let start = Bound::new(py, StartResponse { current: Current::default(), write: write.unbind() })?;
-        Ok(Callables { start })
+        let response = Bound::new(py, Response { current: Current::default(), write: write.unbind() })?;
+        let start = response.getattr(intern!(py, "start_response"))?;
+        Ok(Callables { response, start })
     }
 
     /// `start_response`, for `exchange` until [`release`](Self::release).
-    pub(crate) fn start_for(&mut self, exchange: &mut Exchange<'_>) -> &Bound<'py, StartResponse> {
-        let start = self.start.get();
-        start.current.set(exchange);
-        start.write.get().current.set(exchange);
+    pub(crate) fn start_for(&mut self, exchange: &mut Exchange<'_>) -> &Bound<'py, PyAny> {
+        let response = self.response.get();
+        response.current.set(exchange);
+        response.write.get().current.set(exchange);
         &self.start
     }
 
     /// The request is over: whoever kept the callables gets an error from now on. If somebody did, the next request
     /// gets new ones.
     pub(crate) fn release(&mut self, py: Python<'py>) -> PyResult<()> {
-        let start = self.start.get();
-        start.current.clear();
-        start.write.get().current.clear();
-        // SAFETY: both are live objects, and the thread is attached.
-        let kept = unsafe { ffi::Py_REFCNT(self.start.as_ptr()) > 1 || ffi::Py_REFCNT(start.write.as_ptr()) > 1 };
+        let response = self.response.get();
+        response.current.clear();
+        response.write.get().current.clear();
+        // SAFETY: all three are live objects, and the thread is attached. The method holds its object.
+        let kept = unsafe {
+            ffi::Py_REFCNT(self.start.as_ptr()) > 1
+                || ffi::Py_REFCNT(self.response.as_ptr()) > 2
+                || ffi::Py_REFCNT(response.write.as_ptr()) > 1
+        };
         if kept {
             *self = Callables::new(py)?;
         }
@@ -47,17 +55,17 @@ impl<'py> Callables<'py> {
     }
 }
 
-/// PEP 3333's `start_response`.
+/// What PEP 3333's `start_response` is a method of.
 #[pyclass(frozen, module = "rwsgi")]
-pub(crate) struct StartResponse {
+pub(crate) struct Response {
     current: Current,
     write: Py<Write>,
 }
 
 #[pymethods]
-impl StartResponse {
+impl Response {
     #[pyo3(signature = (status, response_headers, exc_info = None, /))]
-    fn __call__(
+    fn start_response(
         &self,
         py: Python<'_>,
         status: &Bound<'_, PyAny>,
@@ -105,15 +113,34 @@ fn fill(exchange: &mut Exchange<'_>, status: &Bound<'_, PyAny>, headers: &Bound<
 
 /// The bytes of a "native string": code points up to 255, a byte each.
 fn native<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>> {
-    let text = text.cast::<PyString>().map_err(|_| wrong_type(what, "a str", text))?;
-    let utf8 = text.to_str()?;
-    if utf8.is_ascii() {
-        return Ok(Cow::Borrowed(utf8.as_bytes()));
-    }
-    let bytes: Result<Vec<u8>, char> = utf8.chars().map(|point| u8::try_from(point).map_err(|_| point)).collect();
-    bytes.map(Cow::Owned).map_err(|found| {
+    let mut length = 0;
+    // SAFETY: a live object; the result is null, or points to the text's UTF-8, which lives as long as the text.
+    let (utf8, is_ascii) = unsafe {
+        let start = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut length);
+        if start.is_null() {
+            return Err(no_native(text, what));
+        }
+        // As many bytes as code points.
+        let is_ascii = ffi::PyUnicode_GetLength(text.as_ptr()) == length;
+        (std::slice::from_raw_parts(start.cast::<u8>(), length.unsigned_abs()), is_ascii)
+    };
+    if is_ascii { Ok(Cow::Borrowed(utf8)) } else { latin1(utf8, what).map(Cow::Owned) }
+}
+
+#[cold]
+fn latin1(utf8: &[u8], what: &str) -> PyResult<Vec<u8>> {
+    let text = String::from_utf8_lossy(utf8);
+    let bytes: Result<Vec<u8>, char> = text.chars().map(|point| u8::try_from(point).map_err(|_| point)).collect();
+    bytes.map_err(|found| {
         PyValueError::new_err(format!("{what}: expected characters up to U+00FF, found {}", found.escape_unicode()))
     })
+}
+
+/// What is no str, or has no UTF-8.
+#[cold]
+fn no_native(text: &Bound<'_, PyAny>, what: &str) -> PyErr {
+    let error = PyErr::fetch(text.py());
+    if text.is_instance_of::<PyString>() { error } else { wrong_type(what, "a str", text) }
 }
 
 fn wrong_type(what: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {

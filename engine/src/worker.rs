@@ -1,40 +1,48 @@
 //! A worker, from the fork to its end.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork, FromWorker, ToWorker};
+use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
-use rwsgi::os::{forked, process};
+use rwsgi::os::{forked, process, thread};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{self, Allowance, Ending, ErrorPages, Order, Orders, Setup};
+use rwsgi::worker::{Allowance, Ending, ErrorPages, Order, Orders, Setup, Worker};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
 use crate::{app, python};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
-pub(crate) fn main(py: Python<'_>, inheritance: &Inheritance, fork: Fork, zygote: &Channel, channel: &Channel) -> ! {
+pub(crate) fn main(
+    py: Python<'_>,
+    inheritance: &'static Inheritance,
+    fork: Fork,
+    zygote: &Channel,
+    channel: Channel,
+) -> ! {
     // SAFETY: this process never returns to where the zygote would use or drop its channel.
     unsafe { libc::close(zygote.as_raw_fd()) };
-    let outcome = boot(py, inheritance, fork, channel).and_then(|(cycle, setup)| {
+    // The threads hold on to it until the process ends.
+    let channel: &'static Channel = Box::leak(Box::new(channel));
+    let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
+        let cycle = team.cycle(py).map_err(|error| BootFailure::setup(&error))?;
+        team.start(py).map_err(|error| BootFailure::setup(&error))?;
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
-        let spent = || {
-            if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
-                tracing::error!(%error, "cannot ask for a replacement");
-            }
-        };
         channel.set_nonblocking(true).map_err(|error| BootFailure::setup(&error))?;
-        worker::run(&cycle, setup, spent).map_err(|error| BootFailure::setup(&error))
+        team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))
     });
     match outcome {
         Ok(Ending::Graceful) => python::exit(py, 0, true),
@@ -47,12 +55,12 @@ pub(crate) fn main(py: Python<'_>, inheritance: &Inheritance, fork: Fork, zygote
     }
 }
 
-fn boot<'py, 'i>(
-    py: Python<'py>,
-    inheritance: &'i Inheritance,
+fn boot(
+    py: Python<'_>,
+    inheritance: &'static Inheritance,
     fork: Fork,
-    channel: &'i Channel,
-) -> Result<(Cycle<'py>, Setup<'i>), BootFailure> {
+    channel: &'static Channel,
+) -> Result<&'static Team, BootFailure> {
     let start = &inheritance.start;
     let settings = &start.settings;
     process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
@@ -77,15 +85,34 @@ fn boot<'py, 'i>(
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
-    let cycle =
-        Cycle::new(py, application, &inheritance.listeners, settings).map_err(|error| BootFailure::setup(&error))?;
-    let slot = inheritance.scoreboard.slot(fork.slot).ok_or_else(|| BootFailure::setup(&"no such slot"))?;
-    slot.clear();
-    let setup = Setup {
+    let setup = Box::leak(Box::new(setup(inheritance, fork, signals, channel)?));
+    let spent = || {
+        if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
+            tracing::error!(%error, "cannot ask for a replacement");
+        }
+    };
+    let worker = Worker::new(setup, spent).map_err(|error| BootFailure::setup(&error))?;
+    Ok(Box::leak(Box::new(Team { worker, application: application.unbind(), inheritance })))
+}
+
+fn setup(
+    inheritance: &'static Inheritance,
+    fork: Fork,
+    signals: Signals,
+    channel: &'static Channel,
+) -> Result<Setup<'static>, BootFailure> {
+    let settings = &inheritance.start.settings;
+    let threads = settings.threads();
+    let slots = (fork.slot * threads..(fork.slot + 1) * threads).map(|number| inheritance.scoreboard.slot(number));
+    let slots: Vec<Slot> = slots.collect::<Option<_>>().ok_or_else(|| BootFailure::setup(&"no such slot"))?;
+    slots.iter().for_each(Slot::clear);
+    Ok(Setup {
         listeners: &inheritance.listeners,
         signals,
         orders: Orders { channel: channel.as_fd(), next: Box::new(|| order(channel)) },
-        slot,
+        slots,
+        worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
+        queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
         trust: settings.trust(),
         error_pages: error_pages(settings)?,
@@ -100,8 +127,53 @@ fn boot<'py, 'i>(
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_requests: fork.max_requests,
         access: access(inheritance)?,
-    };
-    Ok((cycle, setup))
+    })
+}
+
+/// The threads of a worker, and what they serve.
+struct Team {
+    worker: Worker<'static>,
+    application: Py<PyAny>,
+    inheritance: &'static Inheritance,
+}
+
+impl Team {
+    /// Starts every thread but the one that calls this, which is to work as number 0.
+    fn start(&'static self, py: Python<'_>) -> PyResult<()> {
+        thread::start("rwsgi-helper", || self.worker.help())?;
+        let threading = py.import("threading")?;
+        for number in 1..self.worker.threads() {
+            let keywords = PyDict::new(py);
+            keywords.set_item("target", Bound::new(py, Member { team: self, number })?)?;
+            keywords.set_item("name", format!("rwsgi-{number}"))?;
+            // Not a daemon: threads that an application starts in a request inherit that, and would not be waited for.
+            keywords.set_item("daemon", false)?;
+            threading.call_method("Thread", (), Some(&keywords))?.call_method0("start")?;
+        }
+        Ok(())
+    }
+
+    /// The application, ready to be called by the thread that calls this.
+    fn cycle<'py>(&self, py: Python<'py>) -> PyResult<Cycle<'py>> {
+        let Inheritance { listeners, start, .. } = self.inheritance;
+        Cycle::new(py, self.application.bind(py).clone(), listeners, &start.settings)
+    }
+}
+
+/// What a thread of Python's own `threading` runs.
+#[pyclass(frozen, module = "rwsgi")]
+struct Member {
+    team: &'static Team,
+    number: usize,
+}
+
+#[pymethods]
+impl Member {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let cycle = self.team.cycle(py)?;
+        self.team.worker.work(&cycle, self.number)?;
+        Ok(())
+    }
 }
 
 /// The next word of the master, as far as it is the loop's business.
@@ -140,7 +212,8 @@ fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
 }
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
-    let Some(file) = &inheritance.access_log else {
+    let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(file) = &*file else {
         return Ok(None);
     };
     let file = file.try_clone().map_err(|error| BootFailure::setup(&error))?;

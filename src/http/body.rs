@@ -210,7 +210,7 @@ fn skip_blanks(bytes: &[u8]) -> &[u8] {
 }
 
 fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
-    let length = bytes.iter().take_while(|&&byte| grammar::is_token_byte(byte)).count();
+    let length = grammar::token_length(bytes);
     (length > 0).then(|| &bytes[length..])
 }
 
@@ -233,7 +233,7 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
         return Ok(());
     }
     let mut found = Vec::new();
-    fields::parse(block, Place { offset: 0, line: 1, count: lines }, &mut found).map_err(in_trailers)?;
+    fields::parse(block, Place { offset: 0, line: 1 }, &mut found).map_err(in_trailers)?;
     let mut names = found.iter().map(|field| field.name.of(block));
     match names.find(|name| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))) {
         Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name) }),

@@ -38,6 +38,9 @@ pub fn error_response(
     for (name, value) in [("Date", date), ("Connection", b"close"), ("Cache-Control", NOT_KEPT)] {
         push_field(out, name, value);
     }
+    if status == 503 {
+        push_field(out, "Retry-After", RETRY_AFTER);
+    }
     push_field(out, "Content-Type", content_type.as_bytes());
     out.extend_from_slice(b"Content-Length: ");
     grammar::push_decimal(out, body.len() as u64);
@@ -83,6 +86,9 @@ fn thousandths(weight: &[u8]) -> u64 {
         _ => 0,
     }
 }
+
+/// Seconds. A queue of requests is gone as soon as it is served; what matters is not to come back at once.
+const RETRY_AFTER: &[u8] = b"5";
 
 /// The reason phrase of `status` (IANA HTTP Status Code Registry); of its class where it is not known.
 pub fn reason(status: u16) -> &'static str {

@@ -1,7 +1,6 @@
-//! The field lines of a head or of trailers: httparse inside a fence. Knows what a field is, not what one means.
+//! The field lines of a head or of trailers (RFC 9112 section 5). Knows what a field is, not what one means.
 //!
-//! httparse takes LF for CRLF; the callers have refused that already, line by line, together with what is too long or
-//! too many. What is left of its leniency does not reach field lines.
+//! The callers have refused already, line by line, what does not end in CRLF, what is too long and what is too many.
 
 use super::grammar;
 use super::reject::{Excerpt, Reject, first_control};
@@ -17,6 +16,11 @@ impl Span {
     pub(crate) fn new(start: usize, end: usize) -> Self {
         let place = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
         Span { start: place(start), end: place(end) }
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn length(self) -> usize {
+        self.end.wrapping_sub(self.start) as usize
     }
 
     /// The part of `bytes`; empty where `bytes` is not the buffer that was parsed.
@@ -40,6 +44,25 @@ pub(crate) fn pairs<'a, 'f>(
     fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
+/// Lengths of names, as a set: a length stands for itself and for those that differ by a multiple of 64. Most names are told
+/// apart by their lengths alone, and most heads have none that matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lengths(u64);
+
+impl Lengths {
+    pub(crate) const fn of(length: usize) -> Lengths {
+        Lengths(1 << (length % 64))
+    }
+
+    pub(crate) const fn and(self, other: Lengths) -> Lengths {
+        Lengths(self.0 | other.0)
+    }
+
+    pub(crate) const fn meets(self, other: Lengths) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 /// Where a block of field lines stands in the buffer and in the head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -47,38 +70,43 @@ pub(crate) struct Place {
     pub(crate) offset: usize,
     /// Number of its first line.
     pub(crate) line: usize,
-    /// How many field lines it has.
-    pub(crate) count: usize,
 }
 
 /// Appends the fields of `block` to `fields`. The block is whole lines, each ended by CRLF, the last one empty.
 pub(crate) fn parse(block: &[u8], place: Place, fields: &mut Vec<Field>) -> Result<(), Reject> {
-    if place.count <= COMMON_COUNT {
-        parse_into(&mut [httparse::EMPTY_HEADER; COMMON_COUNT], block, place, fields)
-    } else {
-        parse_into(&mut vec![httparse::EMPTY_HEADER; place.count], block, place, fields)
+    let mut at = 0;
+    while block.len() - at > b"\r\n".len() {
+        let Some((field, length)) = line(&block[at..], place.offset + at) else { return Err(culprit(block, place)) };
+        fields.push(field);
+        at += length;
     }
-}
-
-fn parse_into<'b>(
-    slots: &mut [httparse::Header<'b>],
-    block: &'b [u8],
-    place: Place,
-    fields: &mut Vec<Field>,
-) -> Result<(), Reject> {
-    let parsed = match httparse::parse_headers(block, slots) {
-        Ok(httparse::Status::Complete((used, parsed))) if used == block.len() => parsed,
-        _ => return Err(culprit(block, place)),
-    };
-    let span = |part: &[u8]| {
-        let start = part.as_ptr().addr().saturating_sub(block.as_ptr().addr()) + place.offset;
-        Span::new(start, start + part.len())
-    };
-    fields.extend(parsed.iter().map(|field| Field { name: span(field.name.as_bytes()), value: span(field.value) }));
     Ok(())
 }
 
-/// Finds the line that httparse refused, which does not say. Not on the hot path.
+/// The field whose line begins `bytes`, which stand at `offset` in the buffer, and the line's length; `None` for what is
+/// no field, or not whole. The first control byte behind the colon that is no tab must be the line's own end.
+pub(crate) fn line(bytes: &[u8], offset: usize) -> Option<(Field, usize)> {
+    let name = grammar::token_length(bytes);
+    if name == 0 || *bytes.get(name)? != b':' {
+        return None;
+    }
+    let mut start = name + 1;
+    while matches!(bytes.get(start)?, b' ' | b'\t') {
+        start += 1;
+    }
+    let mut end = start + grammar::find_control(&bytes[start..])?;
+    let length = end + b"\r\n".len();
+    if bytes.get(end..length)? != b"\r\n" {
+        return None;
+    }
+    while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    let span = |start, end| Span::new(offset + start, offset + end);
+    Some((Field { name: span(0, name), value: span(start, end) }, length))
+}
+
+/// Finds the line that is no field and says why. Not on the hot path.
 fn culprit(block: &[u8], place: Place) -> Reject {
     let lines = block.split_inclusive(|&byte| byte == b'\n');
     lines
@@ -104,6 +132,3 @@ fn line_culprit(line: &[u8], number: usize) -> Option<Reject> {
     }
     first_control(value).map(|found| Reject::FieldValue { name: Excerpt::of(name), found })
 }
-
-/// Parsed without an allocation. Browsers send 10 to 25 fields, proxies add a few.
-const COMMON_COUNT: usize = 64;

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::cgi;
+use super::fields::Lengths;
 use super::network::Network;
 use super::reject::{Excerpt, Reject};
 use super::request::Request;
@@ -88,14 +89,13 @@ impl Default for Trust {
 /// By which scheme the client came. A trusted peer's scheme fields each say https by their exact value and http by any
 /// other; where two of them differ, somebody else wrote one of them.
 pub fn scheme(request: Request<'_>, peer: Option<IpAddr>, trust: &Trust) -> Result<Scheme, Reject> {
-    if trust.scheme_fields.is_empty() || !trust.believes(peer) {
-        return Ok(Scheme::Http);
-    }
-    let mut said = request.fields().filter_map(|(name, value)| {
+    let lengths = trust.scheme_fields.iter().map(|(known, _)| Lengths::of(known.len()));
+    let known = lengths.fold(Lengths::default(), Lengths::and);
+    let mut said = request.head.fields_of(known, request.bytes).filter_map(|(name, value)| {
         let (_, https) = trust.scheme_fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some((name, value, if value == https { Scheme::Https } else { Scheme::Http }))
     });
-    let Some((name, value, scheme)) = said.next() else {
+    let Some((name, value, scheme)) = said.next().filter(|_| trust.believes(peer)) else {
         return Ok(Scheme::Http);
     };
     match said.find(|(_, _, other)| *other != scheme) {

@@ -1,5 +1,6 @@
 //! Decides how a request's body is delimited. Bytes and rules; sees no body.
 
+use super::fields::Lengths;
 use super::grammar;
 use super::head::Version;
 use super::limits::Limits;
@@ -17,7 +18,8 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head.
+/// RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head, or of those
+/// whose names have one of the lengths [`NAMES`].
 ///
 /// Where the RFC leaves a choice between guessing and refusing, this refuses: two servers that guess differently are
 /// what request smuggling is made of.
@@ -109,6 +111,8 @@ fn is_registered(coding: &[u8]) -> bool {
         .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
 }
 
+/// Fields with names of other lengths say nothing about framing.
+pub(super) const NAMES: Lengths = Lengths::of(CONTENT_LENGTH.len()).and(Lengths::of(TRANSFER_ENCODING.len()));
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const CHUNKED: &[u8] = b"chunked";

@@ -8,7 +8,25 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
 
 /// Whether `bytes` is a token: at least one byte, each of them a token byte.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+    !bytes.is_empty() && token_length(bytes) == bytes.len()
+}
+
+/// How many token bytes `bytes` begins with.
+pub(crate) fn token_length(bytes: &[u8]) -> usize {
+    run(bytes, &TOKEN)
+}
+
+/// How many bytes of `table` `bytes` begins with. Eight at a time: the compiler makes one loop without a count of it.
+pub(crate) fn run(bytes: &[u8], table: &[bool; 256]) -> usize {
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        match eight.iter().position(|&byte| !table[byte as usize]) {
+            Some(found) => return at + found,
+            None => at += 8,
+        }
+    }
+    let end = bytes[at..].iter().position(|&byte| !table[byte as usize]);
+    end.map_or(bytes.len(), |found| at + found)
 }
 
 /// Whether `byte` may not stand in a field value: a control byte other than HTAB (RFC 9110 section 5.5).
@@ -16,9 +34,40 @@ pub(crate) const fn is_control(byte: u8) -> bool {
     (byte < 0x20 && byte != b'\t') || byte == 0x7f
 }
 
-/// Whether no byte of `bytes` is a control byte. Written without an early exit, so that it compiles to vector code.
+/// Whether no byte of `bytes` is a control byte.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    bytes.iter().fold(0, |found, &byte| found | u8::from(is_control(byte))) == 0
+    find_control(bytes).is_none()
+}
+
+/// Where the first control byte stands. Looks at eight bytes at a time: subtracting 0x20 from each byte sets the high bit
+/// of the lowest one that is smaller; so does subtracting 1 from what is 0 where a DEL is. Bytes above the lowest may be
+/// marked wrongly, and a tab is no control byte: from the first mark on it looks at each byte.
+pub(crate) fn find_control(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(&word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marks = control_marks(word);
+        if marks == 0 {
+            at += 8;
+            continue;
+        }
+        at += marks.trailing_zeros() as usize / 8;
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
+    }
+    // Of the last eight bytes some were seen already.
+    if bytes.last_chunk().is_some_and(|&word| control_marks(word) == 0) {
+        return None;
+    }
+    bytes[at..].iter().position(|&byte| is_control(byte)).map(|found| at + found)
+}
+
+fn control_marks(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let delete = word ^ (EACH * 0x7f);
+    let low = word.wrapping_sub(EACH * 0x20) & !word;
+    (low | (delete.wrapping_sub(EACH) & !delete)) & (EACH << 7)
 }
 
 /// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
@@ -52,23 +101,24 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
 
 /// Appends `value` in decimal.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, value: u64) {
-    push_digits(out, value, 10);
+    push_digits::<10>(out, value);
 }
 
 /// Appends `value` in lower-case hexadecimal, without leading zeros.
 pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, value: u64) {
-    push_digits(out, value, 16);
+    push_digits::<16>(out, value);
 }
 
-fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
+/// The base is the compiler's, which then divides by multiplying.
+fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64) {
     // u64::MAX has 20 decimal digits.
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
         // The mask says what a remainder of base 10 or 16 is anyway.
-        digits[at] = DIGITS[((value % base) & 15) as usize];
-        value /= base;
+        digits[at] = DIGITS[((value % BASE) & 15) as usize];
+        value /= BASE;
         if value == 0 {
             break;
         }
@@ -79,17 +129,16 @@ fn push_digits(out: &mut Vec<u8>, mut value: u64, base: u64) {
 /// Where the first LF stands. Looks at eight bytes at a time: a byte of `word` is 0 where the LF is, and subtracting 1
 /// from each byte sets the high bit of the lowest such byte.
 pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let words = bytes.chunks_exact(8);
-    let rest = words.remainder();
-    let start = bytes.len() - rest.len();
-    for (index, word) in words.enumerate() {
-        let word = u64::from_le_bytes(word.try_into().unwrap_or_default()) ^ (EACH * u64::from(b'\n'));
+    let mut at = 0;
+    while let Some(&word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(word) ^ (EACH * u64::from(b'\n'));
         let found = word.wrapping_sub(EACH) & !word & (EACH << 7);
         if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
+        at += 8;
     }
-    rest.iter().position(|&byte| byte == b'\n').map(|at| start + at)
+    bytes[at..].iter().position(|&byte| byte == b'\n').map(|found| at + found)
 }
 
 /// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in
@@ -103,21 +152,23 @@ pub(crate) fn content_length(line: &[u8]) -> usize {
 const EACH: u64 = 0x0101_0101_0101_0101;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-const TOKEN: [bool; 256] = {
+const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
+/// The letters, the digits and `others`.
+pub(crate) const fn table(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 0x80 {
         table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
-    let others = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < others.len() {
         table[others[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {
@@ -149,6 +200,21 @@ mod tests {
             bytes[at] = b'\n';
             bytes[129] = b'\n';
             assert_eq!(find_lf(&bytes), Some(at));
+        }
+    }
+
+    #[test]
+    fn a_control_byte_is_found_wherever_it_stands() {
+        for byte in 0..=255 {
+            for at in 0..40 {
+                for around in [b' ', b'\t', b'~', 0x80, 0xff] {
+                    let mut bytes = [around; 40];
+                    bytes[at] = byte;
+                    assert_eq!(find_control(&bytes), is_control(byte).then_some(at), "{byte} at {at}");
+                    bytes[39] = 0;
+                    assert_eq!(find_control(&bytes), Some(if is_control(byte) { at } else { 39 }), "{byte} at {at}");
+                }
+            }
         }
     }
 

@@ -2,11 +2,11 @@
 //! Reads no body, owns no bytes, allocates nothing once warm.
 //!
 //! Lines are looked at as they come, each byte once: a line that is too long, one too many, or not ended by CRLF is
-//! refused at the first byte that makes it so, and the request line as soon as it is whole. The fields are parsed once,
-//! when the empty line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
+//! refused at the first byte that makes it so, and the request line as soon as it is whole. The fields count once the empty
+//! line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
 //! gets the same answer however it was cut into pieces.
 
-use super::fields::{self, Field, Place, Span, pairs};
+use super::fields::{self, Field, Lengths, Place, Span};
 use super::framing::{self, BodyLength};
 use super::grammar;
 use super::reject::{Excerpt, Reject};
@@ -76,7 +76,11 @@ pub struct Head {
     pub(super) path: Span,
     pub(super) query: Span,
     pub(super) version: Version,
-    pub(super) fields: Vec<Field>,
+    /// Of the usual lines that were passed; of all of them, once `has_fields`.
+    fields: Vec<Field>,
+    has_fields: bool,
+    /// Of the fields' names.
+    lengths: Lengths,
     pub(super) body: BodyLength,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
@@ -103,6 +107,7 @@ impl Head {
             if let Stage::Complete { used } = self.stage {
                 return Ok(Progress::Complete { used });
             }
+            self.pass_usual_lines(bytes, limits);
             let rest = bytes.get(self.line_start..).unwrap_or_default();
             let searched = (self.searched - self.line_start).min(rest.len());
             let end = grammar::find_lf(&rest[searched..]).map(|at| searched + at + 1);
@@ -115,6 +120,27 @@ impl Head {
             let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines + 1 })?;
             self.take_line(content, bytes, limits)?;
         }
+    }
+
+    /// Goes past field lines that are whole, within every limit and fields. What comes of any other line, [`Head::parse`]
+    /// says.
+    fn pass_usual_lines(&mut self, bytes: &[u8], limits: &Limits) {
+        if self.stage != Stage::Fields || self.searched != self.line_start {
+            return;
+        }
+        let head = limits.head.min(LARGEST_HEAD);
+        while self.lines <= limits.fields {
+            let rest = bytes.get(self.line_start..).unwrap_or_default();
+            let Some((field, length)) = fields::line(rest, self.line_start) else { break };
+            let left = head.saturating_sub(self.line_start);
+            if length - b"\r\n".len() > limits.field_size.min(left) {
+                break;
+            }
+            self.fields.push(field);
+            self.lines += 1;
+            self.line_start += length;
+        }
+        self.searched = self.line_start;
     }
 
     /// Forgets the request, keeps the memory.
@@ -208,12 +234,18 @@ impl Head {
     }
 
     fn take_fields(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let place = Place { offset: self.fields_start, line: 2, count: self.lines - 1 };
-        self.fields.clear();
-        fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
+        if self.fields.len() != self.lines - 1 {
+            // A line came in pieces, or is no field.
+            self.fields.clear();
+            let place = Place { offset: self.fields_start, line: 2 };
+            fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
+        }
+        self.has_fields = true;
+        let names = self.fields.iter().map(|field| Lengths::of(field.name.length()));
+        self.lengths = names.fold(Lengths::default(), Lengths::and);
         let meaning = Meaning::of(&self.fields, bytes)?;
         self.check_host(meaning.host, bytes)?;
-        self.body = framing::body_length(self.version, pairs(&self.fields, bytes), limits)?;
+        self.body = framing::body_length(self.version, self.fields_of(framing::NAMES, bytes), limits)?;
         self.keep_alive = !meaning.close && (meaning.keep_alive || self.version == Version::Http11);
         // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; who sends no body waits for nothing.
         let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
@@ -222,6 +254,18 @@ impl Head {
             Some(found) if self.version == Version::Http11 => Err(Reject::Expectation { found: Excerpt::of(found) }),
             _ => Ok(()),
         }
+    }
+
+    /// None before all of them are there and valid.
+    pub(super) fn fields(&self) -> &[Field] {
+        if self.has_fields { &self.fields } else { &[] }
+    }
+
+    /// Name and value of the fields whose names have lengths of `wanted`.
+    pub(super) fn fields_of<'a>(&self, wanted: Lengths, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let fields = if self.lengths.meets(wanted) { self.fields() } else { &[] };
+        let concerned = fields.iter().filter(move |field| wanted.meets(Lengths::of(field.name.length())));
+        concerned.map(|field| (field.name.of(bytes), field.value.of(bytes)))
     }
 
     /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
@@ -256,7 +300,11 @@ struct Meaning<'a> {
 impl<'a> Meaning<'a> {
     fn of(fields: &[Field], bytes: &'a [u8]) -> Result<Self, Reject> {
         let mut meaning = Meaning::default();
-        for (index, (name, value)) in pairs(fields, bytes).enumerate() {
+        for (index, field) in fields.iter().enumerate() {
+            if !matches!(field.name.length(), 4 | 6 | 10 | 12) {
+                continue;
+            }
+            let (name, value) = (field.name.of(bytes), field.value.of(bytes));
             let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
             match name.len() {
                 4 if is(b"host") => {

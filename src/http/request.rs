@@ -1,6 +1,6 @@
 //! A request as its readers see it: worker, engine, access log. A view; parses and decides nothing.
 
-use super::fields::pairs;
+use super::fields::{Lengths, pairs};
 use super::framing::BodyLength;
 use super::head::{Head, Version};
 
@@ -45,12 +45,13 @@ impl<'a> Request<'a> {
 
     /// Name as received and trimmed value of every field, in order. The value of Host is [`Request::host`].
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        pairs(&self.head.fields, self.bytes)
+        pairs(self.head.fields(), self.bytes)
     }
 
     /// The value of the first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let mut fields = self.head.fields_of(Lengths::of(name.len()), self.bytes);
+        fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// How the body is delimited.

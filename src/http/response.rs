@@ -84,15 +84,17 @@ impl ResponseHead {
         if !self.is_started() {
             return Err(BadResponse::NotStarted);
         }
-        if !grammar::is_token(name) {
-            return Err(BadResponse::FieldName { found: Excerpt::of(name) });
-        }
+        let field = match Field::usual(name) {
+            Some(field) => field,
+            None if grammar::is_token(name) => Field::of(name),
+            None => return Err(BadResponse::FieldName { found: Excerpt::of(name) }),
+        };
         let value = grammar::trim(value);
         if !grammar::is_field_value(value) {
             let found = first_control(value).unwrap_or_default();
             return Err(BadResponse::FieldValue { name: Excerpt::of(name), found });
         }
-        match Field::of(name) {
+        match field {
             Field::HopByHop => return self.push_hop_by_hop(name, value),
             Field::ContentLength if !self.push_content_length(value)? => return Ok(()),
             Field::Date => self.has_date = true,
@@ -152,13 +154,12 @@ impl ResponseHead {
         // The server's own version, not the client's (RFC 9110 section 6.2).
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&self.status);
-        if self.status.len() == CODE {
-            out.push(b' ');
-        }
-        out.extend_from_slice(b"\r\n");
-        if !self.has_server {
-            out.extend_from_slice(b"Server: rwsgi\r\n");
-        }
+        out.extend_from_slice(match (self.status.len() == CODE, self.has_server) {
+            (false, false) => b"\r\nServer: rwsgi\r\n",
+            (true, false) => b" \r\nServer: rwsgi\r\n",
+            (false, true) => b"\r\n",
+            (true, true) => b" \r\n",
+        });
         if !self.has_date {
             append_field(out, b"Date", date);
         }
@@ -271,6 +272,18 @@ enum Field {
 }
 
 impl Field {
+    /// The names that applications and frameworks nearly always give, as they spell them; each is a token.
+    fn usual(name: &[u8]) -> Option<Field> {
+        match name {
+            b"Content-Length" => Some(Field::ContentLength),
+            b"Content-Type" | b"Vary" | b"Set-Cookie" | b"Location" | b"Cache-Control" => Some(Field::Other),
+            b"X-Frame-Options" | b"X-Content-Type-Options" | b"Referrer-Policy" => Some(Field::Other),
+            b"Cross-Origin-Opener-Policy" | b"ETag" | b"Last-Modified" | b"Expires" => Some(Field::Other),
+            b"Content-Encoding" | b"Content-Language" | b"Content-Disposition" | b"Allow" => Some(Field::Other),
+            _ => None,
+        }
+    }
+
     /// By length first: most names are compared with nothing.
     fn of(name: &[u8]) -> Field {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);

@@ -14,14 +14,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use nix::poll::PollTimeout;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::sink::{Outcome, Sink, wait_writable};
 use super::{ERROR_LOG, Format, Level, line};
+use crate::os::thread;
 
 /// The logs of one process.
 pub(super) struct Writer {
@@ -175,10 +174,7 @@ impl Writer {
         if self.owner.load(Ordering::Relaxed) == process::id() {
             return Ok(());
         }
-        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let spawned = thread::Builder::new().name("rwsgi-log".into()).stack_size(STACK).spawn(|| self.run());
-        before.thread_set_mask()?;
-        spawned?;
+        thread::start("rwsgi-log", || self.run())?;
         self.owner.store(process::id(), Ordering::Relaxed);
         Ok(())
     }
@@ -311,7 +307,3 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// How often the other logs are looked at while one is full, in milliseconds.
 const STUCK: u8 = 50;
-
-/// The thread's stack: it formats one line now and then; the rest is for what glibc puts there, thread-local data of native
-/// modules included.
-const STACK: usize = 256 * 1024;

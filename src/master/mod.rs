@@ -220,7 +220,7 @@ impl<'a> Master<'a> {
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
-        for (slot, busy) in self.pool.look(|number| Some(&self.generations.get(&number)?.board)) {
+        for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
         self.look_at_memory();
@@ -285,7 +285,7 @@ impl<'a> Master<'a> {
     fn trace(&self, slot: usize, pid: i32, why: Why) {
         let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
-            report::stuck(slot, pid, why, generation.board.slot(slot).as_ref(), &generation.settings);
+            report::stuck(slot, pid, why, generation.oldest_request(slot).as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
     }

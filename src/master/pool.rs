@@ -1,7 +1,7 @@
 //! The workers that the master knows: a slot each, with its channel. What comes over a channel speaks for that slot
 //! alone; the kernel says who sent it, and only a live child of the master becomes a worker.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 use super::{Generation, now};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::process::{self, Exit};
-use crate::os::scoreboard::Scoreboard;
 use crate::os::stream::{Channel, Packet, Received};
 use crate::supervisor::{Event, Moment};
 
@@ -271,11 +270,12 @@ impl Pool {
         }
     }
 
-    /// Since when each ready worker has been in a request, by the scoreboard of its generation.
-    pub(super) fn look<'a>(&self, board: impl Fn(u64) -> Option<&'a Scoreboard>) -> Vec<(usize, Option<Moment>)> {
+    /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
+    /// its threads run.
+    pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
-            let busy = board(worker.generation)?.slot(slot)?.busy_since();
+            let busy = generations.get(&worker.generation)?.oldest_request(slot).and_then(|thread| thread.busy_since());
             Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()

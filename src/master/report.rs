@@ -26,7 +26,8 @@ pub(super) fn found(generation: &Generation, found: &Found) {
     tracing::info!(at = addresses(sockets), "listening");
     tracing::info!(
         workers = settings.workers.number(1),
-        class = "sync",
+        class = %settings.class(),
+        threads = settings.threads(),
         timeout = %settings.timeout,
         keepalive = %settings.keepalive,
         "starting"

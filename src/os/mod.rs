@@ -20,6 +20,7 @@ pub mod signal;
 pub mod socket;
 pub mod stream;
 pub mod successor;
+pub mod thread;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.
 pub fn words(error: &io::Error) -> String {

@@ -106,9 +106,14 @@ impl Slot {
     pub fn begin(&self, now: u64, request_line: &[u8]) {
         let words = self.words();
         let kept = &request_line[..request_line.len().min(MAX_LINE)];
-        for (word, bytes) in words.line.iter().zip(kept.chunks(8)) {
+        let mut line = words.line.iter();
+        let mut eights = kept.chunks_exact(8);
+        for (bytes, word) in eights.by_ref().zip(line.by_ref()) {
+            word.store(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()), Ordering::Relaxed);
+        }
+        if let (rest @ [_, ..], Some(word)) = (eights.remainder(), line.next()) {
             let mut eight = [0; 8];
-            eight[..bytes.len()].copy_from_slice(bytes);
+            eight[..rest.len()].copy_from_slice(rest);
             word.store(u64::from_ne_bytes(eight), Ordering::Relaxed);
         }
         words.length.store(kept.len() as u64, Ordering::Relaxed);

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
+use libc::c_long;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -31,7 +33,7 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     loop {
         let spare = &mut buffer.spare_capacity_mut()[..room];
         // SAFETY: `spare` is writable memory of `room` bytes.
-        let got = unsafe { libc::recv(stream.as_raw_fd(), spare.as_mut_ptr().cast(), room, 0) };
+        let got = unsafe { receive(stream.as_raw_fd(), spare.as_mut_ptr().cast(), room) };
         match Errno::result(got) {
             Ok(0) => return Read::Closed,
             Ok(count) => {
@@ -47,6 +49,9 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     }
 }
 
+const NO_FLAGS: c_long = 0;
+const NO_SIZE: c_long = 0;
+
 /// Does anything follow what is written?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
@@ -59,16 +64,57 @@ pub enum More {
 /// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
 /// gone. `more` lets the kernel wait for what follows before it sends a short packet.
 pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
-    let pieces = pieces.map(io::IoSlice::new);
     let flags = libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
+    let stream = stream.as_raw_fd();
+    if let [only, [], []] = pieces {
+        // SAFETY: the kernel reads `only` and nothing else.
+        return sent(|| unsafe { send(stream, only, flags) });
+    }
+    let pieces = pieces.map(io::IoSlice::new);
     // SAFETY: all-zero is a valid msghdr.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = pieces.as_ptr().cast_mut().cast();
     message.msg_iovlen = pieces.len() as _;
+    // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
+    sent(|| unsafe { libc::sendmsg(stream, &raw const message, flags) })
+}
+
+/// recv(2) without glibc's own: in a process with threads that allows for cancellation, by two locked instructions a call.
+///
+/// # Safety
+/// `start` is writable memory of `room` bytes.
+unsafe fn receive(stream: RawFd, start: *mut libc::c_void, room: usize) -> isize {
+    let nobody = ptr::null::<libc::c_void>();
+    // SAFETY: as above; the sender's address is not asked for.
+    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, NO_FLAGS, nobody, nobody) };
+    isize::try_from(got).unwrap_or(-1)
+}
+
+/// send(2), as [`receive`].
+///
+/// # Safety
+/// `stream` is an open descriptor.
+unsafe fn send(stream: RawFd, bytes: &[u8], flags: libc::c_int) -> isize {
+    let nobody = ptr::null::<libc::c_void>();
+    // SAFETY: the kernel reads `bytes`; a connected socket needs no address.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_sendto,
+            c_long::from(stream),
+            bytes.as_ptr(),
+            bytes.len(),
+            c_long::from(flags),
+            nobody,
+            NO_SIZE,
+        )
+    };
+    isize::try_from(sent).unwrap_or(-1)
+}
+
+/// What became of a send(2); one that a signal interrupts is made again.
+fn sent(send: impl Fn() -> isize) -> io::Result<usize> {
     loop {
-        // SAFETY: IoSlice has the layout of iovec; the pieces outlive the call, which only reads them.
-        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, flags) };
-        match Errno::result(sent) {
+        match Errno::result(send()) {
             Ok(count) => return Ok(count.unsigned_abs()),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Ok(0),

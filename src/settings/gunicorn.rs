@@ -50,7 +50,6 @@ const ABSENT: &[Absent] = &[
     ),
     unplanned(&["ssl_context"], "let nginx in front take TLS"),
     planned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2"),
-    planned(&["worker_connections"], "leave it out: idle connections and slow clients occupy no worker"),
     planned(&["reuse_port"], "leave it out: all workers accept from the same sockets"),
     unplanned(&["http_parser"], "leave it out: there is one parser"),
     unplanned(&["sendfile"], "leave it out: files of wsgi.file_wrapper are sent by the kernel"),

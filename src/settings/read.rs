@@ -98,15 +98,6 @@ pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u32> {
     whole::<LOW, HIGH>(value).map(|number| u32::try_from(number).expect("HIGH fits"))
 }
 
-/// The number of threads of a worker: one, until there is a class that has more.
-pub fn one_thread(value: &Value) -> Read<u32> {
-    match whole_u32::<1, { u32::MAX as u64 }>(value) {
-        Ok(1) => Ok(1),
-        Ok(_) => wrong(Wrong::found("1", value.found()).hint(MORE_THREADS)),
-        Err(wrongs) => Err(wrongs.into_iter().map(|wrong| Wrong { expected: "1".to_owned(), ..wrong }).collect()),
-    }
-}
-
 /// A type that is spelled as text.
 pub fn one<T: Text>(value: &Value) -> Read<T> {
     let parsed = match value {
@@ -205,7 +196,6 @@ pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
     if problems.is_empty() { Ok(fields) } else { Err(problems) }
 }
 
-const MORE_THREADS: &str = "threads come with the worker class gthread, which is not there yet; use more workers: -w N";
 const QUOTED: &str = "write it in quotes";
 const UNQUOTED: &str = "write the number without quotes";
 

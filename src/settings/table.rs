@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::given::Value;
 use super::problem::{Cause, Problem};
-use super::read::{
-    Kind, Read, Setting, list, one, one_thread, optional, scheme_fields, some, switch, whole, whole_u32,
-};
+use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
     AppName, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, SchemeFields,
     Seconds, Text as _, WorkerClass, Workers,
@@ -148,10 +146,20 @@ settings! {
          environment variable `WEB_CONCURRENCY` does. At most 1024.";
     worker_class: WorkerClass = WorkerClass::Sync, one, Workers,
         ["-k", "--worker-class"], "CLASS", "how a worker runs the application",
-        "`sync`: one request at a time. Slow clients and idle keep-alive connections do not occupy a worker.";
-    threads: u32 = 1, one_thread, Workers,
-        ["--threads"], "N", "Python threads in each worker",
-        "The class `sync` has 1; there is no other class yet.";
+        "`sync`: one request at a time. `gthread`: as many as there are `threads`; with more than one thread it is what \
+         `sync` means, too, as in gunicorn. Slow clients and idle keep-alive connections occupy neither worker nor thread.";
+    threads: u32 = 1, whole_u32::<1, 512>, Workers,
+        ["--threads"], "N", "how many requests each worker runs at a time, in a thread each",
+        "They share one interpreter: while one waits, for a database say, another runs. For applications that compute, more \
+         workers help and more threads do not. As long as requests are quick one thread serves them all.";
+    worker_connections: u32 = 10_000, whole_u32::<1, 1_000_000>, Workers,
+        ["--worker-connections"], "N", "how many connections each worker keeps open",
+        "At the limit the kept connection that has idled the longest is closed for a new one; if none idles, new ones wait. \
+         An idle one takes about a kilobyte. gunicorn's default is 1000, and counts with threads only.";
+    queue_timeout: Seconds = Seconds::whole(0), one, Workers,
+        ["--queue-timeout"], "SECONDS", "how long a whole request may wait for a free thread",
+        "Then it is answered 503 with `Retry-After`, before the application sees it. A server that is overloaded recovers \
+         sooner when it does not work for clients that have given up. Seconds, fractions allowed; 0 is no limit. gunicorn has none.";
     timeout: Seconds = Seconds::whole(30), one, Workers,
         ["-t", "--timeout"], "SECONDS", "how long a request may take before its worker is killed",
         "The worker is replaced, and the log says so. Seconds, fractions allowed (`0.3`); 0 is no limit. It counts the \

@@ -1,6 +1,6 @@
 //! Narrow views of the settings, for rooms that must not know where a value came from.
 
-use super::Settings;
+use super::{Settings, WorkerClass};
 use crate::http::{Limits, Trust};
 
 impl Settings {
@@ -35,6 +35,16 @@ impl Settings {
             forwarder_fields: self.forwarder_headers.iter().map(|name| bytes(name.as_str())).collect(),
             underscored: self.header_map.policy(),
         }
+    }
+
+    /// How many threads of each worker call the application.
+    pub fn threads(&self) -> usize {
+        self.threads as usize
+    }
+
+    /// How workers run the application: with several threads it is `gthread` whatever is said, as in gunicorn.
+    pub fn class(&self) -> WorkerClass {
+        if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
     }
 
     /// What the processes are called: `proc_name`, else the application's name.

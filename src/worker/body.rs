@@ -1,7 +1,7 @@
 //! A request's body, collected before the application runs: in memory up to a limit, beyond it in an unlinked file.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 
 /// A whole request body.
@@ -26,39 +26,35 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// The buffer that decoders append to; [`settle`](Self::settle) takes it from there.
+    /// The buffer that decoders append to.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.memory
     }
 
-    /// Must [`settle`](Self::settle) touch the disk?
+    /// Does the buffer hold what belongs into a file, as the body is beyond `limit`?
     pub(super) fn overflows(&self, limit: usize) -> bool {
-        self.file.is_some() || self.memory.len() > limit
+        self.memory.len() > if self.file.is_some() { 0 } else { limit }
     }
 
-    /// Moves what the buffer holds to the file, where the body is beyond `limit`.
-    pub(super) fn settle(&mut self, limit: usize, directory: &Path) -> io::Result<()> {
-        if !self.overflows(limit) {
-            return Ok(());
-        }
-        if self.file.is_none() {
-            self.file = Some(tempfile::tempfile_in(directory)?);
-        }
-        if let Some(file) = &mut self.file {
-            file.write_all(&self.memory)?;
-        }
+    /// Moves what the buffer holds to the file.
+    pub(super) fn spill(&mut self, directory: &Path) -> io::Result<()> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => tempfile::tempfile_in(directory)?,
+        };
+        file.write_all(&self.memory)?;
+        self.file = Some(file);
         self.length += self.memory.len() as u64;
         self.memory.clear();
         Ok(())
     }
 
-    /// The whole body, and its length in bytes.
+    /// The whole body, which must not overflow, and its length in bytes.
     pub(super) fn finish(self) -> io::Result<(Body, u64)> {
         let length = self.length + self.memory.len() as u64;
         Ok(match self.file {
             Some(mut file) => {
-                file.write_all(&self.memory)?;
-                file.seek(SeekFrom::Start(0))?;
+                file.rewind()?;
                 (Body::File(file), length)
             }
             None if self.memory.is_empty() => (Body::Empty, 0),
@@ -76,7 +72,7 @@ mod tests {
     fn a_small_body_stays_in_memory() {
         let mut collected = Collected::default();
         collected.buffer().extend_from_slice(b"hello");
-        collected.settle(5, Path::new("/nonexistent")).unwrap();
+        assert!(!collected.overflows(5));
         let (body, length) = collected.finish().unwrap();
         assert!(matches!(body, Body::Memory(bytes) if bytes == b"hello"));
         assert_eq!(length, 5);
@@ -87,7 +83,9 @@ mod tests {
         let mut collected = Collected::default();
         for piece in [&b"hello "[..], b"large ", b"world"] {
             collected.buffer().extend_from_slice(piece);
-            collected.settle(8, &std::env::temp_dir()).unwrap();
+            if collected.overflows(8) {
+                collected.spill(&std::env::temp_dir()).unwrap();
+            }
         }
         let (body, length) = collected.finish().unwrap();
         let Body::File(mut file) = body else { panic!("expected a file, found {body:?}") };

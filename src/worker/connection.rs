@@ -7,15 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use super::Application;
 use super::body::{Body, Collected};
 use super::exchange::State;
-use super::output::Output;
+use super::output::{Flushed, Output};
 use super::patience::Patience;
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::CONTINUE;
 use crate::http::body::BodyDecoder;
+use crate::http::forwarded::Scheme;
 use crate::http::{BodyLength, Head, Limits, Progress, Reject};
 use crate::os::listener::Peer;
 use crate::os::socket::{self, Read};
@@ -72,6 +72,8 @@ pub(super) enum Stage {
     Head,
     /// The head is whole; this is its body.
     Body(Box<Receiving>),
+    /// The request is whole; no thread is free for it.
+    Waiting(Box<Waiting>),
     /// The rest of a response waits for the client.
     Flushing { keep_alive: bool, patience: Patience },
     /// The response is out and the sending side closed; what still comes is read and dropped, so that the kernel does
@@ -86,6 +88,13 @@ pub(super) struct Receiving {
     collected: Collected,
 }
 
+/// A request that waits for a thread.
+pub(super) struct Waiting {
+    pub(super) arrived: Arrived,
+    pub(super) scheme: Scheme,
+    pub(super) since: Millis,
+}
+
 /// What has become of the bytes received.
 pub(super) enum Step {
     /// More are needed.
@@ -94,8 +103,10 @@ pub(super) enum Step {
     Request(Arrived),
     /// This must not be served.
     Refuse(Reject),
-    /// The body could not be kept.
-    Spill(io::Error),
+    /// So much of a body is there that it has to go to a file, by [`Connection::use_disk`].
+    Spill,
+    /// The file that holds the body cannot be read.
+    Failed(io::Error),
 }
 
 /// A request that is there.
@@ -114,7 +125,6 @@ pub(super) struct BodyRules<'a> {
     pub(super) post_buffering: usize,
     /// For the next bytes of a streamed body.
     pub(super) timeout: Option<Duration>,
-    pub(super) directory: &'a Path,
 }
 
 impl Connection {
@@ -152,7 +162,7 @@ impl Connection {
     }
 
     /// Looks how far the bytes received reach.
-    pub(super) fn step<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
+    pub(super) fn step(&mut self, rules: &BodyRules<'_>) -> Step {
         if matches!(self.stage, Stage::Idle | Stage::Head) {
             let head_length = match self.head.parse(&self.input, rules.limits) {
                 Ok(Progress::Complete { used }) => used,
@@ -181,7 +191,7 @@ impl Connection {
             let decoder = BodyDecoder::new(length, rules.limits);
             self.stage = Stage::Body(Box::new(Receiving { head_length, decoder, collected: Collected::default() }));
         }
-        self.receive_body(rules, app)
+        self.receive_body(rules)
     }
 
     /// Hands a body over as far as it has been received.
@@ -195,7 +205,7 @@ impl Connection {
         Step::Request(Arrived { head_length, body: Body::Streamed, body_length, streamed: Some(Box::new(streamed)) })
     }
 
-    fn receive_body<A: Application>(&mut self, rules: &BodyRules<'_>, app: &A) -> Step {
+    fn receive_body(&mut self, rules: &BodyRules<'_>) -> Step {
         let Stage::Body(receiving) = &mut self.stage else {
             return Step::Wait;
         };
@@ -206,10 +216,7 @@ impl Connection {
             Err(reject) => return Step::Refuse(reject),
         }
         if collected.overflows(rules.post_buffering) {
-            // The disk may take its time: the interpreter is not held meanwhile.
-            if let Err(error) = app.detached(|| collected.settle(rules.post_buffering, rules.directory)) {
-                return Step::Spill(error);
-            }
+            return Step::Spill;
         }
         if !decoder.is_done() {
             return Step::Wait;
@@ -220,7 +227,15 @@ impl Connection {
             Ok((body, length)) => {
                 Step::Request(Arrived { head_length, body, body_length: Some(length), streamed: None })
             }
-            Err(error) => Step::Spill(error),
+            Err(error) => Step::Failed(error),
+        }
+    }
+
+    /// Does what may have to wait for a disk: keeps a body in a file, or sends a part of one. The caller holds no lock.
+    pub(super) fn use_disk(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
+        match &mut self.stage {
+            Stage::Body(receiving) => receiving.collected.spill(spill_directory).map(|()| Flushed::All),
+            _ => self.output.flush(self.stream.as_fd()),
         }
     }
 

@@ -1,12 +1,11 @@
-//! The one loop of a worker: waits for sockets, signals and deadlines, and gives each connection its turn. It does not
-//! know Python or how the worker came to be.
+//! What the kernel says of a worker's sockets, signals and deadlines, turned into work: each connection gets its turn.
+//! Everything here happens with the worker locked and never waits; what has to wait is handed out as a [`Task`]. It does
+//! not know which thread asks, nor Python.
 //!
 //! ```text
-//! turn:  events that are there already  ->  none: note the log lines, lay the interpreter down, sleep
-//!        listener     -> take one connection and serve it
-//!        connection   -> flush what is pending, read, serve what is complete
-//!        leftovers    -> connections with a pipelined request, one request each
-//!        timers       -> close what has waited too long
+//! turn:  look         -> what the kernel has now; deadlines that are over
+//!        events       -> listener: take one connection and read it; connection: flush, read
+//!        leftovers    -> connections with a pipelined request or more to read, one step each
 //! ```
 //!
 //! Connections are edge-triggered and enter the epoll instance only when they have to wait, so that a short connection
@@ -17,18 +16,25 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::connection::{Connection, Registered};
+use super::Setup;
+use super::call::{Call, Served};
+use super::connection::{Arrived, Connection, Reading, Registered};
+use super::crew::Crew;
+use super::door::{Door, LISTENERS};
+use super::output::Flushed;
+use super::table::{Missed, Table};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
-use super::{Application, Setup};
+use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
-use crate::os::clock;
-use crate::os::{signal, socket};
+use crate::os::{clock, signal, socket};
 
 /// How a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,222 +45,239 @@ pub enum Ending {
     Quick,
 }
 
-/// Serves until a signal ends it. `spent` is called once, when `max_requests` is reached.
-pub fn run<A: Application>(app: &A, setup: Setup<'_>, spent: impl FnOnce()) -> io::Result<Ending> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-    epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
-    let mut worker = Worker {
-        app,
-        epoll,
-        connections: Vec::new(),
-        free: Vec::new(),
-        ready: VecDeque::new(),
-        timers: Timers::default(),
-        spare_input: Vec::new(),
-        spare_output: Vec::new(),
-        response: ResponseHead::default(),
-        texts: Texts::new(),
-        line: Vec::new(),
-        pid: std::process::id(),
-        accepted: 0,
-        accepting: false,
-        accept_again: Millis::MAX,
-        stopping: None,
-        retiring: false,
-        requests: 0,
-        spent: Some(spent),
-        setup,
-    };
-    worker.start_accepting();
-    worker.run()
+/// What cannot be done while the worker is locked.
+pub(super) enum Task {
+    /// A request for the application.
+    Request(Request),
+    /// A disk may have to be waited for: a body is to be kept, or a file sent.
+    Disk(Box<Connection>),
 }
 
-pub(super) struct Worker<'a, A, F> {
-    pub(super) app: &'a A,
-    pub(super) setup: Setup<'a>,
-    pub(super) epoll: Epoll,
-    pub(super) connections: Vec<Option<Box<Connection>>>,
-    free: Vec<usize>,
-    /// Connections that hold a further request already.
+/// A whole request, and the connection that it came by.
+pub(super) struct Request {
+    pub(super) connection: Box<Connection>,
+    pub(super) arrived: Arrived,
+    pub(super) scheme: Scheme,
+}
+
+/// What becomes of a connection after a step.
+pub(super) enum After {
+    /// It waits for the kernel, a deadline, or its turn among the leftovers.
+    Keep,
+    /// It is over.
+    Close,
+    /// Its request is whole.
+    Request(Arrived, Scheme),
+    /// What follows may wait for a disk.
+    Disk,
+}
+
+pub(super) struct EventLoop<'a> {
+    pub(super) setup: &'a Setup<'a>,
+    pub(super) epoll: Arc<Epoll>,
+    pub(super) table: Table,
+    /// What the kernel said and nobody has looked at. With edges nothing of it may be lost, whoever polled.
+    inbox: VecDeque<EpollEvent>,
+    events: Vec<EpollEvent>,
+    /// Connections that have more to read, or hold a further request already.
     pub(super) ready: VecDeque<u64>,
+    /// How many of them this turn looks at.
+    quota: usize,
+    /// When this turn began, in ns of the monotonic clock.
+    pub(super) now: u64,
+    /// Whole requests that wait for a thread.
+    pub(super) requests: VecDeque<u64>,
     timers: Timers,
     /// Buffers that a connection borrows while it is served and gives back empty, so that an idle one holds none.
     pub(super) spare_input: Vec<u8>,
     pub(super) spare_output: Vec<u8>,
-    pub(super) response: ResponseHead,
     pub(super) texts: Texts,
     pub(super) line: Vec<u8>,
     pub(super) pid: u32,
-    /// Connections accepted, wrapping; part of their tokens.
-    accepted: u32,
-    accepting: bool,
-    pub(super) accept_again: Millis,
+    pub(super) door: Door,
     pub(super) stopping: Option<Ending>,
     /// It stops, while others serve.
     pub(super) retiring: bool,
-    pub(super) requests: u64,
-    pub(super) spent: Option<F>,
+    /// Whether it stops, for who does not hold the lock.
+    pub(super) stops: Arc<AtomicBool>,
+    served: u64,
+    pub(super) spent: Option<Box<dyn FnOnce() + Send + 'a>>,
+    pub(super) crew: Crew,
 }
 
-impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
-    fn run(&mut self) -> io::Result<Ending> {
-        let mut events = vec![EpollEvent::empty(); EVENTS];
-        let mut laid_down = clock::monotonic();
+impl<'a> EventLoop<'a> {
+    pub(super) fn new(
+        setup: &'a Setup<'a>,
+        epoll: Arc<Epoll>,
+        stops: Arc<AtomicBool>,
+        spent: Box<dyn FnOnce() + Send + 'a>,
+    ) -> io::Result<EventLoop<'a>> {
+        epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
+        let mut event_loop = EventLoop {
+            setup,
+            epoll,
+            table: Table::default(),
+            inbox: VecDeque::new(),
+            events: vec![EpollEvent::empty(); EVENTS],
+            ready: VecDeque::new(),
+            quota: 0,
+            now: 0,
+            requests: VecDeque::new(),
+            timers: Timers::default(),
+            spare_input: Vec::new(),
+            spare_output: Vec::new(),
+            texts: Texts::new(),
+            line: Vec::new(),
+            pid: std::process::id(),
+            door: Door::Shut,
+            stopping: None,
+            retiring: false,
+            stops,
+            served: 0,
+            spent: Some(spent),
+            crew: Crew::new(setup.slots.len()),
+        };
+        event_loop.open_door();
+        Ok(event_loop)
+    }
+
+    /// Begins a turn with what the kernel has now. `false` when there is nothing to do.
+    pub(super) fn look(&mut self) -> io::Result<bool> {
+        let count = wait(&self.epoll, &mut self.events, Some(Duration::ZERO))?;
+        self.inbox.extend(&self.events[..count]);
+        self.begin_turn();
+        Ok(!self.inbox.is_empty() || !self.ready.is_empty())
+    }
+
+    /// Begins a turn with what somebody has waited for.
+    pub(super) fn take_in(&mut self, events: &[EpollEvent]) {
+        self.inbox.extend(events);
+        self.begin_turn();
+    }
+
+    fn begin_turn(&mut self) {
+        self.texts.refresh();
+        // A stop is not kept waiting by what stands in line.
+        self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
+        self.now = clock::monotonic();
+        self.expire(self.now / 1_000_000);
+    }
+
+    /// The next of what this turn has to do that cannot be done here.
+    pub(super) fn next_task(&mut self) -> Option<Task> {
         loop {
-            if self.is_done() {
-                self.hand_over_access();
-                return Ok(self.stopping.unwrap_or(Ending::Graceful));
-            }
-            let mut count = self.poll(&mut events, Duration::ZERO)?;
-            if count == 0 && self.ready.is_empty() {
-                self.hand_over_access();
-                let limit = self.sleep_limit();
-                let (app, epoll) = (self.app, &self.epoll);
-                count = app.detached(|| wait(epoll, &mut events, limit))?;
-                laid_down = clock::monotonic();
-            }
-            self.texts.refresh();
-            for event in &events[..count] {
-                self.event(event);
-            }
-            for _ in 0..self.ready.len() {
-                // A stop is not kept waiting by what stands in line.
-                if signal::is_noted() {
-                    break;
-                }
-                let Some(token) = self.ready.pop_front() else { break };
-                self.with_connection(token, Self::go_on);
-            }
-            self.expire(clock::monotonic() / 1_000_000);
-            if clock::monotonic() - laid_down > OWN_WORK_NS {
-                // Who is never idle does not keep its lines to itself either.
-                self.hand_over_access();
-                self.app.detached(|| ());
-                laid_down = clock::monotonic();
+            let task = if let Some(event) = self.inbox.pop_front() {
+                self.event(event)
+            } else if self.quota > 0 {
+                self.quota -= 1;
+                let token = self.ready.pop_front()?;
+                self.with_connection(token, Missed::default(), Self::go_on)
+            } else {
+                return None;
+            };
+            if task.is_some() {
+                return task;
             }
         }
     }
 
-    fn hand_over_access(&self) {
+    /// Is anything left that nobody needs to wait for?
+    pub(super) fn has_work(&self) -> bool {
+        !self.requests.is_empty() || !self.inbox.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Has the worker ended, and how?
+    pub(super) fn ended(&self) -> Option<Ending> {
+        match self.stopping {
+            Some(Ending::Graceful) if self.table.len() > 0 => None,
+            stopping => stopping,
+        }
+    }
+
+    /// How long nothing will have to be done unless the kernel says so.
+    pub(super) fn sleep_limit(&self) -> Option<Duration> {
+        if !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
+            return Some(Duration::ZERO);
+        }
+        let next = self.timers.next().into_iter().chain(self.door.opens_at()).min()?;
+        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
+    }
+
+    pub(super) fn hand_over_access(&self) {
         if let Some((log, _)) = &self.setup.access {
             log.hand_over();
         }
     }
 
-    fn is_done(&self) -> bool {
-        match self.stopping {
-            None => false,
-            Some(Ending::Quick) => true,
-            Some(Ending::Graceful) => self.connections.iter().all(Option::is_none),
-        }
-    }
-
-    fn poll(&self, events: &mut [EpollEvent], limit: Duration) -> io::Result<usize> {
-        wait(&self.epoll, events, Some(limit))
-    }
-
-    fn sleep_limit(&self) -> Option<Duration> {
-        let next = self
-            .timers
-            .next()
-            .into_iter()
-            .chain((self.accept_again != Millis::MAX).then_some(self.accept_again))
-            .min()?;
-        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
-    }
-
-    fn event(&mut self, event: &EpollEvent) {
+    fn event(&mut self, event: EpollEvent) -> Option<Task> {
         match event.data() {
             SIGNALS => self.signals(),
             ORDERS => self.orders(),
+            WAKE => {}
             token if token >= LISTENERS => {
-                self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
+                return self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
             }
             token => {
                 let flags = event.events();
-                self.with_connection(token, |worker, connection| worker.connection_event(connection, flags));
+                let missed = Missed { flags, timer: false };
+                return self
+                    .with_connection(token, missed, |this, connection| this.connection_event(connection, flags));
             }
+        }
+        None
+    }
+
+    /// Runs `step` on a connection that nobody else has.
+    pub(super) fn with_connection(
+        &mut self,
+        token: u64,
+        missed: Missed,
+        step: impl FnOnce(&mut Self, &mut Connection) -> After,
+    ) -> Option<Task> {
+        let mut connection = self.table.take(token, missed)?;
+        let after = step(self, &mut connection);
+        self.settle(connection, after)
+    }
+
+    /// Does with a connection what its step came to.
+    pub(super) fn settle(&mut self, mut connection: Box<Connection>, after: After) -> Option<Task> {
+        match after {
+            After::Keep => {
+                self.resume_missed(&mut connection);
+                if self.watch(&mut connection) {
+                    self.table.put(connection);
+                } else {
+                    self.close(&mut connection);
+                }
+                None
+            }
+            After::Close => {
+                self.close(&mut connection);
+                None
+            }
+            After::Request(arrived, scheme) => Some(Task::Request(Request { connection, arrived, scheme })),
+            After::Disk => Some(Task::Disk(connection)),
         }
     }
 
-    fn start_accepting(&mut self) {
-        self.accept_again = Millis::MAX;
-        for (index, listener) in self.setup.listeners.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENERS + index as u64);
-            if let Err(error) = self.epoll.add(listener, event) {
-                tracing::error!(%error, listener = %listener.address(), "cannot wait for connections");
-            }
+    /// What came up for a connection while it was out gets its turn.
+    fn resume_missed(&mut self, connection: &mut Connection) {
+        let missed = self.table.missed(connection.token);
+        if missed.timer {
+            connection.scheduled = Millis::MAX;
         }
-        self.accepting = true;
-    }
-
-    pub(super) fn stop_accepting(&mut self) {
-        if mem::take(&mut self.accepting) {
-            for listener in self.setup.listeners {
-                let _ = self.epoll.delete(listener);
+        if !missed.flags.is_empty() {
+            connection.end_told |= missed.flags.contains(EpollFlags::EPOLLRDHUP);
+            if connection.reading == Reading::Drained {
+                connection.reading = Reading::More;
             }
-        }
-    }
-
-    /// Takes one connection and serves what it has sent already. `false` when none was there.
-    fn accept(&mut self, listener: usize) -> bool {
-        // It may have stopped in this turn, after the kernel spoke of a connection.
-        let Some(socket) = self.setup.listeners.get(listener).filter(|_| self.accepting) else {
-            return false;
-        };
-        match socket.accept() {
-            Ok(Some((stream, peer))) => {
-                let mut connection = Box::new(Connection::new(stream, peer, listener));
-                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
-                let token = self.insert(connection);
-                self.with_connection(token, Self::receive);
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                // Out of descriptors or memory: those who are connected are served on.
-                tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept");
-                self.stop_accepting();
-                self.accept_again = clock::monotonic() / 1_000_000 + millis(ACCEPT_PAUSE);
-                false
-            }
-        }
-    }
-
-    pub(super) fn insert(&mut self, mut connection: Box<Connection>) -> u64 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.connections.push(None);
-            self.connections.len() - 1
-        });
-        // A token names the slot and the connection in it, so that a late event meets nobody else.
-        self.accepted = self.accepted.wrapping_add(1) & 0x3fff_ffff;
-        connection.token = index as u64 | (u64::from(self.accepted) << 32);
-        let token = connection.token;
-        self.connections[index] = Some(connection);
-        token
-    }
-
-    /// Runs `step` on a connection that is still there; it says whether the connection lives on.
-    pub(super) fn with_connection(&mut self, token: u64, step: impl FnOnce(&mut Self, &mut Connection) -> bool) {
-        let index = usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else {
-            return;
-        };
-        if connection.token != token {
-            self.connections[index] = Some(connection);
-            return;
-        }
-        if step(self, &mut connection) && self.settle(&mut connection) {
-            self.connections[index] = Some(connection);
-        } else {
-            self.free.push(index);
-            self.close(&mut connection);
+            self.ready.push_back(connection.token);
         }
     }
 
     /// Before a connection is left to itself: gives back its empty buffers, and has the kernel and the timers watch it.
-    fn settle(&mut self, connection: &mut Connection) -> bool {
+    fn watch(&mut self, connection: &mut Connection) -> bool {
         give_back(&mut connection.input, &mut self.spare_input);
         give_back(&mut connection.output.bytes, &mut self.spare_output);
         if connection.deadline < connection.scheduled {
@@ -288,28 +311,57 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         connection.output.bytes.clear();
         give_back(&mut connection.input, &mut self.spare_input);
         give_back(&mut connection.output.bytes, &mut self.spare_output);
+        self.table.remove(connection.token);
+        self.place_is_free();
+    }
+
+    /// A request is about to be answered by the thread that holds it.
+    pub(super) fn begin(&mut self, request: Request) -> Call {
+        let Request { mut connection, arrived, scheme } = request;
+        self.served += 1;
+        if self.served == self.setup.max_requests {
+            if let Some(spent) = self.spent.take() {
+                spent();
+            }
+        }
+        borrow(&mut connection.output.bytes, &mut self.spare_output);
+        // A worker that is to be replaced keeps nobody who would have to be sent away.
+        let stays = self.stopping.is_none() && self.spent.is_some();
+        let keep_alive = stays && !self.setup.keep_alive.is_zero();
+        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started: clock::monotonic() }
+    }
+
+    /// A request was answered. What follows on its connection may be a task again.
+    pub(super) fn finish(&mut self, served: Served, response: &ResponseHead) -> Option<Task> {
+        let Served { mut connection, head_length, body_bytes, started } = served;
+        self.note(&connection, response, body_bytes, Some(started));
+        let after = self.after_request(&mut connection, head_length);
+        self.settle(connection, after)
+    }
+
+    /// The disk has done its part.
+    pub(super) fn after_disk(&mut self, mut connection: Box<Connection>, done: io::Result<Flushed>) -> Option<Task> {
+        let after = self.go_on_after_disk(&mut connection, done);
+        self.settle(connection, after)
     }
 
     fn expire(&mut self, now: Millis) {
-        if self.accept_again <= now {
-            self.start_accepting();
+        if self.door.opens_at().is_some_and(|at| at <= now) {
+            self.open_door();
         }
         while let Some(token) = self.timers.pop(now) {
-            self.with_connection(token, |worker, connection| {
+            let missed = Missed { timer: true, ..Missed::default() };
+            let task = self.with_connection(token, missed, |this, connection| {
                 connection.scheduled = Millis::MAX;
-                connection.deadline > now || worker.time_is_up(connection)
+                if connection.deadline > now { After::Keep } else { this.time_is_up(connection) }
             });
+            debug_assert!(task.is_none());
         }
     }
 }
 
-/// The moment that is `limit` away.
-pub(super) fn in_time(limit: Duration) -> Millis {
-    (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
-}
-
 /// Waits for events; a signal ends the wait early.
-fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
+pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
     let timeout = match limit {
         None => EpollTimeout::NONE,
         Some(limit) => EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX),
@@ -338,21 +390,11 @@ fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
     }
 }
 
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
-}
-
 const SIGNALS: u64 = u64::MAX;
-const ORDERS: u64 = u64::MAX - 1;
-/// Tokens from here on are listeners; connections stay below (62 bits).
-const LISTENERS: u64 = 1 << 62;
+/// Ends the sleep of whoever polls; says nothing more.
+pub(super) const WAKE: u64 = u64::MAX - 1;
+const ORDERS: u64 = u64::MAX - 2;
 /// Events taken in one wait.
-const EVENTS: usize = 64;
-/// After so long without a sleep the interpreter is laid down once. Longer than CPython's switch interval (5 ms): a thread
-/// that waits has asked for the interpreter by then, and gets it for sure. An earlier release is taken back before the
-/// waiter is awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
-const OWN_WORK_NS: u64 = 6_000_000;
-/// After running out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const EVENTS: usize = 64;
 /// The largest buffer that is kept for the next request.
 const SPARE: usize = 256 * 1024;

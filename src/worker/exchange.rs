@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Application;
@@ -42,6 +43,8 @@ pub struct Exchange<'c> {
     pub(super) error_pages: &'c ErrorPages,
     pub(super) allowance: &'c Allowance,
     pub(super) slot: &'c Slot,
+    /// The worker has been told to end.
+    pub(super) stopping: &'c AtomicBool,
     pub(super) state: State,
     pub(super) body_bytes: u64,
 }
@@ -258,7 +261,7 @@ impl<'c> Exchange<'c> {
         // What is not read by now may never be, and the next request stands behind it.
         self.to.keep_alive &= self.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
         // Told to stop while the application ran: the client learns that the connection ends with this response.
-        self.to.keep_alive &= !signal::is_noted();
+        self.to.keep_alive &= !(self.stopping.load(Ordering::Relaxed) || signal::is_noted());
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
         self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }

@@ -1,17 +1,23 @@
-//! The worker: connections and the one epoll loop that serves them. It does not know how to bind, fork or read a
+//! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not know how to bind, fork or read a
 //! configuration file, and of Python it knows two verbs, [`Application`].
 
 mod body;
+mod call;
 mod connection;
+mod crew;
+mod door;
 mod error_pages;
 mod event_loop;
 mod exchange;
+mod helper;
 mod output;
 mod patience;
 mod serving;
 mod stopping;
 mod streamed;
+mod table;
 mod texts;
+mod threads;
 mod timers;
 
 use std::os::fd::BorrowedFd;
@@ -20,10 +26,11 @@ use std::time::Duration;
 
 pub use body::Body;
 pub use error_pages::ErrorPages;
-pub use event_loop::{Ending, run};
+pub use event_loop::Ending;
 pub use exchange::{Delivery, Exchange};
 pub use patience::Allowance;
 pub use streamed::BodyError;
+pub use threads::Worker;
 
 use crate::http::access_log::AccessFormat;
 use crate::http::{Limits, Trust};
@@ -57,7 +64,7 @@ pub struct Orders<'a> {
     /// Readable when there is one.
     pub channel: BorrowedFd<'a>,
     /// Takes the next one; never blocks.
-    pub next: Box<dyn Fn() -> Order + 'a>,
+    pub next: Box<dyn Fn() -> Order + Send + Sync + 'a>,
 }
 
 /// What a worker is given.
@@ -68,8 +75,12 @@ pub struct Setup<'a> {
     pub signals: Signals,
     /// The master's orders arrive here.
     pub orders: Orders<'a>,
-    /// This worker's slot of the scoreboard.
-    pub slot: Slot,
+    /// The slots of the scoreboard, one a thread: so many threads there are.
+    pub slots: Vec<Slot>,
+    /// How many connections there may be.
+    pub worker_connections: usize,
+    /// How long a whole request may wait for a free thread.
+    pub queue_timeout: Option<Duration>,
     /// What a request may be.
     pub limits: Limits,
     /// Who is believed about a request.

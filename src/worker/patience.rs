@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::timers::Millis;
+use super::timers::{Millis, millis};
 
 /// What a client that takes a response slowly is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +62,6 @@ impl Patience {
         let next = now.saturating_add(millis(GRACE));
         Verdict::Until(stalled.map_or(next, |at| at.min(next)))
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// Nobody is judged by less than this. Kestrel: 5 s.

@@ -1,65 +1,88 @@
-//! What a worker does with one connection: read, serve what is complete, see the response off, refuse, linger. When a
+//! What a worker does with one connection: read, hand out what is complete, see the response off, refuse, linger. When a
 //! connection's turn comes is the loop's business.
 
+use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
 
-use super::Application;
-use super::connection::{Arrived, BodyRules, Connection, Reading, Stage, Step};
-use super::event_loop::{Worker, borrow, in_time};
-use super::exchange::{Exchange, State};
+use super::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
+use super::event_loop::{After, EventLoop, Request, borrow};
+use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
-use super::timers::Millis;
+use super::table::Missed;
+use super::timers::{Millis, in_about, in_time};
 use crate::http::access_log::AccessRecord;
 use crate::http::error_page::error_response;
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
-use crate::http::response::ResponseTo;
+use crate::http::response::ResponseHead;
 use crate::os::clock;
 use crate::os::socket::{self, Read};
 
-impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
-    pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> bool {
-        connection.end_told |= flags.contains(EpollFlags::EPOLLRDHUP);
-        if let Stage::Flushing { keep_alive, .. } = connection.stage {
-            // Edge-triggered: what arrives meanwhile is not reported again.
-            if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
+impl EventLoop<'_> {
+    pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> After {
+        let ends_now = flags.contains(EpollFlags::EPOLLRDHUP) && !connection.end_told;
+        connection.end_told |= ends_now;
+        match &connection.stage {
+            Stage::Waiting(waiting) => {
+                // Edge-triggered: what arrives meanwhile is not reported again.
                 connection.reading = Reading::More;
+                let left = ends_now && in_time(Duration::ZERO) >= waiting.since.saturating_add(HALF_CLOSED);
+                if left || flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+                    tracing::info!(peer = %connection.peer, "client left before its request had its turn");
+                    return After::Close;
+                }
+                After::Keep
             }
-            if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-                return false;
+            Stage::Flushing { keep_alive, .. } => {
+                let keep_alive = *keep_alive;
+                if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
+                    connection.reading = Reading::More;
+                }
+                if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+                    return After::Close;
+                }
+                self.flush(connection, keep_alive)
             }
-            return self.flush(connection, keep_alive);
+            _ => {
+                // A 100 that found the socket full.
+                if connection.output.flush(connection.stream.as_fd()).is_err() {
+                    return After::Close;
+                }
+                self.receive(connection)
+            }
         }
-        // A 100 that found the socket full.
-        if connection.output.flush(connection.stream.as_fd()).is_err() {
-            return false;
-        }
-        self.receive(connection)
     }
 
     /// Sends more of a response that waits for its client.
-    fn flush(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
-        let (output, stream) = (&mut connection.output, connection.stream.as_fd());
-        let flushed = if output.has_file() { self.app.detached(|| output.flush(stream)) } else { output.flush(stream) };
+    fn flush(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
+        if connection.output.has_file() {
+            return After::Disk;
+        }
+        let flushed = connection.output.flush(connection.stream.as_fd());
+        self.flushed(connection, keep_alive, &flushed)
+    }
+
+    fn flushed(&mut self, connection: &mut Connection, keep_alive: bool, flushed: &io::Result<Flushed>) -> After {
         match flushed {
-            Err(_) => return false,
+            Err(_) => After::Close,
             Ok(Flushed::All) => {
                 connection.stage = Stage::Idle;
-                return self.after_response(connection, keep_alive);
+                self.after_response(connection, keep_alive)
             }
-            Ok(Flushed::TurnOver) => self.ready.push_back(connection.token),
-            Ok(Flushed::Full) => {}
+            Ok(Flushed::TurnOver) => {
+                self.ready.push_back(connection.token);
+                After::Keep
+            }
+            Ok(Flushed::Full) => After::Keep,
         }
-        true
     }
 
     /// Does what a connection among the leftovers waits for.
-    pub(super) fn go_on(&mut self, connection: &mut Connection) -> bool {
+    pub(super) fn go_on(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
             Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
             Stage::Flushing { keep_alive, .. } => self.flush(connection, keep_alive),
@@ -68,10 +91,28 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    /// Reads once and serves what is complete.
-    pub(super) fn receive(&mut self, connection: &mut Connection) -> bool {
+    /// Goes on where a disk was waited for.
+    pub(super) fn go_on_after_disk(&mut self, connection: &mut Connection, done: io::Result<Flushed>) -> After {
+        match (&connection.stage, done) {
+            (Stage::Flushing { keep_alive, .. }, done) => {
+                let keep_alive = *keep_alive;
+                self.flushed(connection, keep_alive, &done)
+            }
+            (_, Ok(_)) => self.serve_received(connection),
+            (_, Err(error)) => self.body_lost(connection, &error),
+        }
+    }
+
+    fn body_lost(&mut self, connection: &mut Connection, error: &io::Error) -> After {
+        let directory = self.setup.spill_directory.display();
+        tracing::error!(%error, %directory, "cannot keep a request body");
+        self.refuse(connection, 500)
+    }
+
+    /// Reads once and looks what is complete.
+    pub(super) fn receive(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
-            Stage::Flushing { .. } => return true,
+            Stage::Flushing { .. } | Stage::Waiting(_) => return After::Keep,
             Stage::Lingering { until } => return self.drop_rest(connection, until),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
         }
@@ -84,37 +125,71 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         self.serve_received(connection)
     }
 
-    fn serve_received(&mut self, connection: &mut Connection) -> bool {
+    pub(super) fn serve_received(&mut self, connection: &mut Connection) -> After {
         let rules = BodyRules {
             limits: &self.setup.limits,
             post_buffering: self.setup.post_buffering,
-            directory: &self.setup.spill_directory,
             timeout: self.setup.body_timeout,
         };
-        match connection.step(&rules, self.app) {
-            Step::Wait if connection.reading == Reading::Ended => false,
+        match connection.step(&rules) {
+            Step::Wait if connection.reading == Reading::Ended => After::Close,
             Step::Wait => {
                 if connection.reading == Reading::More {
                     self.ready.push_back(connection.token);
                 }
                 self.wait_for_more(connection);
-                self.stopping.is_none() || self.stays(connection)
+                if self.stopping.is_none() || self.stays(connection) { After::Keep } else { After::Close }
             }
             Step::Request(arrived) => match self.judge(connection) {
-                Ok(scheme) => {
-                    let head_length = arrived.head_length;
-                    self.serve(connection, arrived, scheme);
-                    self.after_request(connection, head_length)
-                }
+                Ok(scheme) => After::Request(arrived, scheme),
                 Err(reject) => self.reject(connection, &reject),
             },
             Step::Refuse(reject) => self.reject(connection, &reject),
-            Step::Spill(error) => {
-                let directory = self.setup.spill_directory.display();
-                tracing::error!(%error, %directory, "cannot keep a request body");
-                self.refuse(connection, 500)
+            Step::Spill => After::Disk,
+            Step::Failed(error) => self.body_lost(connection, &error),
+        }
+    }
+
+    /// Has a request wait until a thread is free. Its client may leave meanwhile, or wait too long.
+    pub(super) fn enqueue(&mut self, request: Request) {
+        let Request { mut connection, arrived, scheme } = request;
+        let since = in_time(Duration::ZERO);
+        connection.stage = Stage::Waiting(Box::new(Waiting { arrived, scheme, since }));
+        connection.deadline = in_time(self.setup.queue_timeout.unwrap_or(Duration::MAX));
+        self.requests.push_back(connection.token);
+        let task = self.settle(connection, After::Keep);
+        debug_assert!(task.is_none());
+    }
+
+    /// The request that has waited the longest.
+    pub(super) fn next_request(&mut self) -> Option<Request> {
+        while let Some(token) = self.requests.pop_front() {
+            // Who has left is not there any more.
+            let Some(mut connection) = self.table.take(token, Missed::default()) else { continue };
+            match std::mem::replace(&mut connection.stage, Stage::Head) {
+                Stage::Waiting(waiting) => {
+                    let Waiting { arrived, scheme, .. } = *waiting;
+                    return Some(Request { connection, arrived, scheme });
+                }
+                other => {
+                    connection.stage = other;
+                    let task = self.settle(connection, After::Keep);
+                    debug_assert!(task.is_none());
+                }
             }
         }
+        None
+    }
+
+    /// Since when the request that has waited the longest waits.
+    pub(super) fn waiting_since(&mut self) -> Option<Millis> {
+        while let Some(&token) = self.requests.front() {
+            match self.table.get(token).map(|connection| &connection.stage) {
+                Some(Stage::Waiting(waiting)) => return Some(waiting.since),
+                _ => self.requests.pop_front(),
+            };
+        }
+        None
     }
 
     /// Sets the deadline of what has begun. A head is to be whole within its time from the first byte, however it dribbles.
@@ -125,7 +200,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
             }
             Stage::Body(_) => connection.deadline = in_time(self.setup.body_timeout.unwrap_or(Duration::MAX)),
-            Stage::Idle | Stage::Head | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
+            Stage::Idle | Stage::Head | Stage::Waiting(_) | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
         }
     }
 
@@ -136,67 +211,23 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         forwarded::scheme(request, peer, &self.setup.trust)
     }
 
-    fn serve(&mut self, connection: &mut Connection, arrived: Arrived, scheme: Scheme) {
-        let Arrived { head_length, body, body_length, streamed } = arrived;
-        self.count_request();
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        // A worker that is to be replaced keeps nobody who would have to be sent away.
-        let stays = self.stopping.is_none() && self.spent.is_some();
-        let keep_alive = stays && !self.setup.keep_alive.is_zero();
-        let request = connection.head.of(&connection.input);
-        let started = clock::monotonic();
-        self.setup.slot.begin(started, &connection.input[..head_length]);
-        let mut exchange = Exchange {
-            request,
-            body,
-            body_length,
-            streamed,
-            failure_status: None,
-            peer: &connection.peer,
-            scheme,
-            listener: connection.listener,
-            head: &mut self.response,
-            stream: connection.stream.as_fd(),
-            output: &mut connection.output,
-            to: ResponseTo {
-                version: request.version(),
-                head_only: request.is_head(),
-                keep_alive: keep_alive && request.wants_keep_alive(),
-            },
-            date: self.texts.date(),
-            error_pages: &self.setup.error_pages,
-            allowance: &self.setup.allowance,
-            slot: &self.setup.slot,
-            state: State::Open,
-            body_bytes: 0,
-        };
-        exchange.head.clear();
-        if catch_unwind(AssertUnwindSafe(|| self.app.call(&mut exchange))).is_err() {
-            exchange.fail();
-        }
-        connection.answered = exchange.state;
-        let (body_bytes, streamed) = (exchange.body_bytes, exchange.streamed.take());
-        self.setup.slot.end();
-        match streamed.map(|streamed| streamed.into_rest()) {
-            None => {}
-            Some(Some(rest)) => connection.input.extend_from_slice(&rest),
-            // The rest of the body is in the way of whatever follows.
-            Some(None) => connection.reading = Reading::More,
-        }
-        self.note(connection, body_bytes, Duration::from_nanos(clock::monotonic().saturating_sub(started)));
-    }
-
-    /// A line for the access log.
-    fn note(&mut self, connection: &Connection, body_bytes: u64, elapsed: Duration) {
-        let Some((log, format)) = &mut self.setup.access else { return };
-        let address = connection.peer.to_string();
+    /// A line for the access log. A request that was not served has not `started`.
+    pub(super) fn note(
+        &mut self,
+        connection: &Connection,
+        response: &ResponseHead,
+        body_bytes: u64,
+        started: Option<u64>,
+    ) {
+        let Some((log, format)) = &self.setup.access else { return };
+        let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
-            response: &self.response,
-            remote_addr: &address,
+            response,
+            remote_addr: connection.peer.ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
-            elapsed,
+            elapsed: Duration::from_nanos(elapsed),
             pid: self.pid,
         };
         self.line.clear();
@@ -204,18 +235,9 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         log.append(&self.line);
     }
 
-    fn count_request(&mut self) {
-        self.requests += 1;
-        if self.requests == self.setup.max_requests {
-            if let Some(spent) = self.spent.take() {
-                spent();
-            }
-        }
-    }
-
-    fn after_request(&mut self, connection: &mut Connection, head_length: usize) -> bool {
+    pub(super) fn after_request(&mut self, connection: &mut Connection, head_length: usize) -> After {
         let State::Finished { keep_alive } = connection.answered else {
-            return false;
+            return After::Close;
         };
         connection.next_request(head_length);
         if connection.output.is_empty() {
@@ -227,35 +249,36 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
             self.ready.push_back(connection.token);
         }
         connection.deadline = in_time(self.setup.allowance.stall.unwrap_or(GRACE).min(GRACE));
-        true
+        After::Keep
     }
 
     /// All of a response is with the kernel.
-    fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> bool {
+    fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
         let ends = self.stopping.is_some() && !self.retiring;
         if !keep_alive || (ends && connection.input.is_empty()) {
             // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
             // connection, and drop what it has not sent yet.
             let unread = !connection.input.is_empty() || socket::has_unread(connection.stream.as_fd());
-            return unread && self.linger(connection);
+            return if unread { self.linger(connection) } else { After::Close };
         }
         if !connection.input.is_empty() || connection.reading == Reading::More {
             self.ready.push_back(connection.token);
         } else if connection.reading == Reading::Ended {
-            return false;
+            return After::Close;
         }
-        let kept = if self.retiring { self.setup.lame_duck } else { self.setup.keep_alive };
-        connection.deadline = in_time(kept);
-        true
+        connection.deadline =
+            if self.retiring { in_time(self.setup.lame_duck) } else { in_about(self.setup.keep_alive) };
+        self.place_is_free();
+        After::Keep
     }
 
-    fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> bool {
+    fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
         let (status, hint) = (reject.status(), reject.hint());
         tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
     }
 
-    fn refuse(&mut self, connection: &mut Connection, status: u16) -> bool {
+    fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
         connection.output = Output::default();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         let (date, page) = (self.texts.date(), self.setup.error_pages.of(status));
@@ -263,12 +286,13 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
         let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
-        self.response.start_error(status);
-        self.note(connection, body_bytes, Duration::ZERO);
-        flushed && self.linger(connection)
+        let mut response = ResponseHead::default();
+        response.start_error(status);
+        self.note(connection, &response, body_bytes, None);
+        if flushed { self.linger(connection) } else { After::Close }
     }
 
-    fn linger(&mut self, connection: &mut Connection) -> bool {
+    fn linger(&mut self, connection: &mut Connection) -> After {
         connection.input.clear();
         socket::finish_writing(connection.stream.as_fd());
         let until = in_time(LINGER);
@@ -277,13 +301,13 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         self.drop_rest(connection, until)
     }
 
-    fn drop_rest(&mut self, connection: &mut Connection, until: Millis) -> bool {
+    fn drop_rest(&mut self, connection: &mut Connection, until: Millis) -> After {
         borrow(&mut connection.input, &mut self.spare_input);
         let read = connection.read();
         connection.input.clear();
         match read {
-            Read::Closed => false,
-            Read::Nothing => true,
+            Read::Closed => After::Close,
+            Read::Nothing => After::Keep,
             Read::Bytes { more, .. } => {
                 if more || connection.end_told {
                     self.ready.push_back(connection.token);
@@ -291,35 +315,44 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 if self.stopping.is_none() {
                     connection.deadline = in_time(self.setup.lingering).min(until);
                 }
-                connection.deadline > in_time(Duration::ZERO)
+                if connection.deadline > in_time(Duration::ZERO) { After::Keep } else { After::Close }
             }
         }
     }
 
-    pub(super) fn time_is_up(&mut self, connection: &mut Connection) -> bool {
+    pub(super) fn time_is_up(&mut self, connection: &mut Connection) -> After {
         if let Stage::Flushing { patience, .. } = &mut connection.stage {
             let outstanding = connection.output.outstanding(connection.stream.as_fd());
             let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.allowance);
             if let Verdict::Until(at) = verdict {
                 connection.deadline = at;
-                return true;
+                return After::Keep;
             }
             let peer = connection.peer;
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
-            return false;
+            return After::Close;
         }
         // A request that came this instant is served, not cut off.
         if connection.is_idle() && socket::has_unread(connection.stream.as_fd()) {
             return self.receive(connection);
         }
-        let begun = matches!(connection.stage, Stage::Head | Stage::Body(_));
-        if begun {
-            tracing::info!(peer = %connection.peer, "client sent no whole request in time");
+        match connection.stage {
+            Stage::Waiting(_) => {
+                tracing::warn!(peer = %connection.peer, "request waited too long for a free thread, answered 503");
+                self.refuse(connection, 503)
+            }
+            Stage::Head | Stage::Body(_) => {
+                tracing::info!(peer = %connection.peer, "client sent no whole request in time");
+                self.refuse(connection, 408)
+            }
+            Stage::Idle | Stage::Flushing { .. } | Stage::Lingering { .. } => After::Close,
         }
-        begun && self.refuse(connection, 408)
     }
 }
 
 /// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
 /// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
 const LINGER: Duration = Duration::from_secs(30);
+/// A client that ends its sending within this many milliseconds after its request has said all it had to say, and waits
+/// for the answer; one that does so later has given up.
+const HALF_CLOSED: Millis = 1000;

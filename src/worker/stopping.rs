@@ -7,21 +7,24 @@
 //! | [`Order::Retire`] | another serves in its place | nothing | have `lame_duck` to send a request |
 //! | QUIT | at once | nothing | are cut off |
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Order;
 use super::connection::{Connection, Reading};
-use super::event_loop::{Ending, Worker, in_time};
-use super::timers::Millis;
-use super::{Application, Order};
+use super::door::Door;
+use super::event_loop::{After, Ending, EventLoop};
+use super::table::Missed;
+use super::timers::in_time;
 use crate::os::signal;
 
-impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
+impl EventLoop<'_> {
     pub(super) fn signals(&mut self) {
         while let Some(signal) = self.setup.signals.next() {
             match signal {
                 libc::SIGTERM if self.stopping.is_none() || self.retiring => self.stop_gracefully(),
                 libc::SIGTERM => {}
-                libc::SIGQUIT => self.stopping = Some(Ending::Quick),
+                libc::SIGQUIT => self.stop(Ending::Quick),
                 other => signal::pass_over(other),
             }
         }
@@ -46,9 +49,8 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     fn stop_gracefully(&mut self) {
         // Others listen still if only this worker ends; what came before them is theirs.
         let is_alone = self.stopping.is_none() && self.spent.is_some();
-        self.stopping = Some(Ending::Graceful);
         self.retiring = false;
-        self.stop_accepting();
+        self.stop(Ending::Graceful);
         if is_alone {
             self.take_backlog();
         }
@@ -59,16 +61,14 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
     /// Others serve, so that there is time: connections that idle may send a request, which is answered with
     /// `Connection: close`, until `lame_duck` is over.
     fn retire(&mut self) {
-        self.stopping = Some(Ending::Graceful);
         self.retiring = true;
-        self.stop_accepting();
+        self.stop(Ending::Graceful);
         self.close_listeners();
         self.give_turns();
     }
 
     /// Nobody waits at a door behind which nobody is: without this copy, the last process that has the socket closes it.
     fn close_listeners(&mut self) {
-        self.accept_again = Millis::MAX;
         for listener in self.setup.listeners {
             if let Err(error) = listener.close() {
                 tracing::warn!(%error, listener = %listener.address(), "listener not closed");
@@ -76,19 +76,25 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
         }
     }
 
-    /// Every connection is looked at once.
+    /// Every connection that nobody works on is looked at once.
     fn give_turns(&mut self) {
-        for index in 0..self.connections.len() {
-            if let Some(token) = self.connections[index].as_ref().map(|connection| connection.token) {
-                self.with_connection(token, |worker, connection| {
-                    if connection.reading == Reading::Drained {
-                        connection.reading = Reading::More;
-                    }
-                    worker.ready.push_back(token);
-                    true
-                });
-            }
+        for token in self.table.tokens() {
+            let task = self.with_connection(token, Missed::default(), |this, connection| {
+                if connection.reading == Reading::Drained {
+                    connection.reading = Reading::More;
+                }
+                this.ready.push_back(token);
+                After::Keep
+            });
+            debug_assert!(task.is_none());
         }
+    }
+
+    fn stop(&mut self, ending: Ending) {
+        self.stopping = Some(ending);
+        self.stops.store(true, Ordering::Relaxed);
+        tracing::debug!(graceful = ending == Ending::Graceful, connections = self.table.len(), "worker stops");
+        self.shut_door(Door::Shut);
     }
 
     /// A connection of a worker that stops waits for a request: is it waited for?
@@ -103,7 +109,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
 
     /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
     /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    fn take_backlog(&mut self) {
+    pub(super) fn take_backlog(&mut self) {
         let end = in_time(BACKLOG_TIME);
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {
@@ -111,7 +117,7 @@ impl<A: Application, F: FnOnce()> Worker<'_, A, F> {
                 let mut connection = Box::new(Connection::new(stream, peer, index));
                 connection.deadline = in_time(FIRST_REQUEST);
                 connection.reading = Reading::More;
-                let token = self.insert(connection);
+                let token = self.table.insert(connection);
                 self.ready.push_back(token);
             }
         }

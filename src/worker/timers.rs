@@ -3,6 +3,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::os::clock;
 
 /// Milliseconds of the monotonic clock.
 pub(super) type Millis = u64;
@@ -31,4 +34,18 @@ impl Timers {
     pub(super) fn next(&self) -> Option<Millis> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
+}
+
+/// The moment that is `limit` away.
+pub(super) fn in_time(limit: Duration) -> Millis {
+    (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
+}
+
+/// The same, up to 4 ms too early: the clock that costs a quarter is as old as the kernel's last tick.
+pub(super) fn in_about(limit: Duration) -> Millis {
+    (clock::monotonic_coarse() / 1_000_000).saturating_add(millis(limit))
+}
+
+pub(super) fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -212,7 +212,7 @@ fn check_answer(request: Option<Request<'_>>, reject: Option<Reject>) {
     let record = AccessRecord {
         request,
         response: &response,
-        remote_addr: "::1",
+        remote_addr: Some(std::net::Ipv6Addr::LOCALHOST.into()),
         body_bytes: Some(sent),
         time_text: "-",
         elapsed: Duration::ZERO,

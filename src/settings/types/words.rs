@@ -1,5 +1,6 @@
 //! Types that are words: the worker class, log levels, formats and targets, names, paths, `KEY=VALUE`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use super::Text;
 pub enum WorkerClass {
     /// One request at a time.
     Sync,
+    /// Several threads, a request each.
+    Gthread,
 }
 
 impl WorkerClass {
@@ -21,23 +24,32 @@ impl WorkerClass {
 }
 
 impl Text for WorkerClass {
-    const EXPECTED: &'static str = "sync, the one worker class there is";
+    const EXPECTED: &'static str = "sync or gthread";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
             "sync" => Ok(Self::Sync),
-            _ if text.contains("gthread") => Err(refuse("not there yet").hint("use more workers: -w N")),
+            "gthread" => Ok(Self::Gthread),
             _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
                 Err(refuse("not planned")
-                    .hint("rwsgi runs WSGI in processes, without greenlets: use more workers, -w N"))
+                    .hint("rwsgi runs WSGI in processes and threads, without greenlets: --threads N"))
             }
             _ => Err(Wrong::text(Self::EXPECTED, text)),
         }
     }
 
     fn text(&self) -> String {
-        "sync".to_owned()
+        self.to_string()
+    }
+}
+
+impl fmt::Display for WorkerClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "sync",
+            Self::Gthread => "gthread",
+        })
     }
 }
 

@@ -1,0 +1,102 @@
+//! One request on its way through the application: what is needed for it is taken along, so that nothing of the worker
+//! is locked meanwhile.
+
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+
+use super::connection::{Arrived, Connection, Reading};
+use super::exchange::{Exchange, State};
+use super::{Application, Setup};
+use crate::http::forwarded::Scheme;
+use crate::http::response::{ResponseHead, ResponseTo};
+use crate::os::scoreboard::Slot;
+
+/// A request that is about to be answered.
+pub(super) struct Call {
+    pub(super) connection: Box<Connection>,
+    pub(super) arrived: Arrived,
+    pub(super) scheme: Scheme,
+    /// May the connection be kept, as far as the worker is concerned?
+    pub(super) keep_alive: bool,
+    /// The value of the `Date` field.
+    pub(super) date: [u8; 29],
+    /// In ns of the monotonic clock.
+    pub(super) started: u64,
+}
+
+/// A request that was answered.
+pub(super) struct Served {
+    pub(super) connection: Box<Connection>,
+    /// Of its head, in the connection's input.
+    pub(super) head_length: usize,
+    pub(super) body_bytes: u64,
+    /// In ns of the monotonic clock.
+    pub(super) started: u64,
+}
+
+/// What a thread needs for one call after the other.
+pub(super) struct Desk {
+    pub(super) slot: Slot,
+    pub(super) response: ResponseHead,
+    /// Its number in the process, and among the worker's threads.
+    pub(super) thread: i32,
+    pub(super) number: usize,
+    /// When it last laid the interpreter down, in ns of the monotonic clock.
+    pub(super) laid_down: u64,
+}
+
+impl Call {
+    /// Has the application answer it.
+    pub(super) fn run<A: Application>(
+        self,
+        app: &A,
+        desk: &mut Desk,
+        setup: &Setup<'_>,
+        stopping: &AtomicBool,
+    ) -> Served {
+        let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
+        let Arrived { head_length, body, body_length, streamed } = arrived;
+        let request = connection.head.of(&connection.input);
+        desk.slot.begin(started, &connection.input[..head_length]);
+        desk.response.clear();
+        let mut exchange = Exchange {
+            request,
+            body,
+            body_length,
+            streamed,
+            failure_status: None,
+            peer: &connection.peer,
+            scheme,
+            listener: connection.listener,
+            head: &mut desk.response,
+            stream: connection.stream.as_fd(),
+            output: &mut connection.output,
+            to: ResponseTo {
+                version: request.version(),
+                head_only: request.is_head(),
+                keep_alive: keep_alive && request.wants_keep_alive(),
+            },
+            date: &date,
+            error_pages: &setup.error_pages,
+            allowance: &setup.allowance,
+            slot: &desk.slot,
+            stopping,
+            state: State::Open,
+            body_bytes: 0,
+        };
+        if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
+            exchange.fail();
+        }
+        let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
+        connection.answered = answered;
+        desk.slot.end();
+        match streamed.map(|streamed| streamed.into_rest()) {
+            None => {}
+            Some(Some(rest)) => connection.input.extend_from_slice(&rest),
+            // The rest of the body is in the way of whatever follows.
+            Some(None) => connection.reading = Reading::More,
+        }
+        Served { connection, head_length, body_bytes, started }
+    }
+}

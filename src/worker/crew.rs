@@ -1,0 +1,120 @@
+//! What the threads of a worker are doing: who is in the application, who sleeps where, who was called. Numbers and
+//! places; it wakes nobody.
+
+/// All threads of a worker that call the application.
+#[derive(Debug)]
+pub(super) struct Crew {
+    places: Vec<Place>,
+    /// Threads that look after the connections.
+    attending: usize,
+    /// Threads in the application.
+    calling: usize,
+    /// Threads that sleep until they are called, the last one on top: its caches are the warmest.
+    parked: Vec<usize>,
+    /// Threads that were called and are not here yet; they wait for the interpreter.
+    summoned: usize,
+    /// Threads that sleep until the kernel has something: one, or none.
+    asleep: usize,
+    /// When a thread last went into the application, in ns of the monotonic clock.
+    pub(super) left: u64,
+    /// The helper sleeps until it is told that a thread has left.
+    pub(super) helper_rests: bool,
+}
+
+/// Where a thread is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It has not begun, or has ended.
+    Away,
+    /// With the connections.
+    Attending,
+    /// In the application; this is its number in the process.
+    Calling(i32),
+    /// Asleep until it is called.
+    Parked,
+    /// On its way.
+    Summoned,
+    /// Asleep until the kernel has something.
+    Asleep,
+}
+
+impl Crew {
+    pub(super) fn new(threads: usize) -> Crew {
+        Crew {
+            places: vec![Place::Away; threads],
+            attending: 0,
+            calling: 0,
+            parked: Vec::new(),
+            summoned: 0,
+            asleep: 0,
+            left: 0,
+            helper_rests: false,
+        }
+    }
+
+    /// The thread `number` is somewhere else now.
+    pub(super) fn moves(&mut self, number: usize, to: Place) {
+        let from = std::mem::replace(&mut self.places[number], to);
+        match from {
+            Place::Away => {}
+            Place::Attending => self.attending -= 1,
+            Place::Calling(_) => self.calling -= 1,
+            Place::Parked => self.parked.retain(|&parked| parked != number),
+            Place::Summoned => self.summoned -= 1,
+            Place::Asleep => self.asleep -= 1,
+        }
+        match to {
+            Place::Away => {}
+            Place::Attending => self.attending += 1,
+            Place::Calling(_) => self.calling += 1,
+            Place::Parked => self.parked.push(number),
+            Place::Summoned => self.summoned += 1,
+            Place::Asleep => self.asleep += 1,
+        }
+    }
+
+    /// Does anybody look after the connections, or wake up when there is something to do?
+    pub(super) fn is_attended(&self) -> bool {
+        self.attending > 0 || self.asleep > 0
+    }
+
+    /// Sleeps nobody until the kernel has something?
+    pub(super) fn may_sleep(&self) -> bool {
+        self.asleep == 0
+    }
+
+    /// Does somebody sleep until the kernel has something, and nobody else attend?
+    pub(super) fn all_sleep(&self) -> bool {
+        self.attending == 0 && self.asleep > 0
+    }
+
+    /// How many threads are in the application.
+    pub(super) fn calling(&self) -> usize {
+        self.calling
+    }
+
+    /// When a thread last went into the application, in milliseconds of the monotonic clock.
+    pub(super) fn left_at(&self) -> u64 {
+        self.left / 1_000_000
+    }
+
+    /// The threads that are in the application, by their numbers in the process.
+    pub(super) fn callers(&self) -> impl Iterator<Item = i32> {
+        self.places.iter().filter_map(|place| if let Place::Calling(thread) = place { Some(*thread) } else { None })
+    }
+
+    /// Is a thread on its way?
+    pub(super) fn is_summoned(&self) -> bool {
+        self.summoned > 0
+    }
+
+    /// A thread that could be called.
+    pub(super) fn idle(&self) -> Option<usize> {
+        self.parked.last().copied()
+    }
+
+    /// Has every thread been away for `long` ns, counted from the last that left?
+    pub(super) fn is_neglected(&self, now: u64, long: u64) -> bool {
+        self.calling > 0 && self.attending == 0 && now.saturating_sub(self.left) >= long
+    }
+}

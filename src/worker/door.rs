@@ -1,0 +1,129 @@
+//! Where a worker takes new connections, and when it does not: while no thread is free, while there are as many as there
+//! may be, without descriptors, and at its end.
+
+use std::mem;
+use std::time::Duration;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::connection::Connection;
+use super::event_loop::{After, EventLoop, Task};
+use super::table::Missed;
+use super::timers::{Millis, in_time};
+
+/// Are new connections taken?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Open,
+    /// Not while every thread is in the application: another worker may have a free one.
+    Busy,
+    /// There are as many connections as there may be.
+    Crowded,
+    /// Out of descriptors.
+    Pausing {
+        until: Millis,
+    },
+    /// Never again.
+    Shut,
+}
+
+impl Door {
+    /// When it opens by itself.
+    pub(super) fn opens_at(self) -> Option<Millis> {
+        if let Door::Pausing { until } = self { Some(until) } else { None }
+    }
+}
+
+impl EventLoop<'_> {
+    /// Takes new connections, unless the worker ends.
+    pub(super) fn open_door(&mut self) {
+        if self.door == Door::Open || self.stopping.is_some() {
+            return;
+        }
+        for (index, listener) in self.setup.listeners.iter().enumerate() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENERS + index as u64);
+            if let Err(error) = self.epoll.add(listener, event) {
+                tracing::error!(%error, listener = %listener.address(), "cannot wait for connections");
+            }
+        }
+        self.door = Door::Open;
+    }
+
+    /// Takes no new connections for this reason.
+    pub(super) fn shut_door(&mut self, why: Door) {
+        if mem::replace(&mut self.door, why) == Door::Open {
+            for listener in self.setup.listeners {
+                let _ = self.epoll.delete(listener);
+            }
+        }
+    }
+
+    /// A thread is free again.
+    pub(super) fn thread_is_free(&mut self) {
+        if self.door == Door::Busy {
+            self.open_door();
+        }
+    }
+
+    /// A connection has ended, or idles and may be closed.
+    pub(super) fn place_is_free(&mut self) {
+        if self.door == Door::Crowded {
+            self.open_door();
+        }
+    }
+
+    /// No thread is free.
+    pub(super) fn all_are_busy(&mut self) {
+        if self.door == Door::Open {
+            self.shut_door(Door::Busy);
+        }
+    }
+
+    /// Takes one connection and reads what it has sent already.
+    pub(super) fn accept(&mut self, listener: usize) -> Option<Task> {
+        // It may have been shut in this turn, after the kernel spoke of a connection.
+        let socket = self.setup.listeners.get(listener).filter(|_| self.door != Door::Shut)?;
+        match socket.accept() {
+            Ok(Some((stream, peer))) => {
+                let mut connection = Box::new(Connection::new(stream, peer, listener));
+                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
+                let token = self.table.insert(connection);
+                self.make_room();
+                self.with_connection(token, Missed::default(), Self::receive)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                // Out of descriptors or memory: those who are served are served on, those who idle make room.
+                if !self.close_longest_idle() {
+                    tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept");
+                    self.shut_door(Door::Pausing { until: in_time(ACCEPT_PAUSE) });
+                }
+                None
+            }
+        }
+    }
+
+    /// At the limit those who idle make room for the next one; where nobody does, it waits.
+    fn make_room(&mut self) {
+        let most = self.setup.worker_connections;
+        if self.table.len() > most {
+            self.close_longest_idle();
+        }
+        if self.table.len() >= most && self.table.longest_idle().is_none() {
+            self.shut_door(Door::Crowded);
+        }
+    }
+
+    /// A kept connection may be closed at any time; its client opens another. `false` when none idles.
+    fn close_longest_idle(&mut self) -> bool {
+        let Some(token) = self.table.longest_idle() else { return false };
+        let task = self.with_connection(token, Missed::default(), |_, _| After::Close);
+        debug_assert!(task.is_none());
+        true
+    }
+}
+
+/// Tokens from here on are listeners; connections stay below (62 bits).
+pub(super) const LISTENERS: u64 = 1 << 62;
+/// After running out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);

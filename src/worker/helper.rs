@@ -1,0 +1,109 @@
+//! The helper: a thread without the interpreter that looks after the connections when every other thread is in the
+//! application. It calls no application and holds no Python object.
+
+use std::io;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use nix::sys::epoll::EpollEvent;
+
+use super::crew::Place;
+use super::event_loop::{EVENTS, EventLoop, wait};
+use super::threads::{Held, PATIENCE_MS, Until, Worker};
+use super::timers::in_time;
+use crate::os::{clock, thread};
+
+impl<'a> Worker<'a> {
+    /// Helps until the worker ends.
+    pub fn help(&self) {
+        if let Err(error) = self.tick() {
+            tracing::error!(%error, "the helper ends: slow clients wait for the application from now on");
+        }
+    }
+
+    fn tick(&self) -> io::Result<()> {
+        let every = if self.threads() == 1 { ALONE } else { AMONG_OTHERS };
+        let mut idle = 0;
+        let mut held = self.lock();
+        while held.ended().is_none() {
+            idle = if held.crew.calling() == 0 { idle + 1 } else { 0 };
+            if idle > IDLE_TICKS {
+                held.crew.helper_rests = true;
+                held = self.helper.wait(held).unwrap_or_else(PoisonError::into_inner);
+                held.crew.helper_rests = false;
+                idle = 0;
+            }
+            held = self.helper.wait_timeout(held, every.tick).unwrap_or_else(PoisonError::into_inner).0;
+            if held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
+                held = self.mind(held)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attends until one of the others does.
+    fn mind<'w>(&'w self, mut held: Held<'w, 'a>) -> io::Result<Held<'w, 'a>> {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        while !held.crew.is_attended() && held.crew.calling() > 0 && held.ended().is_none() {
+            held = self.attend(held, Until::Done);
+            let pause = self.find_thread(&mut held);
+            let limit = held.sleep_limit().map_or(pause, |limit| limit.min(pause));
+            held.hand_over_access();
+            drop(held);
+            let waited = wait(&self.epoll, &mut events, Some(limit));
+            held = self.lock();
+            held.take_in(&events[..waited?]);
+        }
+        // Somebody went to sleep in epoll while the last events were on their way to here.
+        if held.crew.all_sleep() && held.has_work() {
+            let _ = self.wake.write(1);
+        }
+        Ok(held)
+    }
+
+    /// Calls a thread for the request that has waited the longest, if there is one to call and the interpreter is not in
+    /// use. Says when to look again.
+    fn find_thread(&self, held: &mut EventLoop<'a>) -> Duration {
+        if held.crew.is_summoned() {
+            return LOOK_AGAIN;
+        }
+        let since = held.waiting_since();
+        let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
+        let is_patient = held.crew.left_at() > long_ago && since.is_none_or(|since| since > long_ago);
+        let callable = held.crew.idle().filter(|_| !(is_patient && held.crew.callers().any(thread::is_running)));
+        match (callable, since) {
+            (Some(number), Some(_)) => {
+                held.thread_is_free();
+                held.crew.moves(number, Place::Summoned);
+                let _ = self.beds[number].write(1);
+                LOOK_AGAIN
+            }
+            (Some(_), None) => {
+                held.thread_is_free();
+                QUIET
+            }
+            (None, _) => {
+                held.all_are_busy();
+                LOOK_AGAIN
+            }
+        }
+    }
+}
+
+/// How closely the helper watches.
+struct Watch {
+    tick: Duration,
+    /// All threads have to be in the application for so long before the helper does anything.
+    neglect_ns: u64,
+}
+
+/// One thread: whatever comes waits for it anyway.
+const ALONE: Watch = Watch { tick: Duration::from_millis(10), neglect_ns: 5_000_000 };
+/// Several: another one could begin at once.
+const AMONG_OTHERS: Watch = Watch { tick: Duration::from_millis(1), neglect_ns: 1_000_000 };
+/// So many ticks with nobody in the application, and the helper rests until somebody is.
+const IDLE_TICKS: u32 = 3;
+/// While requests wait.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// While none does: the kernel wakes the helper for what comes. A thread that sleeps in epoll beside it ends this.
+const QUIET: Duration = Duration::from_millis(10);

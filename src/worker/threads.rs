@@ -1,0 +1,281 @@
+//! The threads of a worker, and who of them does what. It knows when the interpreter is held, and nothing else of it.
+//!
+//! ```text
+//! attending   holds the interpreter: looks what the kernel has, reads, calls the application inline, sends
+//!     |-- nothing to do, nobody asleep in epoll --> asleep: without the interpreter; reads and parses before it takes it
+//!     |-- nothing to do, somebody is            --> parked: until it is called
+//!     '-- a request --> calling the application; comes back to attend
+//!
+//! helper      never holds the interpreter. It rests while nobody is in the application, and ticks while somebody is.
+//!             When all who are awake have been in the application for a while, it attends to what needs no interpreter,
+//!             and calls a parked thread for the requests that are whole.
+//! ```
+//!
+//! As long as calls are short one thread does it all and wakes nobody, however many threads there are. A call that is
+//! not short costs the others what the helper's tick is. A thread that is called stands at the interpreter; that it had to
+//! wait for CPython's switch interval says that the application computes, and a further call would only slow both.
+//!
+//! Order of locks: the interpreter first, then the worker's. Who holds the worker's lock never waits for the interpreter.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::call::Desk;
+use super::crew::Place;
+use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
+use super::timers::in_time;
+use super::{Application, Setup};
+use crate::http::response::ResponseHead;
+use crate::os::{clock, socket, thread};
+
+/// A worker: what its threads share.
+pub struct Worker<'a> {
+    setup: &'a Setup<'a>,
+    pub(super) epoll: Arc<Epoll>,
+    /// Ends the sleep of whoever sleeps in epoll.
+    pub(super) wake: EventFd,
+    stops: Arc<AtomicBool>,
+    event_loop: Mutex<EventLoop<'a>>,
+    /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
+    /// get their turn.
+    pub(super) beds: Vec<EventFd>,
+    /// Where the helper rests and waits for its next tick.
+    pub(super) helper: Condvar,
+}
+
+pub(super) type Held<'w, 'a> = MutexGuard<'w, EventLoop<'a>>;
+
+impl<'a> Worker<'a> {
+    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called once, when `max_requests` is
+    /// reached.
+    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce() + Send + 'a) -> io::Result<Worker<'a>> {
+        let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_flags(flags)?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
+        let stops = Arc::new(AtomicBool::new(false));
+        let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
+        let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
+        Ok(Worker { setup, epoll, wake, stops, event_loop: Mutex::new(event_loop), beds, helper: Condvar::new() })
+    }
+
+    /// How many threads are to [`work`](Self::work).
+    pub fn threads(&self) -> usize {
+        self.setup.slots.len()
+    }
+
+    /// Serves as the thread `number` until a signal ends the worker. The caller holds the interpreter, and `app` is its
+    /// own.
+    pub fn work<A: Application>(&self, app: &A, number: usize) -> io::Result<Ending> {
+        let mut desk = Desk {
+            slot: self.setup.slots[number].clone(),
+            response: ResponseHead::default(),
+            thread: thread::current(),
+            number,
+            laid_down: clock::monotonic(),
+        };
+        let mut held = self.lock();
+        held.crew.moves(number, Place::Attending);
+        let outcome = loop {
+            if let Some(ending) = held.ended() {
+                break Ok(ending);
+            }
+            let task = match held.next_request() {
+                Some(request) => Some(Task::Request(request)),
+                None => held.next_task(),
+            };
+            if let Some(task) = task {
+                held = self.perform(held, task, app, &mut desk);
+                continue;
+            }
+            match held.look() {
+                Ok(true) if held.now - desk.laid_down > OWN_WORK_NS => held = self.lay_down(held, app, &mut desk),
+                Ok(true) => {}
+                Ok(false) => match self.rest(held, app, &mut desk) {
+                    Ok(again) => held = again,
+                    Err(error) => return Err(error),
+                },
+                Err(error) => break Err(error),
+            }
+        };
+        held.hand_over_access();
+        held.crew.moves(number, Place::Away);
+        drop(held);
+        self.wake_all();
+        outcome
+    }
+
+    pub(super) fn lock(&self) -> Held<'_, 'a> {
+        // A panic while it was held was caught for one exchange; the others go on.
+        self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_all(&self) {
+        for bed in self.beds.iter().chain([&self.wake]) {
+            // It fails if it is full, and then it wakes as well.
+            let _ = bed.write(1);
+        }
+        self.helper.notify_all();
+    }
+
+    /// Performs a task and what follows from it, with the interpreter.
+    fn perform<'w, A: Application>(
+        &'w self,
+        mut held: Held<'w, 'a>,
+        task: Task,
+        app: &A,
+        desk: &mut Desk,
+    ) -> Held<'w, 'a> {
+        let mut next = Some(task);
+        while let Some(task) = next {
+            next = match task {
+                Task::Request(request) => {
+                    let call = held.begin(request);
+                    held.crew.moves(desk.number, Place::Calling(desk.thread));
+                    held.crew.left = call.started;
+                    if held.crew.helper_rests {
+                        held.crew.helper_rests = false;
+                        self.helper.notify_one();
+                    }
+                    drop(held);
+                    let served = call.run(app, desk, self.setup, &self.stops);
+                    held = self.lock();
+                    held.crew.moves(desk.number, Place::Attending);
+                    held.thread_is_free();
+                    held.finish(served, &desk.response)
+                }
+                Task::Disk(mut connection) => {
+                    drop(held);
+                    let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));
+                    desk.laid_down = clock::monotonic();
+                    held = self.lock();
+                    held.after_disk(connection, done)
+                }
+            };
+        }
+        held
+    }
+
+    /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
+    fn lay_down<'w, A: Application>(&'w self, held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
+        held.hand_over_access();
+        drop(held);
+        app.detached(|| ());
+        desk.laid_down = clock::monotonic();
+        self.lock()
+    }
+
+    /// There is nothing to do: sleeps until there is, without the interpreter.
+    fn rest<'w, A: Application>(
+        &'w self,
+        mut held: Held<'w, 'a>,
+        app: &A,
+        desk: &mut Desk,
+    ) -> io::Result<Held<'w, 'a>> {
+        if held.ended().is_some() {
+            // A signal that this thread was the only one to see.
+            return Ok(held);
+        }
+        if held.crew.may_sleep() {
+            held.crew.moves(desk.number, Place::Asleep);
+            drop(held);
+            app.detached(|| self.sleep(desk.number))?;
+            desk.laid_down = clock::monotonic();
+            return Ok(self.lock());
+        }
+        loop {
+            held.crew.moves(desk.number, Place::Parked);
+            drop(held);
+            let woken = app.detached(|| self.park(desk.number));
+            desk.laid_down = clock::monotonic();
+            held = self.lock();
+            held.crew.moves(desk.number, Place::Attending);
+            // The interpreter came by CPython's switch interval, not by a release: the application computes. It gets it
+            // back, unless somebody has waited too long.
+            let computes = desk.laid_down - woken >= SWITCHED_NS && held.crew.calling() > 0;
+            let patient = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
+            if !computes || held.ended().is_some() || held.waiting_since().is_some_and(|since| since <= patient) {
+                return Ok(held);
+            }
+        }
+    }
+
+    /// Sleeps until there is something that needs the interpreter. It is taken only for that.
+    fn sleep(&self, number: usize) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let mut held = self.lock();
+        loop {
+            let limit = held.sleep_limit();
+            held.hand_over_access();
+            drop(held);
+            let waited = wait(&self.epoll, &mut events, limit);
+            held = self.lock();
+            held.crew.moves(number, Place::Attending);
+            let count = waited?;
+            held.take_in(&events[..count]);
+            held = self.attend(held, Until::Request);
+            // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
+            if count == 0 || held.has_work() || held.ended().is_some() || !held.crew.may_sleep() {
+                return Ok(());
+            }
+            held.crew.moves(number, Place::Asleep);
+        }
+    }
+
+    /// Sleeps until somebody calls, or a signal comes; says when that was.
+    fn park(&self, number: usize) -> u64 {
+        socket::wait_readable(self.beds[number].as_fd(), FOR_EVER);
+        let woken = clock::monotonic();
+        let _ = self.beds[number].read();
+        woken
+    }
+
+    /// Does what needs no interpreter. What does need it waits in the queue.
+    pub(super) fn attend<'w>(&'w self, mut held: Held<'w, 'a>, until: Until) -> Held<'w, 'a> {
+        while until == Until::Done || held.requests.is_empty() {
+            let Some(task) = held.next_task() else { break };
+            let mut next = Some(task);
+            while let Some(task) = next {
+                next = match task {
+                    Task::Request(request) => {
+                        held.enqueue(request);
+                        None
+                    }
+                    Task::Disk(mut connection) => {
+                        drop(held);
+                        let done = connection.use_disk(&self.setup.spill_directory);
+                        held = self.lock();
+                        held.after_disk(connection, done)
+                    }
+                };
+            }
+        }
+        held
+    }
+}
+
+/// How long [`Worker::attend`] goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until a request is whole: the rest can be done while that is answered.
+    Request,
+    /// Until nothing is left.
+    Done,
+}
+
+/// After so long without a sleep the interpreter is laid down once. Longer than CPython's switch interval (5 ms): a thread
+/// that waits has asked for the interpreter by then, and gets it for sure. An earlier release is taken back before the
+/// waiter is awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
+const OWN_WORK_NS: u64 = 6_000_000;
+/// Who stood at the interpreter for so long got it by CPython's switch interval (5 ms by default).
+const SWITCHED_NS: u64 = 4_500_000;
+/// A request that has waited for so long begins although another one computes.
+pub(super) const PATIENCE_MS: u64 = 25;
+/// A limit that is none.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
