@@ -1,6 +1,7 @@
 //! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,7 +29,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
-    pub(crate) access_log: Option<OwnedFd>,
+    /// Another one when the logs were opened anew.
+    pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
     /// The application, if it is preloaded.
@@ -89,14 +91,14 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
 
 impl Inheritance {
     /// The log files were opened anew: takes them, for this process and for the workers to come.
-    fn reopen(&mut self, reopen: Reopen, fds: Vec<OwnedFd>) {
+    fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let error_log = reopen.error_log.then(|| fds.next()).flatten();
         if let Err(error) = log::redirect(error_log.as_ref(), None) {
             tracing::error!(%error, "log file not opened anew");
         }
         if reopen.access_log {
-            self.access_log = fds.next();
+            *self.access_log.lock().unwrap_or_else(PoisonError::into_inner) = fds.next();
         }
     }
 }
@@ -166,7 +168,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         listeners.push(Listener::from_fd(next()?).map_err(|error| BootFailure::setup(&error))?);
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
-    let access_log = start.access_log.then(&mut next).transpose()?;
+    let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;

@@ -178,6 +178,10 @@ impl<'a> Worker<'a> {
         app: &A,
         desk: &mut Desk,
     ) -> io::Result<Held<'w, 'a>> {
+        if held.ended().is_some() {
+            // A signal that this thread was the only one to see.
+            return Ok(held);
+        }
         if held.crew.may_sleep() {
             held.crew.moves(desk.number, Place::Asleep);
             drop(held);
