@@ -26,7 +26,7 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::call::Desk;
+use super::call::{Desk, Terms};
 use super::crew::Place;
 use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
@@ -144,7 +144,7 @@ impl<'a> Worker<'a> {
                         self.helper.notify_one();
                     }
                     drop(held);
-                    let served = call.run(app, desk, self.setup, &self.stops);
+                    let served = call.run(app, desk, &self.terms());
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
                     held.thread_is_free();
@@ -169,6 +169,11 @@ impl<'a> Worker<'a> {
         app.detached(|| ());
         desk.laid_down = clock::monotonic();
         self.lock()
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        let Setup { error_pages, allowance, .. } = self.setup;
+        Terms { error_pages, allowance, stopping: &self.stops, drops_bodies: false }
     }
 
     /// There is nothing to do: sleeps until there is, without the interpreter.
