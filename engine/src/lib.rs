@@ -9,10 +9,12 @@
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
+mod bytes;
 mod current;
 mod cycle;
 mod environ;
