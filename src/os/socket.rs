@@ -184,6 +184,15 @@ fn wait(stream: BorrowedFd<'_>, limit: Duration, what: PollFlags) -> bool {
     }
 }
 
+/// Has the kernel send what it holds back for [`More::Follows`] (tcp(7), `TCP_NODELAY`: setting it sends what is pending).
+/// On anything but a TCP socket nothing happens.
+pub fn push(stream: RawFd) {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the kernel reads one int.
+    unsafe { libc::setsockopt(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size) };
+}
+
 /// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.
 pub fn finish(stream: BorrowedFd<'_>) {
     let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
