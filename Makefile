@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 PREFIX ?= /usr/local
+UNITS ?= $(PREFIX)/lib/systemd/system
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VENV := $(TARGET)/venv
 RWSGI := $(TARGET)/release/rwsgi
@@ -54,8 +55,11 @@ bench-report: ## docs/benchmarks.md again, from what make bench measured
 bench-floor: build $(TARGET)/floor $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
 	$(BENCHES) --python $(VENV) --results $(TARGET)/bench/floor --servers floor,rwsgi hello $(BENCH)
 
-install: $(RWSGI) ## copy the binary to $(PREFIX)/bin
+install: $(RWSGI) ## copy the binary to $(PREFIX)/bin, the units of systemd to $(PREFIX)/lib/systemd/system
 	install -D -m 755 $(RWSGI) $(DESTDIR)$(PREFIX)/bin/rwsgi
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' packaging/systemd/rwsgi.service > $(DESTDIR)$(UNITS)/rwsgi.service
+	install -m 644 packaging/systemd/rwsgi.socket $(DESTDIR)$(UNITS)/rwsgi.socket
 
 clean: ## remove target/
 	$(CARGO) clean
@@ -99,6 +103,7 @@ $(TARGET)/floor: benches/floor.c $(TARGET)/python
 
 # What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
 NEEDED := cc:build-essential curl:curl nginx:nginx-light apache2:apache2-bin haproxy:haproxy ab:apache2-utils \
+    systemd-analyze:systemd systemd-socket-activate:systemd unshare:util-linux setpriv:util-linux \
     $(PYTHON):python3
 LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSONAME"), s.get_config_var("LIBDIR"); \
     p = os.path.join(d, n); ctypes.CDLL(p if os.path.exists(p) else n)

@@ -1,4 +1,5 @@
-//! The commands that a master obeys: a row each, with the signal that gives it. Sends and catches no signal.
+//! The commands that a master obeys: a row each, with the signal or the verb of the command line that gives it. Sends and
+//! catches no signal.
 
 use std::fmt::Write as _;
 
@@ -21,6 +22,16 @@ pub enum Command {
     More,
     /// One worker fewer.
     Fewer,
+    /// Say how the server stands.
+    Status,
+    /// Say which requests are under way.
+    Requests,
+    /// Say what workers do.
+    Stack,
+    /// So many workers, or more, or fewer.
+    Scale,
+    /// Replace workers by others of the same code.
+    Recycle,
 }
 
 /// A command, but for who gives it.
@@ -28,10 +39,12 @@ pub enum Command {
 pub struct Row {
     /// The command.
     pub command: Command,
-    /// What it is called in logs and on the control socket.
+    /// What it is called in logs, and the verb of the command line.
     pub name: &'static str,
     /// The signals that give it, each with its name without `SIG`.
     pub signals: &'static [(i32, &'static str)],
+    /// What stands after `rwsgi`, if it is a verb of the command line.
+    pub usage: Option<&'static str>,
     /// What it does, one line.
     pub help: &'static str,
     /// Whether it is built; one that is not is logged as "not there yet" and changes nothing.
@@ -44,6 +57,7 @@ pub const TABLE: &[Row] = &[
         command: Command::Stop,
         name: "stop",
         signals: &[(libc::SIGTERM, "TERM")],
+        usage: Some("stop"),
         help: "finish what is being served, for at most graceful_timeout, then end",
         is_built: true,
     },
@@ -51,6 +65,7 @@ pub const TABLE: &[Row] = &[
         command: Command::Quit,
         name: "quit",
         signals: &[(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT")],
+        usage: Some("quit"),
         help: "end at once",
         is_built: true,
     },
@@ -58,43 +73,89 @@ pub const TABLE: &[Row] = &[
         command: Command::Reload,
         name: "reload",
         signals: &[(libc::SIGHUP, "HUP")],
-        help: "read settings and code anew, and replace the workers",
-        is_built: false,
+        usage: Some("reload [--wait]"),
+        help: "read settings and code anew, and replace the workers one after the other",
+        is_built: true,
     },
     Row {
         command: Command::Reopen,
-        name: "reopen",
+        name: "reopen-logs",
         signals: &[(libc::SIGUSR1, "USR1")],
+        usage: Some("reopen-logs"),
         help: "open the log files anew",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Upgrade,
         name: "upgrade",
         signals: &[(libc::SIGUSR2, "USR2")],
+        usage: Some("upgrade"),
         help: "start a new master beside this one",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Rest,
         name: "rest",
         signals: &[(libc::SIGWINCH, "WINCH")],
+        usage: None,
         help: "stop the workers and keep the master",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::More,
         name: "more",
         signals: &[(libc::SIGTTIN, "TTIN")],
+        usage: None,
         help: "one worker more",
-        is_built: false,
+        is_built: true,
     },
     Row {
         command: Command::Fewer,
         name: "fewer",
         signals: &[(libc::SIGTTOU, "TTOU")],
+        usage: None,
         help: "one worker fewer",
-        is_built: false,
+        is_built: true,
+    },
+    Row {
+        command: Command::Status,
+        name: "status",
+        signals: &[],
+        usage: Some("status"),
+        help: "say how the server and its workers stand",
+        is_built: true,
+    },
+    Row {
+        command: Command::Requests,
+        name: "requests",
+        signals: &[],
+        usage: Some("requests"),
+        help: "say which requests are in the application, and for how long",
+        is_built: true,
+    },
+    Row {
+        command: Command::Stack,
+        name: "stack",
+        signals: &[],
+        usage: Some("stack [SLOT]"),
+        help: "say what the Python threads of a worker do, or of each, without stopping it",
+        is_built: true,
+    },
+    Row {
+        command: Command::Scale,
+        name: "scale",
+        signals: &[],
+        usage: Some("scale +N|-N|N"),
+        help: "more workers, fewer, or so many",
+        is_built: true,
+    },
+    Row {
+        command: Command::Recycle,
+        name: "recycle",
+        signals: &[],
+        usage: Some("recycle [SLOT]"),
+        help: "replace a worker, or each of them, by one of the same code",
+        is_built: true,
     },
 ];
 
@@ -102,6 +163,11 @@ impl Command {
     /// The command that a signal gives, by the signal's number.
     pub fn by_signal(signal: i32) -> Option<Self> {
         TABLE.iter().find(|row| row.signals.iter().any(|(number, _)| *number == signal)).map(|row| row.command)
+    }
+
+    /// The command that a verb of the command line gives.
+    pub fn by_verb(verb: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.name == verb && row.usage.is_some()).map(|row| row.command)
     }
 
     /// Its row.
@@ -123,10 +189,22 @@ pub fn signal_name(signal: i32) -> Option<&'static str> {
 /// The table in `docs/reference/signals.md`, in Markdown: a row each, no empty line in it or around it.
 pub fn reference() -> String {
     let mut page = String::from("| Signal | Command | What the master does | Today |\n|---|---|---|---|\n");
-    for row in TABLE {
+    for row in TABLE.iter().filter(|row| !row.signals.is_empty()) {
         let signals: Vec<String> = row.signals.iter().map(|(_, name)| format!("`{name}`")).collect();
         let state = if row.is_built { "works" } else { "not there yet" };
         let _ = writeln!(page, "| {} | {} | {} | {state} |", signals.join(", "), row.name, row.help);
+    }
+    page
+}
+
+/// The table in `docs/reference/commands.md`, likewise.
+pub fn verbs() -> String {
+    let mut page = String::from("| Verb | What the master does | The same by signal |\n|---|---|---|\n");
+    for (row, usage) in TABLE.iter().filter_map(|row| Some((row, row.usage?))) {
+        let signals: Vec<String> = row.signals.iter().map(|(_, name)| format!("`{name}`")).collect();
+        // A bar would end the cell.
+        let usage = usage.replace('|', "\\|");
+        let _ = writeln!(page, "| `{usage}` | {} | {} |", row.help, signals.join(", "));
     }
     page
 }

@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | what it is |
 //! |---|---|---|
-//! | 0 | [`http`], [`settings`], [`command`], [`message`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
+//! | 0 | [`http`], [`settings`], [`command`], [`control`], [`message`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
 //! | 1 | [`os`], [`log`], [`interpreter`] | the kernel made safe; finding Python and its two doors |
 //! | 2 | [`worker`] | connections and the one epoll loop |
 //! | 3 | [`master`] | one loop: wait, ask the supervisor, do |
@@ -22,6 +22,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod control;
 pub mod http;
 pub mod interpreter;
 pub mod log;

@@ -90,6 +90,13 @@ pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> 
     Ok(())
 }
 
+/// Sends what follows, and what is queued already, to other files: the log files were opened anew. A log that this process
+/// does not have is passed over.
+pub fn redirect(error: Option<&OwnedFd>, access: Option<&OwnedFd>) -> io::Result<()> {
+    error.map_or(Ok(()), |file| WRITER.redirect(ERROR_LOG, file))?;
+    access.map_or(Ok(()), |file| WRITER.redirect(ACCESS_LOG, file))
+}
+
 /// What an application wrote to its error stream: lines as they are, or in a log of JSON the message of an object. Never
 /// waits and never fails; what finds no room is counted.
 pub fn application(text: &str) {
@@ -115,5 +122,9 @@ pub fn flush(limit: Duration) -> bool {
 
 /// The target that makes an event of `tracing::error!` CRITICAL.
 pub const CRITICAL: &str = "critical";
+
+/// What the logs are called in the line about lost lines.
+const ERROR_LOG: &str = "log";
+const ACCESS_LOG: &str = "access log";
 
 static WRITER: Writer = Writer::new();

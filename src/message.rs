@@ -19,6 +19,49 @@ pub enum ToZygote {
     Start(Box<Start>),
     /// Fork a worker for a slot. With it comes the worker's end of its channel.
     Fork(Fork),
+    /// The log files were opened anew. With it come those that it names.
+    Reopen(Reopen),
+}
+
+/// What a master says to the one that it starts beside itself, in an environment variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its process.
+    pub pid: i32,
+    /// The sockets that it passes on.
+    pub sockets: Vec<Inherited>,
+}
+
+impl Predecessor {
+    /// The variable.
+    pub const VARIABLE: &str = "RWSGI_PREDECESSOR";
+}
+
+/// A listening socket that was left open over exec.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Its number.
+    pub fd: i32,
+    /// Where it listens, as the setting `bind` says it.
+    pub at: String,
+}
+
+/// What the master says to a worker.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Finish what there is and end; others serve on.
+    Retire,
+    /// The log files were opened anew. With it come those that it names.
+    Reopen(Reopen),
+}
+
+/// Which log files come with a message, in this order.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Reopen {
+    /// The error log's.
+    pub error_log: bool,
+    /// The access log's.
+    pub access_log: bool,
 }
 
 /// Which Python to enter.

@@ -1,175 +1,80 @@
-//! Decides over the life of zygote and workers: events in, actions out. It cannot fork, kill, wait or look at a clock;
-//! every transition of a slot stands in this file.
+//! Decides over the life of generations, zygotes and workers: events in, actions out. It cannot fork, kill, wait or look
+//! at a clock. Every transition stands in this file; what is remembered stands in `state.rs`, what can be asked without
+//! changing anything in `questions.rs`.
 //!
 //! ```text
-//! slot:   Empty --Fork--> Forking --hello--> Booting --ready--> Ready --spent/stop--> Ending --exit--> Empty
+//! slot:   Empty --Fork--> Forking --hello--> Booting --ready--> Ready --stale/stop--> Ending --exit--> Empty
 //!                            |                  |                 |                     |
 //!                            +---- deadline ----+---- deadline ---+------ deadline -----+--> killed (Ending)
-//! phase:  Booting --first worker ready--> Serving --TERM, INT, QUIT--> Stopping --last exit--> Finish
+//! phase:  Booting --first worker ready--> Serving --TERM, INT, QUIT--> Stopping --last exit--> End
+//!                                            +--TERM--> Leaving --shutdown_delay--^
+//! generation:  next --its first worker is ready--> current --a newer one is promoted--> past
+//!                +---- fails, or is superseded ------------------------------------------^
 //! ```
 //!
-//! The first worker of a generation boots alone, so a broken application gives one traceback; if it fails, the server
-//! ends with gunicorn's exit code (3 raised, 4 not found). Once a worker has been ready, no failed boot ends the
-//! server: boots are spaced by a back-off that doubles up to [`BACKOFF_MAX`] and heals by itself.
+//! The first worker of a generation boots alone, so a broken application gives one traceback. If it is the server's first,
+//! the server ends with gunicorn's exit code (3 raised, 4 not found); if it is a reload's, the generation is given up and
+//! the current one goes on. Once a worker has been ready, no failed boot ends the server: boots are spaced by a back-off
+//! that doubles up to [`BACKOFF_MAX`] and heals by itself.
+//!
+//! One rule replaces workers, whatever makes them stale (an earlier generation, `max_requests`, their age): of those that
+//! are wanted, as many are booted as are missing among the fresh, but beyond the number wanted at most `step` at a time; and
+//! while more are ready than wanted, the stalest is retired. So capacity never falls. After a failure only workers that
+//! have lived for [`SOUND_LIFE`] count: what dies young takes nobody's place.
+
+mod questions;
+mod state;
+mod words;
 
 use std::time::Duration;
 
-/// A moment, as the time since some fixed moment (the monotonic clock's).
-pub type Moment = Duration;
+use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 
-/// The settings that the supervisor decides by.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// How many workers are wanted.
-    pub workers: usize,
-    /// A request may take this long; `None` is no limit.
-    pub timeout: Option<Duration>,
-    /// A graceful stop may take this long.
-    pub graceful_timeout: Duration,
-    /// From the fork to ready.
-    pub boot_timeout: Duration,
-}
+pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
-/// What has happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The zygote can fork.
-    ZygoteReady,
-    /// The zygote said why it ends, and with it the exit code.
-    ZygoteFailed(i32),
-    /// The zygote's process is gone.
-    ZygoteGone,
-    /// A worker said its first word; the kernel vouches for the pid.
-    Hello(usize, i32),
-    /// The zygote could not fork for this slot.
-    ForkFailed(usize),
-    /// A worker serves.
-    Ready(usize),
-    /// A worker said why it could not boot, and with it the exit code.
-    BootFailed(usize, i32),
-    /// A worker has reached `max_requests`.
-    Spent(usize),
-    /// What the scoreboard says of a ready worker: since when it has been in a request.
-    Seen(usize, Option<Moment>),
-    /// A worker's process is gone.
-    Exited(usize),
-    /// Somebody asked for a stop.
-    Stop(Stop),
-    /// Time has passed.
-    Tick,
-}
-
-/// How to stop.
+/// How a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Requests under way are finished (TERM).
-    Graceful,
-    /// At once (INT, QUIT).
-    Quick,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start a zygote.
-    StartZygote,
-    /// Say that the zygote is not ready in time, and have it write its Python stack to the log; it is killed next.
-    TraceZygote,
-    /// Kill the zygote.
-    KillZygote,
-    /// Let the zygote fork a worker for this slot.
-    Fork(usize),
-    /// Ask the worker to finish its work and end.
-    Retire(usize, i32),
-    /// Ask the worker to end at once.
-    Quit(usize, i32),
-    /// Say what is wrong, and have the worker write its Python stacks to the log; it is killed next.
-    Trace(usize, i32, Why),
-    /// Kill the worker.
-    Kill(usize, i32, Why),
-    /// Boots are held back for this long.
-    BackOff(Duration),
-    /// Accept no more connections: close the listeners.
-    CloseListeners,
-    /// End the master with this code.
-    Finish(i32),
-}
-
-/// Why a worker is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Its request took longer than `timeout`.
-    Timeout,
-    /// It did not become ready within `boot_timeout`.
-    Boot,
-    /// It did not end when asked.
-    Stop,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
-    Empty,
-    Forking { until: Moment },
-    Booting { pid: i32, until: Moment },
-    Ready { pid: i32, since: Moment, busy: Option<Moment>, spent: bool },
-    Ending { pid: i32, until: Moment, why: Why },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Zygote {
-    None {
-        not_before: Moment,
-    },
-    Starting {
-        until: Moment,
-    },
-    /// It was asked where it is stuck.
-    Stuck {
-        until: Moment,
-    },
-    Ready,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// No worker has ever been ready.
-    Booting,
-    Serving,
-    Stopping {
-        code: i32,
-        stop: Stop,
-    },
+enum Ask {
+    Retire,
+    Finish,
+    Quit,
 }
 
 /// The machine.
 #[derive(Debug)]
 pub struct Supervisor {
-    plan: Plan,
     phase: Phase,
-    zygote: Zygote,
+    current: Generation,
+    /// Boots its first worker.
+    next: Option<Generation>,
+    /// Those whose zygote or workers are not gone yet.
+    past: Vec<Generation>,
+    /// Workers of an earlier generation are being replaced.
+    rolling: bool,
     slots: Vec<Slot>,
     /// Deaths in a row that came before their time.
     failures: u32,
+    failed_at: Moment,
     fork_not_before: Moment,
+    /// Requests that began before this moment have so much longer: the master was held up.
+    pardon: (Moment, Duration),
 }
 
 impl Supervisor {
-    /// A server that is not started; the first [`Event::Tick`] starts it.
-    pub fn new(plan: Plan) -> Supervisor {
-        let slots = vec![Slot::Empty; Supervisor::slots_for(plan.workers)];
+    /// A server that is not started, with its first generation; the first [`Event::Tick`] starts it.
+    pub fn new(generation: u64, plan: Plan) -> Supervisor {
         Supervisor {
-            plan,
             phase: Phase::Booting,
-            zygote: Zygote::None { not_before: Moment::ZERO },
-            slots,
+            current: Generation { number: generation, plan, zygote: Zygote::None { not_before: Moment::ZERO } },
+            next: None,
+            past: Vec::new(),
+            rolling: false,
+            slots: Vec::new(),
             failures: 0,
+            failed_at: Moment::ZERO,
             fork_not_before: Moment::ZERO,
+            pardon: (Moment::ZERO, Duration::ZERO),
         }
-    }
-
-    /// How many slots `workers` workers need: as many again, for replacements beside those that are ending.
-    pub fn slots_for(workers: usize) -> usize {
-        workers.max(1) * 2
     }
 
     /// Takes in one event and says what to do about it.
@@ -177,137 +82,223 @@ impl Supervisor {
         let mut actions = Vec::new();
         match *event {
             Event::Tick => {}
-            Event::ZygoteReady => self.zygote = Zygote::Ready,
-            Event::ZygoteFailed(code) => self.zygote_failed(code, now, &mut actions),
-            Event::ZygoteGone => self.zygote_gone(now, &mut actions),
-            Event::Stop(stop) => self.stop(stop, 0, now, &mut actions),
+            Event::Late(gap) => self.late(gap, now),
+            Event::ZygoteReady(generation) => self.zygote_ready(generation),
+            Event::ZygoteFailed(generation, code) => self.zygote_failed(generation, code, now, &mut actions),
+            Event::ZygoteGone(generation) => self.zygote_gone(generation, now, &mut actions),
+            Event::Reload(generation, ref plan) => self.reload(generation, plan, now, &mut actions),
+            Event::Scale(workers) => self.scale(workers, now, &mut actions),
+            Event::Stop(stop) => self.asked_to_stop(stop, now, &mut actions),
             Event::Hello(slot, pid) => self.hello(slot, pid, now, &mut actions),
-            Event::ForkFailed(slot) => {
-                if matches!(self.slots.get(slot), Some(Slot::Forking { .. })) {
-                    self.slots[slot] = Slot::Empty;
-                    self.failed(now, &mut actions);
-                }
-            }
-            Event::Ready(slot) => self.ready(slot, now, &mut actions),
+            Event::ForkFailed(slot) => self.fork_failed(slot, now, &mut actions),
+            Event::Ready(slot, due) => self.ready(slot, due, now, &mut actions),
             Event::BootFailed(slot, code) => self.boot_failed(slot, code, now, &mut actions),
             Event::Spent(slot) => {
-                if let Some(Slot::Ready { spent, .. }) = self.slots.get_mut(slot) {
-                    *spent = true;
+                if let State::Ready { pid, since, due, busy, .. } = self.state(slot) {
+                    self.slots[slot].state = State::Ready { pid, since, due, busy, spent: true };
                 }
             }
-            Event::Seen(slot, since) => {
-                if let Some(Slot::Ready { busy, .. }) = self.slots.get_mut(slot) {
-                    *busy = since;
-                }
-            }
+            Event::Seen(slot, busy) => self.seen(slot, busy, now),
             Event::Exited(slot) => self.exited(slot, now, &mut actions),
         }
         self.enforce_deadlines(now, &mut actions);
+        self.enforce_zygote_deadlines(now, &mut actions);
         self.keep_count(now, &mut actions);
+        self.note_reloaded(&mut actions);
         actions
     }
 
-    /// When the next deadline is, if there is one.
-    pub fn wake_at(&self, now: Moment) -> Option<Moment> {
-        let slots = self.slots.iter().filter_map(|slot| match *slot {
-            Slot::Empty => None,
-            Slot::Forking { until } | Slot::Booting { until, .. } | Slot::Ending { until, .. } => Some(until),
-            // An idle worker may begin a request right after this look; that request's deadline is this far away.
-            Slot::Ready { busy, .. } => self.plan.timeout.map(|timeout| busy.unwrap_or(now) + timeout),
+    // Generations.
+
+    /// A newer reading of settings and code: what was being tried before is older than that, and forgotten.
+    fn reload(&mut self, number: u64, plan: &Plan, now: Moment, actions: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        self.give_up(Cause::Superseded, now, actions);
+        let until = now + plan.boot_timeout;
+        self.next = Some(Generation { number, plan: plan.clone(), zygote: Zygote::Starting { until } });
+        actions.push(Action::StartZygote(number));
+    }
+
+    /// The generation that is being tried comes to nothing.
+    fn give_up(&mut self, cause: Cause, now: Moment, actions: &mut Vec<Action>) {
+        let Some(mut next) = self.next.take() else { return };
+        actions.push(Action::GiveUp(next.number, cause));
+        self.dismiss(next.number, now, actions);
+        next.leave(now, actions);
+        if cause != Cause::Boot && next.zygote != Zygote::Gone {
+            // It may be in the middle of an import; whoever asks for many reloads has one at a time.
+            actions.push(Action::KillZygote(next.number));
+        }
+        self.past.push(next);
+    }
+
+    /// The generation that was tried has a worker that serves: from now on only it forks.
+    fn promote(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(next) = self.next.take() else { return };
+        actions.push(Action::Promote(next.number));
+        let mut old = std::mem::replace(&mut self.current, next);
+        self.dismiss(old.number, now, actions);
+        old.leave(now, actions);
+        self.past.push(old);
+        self.rolling = true;
+        self.failures = 0;
+        self.fork_not_before = now;
+    }
+
+    /// Nobody needs the workers of a generation that do not serve yet.
+    fn dismiss(&mut self, generation: u64, now: Moment, actions: &mut Vec<Action>) {
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].generation == generation && self.slots[slot].is_starting() {
+                self.end(slot, Ask::Quit, now, actions);
+            }
+        }
+    }
+
+    fn note_reloaded(&mut self, actions: &mut Vec<Action>) {
+        let current = self.current.number;
+        let old = |slot: &Slot| matches!(slot.state, State::Ready { .. }) && slot.generation != current;
+        if self.rolling && !self.is_stopping() && !self.slots.iter().any(old) && self.fresh() >= self.workers() {
+            self.rolling = false;
+            actions.push(Action::Reloaded(current));
+        }
+        let slots = &self.slots;
+        self.past.retain(|past| {
+            past.zygote != Zygote::Gone
+                || slots.iter().any(|slot| slot.generation == past.number && slot.state != State::Empty)
         });
-        let zygote = match self.zygote {
-            Zygote::None { not_before } => Some(not_before),
-            Zygote::Starting { until } | Zygote::Stuck { until } => Some(until),
-            Zygote::Ready => (self.wants_fork() > 0 && self.fork_not_before > now).then_some(self.fork_not_before),
-        };
-        slots.chain(zygote.filter(|_| !self.is_stopping())).min()
     }
 
-    /// Is a stop under way?
-    pub fn is_stopping(&self) -> bool {
-        matches!(self.phase, Phase::Stopping { .. })
+    fn scale(&mut self, workers: usize, now: Moment, actions: &mut Vec<Action>) {
+        if workers == 0 {
+            self.give_up(Cause::Withdrawn, now, actions);
+            self.rolling = false;
+        }
+        self.current.plan.workers = workers;
+        let mut surplus = (self.fresh() + self.starting()).saturating_sub(workers);
+        for slot in (0..self.slots.len()).rev() {
+            if surplus > 0 && self.slots[slot].generation == self.current.number && self.slots[slot].is_starting() {
+                self.end(slot, Ask::Quit, now, actions);
+                surplus -= 1;
+            }
+        }
     }
 
-    /// Was the zygote asked for a worker for this slot, and has nobody answered?
-    pub fn is_forking(&self, slot: usize) -> bool {
-        matches!(self.slots.get(slot), Some(Slot::Forking { .. }))
+    // Zygotes.
+
+    fn zygote_ready(&mut self, generation: u64) {
+        if let Some(generation) = self.generation(generation) {
+            if matches!(generation.zygote, Zygote::Starting { .. } | Zygote::Stuck { .. }) {
+                generation.zygote = Zygote::Ready;
+            }
+        }
     }
 
-    /// Has a worker ever been ready?
-    pub fn has_served(&self) -> bool {
-        self.phase == Phase::Serving
-    }
-
-    fn zygote_failed(&mut self, code: i32, now: Moment, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Booting {
+    fn zygote_failed(&mut self, generation: u64, code: i32, now: Moment, actions: &mut Vec<Action>) {
+        if self.is_next(generation) {
+            self.give_up(Cause::Boot, now, actions);
+        } else if self.is_first(generation) {
             self.stop(Stop::Quick, code, now, actions);
         }
     }
 
-    fn zygote_gone(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn zygote_gone(&mut self, number: u64, now: Moment, actions: &mut Vec<Action>) {
         // A slot that it was to fork for is told by its channel: it ends, or a worker says hello.
-        if self.phase == Phase::Booting {
-            self.stop(Stop::Quick, EXIT_BOOT, now, actions);
+        if let Some(generation) = self.generation(number) {
+            generation.zygote = Zygote::Gone;
         }
-        self.failed(now, actions);
-        self.zygote = Zygote::None { not_before: self.fork_not_before };
+        if self.is_next(number) {
+            self.give_up(Cause::Boot, now, actions);
+        } else if self.is_first(number) {
+            self.stop(Stop::Quick, EXIT_BOOT, now, actions);
+        } else if number == self.current.number && !self.is_stopping() {
+            self.failed(now, actions);
+            self.current.zygote = Zygote::None { not_before: self.fork_not_before };
+        }
     }
+
+    // Workers.
 
     fn hello(&mut self, slot: usize, pid: i32, now: Moment, actions: &mut Vec<Action>) {
-        let Some(Slot::Forking { until }) = self.slots.get(slot).copied() else { return };
-        self.slots[slot] = Slot::Booting { pid, until };
+        let State::Forking { until, wanted } = self.state(slot) else { return };
+        self.slots[slot].state = State::Booting { pid, until };
         if let Phase::Stopping { stop, .. } = self.phase {
-            self.end(slot, stop, now, actions);
+            self.end(slot, stop.into(), now, actions);
+        } else if !wanted {
+            self.end(slot, Ask::Quit, now, actions);
         }
     }
 
-    fn ready(&mut self, slot: usize, now: Moment, actions: &mut Vec<Action>) {
-        let Some(Slot::Booting { pid, .. }) = self.slots.get(slot).copied() else {
-            return;
-        };
-        self.slots[slot] = Slot::Ready { pid, since: now, busy: None, spent: false };
+    fn ready(&mut self, slot: usize, due: Option<Moment>, now: Moment, actions: &mut Vec<Action>) {
+        let State::Booting { pid, .. } = self.state(slot) else { return };
+        self.slots[slot].state = State::Ready { pid, since: now, due, busy: None, spent: false };
         if self.phase == Phase::Booting {
             self.phase = Phase::Serving;
         }
-        // Replacements are there: the oldest of the workers that they replace may go. A replacement may be spent itself by
-        // the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
-        while self.ready_count() > self.plan.workers {
-            let spent = self.slots.iter().enumerate().filter_map(|(number, slot)| match *slot {
-                Slot::Ready { since, spent: true, .. } => Some((since, number)),
-                _ => None,
-            });
-            let Some((_, oldest)) = spent.min() else { return };
-            self.end(oldest, Stop::Graceful, now, actions);
+        if self.is_next(self.slots[slot].generation) {
+            self.promote(now, actions);
         }
     }
 
-    fn boot_failed(&mut self, slot: usize, code: i32, now: Moment, actions: &mut Vec<Action>) {
-        let Some(Slot::Booting { pid, .. }) = self.slots.get(slot).copied() else {
+    fn fork_failed(&mut self, slot: usize, now: Moment, actions: &mut Vec<Action>) {
+        if !self.is_forking(slot) {
             return;
-        };
-        self.slots[slot] = Slot::Ending { pid, until: now + QUICK, why: Why::Stop };
-        if self.phase == Phase::Booting {
-            self.stop(Stop::Quick, code, now, actions);
-        } else {
+        }
+        let Slot { generation, .. } = self.slots[slot];
+        self.slots[slot].state = State::Empty;
+        if self.is_next(generation) {
+            self.give_up(Cause::Boot, now, actions);
+        } else if generation == self.current.number {
             self.failed(now, actions);
         }
     }
 
+    fn seen(&mut self, slot: usize, began: Option<Moment>, now: Moment) {
+        let State::Ready { pid, since, due, busy, spent } = self.state(slot) else { return };
+        self.slots[slot].state = State::Ready { pid, since, due, busy: began, spent };
+        // Overdue at first sight: idle workers are looked at in time for that not to be, unless everything stood still.
+        let Some(began) = began.filter(|_| busy != began) else { return };
+        let timeout = self.plan_of(self.slots[slot].generation).timeout;
+        if timeout.is_some_and(|timeout| began + timeout + UNSEEN <= now) {
+            self.pardon = (now, now.saturating_sub(began).max(self.pardon.1));
+        }
+    }
+
+    fn boot_failed(&mut self, slot: usize, code: i32, now: Moment, actions: &mut Vec<Action>) {
+        let State::Booting { pid, .. } = self.state(slot) else { return };
+        self.slots[slot].state = State::Ending { pid, until: now + QUICK, why: Why::Stop };
+        self.not_booted(self.slots[slot].generation, code, now, actions);
+    }
+
     fn exited(&mut self, slot: usize, now: Moment, actions: &mut Vec<Action>) {
-        let Some(state) = self.slots.get(slot).copied() else { return };
-        self.slots[slot] = Slot::Empty;
+        let state = self.state(slot);
+        if state == State::Empty {
+            return;
+        }
+        self.slots[slot].state = State::Empty;
         match state {
-            Slot::Forking { .. } | Slot::Booting { .. } if self.phase == Phase::Booting => {
-                self.stop(Stop::Quick, EXIT_BOOT, now, actions);
+            State::Forking { wanted: true, .. } | State::Booting { .. } => {
+                self.not_booted(self.slots[slot].generation, EXIT_BOOT, now, actions);
             }
-            Slot::Forking { .. } | Slot::Booting { .. } => self.failed(now, actions),
             // Nobody asked it to end, so that its exit code does not matter.
             // A request killed it, not its boot: the next one is held back a little, and no longer each time.
-            Slot::Ready { since, .. } if now < since + SOUND_LIFE => {
+            State::Ready { since, .. } if now < since + SOUND_LIFE => {
                 self.failures = self.failures.min(1);
                 self.failed(now, actions);
             }
-            Slot::Ready { .. } | Slot::Ending { .. } | Slot::Empty => {}
+            State::Forking { .. } | State::Ready { .. } | State::Ending { .. } | State::Empty => {}
+        }
+    }
+
+    /// A worker of this generation did not become ready.
+    fn not_booted(&mut self, generation: u64, code: i32, now: Moment, actions: &mut Vec<Action>) {
+        if self.is_next(generation) {
+            self.give_up(Cause::Boot, now, actions);
+        } else if self.is_first(generation) {
+            self.stop(Stop::Quick, code, now, actions);
+        } else if generation == self.current.number {
+            self.failed(now, actions);
         }
     }
 
@@ -318,8 +309,20 @@ impl Supervisor {
         }
         let delay = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         self.failures += 1;
+        self.failed_at = now;
         self.fork_not_before = now + delay;
         actions.push(Action::BackOff(delay));
+    }
+
+    fn asked_to_stop(&mut self, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
+        let delay = self.current.plan.shutdown_delay;
+        match self.phase {
+            Phase::Serving if stop == Stop::Graceful && !delay.is_zero() => {
+                self.phase = Phase::Leaving { until: now + delay };
+            }
+            Phase::Leaving { .. } if stop == Stop::Graceful => {}
+            _ => self.stop(stop, 0, now, actions),
+        }
     }
 
     fn stop(&mut self, stop: Stop, code: i32, now: Moment, actions: &mut Vec<Action>) {
@@ -328,138 +331,239 @@ impl Supervisor {
             Phase::Stopping { stop: Stop::Quick, .. } => return,
             Phase::Stopping { .. } if stop == Stop::Graceful => return,
             Phase::Stopping { code, .. } => self.phase = Phase::Stopping { code, stop },
-            Phase::Booting | Phase::Serving => {
+            Phase::Booting | Phase::Serving | Phase::Leaving { .. } => {
+                self.give_up(Cause::Withdrawn, now, actions);
                 self.phase = Phase::Stopping { code, stop };
                 actions.push(Action::CloseListeners);
+                // It holds the listeners, too, and forks nobody any more.
+                self.current.leave(now, actions);
             }
         }
         for slot in 0..self.slots.len() {
-            self.end(slot, stop, now, actions);
+            self.end(slot, stop.into(), now, actions);
         }
     }
 
     /// Asks the worker in `slot`, if there is one, to end.
-    fn end(&mut self, slot: usize, stop: Stop, now: Moment, actions: &mut Vec<Action>) {
-        let (pid, stop) = match self.slots[slot] {
-            Slot::Empty => return,
+    fn end(&mut self, slot: usize, ask: Ask, now: Moment, actions: &mut Vec<Action>) {
+        let graceful = self.plan_of(self.slots[slot].generation).graceful_timeout;
+        let limit = |ask| if ask == Ask::Quit { now + QUICK } else { now + graceful };
+        let (pid, ask, until, why) = match self.slots[slot].state {
+            State::Empty => return,
             // Nobody to ask yet: its hello will be answered.
-            Slot::Forking { until } => return self.slots[slot] = Slot::Forking { until: until.min(now + QUICK) },
+            State::Forking { until, .. } => {
+                let until = if self.is_stopping() { until.min(now + QUICK) } else { until };
+                return self.slots[slot].state = State::Forking { until, wanted: false };
+            }
             // It has no request to finish.
-            Slot::Booting { pid, .. } => (pid, Stop::Quick),
-            Slot::Ready { pid, .. } | Slot::Ending { pid, .. } => (pid, stop),
+            State::Booting { pid, .. } => (pid, Ask::Quit, limit(Ask::Quit), Why::Stop),
+            State::Ready { pid, .. } => (pid, ask, limit(ask), Why::Stop),
+            State::Ending { pid, until, why } => (pid, ask, limit(ask).min(until), why),
         };
-        let (action, limit) = match stop {
-            Stop::Graceful => (Action::Retire(slot, pid), self.plan.graceful_timeout),
-            Stop::Quick => (Action::Quit(slot, pid), QUICK),
-        };
-        self.slots[slot] = Slot::Ending { pid, until: now + limit, why: Why::Stop };
-        actions.push(action);
+        self.slots[slot].state = State::Ending { pid, until, why };
+        actions.push(match ask {
+            Ask::Retire => Action::Retire(slot, pid),
+            Ask::Finish => Action::Finish(slot, pid),
+            Ask::Quit => Action::Quit(slot, pid),
+        });
+    }
+
+    // Deadlines.
+
+    /// Nobody could have met a deadline while everything stood still: they all move.
+    fn late(&mut self, gap: Duration, now: Moment) {
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                State::Forking { until, .. } | State::Booting { until, .. } | State::Ending { until, .. } => {
+                    *until += gap;
+                }
+                State::Empty | State::Ready { .. } => {}
+            }
+        }
+        for generation in std::iter::once(&mut self.current).chain(&mut self.next).chain(&mut self.past) {
+            if let Zygote::Starting { until } | Zygote::Stuck { until } | Zygote::Leaving { until } =
+                &mut generation.zygote
+            {
+                *until += gap;
+            }
+        }
+        let earlier = if self.pardon.0 + PARDONED > now { self.pardon.1 } else { Duration::ZERO };
+        self.pardon = (now, earlier + gap);
     }
 
     fn enforce_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Leaving { until } if until <= now) {
+            self.stop(Stop::Graceful, 0, now, actions);
+        }
         for slot in 0..self.slots.len() {
-            match self.slots[slot] {
-                Slot::Forking { until } if until <= now && self.is_stopping() => self.slots[slot] = Slot::Empty,
-                Slot::Forking { until } if until <= now => {
+            let Slot { generation, state } = self.slots[slot];
+            match state {
+                State::Forking { until, .. } if until <= now && self.is_stopping() => {
+                    self.slots[slot].state = State::Empty;
+                }
+                State::Forking { until, wanted } if until <= now => {
                     // The zygote itself hangs; its end frees the slot.
-                    self.slots[slot] = Slot::Forking { until: now + QUICK };
-                    actions.push(Action::KillZygote);
+                    self.slots[slot].state = State::Forking { until: now + QUICK, wanted };
+                    actions.push(Action::KillZygote(generation));
                 }
-                Slot::Booting { pid, until } if until <= now => {
-                    if self.phase == Phase::Booting {
-                        self.stop(Stop::Quick, EXIT_BOOT, now, actions);
-                    } else {
-                        self.failed(now, actions);
-                    }
+                State::Booting { pid, until } if until <= now => {
                     self.trace(slot, pid, Why::Boot, now, actions);
+                    self.not_booted(generation, EXIT_BOOT, now, actions);
                 }
-                Slot::Ready { pid, busy: Some(since), .. } if self.is_overdue(since, now) => {
+                State::Ready { pid, busy: Some(since), .. }
+                    if self.deadline(generation, since).is_some_and(|end| end <= now) =>
+                {
                     self.trace(slot, pid, Why::Timeout, now, actions);
                 }
-                Slot::Ending { pid, until, why } if until <= now => {
-                    self.slots[slot] = Slot::Ending { pid, until: now + QUICK, why };
+                State::Ready { pid, since, due: Some(due), busy, spent: false } if due <= now => {
+                    self.slots[slot].state = State::Ready { pid, since, due: Some(due), busy, spent: true };
+                    actions.push(Action::Outlived(slot, pid));
+                }
+                State::Ending { pid, until, why } if until <= now => {
+                    self.slots[slot].state = State::Ending { pid, until: now + QUICK, why };
                     actions.push(Action::Kill(slot, pid, why));
                 }
                 _ => {}
             }
         }
-        match self.zygote {
-            Zygote::Starting { until } if until <= now && !self.is_stopping() => {
-                self.zygote = Zygote::Stuck { until: now + TRACE };
-                actions.push(Action::TraceZygote);
+    }
+
+    fn enforce_zygote_deadlines(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let stopping = self.is_stopping();
+        let mut given_up = false;
+        let next = self.next.as_mut().map(|next| next.number);
+        for generation in std::iter::once(&mut self.current).chain(&mut self.next).chain(&mut self.past) {
+            let number = generation.number;
+            match generation.zygote {
+                Zygote::Starting { until } if until <= now && !stopping => {
+                    generation.zygote = Zygote::Stuck { until: now + TRACE };
+                    actions.push(Action::TraceZygote(number));
+                }
+                Zygote::Stuck { until } if until <= now && !stopping => {
+                    generation.zygote = Zygote::Stuck { until: now + QUICK };
+                    actions.push(Action::KillZygote(number));
+                    given_up |= next == Some(number);
+                }
+                Zygote::Leaving { until } if until <= now => {
+                    generation.zygote = Zygote::Leaving { until: now + QUICK };
+                    actions.push(Action::KillZygote(number));
+                }
+                _ => {}
             }
-            Zygote::Stuck { until } if until <= now && !self.is_stopping() => {
-                self.zygote = Zygote::Stuck { until: now + QUICK };
-                actions.push(Action::KillZygote);
-            }
-            _ => {}
+        }
+        if given_up {
+            self.give_up(Cause::Boot, now, actions);
         }
     }
 
     /// Before it is killed, a stuck worker says where it is stuck.
     fn trace(&mut self, slot: usize, pid: i32, why: Why, now: Moment, actions: &mut Vec<Action>) {
-        self.slots[slot] = Slot::Ending { pid, until: now + TRACE, why };
+        self.slots[slot].state = State::Ending { pid, until: now + TRACE, why };
         actions.push(Action::Trace(slot, pid, why));
     }
 
-    fn is_overdue(&self, since: Moment, now: Moment) -> bool {
-        self.plan.timeout.is_some_and(|timeout| since + timeout <= now)
-    }
+    // Numbers.
 
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if let Phase::Stopping { code, .. } = self.phase {
             // A worker that is on its way is waited for: it would outlive the master.
-            if self.slots.iter().all(|slot| *slot == Slot::Empty) {
-                actions.push(Action::Finish(code));
+            if self.slots.iter().all(|slot| slot.state == State::Empty) {
+                actions.push(Action::End(code));
             }
-            return;
-        }
-        if let Zygote::None { not_before } = self.zygote {
-            if not_before <= now {
-                self.zygote = Zygote::Starting { until: now + self.plan.boot_timeout };
-                actions.push(Action::StartZygote);
-            }
-            return;
-        }
-        if self.zygote != Zygote::Ready || now < self.fork_not_before {
             return;
         }
         self.forget_failures(now);
-        for _ in 0..self.wants_fork() {
-            let Some(slot) = self.slots.iter().position(|slot| *slot == Slot::Empty) else {
+        self.retire_surplus(now, actions);
+        if let Some(next) = self.next.as_ref().filter(|next| next.zygote == Zygote::Ready) {
+            let (number, plan) = (next.number, next.plan.clone());
+            if !self.slots.iter().any(|slot| slot.generation == number && slot.is_starting()) {
+                self.fork(number, &plan, now, actions);
+            }
+        }
+        match self.current.zygote {
+            Zygote::None { not_before } if not_before <= now => {
+                self.current.zygote = Zygote::Starting { until: now + self.current.plan.boot_timeout };
+                actions.push(Action::StartZygote(self.current.number));
+            }
+            Zygote::Ready if now >= self.fork_not_before => {
+                let (number, plan) = (self.current.number, self.current.plan.clone());
+                for _ in 0..self.wants_fork() {
+                    self.fork(number, &plan, now, actions);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a free slot, if there is room for one.
+    fn fork(&mut self, generation: u64, plan: &Plan, now: Moment, actions: &mut Vec<Action>) {
+        let free = self.slots.iter().position(|slot| slot.state == State::Empty).unwrap_or(self.slots.len());
+        if free >= plan.room {
+            return;
+        }
+        let state = State::Forking { until: now + plan.boot_timeout, wanted: true };
+        let slot = Slot { generation, state };
+        match self.slots.get_mut(free) {
+            Some(empty) => *empty = slot,
+            None => self.slots.push(slot),
+        }
+        actions.push(Action::Fork(free, generation));
+    }
+
+    /// While more are ready than wanted: the stalest may go, and of these the oldest. A replacement may be stale itself by
+    /// the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
+    fn retire_surplus(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        while self.ready_count() > self.workers() {
+            let goes_first = self.slots.iter().enumerate().filter_map(|(number, slot)| match slot.state {
+                State::Ready { since, .. } => Some((self.is_fresh(slot), slot.generation, since, number)),
+                _ => None,
+            });
+            let Some((_, _, _, victim)) = goes_first.min() else { return };
+            let sound = |(number, slot): &(usize, &Slot)| *number != victim && slot.is_sound(now);
+            if self.failures > 0 && self.slots.iter().enumerate().filter(sound).count() < self.workers() {
                 return;
-            };
-            self.slots[slot] = Slot::Forking { until: now + self.plan.boot_timeout };
-            actions.push(Action::Fork(slot));
+            }
+            self.end(victim, Ask::Retire, now, actions);
         }
     }
 
-    /// How many workers to fork: one while none was ever ready or the last boots failed, else what is missing.
-    fn wants_fork(&self) -> usize {
-        let booting =
-            self.slots.iter().filter(|slot| matches!(slot, Slot::Forking { .. } | Slot::Booting { .. })).count();
-        let missing = self.plan.workers.saturating_sub(self.fresh() + booting);
-        if self.phase == Phase::Booting || self.failures > 0 {
-            missing.min(1_usize.saturating_sub(booting))
-        } else {
-            missing
-        }
-    }
-
-    fn ready_count(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot, Slot::Ready { .. })).count()
-    }
-
-    /// Ready workers that are not to be replaced.
-    fn fresh(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot, Slot::Ready { spent: false, .. })).count()
-    }
-
-    /// Failures are forgotten when all workers that there should be have been ready for a while.
+    /// Failures are forgotten when a worker that was started since the last one is sound, or when long after it nobody is
+    /// missing: what died was a zygote, say.
     fn forget_failures(&mut self, now: Moment) {
-        let sound = |slot: &&Slot| matches!(slot, Slot::Ready { since, .. } if *since + SOUND_LIFE <= now);
-        if self.failures > 0 && self.slots.iter().filter(sound).count() >= self.plan.workers {
+        let is_sound = |slot: &&Slot| slot.is_sound(now);
+        let is_proof = |slot: &Slot| matches!(slot.state, State::Ready { since, .. } if since >= self.failed_at);
+        let is_proven = self.slots.iter().filter(is_sound).any(is_proof);
+        let is_calm = self.failed_at + CALM <= now && self.starting() == 0;
+        if is_proven || (is_calm && self.slots.iter().filter(is_sound).count() >= self.workers()) {
             self.failures = 0;
+        }
+    }
+
+    fn generation(&mut self, number: u64) -> Option<&mut Generation> {
+        let mut all = std::iter::once(&mut self.current).chain(&mut self.next).chain(&mut self.past);
+        all.find(|generation| generation.number == number)
+    }
+}
+
+impl Generation {
+    /// Its zygote is told to end.
+    fn leave(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        match self.zygote {
+            Zygote::None { .. } | Zygote::Gone => self.zygote = Zygote::Gone,
+            Zygote::Leaving { .. } => {}
+            Zygote::Starting { .. } | Zygote::Stuck { .. } | Zygote::Ready => {
+                self.zygote = Zygote::Leaving { until: now + QUICK };
+                actions.push(Action::EndZygote(self.number));
+            }
+        }
+    }
+}
+
+impl From<Stop> for Ask {
+    fn from(stop: Stop) -> Ask {
+        match stop {
+            Stop::Graceful => Ask::Finish,
+            Stop::Quick => Ask::Quit,
         }
     }
 }
@@ -470,9 +574,13 @@ const EXIT_BOOT: i32 = 3;
 const QUICK: Duration = Duration::from_secs(1);
 /// What writing the stacks of all threads may take.
 const TRACE: Duration = Duration::from_millis(250);
-/// A worker that lived this long did not die of its boot.
-const SOUND_LIFE: Duration = Duration::from_secs(5);
 /// gunicorn respawns at once, about 17 boots a second; 250 ms doubled gives 4 in the first second and then fewer.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// A server whose code was mended is whole again within this time.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Twice the longest time between two tries.
+const CALM: Duration = Duration::from_secs(20);
+/// A busy machine is late by less.
+const UNSEEN: Duration = Duration::from_secs(1);
+/// Requests older than this have had their pardon: a second one counts alone.
+const PARDONED: Duration = Duration::from_secs(3600);

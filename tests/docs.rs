@@ -224,9 +224,12 @@ fn every_decision_has_a_number_and_says_what_it_costs() {
     let index = Page::read("docs/decisions/README.md");
     let decisions: Vec<Page> = pages().into_iter().filter(|page| page.name.starts_with("docs/decisions/0")).collect();
     assert!(decisions.len() >= 10, "found {} decisions", decisions.len());
-    for (number, page) in decisions.iter().enumerate() {
+    let mut last = String::new();
+    for page in &decisions {
         let file = page.name.rsplit('/').next().unwrap_or_default();
-        assert!(file.starts_with(&format!("{:04}-", number + 1)), "{}: expected number {}", page.name, number + 1);
+        let number = file.split('-').next().unwrap_or_default().to_owned();
+        assert!(number.len() == 4 && number > last, "{}: expected a number of its own", page.name);
+        last = number;
         assert!(index.links().iter().any(|link| link == file), "{} does not list {file}", index.name);
         for heading in ["context", "choice", "what-it-costs"] {
             assert!(page.anchors().iter().any(|anchor| anchor == heading), "{}: no heading {heading}", page.name);
@@ -235,21 +238,25 @@ fn every_decision_has_a_number_and_says_what_it_costs() {
 }
 
 #[test]
-fn the_table_of_signals_is_that_of_the_commands() {
-    const PAGE: &str = "docs/reference/signals.md";
-    let mut page = Page::read(PAGE);
-    if std::env::var_os("UPDATE").is_some() {
-        let updated = page.text.replace(&table_of_signals(&page), &command::reference());
-        fs::write(root().join(PAGE), updated).unwrap();
-        page = Page::read(PAGE);
+fn the_tables_of_signals_and_verbs_are_those_of_the_commands() {
+    let tables = [
+        ("docs/reference/signals.md", "| Signal |", command::reference()),
+        ("docs/reference/commands.md", "| Verb |", command::verbs()),
+    ];
+    for (name, start, expected) in tables {
+        let mut page = Page::read(name);
+        if std::env::var_os("UPDATE").is_some() {
+            let updated = page.text.replace(&table(&page, start), &expected);
+            fs::write(root().join(name), updated).unwrap();
+            page = Page::read(name);
+        }
+        assert!(table(&page, start) == expected, "{name} is stale\nhint: UPDATE=1 cargo test --test docs");
     }
-    assert!(table_of_signals(&page) == command::reference(), "{PAGE} is stale\nhint: UPDATE=1 cargo test --test docs");
 }
 
-/// From its first line to the empty line after it.
-fn table_of_signals(page: &Page) -> String {
-    let lines =
-        page.text.lines().skip_while(|line| !line.starts_with("| Signal |")).take_while(|line| !line.is_empty());
+/// From its first line, which begins so, to the empty line after it.
+fn table(page: &Page, start: &str) -> String {
+    let lines = page.text.lines().skip_while(|line| !line.starts_with(start)).take_while(|line| !line.is_empty());
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 
@@ -300,11 +307,11 @@ fn refusal(words: &[String]) -> Option<String> {
     match args::parse(words.iter().map(OsString::from)) {
         Err(error) => Some(error.to_string()),
         Ok(Call::Print(_)) => None,
-        Ok(Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) => {
-            resolve(&Sources { file: None, environment: &[], flags: &invocation.flags })
-                .err()
-                .map(|error| error.to_string())
-        }
+        Ok(
+            Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation),
+        ) => resolve(&Sources { file: None, environment: &[], flags: &invocation.flags })
+            .err()
+            .map(|error| error.to_string()),
     }
 }
 
@@ -316,4 +323,5 @@ fn root() -> &'static Path {
 const VARIABLES: [&str; 5] =
     ["RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
-const ROOMS: [&str; 9] = ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", ".cargo/", ".ci/"];
+const ROOMS: [&str; 10] =
+    ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "packaging/", ".cargo/", ".ci/"];

@@ -347,39 +347,6 @@ fn a_worker_that_leaves_by_code_0_unasked_is_held_back_as_well() {
 }
 
 #[test]
-fn signals_without_a_command_yet_are_noted_and_change_nothing() {
-    let signals = [
-        (Signal::SIGHUP, "HUP"),
-        (Signal::SIGUSR1, "USR1"),
-        (Signal::SIGUSR2, "USR2"),
-        (Signal::SIGWINCH, "WINCH"),
-        (Signal::SIGTTIN, "TTIN"),
-        (Signal::SIGTTOU, "TTOU"),
-    ];
-    let mut server = Server::start(&["crash", "-w", "2"]);
-    let (workers, zygote) = (server.workers(), server.zygote());
-    for (signal, name) in signals {
-        server.signal(signal);
-        let line = line_with(&server, &format!("signal={name}"));
-        assert!(line.contains("not there yet"), "{line}");
-    }
-    // As `pkill -HUP rwsgi` does.
-    for (signal, _) in signals {
-        for pid in workers.iter().copied().chain(zygote) {
-            kill(pid, signal).unwrap();
-        }
-    }
-    assert_eq!(server.get("/").status, 200);
-    // The zygote still forks.
-    kill(workers[0], Signal::SIGKILL).unwrap();
-    server.wait_for_lines("worker ready", 3);
-    assert_eq!(server.zygote(), zygote);
-    let died = server.log().matches("worker died").count();
-    assert_eq!(died, 1, "{}", server.log());
-    server.stop();
-}
-
-#[test]
 fn stopped_and_continued_processes_go_on() {
     let mut server = Server::start(&["crash", "--timeout", "0.2"]);
     let (worker, master) = (server.workers()[0], server.pid());
@@ -511,6 +478,9 @@ fn as_pid_1_it_reaps_strangers_and_stops() {
     let master = children(server.pid())[0].0;
     assert!(status(master, "NSpid").ends_with(" 1"), "{}", status(master, "NSpid"));
     assert!(server.get("/").text().parse::<i32>().unwrap() > 1);
+    // With process 1 everything would end, so that it cannot hand over.
+    kill(master, Signal::SIGUSR2).unwrap();
+    server.wait_for("no new master: the end of process 1 would end all others");
     wait_until("zygote, worker and orphan are below pid 1", || children(master).len() == 3);
     let _open = gate.open();
     wait_until("the orphan is gone", || children(master).len() == 2 && all_children(master) == 2);

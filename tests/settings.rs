@@ -63,7 +63,9 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
         Ok(call) => call,
         Err(error) => return Some((error.exit_code(), error.to_string())),
     };
-    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation)) = call else {
+    let (Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation)) =
+        call
+    else {
         return None;
     };
     let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
@@ -120,6 +122,7 @@ pythonpath = "lib,/opt/more"
 raw_env = ["A=1,2", "B="]
 python = "/srv/venv"
 preload_app = true
+warmup = "/polls/?page=1,https://example.com"
 bind = ["[::1]:8000", "unix:/run/app.sock"]
 backlog = 64
 umask = "007"
@@ -131,8 +134,14 @@ worker_connections = 500
 queue_timeout = 2.5
 timeout = 0.3
 graceful_timeout = 1.5
+shutdown_delay = 0.5
 max_requests = 1_000
 max_requests_jitter = 50
+max_worker_lifetime = 86_400
+max_worker_lifetime_jitter = 3600.5
+reload_on_rss = "512 MiB"
+reload_step = 2
+lame_duck = 1.5
 keepalive = 0
 client_header_timeout = 10
 client_body_timeout = 20.5
@@ -156,6 +165,7 @@ header_map = "refuse"
 user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
+control_socket = "/run/rwsgi/control"
 proc_name = "poll \"site\""
 errorlog = "/var/log/error.log"
 loglevel = "Warning"
@@ -243,6 +253,7 @@ fn every_setting_can_be_given_in_the_environment() {
         let words = match row.name {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
+            "warmup" => "/polls/?page=1,https://example.com".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
             "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),

@@ -4,7 +4,10 @@
 //! plan workers=2 timeout=30            a line of settings
 //! # words                              a comment
 //! 0.5 hello 0 100 -> fork 1, ...       a moment in seconds, an event, the actions that follow
+//! 9 reload 2 workers=3 -> ...          an event with settings of its own
 //! ```
+//!
+//! Generations are named by their number, the first one by none.
 //!
 //! `UPDATE=1` rewrites what follows the arrows.
 
@@ -12,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rwsgi::supervisor::{Action, Event, Plan, Stop, Supervisor};
+use rwsgi::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
 
 #[test]
 fn every_scenario_goes_as_written() {
@@ -34,7 +37,7 @@ fn every_scenario_goes_as_written() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 20, "expected at least 20 scenarios, found {count}");
+    assert!(count >= 70, "expected at least 70 scenarios, found {count}");
 }
 
 /// The scenario with the actions that the supervisor takes.
@@ -43,7 +46,7 @@ fn play(scenario: &str) -> String {
     let mut found = String::new();
     for line in scenario.lines() {
         if let Some(settings) = line.strip_prefix("plan") {
-            supervisor = Some(Supervisor::new(plan(settings)));
+            supervisor = Some(Supervisor::new(1, plan(settings)));
         }
         if line.is_empty() || line.starts_with("plan") || line.starts_with('#') {
             found.push_str(line);
@@ -67,50 +70,87 @@ fn plan(settings: &str) -> Plan {
         settings.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
     let time = |name: &str, default: &str| seconds(&of(name).unwrap_or_else(|| default.to_owned()));
+    let number = |name: &str, default| of(name).map_or(default, |count| count.parse().unwrap());
     Plan {
-        workers: of("workers").map_or(1, |count| count.parse().unwrap()),
+        workers: number("workers", 1),
         timeout: Some(time("timeout", "30")).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: time("graceful", "30"),
+        shutdown_delay: time("delay", "0"),
         boot_timeout: time("boot", "60"),
+        step: number("step", 1),
+        room: number("room", 100),
     }
 }
 
 fn event(words: &str) -> Event {
-    let mut words = words.split_ascii_whitespace();
-    let name = words.next().unwrap();
+    let (name, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let mut words = rest.split_ascii_whitespace();
+    // A zygote without a number is the first generation's.
+    if let Some(event) = zygote_event(name, &mut words) {
+        return event;
+    }
+    if name == "reload" {
+        return Event::Reload(words.next().unwrap().parse().unwrap(), plan(rest));
+    }
     let mut number = || words.next().expect("a number").parse::<usize>().unwrap();
     match name {
         "tick" => Event::Tick,
-        "zygote-ready" => Event::ZygoteReady,
-        "zygote-failed" => Event::ZygoteFailed(int(number())),
-        "zygote-gone" => Event::ZygoteGone,
         "hello" => Event::Hello(number(), int(number())),
         "fork-failed" => Event::ForkFailed(number()),
-        "ready" => Event::Ready(number()),
+        "ready" => Event::Ready(number(), words.next().map(due)),
         "boot-failed" => Event::BootFailed(number(), int(number())),
         "spent" => Event::Spent(number()),
         "idle" => Event::Seen(number(), None),
         "busy" => Event::Seen(number(), Some(seconds(words.next().unwrap()))),
         "gone" => Event::Exited(number()),
+        "scale" => Event::Scale(number()),
+        "late" => Event::Late(seconds(words.next().unwrap())),
         "TERM" => Event::Stop(Stop::Graceful),
         "INT" => Event::Stop(Stop::Quick),
         other => panic!("no event is called {other}"),
     }
 }
 
+fn zygote_event<'a>(name: &str, words: &mut impl Iterator<Item = &'a str>) -> Option<Event> {
+    let code = if name == "zygote-failed" { int(words.next()?.parse().unwrap()) } else { 0 };
+    let mut generation = || words.next().map_or(1, |number| number.parse().unwrap());
+    Some(match name {
+        "zygote-ready" => Event::ZygoteReady(generation()),
+        "zygote-failed" => Event::ZygoteFailed(generation(), code),
+        "zygote-gone" => Event::ZygoteGone(generation()),
+        _ => return None,
+    })
+}
+
+/// `until=100`
+fn due(word: &str) -> Moment {
+    seconds(word.strip_prefix("until=").expect("until=SECONDS"))
+}
+
 fn action(action: &Action) -> String {
+    // What is said of the first generation is said without its number.
+    let of = |what: &str, generation: u64| match generation {
+        1 => what.to_owned(),
+        other => format!("{what} of {other}"),
+    };
     match action {
-        Action::StartZygote => "start zygote".to_owned(),
-        Action::TraceZygote => "trace zygote".to_owned(),
-        Action::KillZygote => "kill zygote".to_owned(),
-        Action::Fork(slot) => format!("fork {slot}"),
-        Action::Retire(slot, pid) => format!("TERM {slot} ({pid})"),
+        Action::StartZygote(generation) => of("start zygote", *generation),
+        Action::TraceZygote(generation) => of("trace zygote", *generation),
+        Action::EndZygote(generation) => of("end zygote", *generation),
+        Action::KillZygote(generation) => of("kill zygote", *generation),
+        Action::Fork(slot, generation) => of(&format!("fork {slot}"), *generation),
+        Action::Retire(slot, pid) => format!("retire {slot} ({pid})"),
+        Action::Finish(slot, pid) => format!("TERM {slot} ({pid})"),
         Action::Quit(slot, pid) => format!("QUIT {slot} ({pid})"),
         Action::Trace(slot, pid, why) => format!("trace {slot} ({pid}) for {why:?}"),
         Action::Kill(slot, pid, why) => format!("KILL {slot} ({pid}) for {why:?}"),
+        Action::Outlived(slot, pid) => format!("outlived {slot} ({pid})"),
         Action::BackOff(delay) => format!("hold back {}", delay.as_secs_f64()),
+        Action::Promote(generation) => format!("promote {generation}"),
+        Action::GiveUp(generation, cause) => format!("give up {generation} for {cause:?}"),
+        Action::Reloaded(generation) => format!("reloaded {generation}"),
         Action::CloseListeners => "close listeners".to_owned(),
-        Action::Finish(code) => format!("finish {code}"),
+        Action::End(code) => format!("finish {code}"),
     }
 }
 

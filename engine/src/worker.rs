@@ -1,6 +1,7 @@
 //! A worker, from the fork to its end.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -10,29 +11,24 @@ use pyo3::types::PyDict;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
-use rwsgi::message::{BootFailure, Fork, FromWorker};
+use rwsgi::message::{BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::stream::Channel;
+use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Setup, Worker};
+use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setup, Worker};
 
 use crate::cycle::Cycle;
 use crate::zygote::{Inheritance, app_name};
 use crate::{app, python};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
-pub(crate) fn main(
-    py: Python<'_>,
-    inheritance: &'static Inheritance,
-    fork: Fork,
-    zygote: &Channel,
-    channel: Channel,
-) -> ! {
+pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
     // SAFETY: this process never returns to where the zygote would use or drop its channel.
     unsafe { libc::close(zygote.as_raw_fd()) };
-    // The threads hold on to it until the process ends.
+    // The threads hold on to both until the process ends.
+    let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
         let cycle = team.cycle(py).map_err(|error| BootFailure::setup(&error))?;
@@ -83,7 +79,7 @@ fn boot(
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
-    let setup = Box::leak(Box::new(setup(inheritance, fork, signals)?));
+    let setup = Box::leak(Box::new(setup(inheritance, fork, signals, channel)?));
     let spent = || {
         if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
             tracing::error!(%error, "cannot ask for a replacement");
@@ -93,7 +89,12 @@ fn boot(
     Ok(Box::leak(Box::new(Team { worker, application: application.unbind(), inheritance })))
 }
 
-fn setup(inheritance: &'static Inheritance, fork: Fork, signals: Signals) -> Result<Setup<'static>, BootFailure> {
+fn setup(
+    inheritance: &'static Inheritance,
+    fork: Fork,
+    signals: Signals,
+    channel: &'static Channel,
+) -> Result<Setup<'static>, BootFailure> {
     let settings = &inheritance.start.settings;
     let threads = settings.threads();
     let slots = (fork.slot * threads..(fork.slot + 1) * threads).map(|number| inheritance.scoreboard.slot(number));
@@ -102,8 +103,9 @@ fn setup(inheritance: &'static Inheritance, fork: Fork, signals: Signals) -> Res
     Ok(Setup {
         listeners: &inheritance.listeners,
         signals,
+        orders: Orders { channel: channel.as_fd(), next: Box::new(|| order(channel)) },
         slots,
-        handover: handover(inheritance, fork, threads)?,
+        handover: handover(inheritance, fork, threads),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
@@ -114,6 +116,8 @@ fn setup(inheritance: &'static Inheritance, fork: Fork, signals: Signals) -> Res
         body_timeout: settings.client_body_timeout.limit(),
         allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
         lingering: settings.lingering_timeout.duration(),
+        // What comes then has to be finished in time, too.
+        lame_duck: settings.lame_duck.duration().min(settings.graceful_timeout.duration() / 2),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         max_requests: fork.max_requests,
@@ -167,9 +171,39 @@ impl Member {
     }
 }
 
-fn handover(inheritance: &Inheritance, fork: Fork, threads: usize) -> Result<Handover, BootFailure> {
-    let ends = inheritance.handover.try_clone().map_err(|error| BootFailure::setup(&error))?;
-    Ok(Handover::new(ends, inheritance.scoreboard.clone(), threads, fork.slot))
+fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {
+    // Slots are given out from the first on; replacements stand beside those that end.
+    let workers = 2 * inheritance.start.settings.workers.number(1) + SCALED_UP;
+    Handover::new(&inheritance.handover, inheritance.scoreboard.clone(), workers, threads, fork.slot)
+}
+
+/// The next word of the master, as far as it is the loop's business.
+fn order(channel: &Channel) -> Order {
+    let packet = match channel.try_receive() {
+        Ok(Received::Packet(packet)) => packet,
+        Ok(Received::Nothing) => return Order::Nothing,
+        Ok(Received::Closed) => return Order::Closed,
+        Err(error) => {
+            tracing::error!(%error, "worker: expected a message");
+            return Order::Nothing;
+        }
+    };
+    match serde_json::from_slice(&packet.bytes) {
+        Ok(ToWorker::Retire) => Order::Retire,
+        Ok(ToWorker::Reopen(reopen)) => {
+            let mut files = packet.fds.iter();
+            let mut file_if = |is_there: bool| is_there.then(|| files.next()).flatten();
+            let (error_log, access_log) = (file_if(reopen.error_log), file_if(reopen.access_log));
+            if let Err(error) = log::redirect(error_log, access_log) {
+                tracing::error!(%error, "log files not opened anew");
+            }
+            order(channel)
+        }
+        Err(error) => {
+            tracing::error!(%error, "worker: expected a message");
+            Order::Nothing
+        }
+    }
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
@@ -179,7 +213,8 @@ fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
 }
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
-    let Some(file) = &inheritance.access_log else {
+    let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(file) = &*file else {
         return Ok(None);
     };
     let file = file.try_clone().map_err(|error| BootFailure::setup(&error))?;
@@ -195,3 +230,5 @@ const OURS: &[Signal] = &[Signal::SIGTERM, Signal::SIGQUIT];
 const ADOPTION: Duration = Duration::from_secs(5);
 /// What a worker whose master died has for the requests that it holds.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// Workers that may have come by TTIN and are still seen as takers of connections.
+const SCALED_UP: usize = 32;

@@ -1,22 +1,27 @@
 //! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Reopen, Start, ToZygote};
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
-use rwsgi::os::signal;
+use rwsgi::os::signal::{self, Signals};
+use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
-use rwsgi::worker::Ends;
+use rwsgi::worker::{self, Ends};
 
-use crate::{app, python, worker};
+use crate::cycle::Cycle;
+use crate::{app, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -25,7 +30,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
-    pub(crate) access_log: Option<OwnedFd>,
+    /// Another one when the logs were opened anew.
+    pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
     /// The application, if it is preloaded.
@@ -51,32 +57,106 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     };
     let mut inheritance = inherit(*start, fds)?;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
-    prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
+    let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load(py, app_name(settings)?)?;
+        if settings.preload_app {
+            warm_up(py, &loaded, &inheritance).map_err(|error| BootFailure::setup(&error))?;
+        }
         inheritance.application = Some(loaded.unbind());
     }
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
     }
-    // Workers hold on to it until they end.
-    let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let mut warned = false;
-    while let Some((message, mut fds)) = py.detach(|| hear(channel))? {
-        let (ToZygote::Fork(fork), Some(worker_end)) = (message, fds.pop()) else {
-            continue;
-        };
-        warn_of_threads(py, &mut warned);
-        match fork_worker(py) {
-            Ok(Side::Caller) => {}
-            Ok(Side::New) => worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end)),
-            Err(error) => fork_failed(channel, fork, &error),
+    while let Some((message, mut fds)) = py.detach(|| hear_between(channel, &signals))? {
+        match message {
+            ToZygote::Fork(fork) => {
+                let (Some(stacks), Some(worker_end)) = (fds.pop(), fds.pop()) else { continue };
+                warn_of_threads(py, &mut warned);
+                match fork_worker(py) {
+                    Ok(Side::Caller) => {}
+                    Ok(Side::New) => {
+                        write_stacks_to(py, stacks);
+                        worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
+                    }
+                    Err(error) => fork_failed(channel, fork, &error),
+                }
+            }
+            ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
+            ToZygote::Load(_) | ToZygote::Start(_) => {}
         }
     }
     Ok(())
+}
+
+/// Makes the requests that are to come before all others.
+fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
+    let settings = &inheritance.start.settings;
+    if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
+        return Ok(());
+    }
+    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings)?;
+    for request in &settings.warmup {
+        let (target, host) = (request.target(), request.host());
+        for _ in 1..WARMUP_ROUNDS {
+            worker::warm_up(&cycle, target, host, request.is_https())?;
+        }
+        let status = worker::warm_up(&cycle, target, host, request.is_https())?;
+        if status < 400 {
+            tracing::info!(target, host, status, "application warmed up");
+        } else {
+            tracing::warn!(target, host, status, "warm-up request failed, the server starts all the same");
+        }
+    }
+    Ok(())
+}
+
+impl Inheritance {
+    /// The log files were opened anew: takes them, for this process and for the workers to come.
+    fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        let error_log = reopen.error_log.then(|| fds.next()).flatten();
+        if let Err(error) = log::redirect(error_log.as_ref(), None) {
+            tracing::error!(%error, "log file not opened anew");
+        }
+        if reopen.access_log {
+            *self.access_log.lock().unwrap_or_else(PoisonError::into_inner) = fds.next();
+        }
+    }
+}
+
+/// Waits for the master's next word. Signals are noted meanwhile: they are the master's business.
+fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
+    loop {
+        let mut waited =
+            [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waited, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(BootFailure::setup(&std::io::Error::from(errno))),
+        }
+        while let Some(signal) = signals.next() {
+            signal::pass_over(signal);
+        }
+        if waited[0].any().unwrap_or(false) {
+            return hear(channel);
+        }
+    }
+}
+
+/// From now on, what the threads of this worker do is written there on the master's signal.
+fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
+    let registered = stacks::take(pipe).map_err(PyErr::from).and_then(|fd| {
+        let faulthandler = py.import("faulthandler")?;
+        // All threads; and then the signal goes to the handler that was there before, which says that it is the end.
+        faulthandler.call_method1("register", (stacks::signal(), fd, true, true))
+    });
+    if let Err(error) = registered {
+        tracing::warn!(%error, "the stacks of this worker cannot be asked for");
+    }
 }
 
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
@@ -114,7 +194,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         listeners.push(Listener::from_fd(next()?).map_err(|error| BootFailure::setup(&error))?);
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
-    let access_log = start.access_log.then(&mut next).transpose()?;
+    let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
@@ -127,7 +207,7 @@ fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailu
 }
 
 /// Directory, `sys`, signals, faulthandler: what an import may rely on.
-fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
+fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     let start = &inheritance.start;
     let name = start.settings.title();
     process::set_title(&format!("rwsgi: zygote [{name}]"));
@@ -135,8 +215,10 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
     if getppid() != Pid::from_raw(start.master) {
         process::exit_now(0);
     }
-    // Meant for the master, though `pkill` sends them to everybody of its name.
-    signal::ignore(FOR_THE_MASTER)?;
+    signal::ignore(IGNORED)?;
+    stacks::ignore()?;
+    let signals = Signals::install(&[])?;
+    signal::note_sent(FOR_THE_MASTER)?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
@@ -144,7 +226,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<()> {
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;
-    Ok(())
+    Ok(signals)
 }
 
 /// From here on nothing that this process says is trusted by a root master.
@@ -191,13 +273,9 @@ fn close_on_exec(channel: &Channel) {
     unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
-/// TTIN and TTOU would stop the process.
-const FOR_THE_MASTER: &[Signal] = &[
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-    Signal::SIGINT,
-];
+/// Meant for the master, though `pkill` sends them to everybody of its name: noted, and passed over. Workers inherit that.
+const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
+/// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
+const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
+/// CPython specialises its bytecode after some 8 calls, and memory that is written later is shared no more.
+const WARMUP_ROUNDS: usize = 20;

@@ -8,13 +8,17 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
+use super::ctl::Errand;
+use crate::command::{self, Command};
+use crate::control::Ask;
 use crate::settings::given::{Item, quoted};
 use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
-use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Settings, TABLE, Value};
+use crate::settings::types::Text as _;
+use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// Serve.
     Start(Invocation),
@@ -22,6 +26,8 @@ pub enum Call {
     Check(Invocation),
     /// Print the settings and where they come from.
     Settings(Invocation),
+    /// Ask a running server, which the settings name.
+    Tell(Errand, Invocation),
     /// Print this on standard output: help or version.
     Print(String),
 }
@@ -92,8 +98,8 @@ impl std::error::Error for UsageError {}
 
 /// Understands the words after the program's name.
 ///
-/// The first word that is no option is the verb if it is `check` or `settings`; an application of that name is called
-/// `check:application`.
+/// The first word that is no option is the verb if it is `check`, `settings` or the name of a command; an application of
+/// that name is called `check:application`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageError> {
     let matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
@@ -103,13 +109,18 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     if plain.next_if_eq(&"help").is_some() {
         return Ok(Call::Print(command().render_help().to_string()));
     }
+    if let Some(verb) = plain.peek().copied().and_then(Command::by_verb) {
+        return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
+    }
+    if let Some(option) = [WAIT, JSON, WITHIN].into_iter().find(|name| is_given(&matches, name)) {
+        return Err(UsageError::usage(format!("--{option}: expected a verb beside it, such as status, found none")));
+    }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
         return Err(UsageError::usage(format!("expected one application, found also {}", quoted(word))));
     }
-    let config = matches.get_one::<String>(CONFIG).map(|text| config_path(text)).transpose()?;
-    let invocation = Invocation { config, flags: flags(&matches, app) };
+    let invocation = invocation(&matches, app)?;
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -119,7 +130,31 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     })
 }
 
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
+}
+
+fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
+    let ask = Ask::from_words(verb, words, matches.get_flag(WAIT))
+        .map_err(|problem| UsageError::usage(format!("{}: {problem}", verb.row().name)))?;
+    let within = matches.get_one::<String>(WITHIN).map(|text| {
+        let seconds = Seconds::parse(text).map_err(|wrong| UsageError::usage(format!("--{WITHIN}: {wrong}")))?;
+        Ok(seconds.duration())
+    });
+    let errand = Errand { ask, json: matches.get_flag(JSON), within: within.transpose()? };
+    Ok(Call::Tell(errand, invocation(matches, None)?))
+}
+
+fn invocation(matches: &ArgMatches, app: Option<&str>) -> Result<Invocation, UsageError> {
+    let config = matches.get_one::<String>(CONFIG).map(|text| config_path(text)).transpose()?;
+    Ok(Invocation { config, flags: flags(matches, app) })
+}
+
 const WORDS: &str = "words";
+/// Options of verbs.
+const WAIT: &str = "wait";
+const JSON: &str = "json";
+const WITHIN: &str = "within";
 const CONFIG: &str = "config";
 /// gunicorn's flags for what are verbs here.
 const CHECK_CONFIG: &str = "check-config";
@@ -129,7 +164,8 @@ const WIDTH: usize = 100;
 const USAGE: &str = "\
 rwsgi [OPTIONS] [APP]           serve APP
        rwsgi check [OPTIONS] [APP]     load settings and APP, and say what is wrong
-       rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from";
+       rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from
+       rwsgi VERB [OPTIONS]            ask a running server, which --pid or --config names";
 const AFTER: &str = "\
 What an option says can also stand in a TOML file and in the environment: --max-requests 100 is
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
@@ -146,12 +182,14 @@ fn command() -> clap::Command {
         .term_width(WIDTH)
         .version(env!("CARGO_PKG_VERSION"))
         .override_usage(USAGE)
-        .help_template("{usage-heading} {usage}\n\n{all-args}\n{after-help}\n")
+        .before_help(verbs())
+        .help_template("{usage-heading} {usage}\n\n{before-help}{all-args}\n{after-help}\n")
         .after_help(AFTER)
         .arg(
             Arg::new(WORDS)
                 .value_name(app.metavar)
                 .num_args(1..)
+                .allow_negative_numbers(true)
                 .action(ArgAction::Append)
                 .help(app.help)
                 .help_heading(app.section.title()),
@@ -161,8 +199,14 @@ fn command() -> clap::Command {
         .args(others())
 }
 
+/// The verbs for running servers, a line each.
+fn verbs() -> String {
+    let lines = command::TABLE.iter().filter_map(|row| Some(format!("  {:16} {}", row.usage?, row.help)));
+    format!("Verbs:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// The options that are no settings.
-fn others() -> [Arg; 5] {
+fn others() -> [Arg; 8] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
         Arg::new(CONFIG).short('c').long(CONFIG).value_name("FILE").help("read settings from this TOML file"),
@@ -173,6 +217,9 @@ fn others() -> [Arg; 5] {
             .long("version")
             .action(ArgAction::Version)
             .help("print the version"),
+        Arg::new(WAIT).long(WAIT).action(ArgAction::SetTrue).help("reload: wait until the old workers are gone"),
+        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer for programs"),
+        Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: how long the answer may take"),
         hidden(CHECK_CONFIG),
         hidden(PRINT_CONFIG),
     ]

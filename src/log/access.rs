@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::sink::Sink;
 use super::writer::{Hurry, Output, Writer};
-use super::{Destination, WRITER};
+use super::{ACCESS_LOG, Destination, WRITER};
 
 /// The access log of one process. [`AccessLog::append`] costs a copy; the file is written by the log's thread.
 pub struct AccessLog {
@@ -17,7 +17,7 @@ pub struct AccessLog {
 impl AccessLog {
     /// An access log to `destination`. One a process: what is opened stays open.
     pub fn open(destination: Destination) -> io::Result<AccessLog> {
-        Ok(AccessLog::with(&WRITER, Sink::new(destination.into_fd()?, "access log")))
+        Ok(AccessLog::with(&WRITER, Sink::new(destination.into_fd()?, ACCESS_LOG)))
     }
 
     /// Adds a line, which has no newline in it. It reaches the file some time after the next [`AccessLog::hand_over`].

@@ -19,7 +19,7 @@ use std::time::Duration;
 use nix::poll::PollTimeout;
 
 use super::sink::{Outcome, Sink, wait_writable};
-use super::{Format, Level, line};
+use super::{ERROR_LOG, Format, Level, line};
 use crate::os::thread;
 
 /// The logs of one process.
@@ -94,10 +94,16 @@ impl Writer {
         if let Some(output) = self.error.get() {
             return output.sink.redirect(&fd);
         }
-        let output = self.add(Sink::new(fd, "log"));
+        let output = self.add(Sink::new(fd, ERROR_LOG));
         // Another thread was faster: impossible before the first thread, harmless after.
         let _ = self.error.set(output);
         Ok(())
+    }
+
+    /// Sends the logs of this name to another file.
+    pub(super) fn redirect(&self, name: &str, to: &OwnedFd) -> io::Result<()> {
+        let queues = self.lock();
+        queues.list.iter().filter(|queue| queue.sink.name() == name).try_for_each(|queue| queue.sink.redirect(to))
     }
 
     /// Adds a log. It stays for the life of the process.

@@ -2,55 +2,71 @@
 //! whether that would work, and makes none.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::{AnyError, Origins};
 use crate::log::{self, Destination};
+use crate::message::Reopen;
 use crate::os;
 use crate::os::pidfile::PidFile;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
 
-/// What a server writes to.
-#[derive(Default)]
-pub(super) struct Files {
+/// The log files of one generation.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
     /// `None`: standard error.
-    pub(super) error_log: Option<OwnedFd>,
+    pub(super) error: Option<OwnedFd>,
     /// If there is to be an access log.
-    pub(super) access_log: Option<OwnedFd>,
-    pub(super) pidfile: Option<PidFile>,
+    pub(super) access: Option<OwnedFd>,
 }
 
-impl Files {
-    /// Opens and writes them, and sets up this process's error log.
-    pub(super) fn open(settings: &Settings, origins: &Origins) -> Result<Files, AnyError> {
-        let error_log = match &settings.errorlog {
+impl Logs {
+    /// Opens them.
+    pub(super) fn open(settings: &Settings, origins: &Origins) -> Result<Logs, AnyError> {
+        let error = match &settings.errorlog {
             LogTarget::Standard => None,
             LogTarget::File(path) => Some(log_file(path).map_err(|error| origins.blame("errorlog", &error))?),
         };
-        let destination = error_log.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
-        log::init(settings.loglevel, settings.log_format, destination.unwrap_or(Destination::Stderr))?;
-        let access_log = match &settings.accesslog {
+        let access = match &settings.accesslog {
             None => None,
             Some(LogTarget::Standard) => Some(Destination::Stdout.into_fd()?),
             Some(LogTarget::File(path)) => Some(log_file(path).map_err(|error| origins.blame("accesslog", &error))?),
         };
-        let pidfile = settings.pidfile.as_deref().map(PidFile::write).transpose();
-        Ok(Files { error_log, access_log, pidfile: pidfile.map_err(|error| origins.blame("pidfile", &error))? })
+        Ok(Logs { error, access })
     }
 
-    /// Fails as [`Files::open`] would.
-    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Files, AnyError> {
-        log::init(settings.loglevel, settings.log_format, Destination::Stderr)?;
+    /// Fails as [`Logs::open`] would, and opens none.
+    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Logs, AnyError> {
         for (name, target) in [("errorlog", Some(&settings.errorlog)), ("accesslog", settings.accesslog.as_ref())] {
             if let Some(LogTarget::File(path)) = target {
                 Destination::check(path).map_err(|error| origins.blame(name, &refused(path, &error)))?;
             }
         }
-        settings.pidfile.as_deref().map_or(Ok(()), PidFile::check).map_err(|error| origins.blame("pidfile", &error))?;
-        Ok(Files::default())
+        Ok(Logs::default())
     }
+
+    /// Makes the error log this process's.
+    pub(super) fn take(&self, settings: &Settings) -> io::Result<()> {
+        let destination = self.error.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
+        log::init(settings.loglevel, settings.log_format, destination.unwrap_or(Destination::Stderr))
+    }
+
+    /// Their descriptors, as messages take them along.
+    pub(super) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.error.iter().chain(&self.access).map(AsFd::as_fd)
+    }
+
+    /// Which there are.
+    pub(super) fn reopen(&self) -> Reopen {
+        Reopen { error_log: self.error.is_some(), access_log: self.access.is_some() }
+    }
+}
+
+/// Fails as writing the pid file would.
+pub(super) fn check_pidfile(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
+    settings.pidfile.as_deref().map_or(Ok(()), PidFile::check).map_err(|error| origins.blame("pidfile", &error))
 }
 
 fn log_file(path: &Path) -> Result<OwnedFd, String> {

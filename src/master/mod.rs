@@ -1,17 +1,27 @@
 //! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
 //! and does not know a request.
 
+mod commands;
+mod control;
 mod conversation;
+mod generation;
 mod logs;
+mod orders;
 mod pool;
+mod processes;
+mod reload;
 mod report;
+mod service;
 mod sockets;
+mod upgrade;
+mod watch;
 mod zygote;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -21,20 +31,27 @@ use nix::unistd::Pid;
 
 pub use zygote::{ROLE, run as become_zygote};
 
-use crate::command::{self, Command};
+use crate::command;
 use crate::log::CRITICAL;
+use crate::message::Predecessor;
+use crate::os::announce::Announcer;
 use crate::os::clock;
-use crate::os::listener::Listener;
 use crate::os::pidfile::PidFile;
-use crate::os::process::{self, Exit, Identity, IdentityError};
+use crate::os::process;
 use crate::os::program::Program;
-use crate::os::scoreboard::Scoreboard;
 use crate::os::signal::Signals;
-use crate::settings::{Settings, Workers};
-use crate::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
-use logs::Files;
+use crate::os::successor::CommandLine;
+use crate::settings::Settings;
+use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use control::Control;
+use generation::Generation;
+use logs::Logs;
+use orders::Orders;
 use pool::Pool;
-use zygote::Zygote;
+use service::Service;
+use sockets::Socket;
+use upgrade::{OLD_MASTER, Other};
+use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
@@ -51,16 +68,33 @@ impl Origins {
     }
 }
 
-/// What a master starts from.
-pub struct Launch<'a> {
+/// One reading of the settings.
+#[derive(Clone, Debug)]
+pub struct Reading {
     /// All settings, resolved.
     pub settings: Settings,
     /// Where they come from.
     pub origins: Origins,
+}
+
+/// What a master starts from.
+pub struct Launch<'a> {
+    /// The settings.
+    pub reading: Reading,
+    /// Reads them again, from where they came from, or says everything that is wrong with them.
+    pub read: &'a dyn Fn() -> Result<Reading, AnyError>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
+    /// How to start this program again.
+    pub command_line: CommandLine,
+    /// The master that this one is started beside.
+    pub predecessor: Option<Predecessor>,
     /// The engine inside the executable, if it holds one.
     pub engine: &'a [u8],
+    /// The service manager, if one has started this process.
+    pub announcer: Announcer,
+    /// The variables by which it names this process, if it does.
+    pub addressed: Vec<&'static str>,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
 }
@@ -74,71 +108,84 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     Ok(code)
 }
 
-struct Master {
-    settings: Settings,
+struct Master<'a> {
+    read: &'a dyn Fn() -> Result<Reading, AnyError>,
     arguments: Vec<String>,
+    command_line: CommandLine,
+    other: Other,
+    /// Sockets of an old master that no generation has yet.
+    inherited: Vec<Rc<Socket>>,
     check: bool,
     program: Program,
-    identity: Identity,
     poll: Poll,
     signals: Signals,
     supervisor: Supervisor,
-    scoreboard: Scoreboard,
-    scoreboard_file: OwnedFd,
-    error_log: Option<OwnedFd>,
-    access_log: Option<OwnedFd>,
+    /// All that are alive, by number.
+    generations: BTreeMap<u64, Generation>,
+    /// The number of the one in charge.
+    current: u64,
+    /// The last number that was given.
+    newest: u64,
     pidfile: Option<PidFile>,
-    listeners: Vec<Listener>,
-    zygote: Option<Zygote>,
-    generations: u64,
+    service: Service,
+    orders: Orders,
     pool: Pool,
+    watch: Watch,
     finish: Option<i32>,
 }
 
-impl Master {
-    fn new(launch: Launch<'_>) -> Result<Master, AnyError> {
-        let Launch { mut settings, origins, arguments, engine, check } = launch;
-        let workers = if check { 0 } else { settings.workers.number(process::usable_cpus()) };
-        settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
-        settings.app()?;
-        sockets::check_directories(&settings, &origins)?;
-        let identity = look_up(&settings, &origins)?;
+impl<'a> Master<'a> {
+    fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
+        let Launch { reading, read, arguments, command_line, predecessor, engine, announcer, addressed, check } =
+            launch;
+        let open = if check { Logs::check } else { Logs::open };
         let program = Program::open(engine)?;
-        let Files { error_log, access_log, pidfile } =
-            if check { Files::check(&settings, &origins)? } else { Files::open(&settings, &origins)? };
+        let first = Generation::new(FIRST, reading, |settings, origins| {
+            let logs = open(settings, origins)?;
+            logs.take(settings)?;
+            Ok(logs)
+        })?;
+        let poll = Poll::new()?;
+        let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
+        let pidfile = if check {
+            logs::check_pidfile(&first.settings, &first.origins)?;
+            None
+        } else {
+            other.write_pidfile(&first).map_err(|error| first.origins.blame("pidfile", &error))?
+        };
+        let inherited = predecessor.filter(|_| other.is_there());
+        let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
         process::raise_file_limit();
-        process::set_title(&format!("rwsgi: master [{}]", settings.title()));
-        let signals = Signals::register(&command::signals().chain([libc::SIGCHLD]).collect::<Vec<_>>())?;
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        let slots = Supervisor::slots_for(workers);
-        let (scoreboard, scoreboard_file) = Scoreboard::create(slots * settings.threads())?;
-        let supervisor = Supervisor::new(Plan {
-            workers,
-            timeout: settings.timeout.limit(),
-            graceful_timeout: settings.graceful_timeout.duration(),
-            boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
-        });
+        process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
+        let signals = catch_signals(&poll)?;
+        let control = match check {
+            true => Control::check(&first.settings, &first.origins),
+            // The old master has it until it is gone.
+            false if other.is_successor() => Ok(Control::default()),
+            false => Control::open(&first.settings, &first.origins, poll.registry()),
+        };
+        let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
+            read,
             arguments,
+            command_line,
+            service: Service::new(announcer, other.is_successor()),
+            other,
+            inherited: inherited.unwrap_or_default(),
             check,
             program,
-            identity,
             poll,
             signals,
-            supervisor,
-            scoreboard,
-            scoreboard_file,
-            error_log,
-            access_log,
+            supervisor: Supervisor::new(FIRST, first.plan()),
+            generations: BTreeMap::from([(FIRST, first)]),
+            current: FIRST,
+            newest: FIRST,
             pidfile,
-            listeners: Vec::new(),
-            zygote: None,
-            generations: 0,
-            pool: Pool::new(slots, settings.max_requests, settings.max_requests_jitter),
+            orders: Orders::new(control, now()),
+            pool: Pool::default(),
+            watch: Watch::new(now()),
             finish: None,
-            settings,
         })
     }
 
@@ -146,14 +193,15 @@ impl Master {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
+            self.service.look(self.supervisor.standing(), now());
             if let Some(code) = self.finish {
                 return code;
             }
-            let now = now();
-            let limit = self.supervisor.wake_at(now).map(|at| at.saturating_sub(now) + ROUND_UP);
+            let limit = self.sleep_limit();
             match self.poll.poll(&mut events, limit) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // So it ends, too, when the process was stopped and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 Err(error) => {
                     tracing::error!(target: CRITICAL, %error, "waiting for events");
                     return EXIT_SETUP;
@@ -164,21 +212,56 @@ impl Master {
         }
     }
 
+    fn sleep_limit(&mut self) -> Option<Duration> {
+        let now = now();
+        let wakes = [
+            self.supervisor.wake_at(now),
+            self.watch.next_look(self.settings()),
+            self.beat(now),
+            self.service.wake_at(),
+            self.orders.wake_at(),
+        ];
+        let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
+        self.watch.sleeps(now, limit);
+        limit
+    }
+
+    /// While somebody works towards a deadline the master looks up often enough to notice that it stood still itself.
+    fn beat(&self, now: Moment) -> Option<Moment> {
+        self.supervisor.is_timing().then_some(now + BEAT)
+    }
+
     /// Messages before exits: what a process said before it died counts.
     fn turn(&mut self, tokens: &[Token]) {
-        if tokens.contains(&ZYGOTE) {
-            self.hear_zygote();
+        let gap = self.watch.wakes(now());
+        self.note_gap(gap);
+        if tokens.contains(&OLD_MASTER) {
+            self.take_over();
         }
-        for token in tokens.iter().filter(|token| token.0 >= WORKERS) {
+        for token in tokens.iter().filter(|token| (ZYGOTES..STACKS).contains(&token.0)) {
+            self.hear_zygote((token.0 - ZYGOTES) as u64);
+        }
+        for token in tokens.iter().filter(|token| (WORKERS..ZYGOTES).contains(&token.0)) {
             self.hear_worker(token.0 - WORKERS);
         }
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
-        for (slot, busy) in self.pool.look(&self.scoreboard, self.settings.threads()) {
+        self.hear_clients(tokens);
+        for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
+        self.look_at_memory();
         self.tell(&Event::Tick);
+        self.forget_generations();
+        let gap = self.watch.rests(now());
+        self.note_gap(gap);
+    }
+
+    fn note_gap(&mut self, gap: Option<Duration>) {
+        let Some(gap) = gap else { return };
+        tracing::warn!(?gap, "the master was held up, deadlines move by as much");
+        self.tell(&Event::Late(gap));
     }
 
     /// Tells the supervisor and does what it says.
@@ -190,23 +273,19 @@ impl Master {
 
     fn act(&mut self, action: &Action) {
         match *action {
-            Action::StartZygote => self.start_zygote(),
-            Action::TraceZygote => {
-                if let Some(Zygote { pid, .. }) = &self.zygote {
-                    tracing::error!(
-                        target: CRITICAL, pid = pid.as_raw(), boot_timeout = %self.settings.boot_timeout,
-                        "zygote not ready in time, it is killed"
-                    );
-                    process::trace(*pid);
+            Action::StartZygote(generation) => self.start_zygote(generation),
+            Action::TraceZygote(generation) => self.trace_zygote(generation),
+            Action::EndZygote(generation) => self.end_zygote(generation),
+            Action::KillZygote(generation) => {
+                if let Some(generation) = self.generations.get(&generation) {
+                    generation.kill_zygote();
                 }
             }
-            Action::KillZygote => {
-                if let Some(zygote) = &self.zygote {
-                    let _ = process::signal(zygote.pid, Signal::SIGKILL);
-                }
-            }
-            Action::Fork(slot) => self.fork(slot),
-            Action::Retire(slot, pid) => {
+            Action::Fork(slot, generation) => self.fork(slot, generation),
+            Action::Retire(slot, pid) => self.retire(slot, pid),
+            // Another master serves on.
+            Action::Finish(slot, pid) if self.other.is_there() => self.retire(slot, pid),
+            Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
                 self.end(slot, pid, Signal::SIGTERM);
             }
@@ -214,162 +293,64 @@ impl Master {
                 tracing::debug!(slot, pid, "worker asked to end");
                 self.end(slot, pid, Signal::SIGQUIT);
             }
-            Action::Trace(slot, pid, why) => {
-                let stuck = pool::oldest(&self.scoreboard, slot, self.settings.threads());
-                report::stuck(slot, pid, why, stuck.as_ref(), &self.settings);
-                process::trace(Pid::from_raw(pid));
-            }
+            Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
                 report::kill(slot, pid, why);
                 self.end(slot, pid, Signal::SIGKILL);
             }
+            Action::Outlived(slot, pid) => {
+                tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
+            }
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
-            Action::CloseListeners => self.close_listeners(),
-            Action::Finish(code) => self.finish = Some(code),
+            Action::Promote(generation) => self.promote(generation),
+            Action::GiveUp(generation, cause) => self.give_up(generation, cause),
+            Action::Reloaded(generation) => self.reloaded(generation),
+            Action::CloseListeners => self.release_sockets(|_| true),
+            Action::End(code) => self.finish = Some(code),
         }
     }
 
-    fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
-        self.pool.expect_end(slot);
-        if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
-            tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");
+    fn trace(&self, slot: usize, pid: i32, why: Why) {
+        let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
+        if let Some(generation) = generation {
+            report::stuck(slot, pid, why, generation.oldest_request(slot).as_ref(), &generation.settings);
         }
+        process::trace(Pid::from_raw(pid));
     }
 
-    fn start_zygote(&mut self) {
-        self.generations += 1;
-        let started = zygote::start(&self.program, &self.settings).and_then(|zygote| {
-            let fd = zygote.channel.as_raw_fd();
-            self.poll.registry().register(&mut SourceFd(&fd), ZYGOTE, Interest::READABLE)?;
-            Ok(zygote)
-        });
-        match started {
-            Ok(zygote) => self.zygote = Some(zygote),
-            Err(error) => {
-                tracing::error!(target: CRITICAL, %error, "zygote not started");
-                self.tell(&Event::ZygoteGone);
-            }
-        }
-    }
-
-    fn fork(&mut self, slot: usize) {
-        let Some(zygote) = &self.zygote else { return };
-        let asked = self.pool.ask(slot, zygote).and_then(|fd| {
-            self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
-        });
-        if let Err(error) = asked {
-            tracing::error!(slot, %error, "worker not forked");
-            self.pool.forget(slot);
-            self.tell(&Event::ForkFailed(slot));
-        }
-    }
-
-    fn obey_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
-            match Command::by_signal(signal) {
-                Some(Command::Stop) => self.stop(signal, Stop::Graceful),
-                Some(Command::Quit) => self.stop(signal, Stop::Quick),
-                Some(other) => {
-                    let signal = command::signal_name(signal).unwrap_or_default();
-                    tracing::warn!(signal, command = other.row().name, "not there yet, nothing is done");
-                }
-                None => {}
-            }
-        }
-        while let Some((pid, exit)) = process::reap() {
-            self.reaped(pid, exit);
-        }
-    }
-
-    fn stop(&mut self, signal: i32, stop: Stop) {
-        let signal = command::signal_name(signal).unwrap_or_default();
-        tracing::info!(signal, graceful = stop == Stop::Graceful, "stopping");
-        if self.check {
-            self.finish = Some(EXIT_SETUP);
-        }
-        self.tell(&Event::Stop(stop));
-    }
-
-    fn reaped(&mut self, pid: Pid, exit: Exit) {
-        if self.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid) {
-            self.hear_zygote();
-            self.zygote_closed();
-            self.zygote = None;
-            if self.finish.is_none() && !self.supervisor.is_stopping() {
-                tracing::error!(pid = pid.as_raw(), by = %exit, "zygote ended");
-            }
-            self.tell(&Event::ZygoteGone);
-        } else if let Some(slot) = self.pool.slot_of(pid) {
-            self.hear_worker(slot);
-            self.worker_exited(slot, exit);
-        } else {
-            // A worker that has not been heard yet, or an orphan of the application.
-            self.pool.keep_exit(pid, exit);
-        }
-    }
-
-    fn worker_exited(&mut self, slot: usize, exit: Exit) {
-        if let Some(fd) = self.pool.channel(slot) {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-        }
-        report::exit(slot, self.pool.forget(slot), exit);
-        self.tell(&Event::Exited(slot));
-    }
-
-    fn close_listeners(&mut self) {
-        for listener in self.listeners.drain(..) {
-            listener.unlink();
-        }
-    }
-
-    /// The end: the zygote is told by its channel's end, given a moment for what the application does at exit, and
-    /// killed.
-    fn close(&mut self, code: i32) {
-        self.close_listeners();
-        if let Some(Zygote { pid, channel, .. }) = self.zygote.take() {
-            drop(channel);
-            let end = now() + ZYGOTE_END;
-            while process::is_child(pid) && !self.has_ended(pid) && now() < end {
-                let mut events = Events::with_capacity(8);
-                let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
-            }
-            let _ = process::signal(pid, Signal::SIGKILL);
-        }
-        if let Some(pidfile) = &self.pidfile {
-            pidfile.remove();
-        }
-        if !self.check {
-            tracing::info!(code, "stopped");
-        }
-    }
-
-    fn has_ended(&mut self, zygote: Pid) -> bool {
-        while self.signals.next().is_some() {}
-        std::iter::from_fn(process::reap).any(|(pid, _)| pid == zygote)
+    /// Settings of the generation in charge.
+    fn settings(&self) -> &Settings {
+        &self.generations[&self.current].settings
     }
 }
 
-fn look_up(settings: &Settings, origins: &Origins) -> Result<Identity, AnyError> {
-    Identity::look_up(settings.user.as_deref(), settings.group.as_deref()).map_err(|error| match error {
-        IdentityError::NoUser(_) => origins.blame("user", &error),
-        IdentityError::NoGroup(_) => origins.blame("group", &error),
-        other => other.into(),
-    })
+fn catch_signals(poll: &Poll) -> io::Result<Signals> {
+    let resize = [Signal::SIGWINCH];
+    let caught = command::signals().filter(|signal| *signal != libc::SIGWINCH).chain([libc::SIGCHLD]);
+    let signals = Signals::register(&caught.collect::<Vec<_>>(), &resize)?;
+    poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }
 
 fn now() -> Moment {
     Duration::from_nanos(clock::monotonic())
 }
 
+/// The number of the first generation.
+const FIRST: u64 = 1;
 const SIGNALS: Token = Token(0);
-const ZYGOTE: Token = Token(1);
 /// Tokens from here on are workers, by slot.
 const WORKERS: usize = 2;
+/// Tokens from here on are zygotes, by generation.
+const ZYGOTES: usize = 1 << 32;
+/// Tokens from here on are the stacks of workers, by slot.
+const STACKS: usize = 1 << 48;
+/// Tokens from here on are who asks over the control socket.
+const CLIENTS: usize = 1 << 56;
+const CONTROL: Token = Token(CLIENTS - 1);
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
-/// A limit that is none: a hundred years.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-/// What the zygote may take for atexit handlers.
-const ZYGOTE_END: Duration = Duration::from_secs(1);
+/// How often the master looks up while there are deadlines.
+const BEAT: Duration = Duration::from_secs(1);
 /// epoll counts milliseconds: a deadline is met late rather than looked at twice.
 const ROUND_UP: Duration = Duration::from_millis(1);

@@ -1,29 +1,28 @@
 //! The workers that the master knows: a slot each, with its channel. What comes over a channel speaks for that slot
 //! alone; the kernel says who sent it, and only a live child of the master becomes a worker.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::zygote::Zygote;
-use crate::message::{BootFailure, Fork, FromWorker, ToZygote};
+use super::{Generation, now};
+use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::process::{self, Exit};
-use crate::os::scoreboard::{Scoreboard, Slot};
+use crate::os::stacks::Stacks;
 use crate::os::stream::{Channel, Packet, Received};
 use crate::supervisor::{Event, Moment};
 
 /// All slots.
+#[derive(Default)]
 pub(super) struct Pool {
     workers: Vec<Option<Worker>>,
     /// Workers asked for over the master's life.
     age: u64,
-    max_requests: u64,
-    jitter: u64,
-    /// The zygote that was asked last; it is a child of the master, and no worker.
-    zygote: Option<Pid>,
+    /// Those that were asked for workers; they are children of the master, and no workers.
+    zygotes: Vec<Pid>,
     /// Exits of processes that have not said which slot is theirs.
     early: VecDeque<(Pid, Exit)>,
 }
@@ -48,43 +47,73 @@ impl Heard {
 /// A worker that was asked for.
 pub(super) struct Worker {
     channel: Channel,
+    stacks: Stacks,
+    generation: u64,
+    /// How long it is to live once it is ready.
+    lifetime: Option<Duration>,
     /// Known from its first word on.
     pub(super) pid: Option<Pid>,
     /// Its channel has ended.
     closed: bool,
-    ready: bool,
+    service: Service,
     /// It was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
     /// Messages that came over its channel.
     words: u32,
 }
 
-impl Pool {
-    pub(super) fn new(slots: usize, max_requests: u64, jitter: u64) -> Pool {
-        let workers = std::iter::repeat_with(|| None).take(slots).collect();
-        Pool { workers, age: 0, max_requests, jitter, zygote: None, early: VecDeque::new() }
-    }
+/// What a worker can be relied on for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// Nothing yet.
+    Booting,
+    Ready,
+    /// It serves until it is replaced.
+    Spent,
+}
 
-    /// Asks the zygote for a worker; answers with the descriptor to listen on.
-    pub(super) fn ask(&mut self, slot: usize, zygote: &Zygote) -> io::Result<RawFd> {
+impl Pool {
+    /// Asks a generation's zygote for a worker; answers with the descriptor to listen on.
+    pub(super) fn ask(&mut self, slot: usize, generation: &Generation) -> io::Result<RawFd> {
+        let zygote = generation.zygote.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let (ours, theirs) = Channel::pair()?;
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
+        let (stacks, written) = Stacks::pipe()?;
         self.age += 1;
-        let fork = Fork { slot, age: self.age, max_requests: self.draw_max_requests() };
-        zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd()])?;
-        self.zygote = Some(zygote.pid);
+        let fork = Fork { slot, age: self.age, max_requests: generation.draw_max_requests() };
+        zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd(), written.as_fd()])?;
+        if !self.zygotes.contains(&zygote.pid) {
+            self.zygotes.push(zygote.pid);
+        }
         let fd = ours.as_raw_fd();
-        self.workers[slot] =
-            Some(Worker { channel: ours, pid: None, closed: false, ready: false, expected: false, words: 0 });
+        if self.workers.len() <= slot {
+            self.workers.resize_with(slot + 1, || None);
+        }
+        self.workers[slot] = Some(Worker {
+            channel: ours,
+            stacks,
+            generation: generation.number,
+            lifetime: generation.draw_lifetime(),
+            pid: None,
+            closed: false,
+            service: Service::Booting,
+            expected: false,
+            words: 0,
+        });
         Ok(fd)
     }
 
-    fn draw_max_requests(&self) -> u64 {
-        match (self.max_requests, self.jitter) {
-            (0, _) => 0,
-            (most, 0) => most,
-            (most, jitter) => most.saturating_add(process::random() % jitter.saturating_add(1).max(1)),
+    /// A zygote is gone; its pid may be another process's soon.
+    pub(super) fn forget_zygote(&mut self, pid: Pid) {
+        self.zygotes.retain(|zygote| *zygote != pid);
+    }
+
+    /// Says something to the worker in `slot`, if there is one.
+    pub(super) fn say(&self, slot: usize, word: ToWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match self.workers.get(slot).and_then(Option::as_ref) {
+            Some(worker) => worker.channel.say(&word, fds),
+            None => Ok(()),
         }
     }
 
@@ -148,7 +177,7 @@ impl Pool {
                 }
                 let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
                 let taken =
-                    self.zygote == Some(pid) || self.workers.iter().flatten().any(|other| other.pid == Some(pid));
+                    self.zygotes.contains(&pid) || self.workers.iter().flatten().any(|other| other.pid == Some(pid));
                 if !known || taken {
                     tracing::error!(slot, pid = pid.as_raw(), "a process that is no worker said it were one");
                     return None;
@@ -161,18 +190,19 @@ impl Pool {
                 tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
             }
-            (FromWorker::Ready, Some(pid)) if !worker.ready => {
-                worker.ready = true;
-                tracing::info!(slot, pid = pid.as_raw(), "worker ready");
-                Some(Heard::Event(Event::Ready(slot)))
+            (FromWorker::Ready, Some(pid)) if worker.service == Service::Booting => {
+                worker.service = Service::Ready;
+                tracing::info!(generation = worker.generation, slot, pid = pid.as_raw(), "worker ready");
+                Some(Heard::Event(Event::Ready(slot, worker.lifetime.map(|lifetime| now() + lifetime))))
             }
-            (FromWorker::Failed(failure), Some(_)) if !worker.ready => {
+            (FromWorker::Failed(failure), Some(_)) if worker.service == Service::Booting => {
                 // Its last word.
                 worker.closed = true;
                 worker.expected = true;
                 Some(Heard::Failure(failure))
             }
-            (FromWorker::Spent, Some(pid)) => {
+            (FromWorker::Spent, Some(pid)) if worker.service == Service::Ready => {
+                worker.service = Service::Spent;
                 tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
                 Some(Heard::Event(Event::Spent(slot)))
             }
@@ -217,22 +247,54 @@ impl Pool {
         self.early.remove(at).map(|(_, exit)| exit)
     }
 
-    /// Since when each ready worker has been in a request, by the scoreboard: in the oldest of those that its threads run.
-    pub(super) fn look(&self, scoreboard: &Scoreboard, threads: usize) -> Vec<(usize, Option<Moment>)> {
+    /// The generation of the worker in `slot`.
+    pub(super) fn generation(&self, slot: usize) -> Option<u64> {
+        Some(self.workers.get(slot)?.as_ref()?.generation)
+    }
+
+    /// The slots of a generation's workers.
+    pub(super) fn of_generation(&self, number: u64) -> impl Iterator<Item = usize> {
+        let is_its = move |worker: &Option<Worker>| worker.as_ref().is_some_and(|worker| worker.generation == number);
+        (0..self.workers.len()).filter(move |slot| is_its(&self.workers[*slot]))
+    }
+
+    /// The workers that have said a first word.
+    pub(super) fn known(&self) -> Vec<(usize, Pid)> {
+        let known = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.pid?));
+        self.workers.iter().enumerate().filter_map(known).collect()
+    }
+
+    /// The stacks of the worker in `slot`.
+    pub(super) fn stacks(&mut self, slot: usize) -> Option<&mut Stacks> {
+        Some(&mut self.workers.get_mut(slot)?.as_mut()?.stacks)
+    }
+
+    /// Ready workers that are not to be replaced already.
+    pub(super) fn unspent(&self) -> Vec<(usize, Pid)> {
+        let unspent = |(slot, worker): (usize, &Option<Worker>)| {
+            let worker = worker.as_ref().filter(|worker| worker.service == Service::Ready && !worker.expected)?;
+            Some((slot, worker.pid?))
+        };
+        self.workers.iter().enumerate().filter_map(unspent).collect()
+    }
+
+    /// The worker in `slot` is to be replaced.
+    pub(super) fn note_spent(&mut self, slot: usize) {
+        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+            worker.service = Service::Spent;
+        }
+    }
+
+    /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
+    /// its threads run.
+    pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
-            worker.as_ref().filter(|worker| worker.ready)?;
-            let busy = oldest(scoreboard, slot, threads).and_then(|thread| thread.busy_since());
+            let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
+            let busy = generations.get(&worker.generation)?.oldest_request(slot).and_then(|thread| thread.busy_since());
             Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }
-}
-
-/// The thread's slot of the scoreboard whose request has run the longest; none when no thread runs one.
-pub(super) fn oldest(scoreboard: &Scoreboard, slot: usize, threads: usize) -> Option<Slot> {
-    let slots = (slot * threads..(slot + 1) * threads).filter_map(|number| scoreboard.slot(number));
-    let busy = slots.filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
-    busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
 }
 
 /// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps

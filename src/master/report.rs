@@ -1,29 +1,29 @@
 //! What the master says in the error log about starts, exits and kills.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::unistd::Pid;
 
 use super::pool::Worker;
+use super::sockets::Socket;
+use super::{FIRST, Generation};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, Found};
-use crate::os::listener::Listener;
 use crate::os::process::Exit;
 use crate::os::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::supervisor::Why;
 
 /// What is served, where, by which Python.
-pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) {
-    let pid = std::process::id();
-    tracing::info!(pid, "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
-    let directory = std::path::absolute(settings.chdir.as_deref().unwrap_or(Path::new("."))).unwrap_or_default();
-    let directory: PathBuf = directory.components().collect();
-    let app = settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
+pub(super) fn found(generation: &Generation, found: &Found) {
+    let Generation { number, settings, sockets, .. } = generation;
+    if *number == FIRST {
+        tracing::info!(pid = std::process::id(), "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
+    }
+    application(settings);
     tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
-    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
-    tracing::info!(at = addresses.join(","), "listening");
+    tracing::info!(at = addresses(sockets), "listening");
     tracing::info!(
         workers = settings.workers.number(1),
         class = %settings.class(),
@@ -32,6 +32,23 @@ pub(super) fn start(settings: &Settings, found: &Found, listeners: &[Listener]) 
         keepalive = %settings.keepalive,
         "starting"
     );
+}
+
+fn application(settings: &Settings) {
+    let directory = std::path::absolute(settings.chdir.as_deref().unwrap_or(Path::new("."))).unwrap_or_default();
+    let directory: PathBuf = directory.components().collect();
+    let app = settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default();
+    tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
+}
+
+fn addresses(sockets: &[Rc<Socket>]) -> String {
+    let addresses: Vec<String> = sockets.iter().map(|socket| socket.listener.address().to_string()).collect();
+    addresses.join(",")
+}
+
+/// A reload is over.
+pub(super) fn reloaded(generation: u64, settings: &Settings, sockets: &[Rc<Socket>], workers: usize) {
+    tracing::info!(generation, workers, at = addresses(sockets), timeout = %settings.timeout, "reload done");
 }
 
 /// One traceback and one sentence.

@@ -1,9 +1,13 @@
 //! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
 
+use std::rc::Rc;
+
 use super::{AnyError, Origins};
+use crate::message::{Inherited, Predecessor};
 use crate::os;
 use crate::os::listener::{ListenError, Listener, Where};
 use crate::os::process::Identity;
+use crate::os::successor;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
 
@@ -29,21 +33,71 @@ pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Resul
     Ok(())
 }
 
-/// Binds all addresses, or none.
-pub(super) fn bind(settings: &Settings, identity: &Identity) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners: Vec<Listener> = Vec::new();
+/// A listening socket, and where settings asked for it.
+pub(super) struct Socket {
+    at: Where,
+    pub(super) listener: Listener,
+}
+
+/// Binds all addresses, or none. Those of `known` that are asked for again are kept: who waits there does not notice.
+pub(super) fn bind(
+    settings: &Settings,
+    identity: &Identity,
+    known: &[Rc<Socket>],
+) -> Result<Vec<Rc<Socket>>, ListenError> {
+    let mut sockets: Vec<Rc<Socket>> = Vec::new();
     for bind in &settings.bind {
-        match Listener::open(&place(bind, settings, identity), settings.backlog) {
-            Ok(listener) => listeners.push(listener),
+        let at = place(bind, settings, identity);
+        let is_kept = |socket: &&Rc<Socket>| is_same(&socket.at, &at) && socket.listener.is_reachable();
+        let opened = match known.iter().find(is_kept) {
+            Some(socket) => socket.listener.renew(&at, settings.backlog).map(|()| Rc::clone(socket)),
+            None => Listener::open(&at, settings.backlog).map(|listener| Rc::new(Socket { at, listener })),
+        };
+        match opened {
+            Ok(socket) => sockets.push(socket),
             Err(error) => {
-                for listener in listeners {
-                    listener.unlink();
-                }
+                release(sockets, true);
                 return Err(error);
             }
         }
     }
-    Ok(listeners)
+    Ok(sockets)
+}
+
+/// Lets go of sockets: those that nobody else in this master has are closed, and their files removed if so wanted.
+pub(super) fn release(sockets: Vec<Rc<Socket>>, unlink: bool) {
+    for socket in sockets.into_iter().filter_map(Rc::into_inner).filter(|_| unlink) {
+        socket.listener.unlink();
+    }
+}
+
+/// The sockets that an old master passes on. One that cannot be taken is bound anew, if that can be.
+pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<Socket>> {
+    let mut sockets = Vec::new();
+    for Inherited { fd, at } in &predecessor.sockets {
+        let (Some(socket), Ok(bind)) = (successor::inherited(*fd), Bind::parse(at)) else { continue };
+        let at = place(&bind, settings, identity);
+        match Listener::take_over(socket, &at) {
+            Ok(listener) => sockets.push(Rc::new(Socket { at, listener })),
+            Err(error) => tracing::error!(%error, "inherited socket not taken"),
+        }
+    }
+    sockets
+}
+
+impl Socket {
+    /// As the setting `bind` says it.
+    pub(super) fn name(&self) -> String {
+        self.at.to_string()
+    }
+}
+
+/// Do both ask for one socket? Mode and owner of its file can be changed.
+fn is_same(one: &Where, other: &Where) -> bool {
+    match (one, other) {
+        (Where::Unix { path: one, .. }, Where::Unix { path: other, .. }) => one == other,
+        _ => one == other,
+    }
 }
 
 /// Fails as [`bind`] would, as far as that can be told without binding: whether an address is free, it does not ask.
@@ -62,5 +116,6 @@ fn place(bind: &Bind, settings: &Settings, identity: &Identity) -> Where {
             Where::Unix { path: path.clone(), mode: Some(settings.socket_mode().0), owner }
         }
         Bind::Fd(fd) => Where::Fd(*fd),
+        Bind::Named(name) => Where::Named(name.clone()),
     }
 }

@@ -7,11 +7,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
-use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, ToZygote};
+use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, Predecessor, ToZygote};
+use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
 use crate::os::stream::{Channel, Received};
-use crate::settings::Settings;
+use crate::settings::{Settings, passed};
 
 /// The word that makes this program a zygote; people have no use for it.
 pub const ROLE: &str = "__zygote";
@@ -21,6 +22,22 @@ pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
     pub(super) stage: Stage,
+    /// It was told to end.
+    pub(super) expected: bool,
+}
+
+impl Zygote {
+    /// Tells it to end: by the end of what the master says. What it says itself is heard no more.
+    pub(super) fn leave(&mut self) {
+        self.expected = true;
+        self.stage = Stage::Unheard;
+        let _ = self.channel.shut_down();
+    }
+
+    /// Has it been told what to serve, and does it still listen?
+    pub(super) fn is_listening(&self) -> bool {
+        matches!(self.stage, Stage::Entering | Stage::Ready)
+    }
 }
 
 /// What a zygote has said, and so what it may say next.
@@ -34,8 +51,8 @@ pub(super) enum Stage {
     Ready,
     /// Why it ends.
     Failed,
-    /// What it may not: nobody listens any more.
-    Confused,
+    /// What it may not, or that it is not needed any more: nobody listens.
+    Unheard,
 }
 
 /// Starts a zygote and tells it which Python to enter.
@@ -44,11 +61,18 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let role = Role { program: program.executable(), word: ROLE, channel: theirs.as_fd(), environment: &environment };
+    let hidden = [&passed::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
+    let role = Role {
+        program: program.executable(),
+        word: ROLE,
+        channel: theirs.as_fd(),
+        environment: &environment,
+        hidden: &hidden,
+    };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
-    Ok(Zygote { pid, channel: ours, stage: Stage::Started })
+    Ok(Zygote { pid, channel: ours, stage: Stage::Started, expected: false })
 }
 
 /// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then

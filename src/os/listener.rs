@@ -44,6 +44,8 @@ pub enum Where {
     },
     /// A descriptor of this process that listens already.
     Fd(RawFd),
+    /// The same by a name under which none was passed.
+    Named(String),
 }
 
 /// Where a socket really listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
@@ -80,13 +82,14 @@ impl Listener {
     /// TCP sockets get `SO_REUSEADDR`; whether an IPv6 one takes IPv4 too is the system's default. A stale socket file is
     /// removed, a served one is an error. A descriptor by number is duplicated and the original made close-on-exec.
     pub fn open(at: &Where, backlog: u32) -> Result<Listener, ListenError> {
-        let backlog = Backlog::new(i32::try_from(backlog.min(MAX_BACKLOG)).unwrap_or(0)).unwrap_or(Backlog::MAXCONN);
+        let backlog = backlog_of(backlog);
         let opened = match at {
             Where::Tcp { host, port } => open_tcp(host, *port, backlog),
             Where::Unix { path, mode, owner } => {
                 file::open(path, *mode, *owner, backlog).and_then(|(socket, file)| adopt(socket, Some(file)))
             }
             Where::Fd(fd) => inherited(*fd).and_then(|socket| adopt(socket, None)),
+            Where::Named(_) => Err(Cause::NotPassed),
         };
         opened.map_err(|cause| ListenError { at: at.clone(), cause })
     }
@@ -95,8 +98,17 @@ impl Listener {
     pub fn check(at: &Where) -> Result<(), ListenError> {
         match at {
             Where::Unix { path, .. } => file::check(path).map_err(|cause| ListenError { at: at.clone(), cause }),
-            Where::Tcp { .. } | Where::Fd(_) => Ok(()),
+            Where::Tcp { .. } | Where::Fd(_) | Where::Named(_) => Ok(()),
         }
+    }
+
+    /// Takes a listening socket, and its file, from another process that serves there.
+    pub fn take_over(socket: OwnedFd, at: &Where) -> Result<Listener, ListenError> {
+        let file = match at {
+            Where::Unix { path, .. } => SocketFile::at(path).map(Some).map_err(|errno| Cause::kernel("stat", errno)),
+            Where::Tcp { .. } | Where::Fd(_) | Where::Named(_) => Ok(None),
+        };
+        file.and_then(|file| adopt(socket, file)).map_err(|cause| ListenError { at: at.clone(), cause })
     }
 
     /// Takes a listening socket that was received from another process.
@@ -108,6 +120,30 @@ impl Listener {
     /// Where it listens; the real port if 0 was asked for.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Is the way to it still there? A socket file may have been removed or replaced.
+    pub fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+
+    /// Applies what is asked for anew to a socket that listens already: the backlog, mode and owner of its file.
+    pub fn renew(&self, at: &Where, backlog: u32) -> Result<(), ListenError> {
+        let listened = listen(&self.socket, backlog_of(backlog)).map_err(|errno| Cause::kernel("listen", errno));
+        let renewed = listened.and_then(|()| match (at, &self.file) {
+            (Where::Unix { path, mode, owner }, Some(_)) => file::prepare(path, *mode, *owner),
+            _ => Ok(()),
+        });
+        renewed.map_err(|cause| ListenError { at: at.clone(), cause })
+    }
+
+    /// Closes the socket in this process. Nobody can be accepted here any more; other processes that have it listen on.
+    pub fn close(&self) -> io::Result<()> {
+        let silent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // SAFETY: replaces what our own descriptor refers to; its number stays open and stays ours throughout (dup3(2)).
+        let got = unsafe { libc::dup3(silent.as_raw_fd(), self.socket.as_raw_fd(), libc::O_CLOEXEC) };
+        Errno::result(got)?;
+        Ok(())
     }
 
     /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener); none
@@ -129,6 +165,10 @@ impl Listener {
     pub fn unlink(&self) -> bool {
         self.file.as_ref().is_some_and(SocketFile::unlink)
     }
+}
+
+fn backlog_of(number: u32) -> Backlog {
+    Backlog::new(i32::try_from(number.min(MAX_BACKLOG)).unwrap_or(0)).unwrap_or(Backlog::MAXCONN)
 }
 
 fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> {
@@ -243,6 +283,7 @@ impl fmt::Display for Where {
             Where::Tcp { host, port } => write!(f, "{host}:{port}"),
             Where::Unix { path, .. } => write!(f, "unix:{}", path.display()),
             Where::Fd(fd) => write!(f, "fd://{fd}"),
+            Where::Named(name) => write!(f, "fd://{name}"),
         }
     }
 }

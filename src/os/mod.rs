@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
+pub mod announce;
 pub mod clock;
 pub mod forked;
 pub mod listener;
@@ -18,7 +19,9 @@ pub mod program;
 pub mod scoreboard;
 pub mod signal;
 pub mod socket;
+pub mod stacks;
 pub mod stream;
+pub mod successor;
 pub mod thread;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.

@@ -87,9 +87,12 @@ fn read(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0)
 }
 
-/// In a container the number of a dead server is soon another process's, so that being alive is not enough.
+/// In a container the number of a dead server is soon another process's, so that being alive is not enough. A process that
+/// has ended and was not waited for yet is not alive.
 fn is_server(pid: i32) -> bool {
     let alive = matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM));
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    alive && name.starts_with("rwsgi")
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let has_ended = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    alive && name.starts_with("rwsgi") && !has_ended
 }

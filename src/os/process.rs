@@ -56,6 +56,8 @@ pub struct Role<'a> {
     pub channel: BorrowedFd<'a>,
     /// Set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
+    /// Not there in the new process's environment, unless `environment` sets it.
+    pub hidden: &'a [&'a str],
 }
 
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
@@ -67,13 +69,22 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let program = unsafe { OwnedFd::from_raw_fd(program) };
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
+    // What the service manager passed was for the master; an application that starts programs would pass it on.
+    for name in role.hidden {
+        command.env_remove(name);
+    }
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
-    unsafe { command.pre_exec(move || hand_over_channel(channel)) };
+    unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
     let child = command.spawn()?;
     // The pid is below 2^22 (PID_MAX_LIMIT).
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+/// Signals to the master that `pkill` sends to all of its name would end a process that has no handlers yet.
+fn ignore_until_ready() -> io::Result<()> {
+    super::signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH])
 }
 
 fn hand_over_channel(channel: i32) -> io::Result<()> {
@@ -86,6 +97,14 @@ fn hand_over_channel(channel: i32) -> io::Result<()> {
         Errno::result(unsafe { libc::dup2(channel, CHANNEL_FD) })?;
     }
     Ok(())
+}
+
+/// Keeps descriptors from the processes that are started later; numbers that are not open are passed over.
+pub fn close_on_exec(descriptors: std::ops::Range<i32>) {
+    for fd in descriptors {
+        // SAFETY: F_SETFD on a descriptor number reads no memory.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// The channel of a process that [`start`] made. To be called once, in such a process.
@@ -186,6 +205,14 @@ pub fn reap() -> Option<(Pid, Exit)> {
             Err(_) => return None,
         }
     }
+}
+
+/// How much memory of a process is resident, in bytes (proc(5), `/proc/pid/statm`); none if the process is gone.
+pub fn resident_bytes(pid: Pid) -> Option<u64> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
 }
 
 /// Is `pid` a child of this process, alive or not yet reaped?

@@ -31,10 +31,13 @@ pub fn is_noted() -> bool {
 }
 
 impl Signals {
-    /// Registers `signals` by signal-hook, beside whatever handlers there are. For the master.
-    pub fn register(signals: &[i32]) -> io::Result<Signals> {
+    /// Registers `signals` by signal-hook, beside whatever handlers there are, and takes `sent` only from processes, as
+    /// [`note_sent`] does. For the master.
+    pub fn register(signals: &[i32], sent: &[Signal]) -> io::Result<Signals> {
         let (read, write) = pipe()?;
         let write = write.into_raw_fd();
+        WRITE_END.store(write, Ordering::SeqCst);
+        note_sent(sent)?;
         for &signal in signals {
             let byte = u8::try_from(signal).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
             // SAFETY: the action only calls write(2), which is async-signal-safe, on a descriptor that stays open.
@@ -96,6 +99,30 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
         unsafe { sigaction(signal, &ignore)? };
     }
     Ok(())
+}
+
+/// Notes `signals` in the installed pipe when a process sends them; what the kernel sends is passed over: a terminal that
+/// changes its size sends WINCH to whatever runs in it.
+pub fn note_sent(signals: &[Signal]) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::SigAction(note_if_sent), SaFlags::SA_SIGINFO, SigSet::empty());
+    for &signal in signals {
+        // SAFETY: the handler reads one field of its argument and calls write(2).
+        unsafe { sigaction(signal, &action)? };
+    }
+    Ok(())
+}
+
+/// Says that a signal reached a process for which it means nothing.
+pub fn pass_over(signal: i32) {
+    let name = Signal::try_from(signal).map_or("unknown", |signal| signal.as_str().trim_start_matches("SIG"));
+    tracing::warn!(signal = name, "a signal for the master, ignored here");
+}
+
+extern "C" fn note_if_sent(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel hands a handler with SA_SIGINFO a valid siginfo_t. Codes above 0 are its own (sigaction(2)).
+    if unsafe { (*info).si_code } <= 0 {
+        write_noted(signal);
+    }
 }
 
 fn set(signal: Signal) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use libc::c_long;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +191,11 @@ pub fn push(stream: RawFd) {
     let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
     // SAFETY: the kernel reads one int.
     unsafe { libc::setsockopt(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size) };
+}
+
+/// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
+pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
+    getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
 }
 
 /// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.

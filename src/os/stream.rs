@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, setsockopt, shutdown, socketpair,
+    sockopt,
 };
 
 /// One end of a connected pair. Close-on-exec; blocking until told otherwise.
@@ -74,6 +75,16 @@ impl Channel {
     /// reader could not tell from the end), for more than [`MAX_MESSAGE`] bytes or [`MAX_FDS`] descriptors; `BrokenPipe`
     /// when the other end is gone; `WouldBlock` when the channel is non-blocking and full.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, fds, MsgFlags::empty())
+    }
+
+    /// As [`Channel::send`], and never waits: `WouldBlock` when the channel is full, whatever somebody who shares this end
+    /// has switched it to.
+    pub fn try_send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(bytes, fds, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_with(&self, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: MsgFlags) -> io::Result<()> {
         if bytes.is_empty() || bytes.len() > MAX_MESSAGE {
             let text = format!("send: expected a message of 1 to {MAX_MESSAGE} bytes, found {}", bytes.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -87,7 +98,7 @@ impl Channel {
         let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
         let parts = [IoSlice::new(bytes)];
         loop {
-            match sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
+            match sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL | flags, None) {
                 Ok(_) => return Ok(()),
                 // ECONNRESET: the other end was closed with messages unread; said once, EPIPE comes after.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
@@ -96,11 +107,25 @@ impl Channel {
         }
     }
 
+    /// Says that nothing more will be sent: the other end reads its end, and may go on sending.
+    pub fn shut_down(&self) -> io::Result<()> {
+        Ok(shutdown(self.0.as_raw_fd(), Shutdown::Write)?)
+    }
+
     /// Receives one message. A message that does not fit, or whose descriptors found no room in this process's table, is
     /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed.
     pub fn receive(&self) -> io::Result<Received> {
+        self.receive_with(0)
+    }
+
+    /// As [`Channel::receive`], and never waits, whatever somebody who shares this end has switched it to.
+    pub fn try_receive(&self) -> io::Result<Received> {
+        self.receive_with(libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&self, flags: libc::c_int) -> io::Result<Received> {
         let mut bytes = vec![0_u8; MAX_MESSAGE];
-        let message = match receive_into(self.as_fd(), &mut bytes) {
+        let message = match receive_into(self.as_fd(), &mut bytes, flags) {
             Ok(message) => message,
             Err(Errno::EAGAIN) => return Ok(Received::Nothing),
             Err(cause) => return Err(cause.into()),
@@ -144,7 +169,7 @@ struct Message {
     sender: Option<i32>,
 }
 
-fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno> {
+fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8], flags: libc::c_int) -> Result<Message, Errno> {
     let mut control = Control([0; CONTROL_WORDS]);
     let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is a C struct for which all zeros is a valid, empty value.
@@ -156,7 +181,7 @@ fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Message, Errno
     let length = loop {
         // SAFETY: header points to `part` and `control`, `part` to `bytes`; all live through the call and have the lengths
         // given.
-        let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | flags) };
         match Errno::result(got) {
             Ok(length) => break length.unsigned_abs(),
             // The other end was closed with messages of ours unread; said once, what it sent comes after.

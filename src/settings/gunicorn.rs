@@ -43,7 +43,7 @@ const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent
 #[rustfmt::skip] // A table: names, hint.
 const ABSENT: &[Absent] = &[
     planned(&["daemon"], "run it by systemd, or in the background by & with --error-logfile FILE"),
-    planned(&["reload", "reload_engine", "reload_extra_files"], "stop the server and start it again to load changed code"),
+    planned(&["reload", "reload_engine", "reload_extra_files"], "send HUP to the master to load changed code"),
     planned(
         &["certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "do_handshake_on_connect", "suppress_ragged_eofs", "ssl_version"],
         "let nginx in front take TLS",
@@ -71,7 +71,7 @@ const ABSENT: &[Absent] = &[
     planned(&["enable_stdio_inheritance"], "leave it out: the application has rwsgi's standard output and error"),
     planned(&["syslog", "syslog_*", "disable_redirect_access_to_syslog"], "leave errorlog at -, and let systemd's journal or logger(1) take it"),
     planned(&["statsd_*", "dogstatsd_tags", "enable_backlog_metric"], "count by the access log, or let nginx in front count"),
-    planned(&["control_socket", "control_socket_*"], "control the server by signals to the process that pidfile names"),
+    unplanned(&["control_socket_*"], "control_socket = \"off\" makes none; its mode is 0600"),
     unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
     unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
     planned(

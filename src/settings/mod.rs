@@ -8,6 +8,7 @@
 //! | [`read`] | what was said, to a type |
 //! | [`problem`] | what is wrong with it, in words |
 //! | [`gunicorn`] | settings of gunicorn that are not there, and what does instead |
+//! | [`passed`] | sockets that were opened for the server, by sd_listen_fds(3) |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
 //! | [`unread`] | what is there and is not read, for a warning |
 //! | [`docs`] | the reference page |
@@ -17,6 +18,7 @@
 pub mod docs;
 pub mod given;
 pub mod gunicorn;
+pub mod passed;
 pub mod problem;
 pub mod read;
 pub mod resolve;
@@ -26,10 +28,11 @@ pub mod unread;
 mod views;
 
 pub use given::{Given, Origin, Value};
+pub use passed::Passed;
 pub use problem::{Cause, Problem, Problems, Wrong};
 pub use resolve::{Resolved, Sources, resolve};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
-    AppCallable, AppName, AppSource, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode,
-    Peers, SchemeFields, Seconds, WorkerClass, Workers,
+    AppCallable, AppName, AppSource, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel,
+    LogTarget, Mode, Peers, SchemeFields, Seconds, WarmupRequest, WorkerClass, Workers,
 };

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::given::{Given, Item, Origin, Value, shown};
 use super::gunicorn::Absent;
+use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::table::{Row, Settings, TABLE};
 use super::types::Bind;
@@ -18,7 +19,7 @@ use super::types::Bind;
 pub struct Sources<'a> {
     /// The configuration file: its path as given, and its text.
     pub file: Option<(&'a str, &'a str)>,
-    /// The environment.
+    /// The environment, without the sockets that were passed to another process.
     pub environment: &'a [(String, String)],
     /// The command line.
     pub flags: &'a [Given],
@@ -31,6 +32,10 @@ pub struct Resolved {
     pub settings: Settings,
     /// The source that counted, for every setting by name.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// The sockets that were passed.
+    pub passed: Passed,
+    /// What is to be known about them, a line each.
+    pub remarks: Vec<String>,
 }
 
 /// Settles every setting, or says everything that is wrong.
@@ -57,8 +62,14 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
             })),
         }
     }
+    let passed = Passed::read(sources.environment).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Passed::default()
+    });
     if problems.is_empty() {
-        return Ok(Resolved { settings, origins });
+        let mut resolved = Resolved { settings, origins, passed, remarks: Vec::new() };
+        resolved.settle_passed();
+        return Ok(resolved);
     }
     problems.sort_by_key(|problem| match &problem.origin {
         Origin::File { line, .. } => (0, *line),
@@ -69,6 +80,20 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
 }
 
 impl Resolved {
+    /// Sockets that were passed take the place of `bind`, or are what it names.
+    fn settle_passed(&mut self) {
+        let settled = self.passed.settle(&self.settings.bind);
+        if !self.passed.descriptors().is_empty() {
+            if self.origins["bind"] != Origin::Default {
+                self.remarks = self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled);
+            }
+            if settled != self.settings.bind {
+                self.origins.insert("bind", Origin::Env("LISTEN_FDS".to_owned()));
+            }
+        }
+        self.settings.bind = settled;
+    }
+
     /// The "where" of a problem with a setting, if it is found only later, against the system: `rwsgi.toml:3: chdir`,
     /// `RWSGI_CHDIR`, `--chdir`; the name alone if nobody gave it.
     pub fn origin_of(&self, name: &'static str) -> String {

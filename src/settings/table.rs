@@ -12,8 +12,8 @@ use super::given::Value;
 use super::problem::{Cause, Problem};
 use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
-    AppName, Bind, Bytes, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, SchemeFields,
-    Seconds, Text as _, WorkerClass, Workers,
+    AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
+    SchemeFields, Seconds, Text as _, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -121,13 +121,22 @@ settings! {
         ["--preload"], "", "load the application once, before the workers are forked",
         "Saves memory and start-up time: the workers share what the application has loaded. It is loaded in a process \
          of its own, never in the master.";
+    warmup: Vec<WarmupRequest> = Vec::new(), list, Application,
+        ["--warmup"], "URLS", "requests to make before the workers are forked, with preload_app",
+        "Paths, or URLs where the application asks which host it is (Django's `ALLOWED_HOSTS`); a list, or one string with \
+         commas. Each is asked for 20 times by GET in the process from which workers are forked: what an application \
+         loads, compiles and caches with its first requests is then there for all of them, once. What must not be shared \
+         by processes, such as connections to a database, the application has to close at the end of a request, as Django \
+         does by default. Without `preload_app` there is no such process, and none is made.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
-        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH` or `fd://N`; the port is 8000 if \
-         none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
-         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Unlike in gunicorn, `fd://` does not make the \
-         other addresses go away.";
+        "`HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[IPV6]:PORT`, `unix:PATH`, `fd://N` or `fd://NAME`; the port \
+         is 8000 if none is given. A list, or one string with commas. If nothing else gives `bind`, the environment variable \
+         `PORT` does: `0.0.0.0:$PORT`. A source replaces the whole list. Sockets that systemd passes (`LISTEN_FDS`) are \
+         served in place of `bind`, as in gunicorn, unless it names one: `fd://NAME` is every passed socket of that \
+         `FileDescriptorName=`, `fd://3` the first one. Unlike in gunicorn, `fd://` does not make the other addresses go \
+         away.";
     backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
         ["--backlog"], "N", "how many connections may wait to be accepted",
         "Given to listen(2) for each address; the kernel cuts it to `net.core.somaxconn`.";
@@ -171,12 +180,38 @@ settings! {
     graceful_timeout: Seconds = Seconds::whole(30), one, Workers,
         ["--graceful-timeout"], "SECONDS", "how long a worker that was told to stop may finish what it has",
         "What is not finished by then is killed. Seconds, fractions allowed; 0 waits for nothing.";
+    shutdown_delay: Seconds = Seconds::whole(0), one, Workers,
+        ["--shutdown-delay"], "SECONDS", "how long requests are served on after TERM, before the stop begins",
+        "For a balancer that needs time to look away: until then new connections are taken as ever, and only then \
+         `graceful_timeout` begins. INT and QUIT do not wait. Whoever stops the server (systemd, Docker, Kubernetes) must grant \
+         both times together. Seconds, fractions allowed. gunicorn has no such setting.";
     max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests"], "N", "replace a worker after so many requests",
         "A remedy for applications that leak memory. 0 is never.";
     max_requests_jitter: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests-jitter"], "N", "add a random number of requests, at most this, to max_requests",
         "Drawn for each worker, so that they are not all replaced at once.";
+    max_worker_lifetime: Seconds = Seconds::whole(0), one, Workers,
+        ["--max-worker-lifetime"], "SECONDS", "replace a worker after so long",
+        "Counted from when it became ready. Seconds, fractions allowed; 0 is never. uWSGI has a setting of this name, gunicorn \
+         has none.";
+    max_worker_lifetime_jitter: Seconds = Seconds::whole(0), one, Workers,
+        ["--max-worker-lifetime-jitter"], "SECONDS", "add a random time, at most this, to max_worker_lifetime",
+        "Drawn for each worker, so that they are not all replaced at once.";
+    reload_on_rss: Bytes = Bytes(0), one, Workers,
+        ["--reload-on-rss"], "BYTES", "replace a worker whose resident memory grows beyond this",
+        "Resident memory as ps and top show it, what is shared with other workers included; looked at every few seconds. Bytes, \
+         or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is never. uWSGI has a setting of this name, in MiB; gunicorn has none.";
+    reload_step: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--reload-step"], "N", "how many workers are replaced at a time",
+        "By a reload and by all that recycles workers: so many are started beyond the number wanted, and each old worker goes \
+         only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn replaces all at once, and stops the \
+         old ones first.";
+    lame_duck: Seconds = Seconds::whole(2), one, Workers,
+        ["--lame-duck"], "SECONDS", "how long a worker that is replaced waits for requests on the connections that it keeps",
+        "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. At most \
+         half of `graceful_timeout`. A stop of the server does not wait so. Seconds, fractions allowed; 0 closes idle connections at \
+         once, as gunicorn does.";
 
     keepalive: Seconds = Seconds::whole(75), one, Requests,
         ["--keep-alive"], "SECONDS", "how long an idle connection is kept for its next request",
@@ -268,6 +303,12 @@ settings! {
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
         "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
+    control_socket: Option<ControlSocket> = None, optional, Process,
+        ["--control-socket"], "PATH", "where `rwsgi status` and its like find the server; off: nowhere",
+        "A unix socket with mode 0600, for root and the user that started the server. Without this setting it is beside \
+         `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
+         start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
+         has the same name and another protocol.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

@@ -66,8 +66,8 @@ mod tests {
             &[
                 "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings prints the settings that there are",
                 "RWSGI_LOG_LEVEL: not read, no setting has this name; did you mean RWSGI_LOGLEVEL?",
-                "RWSGI_RELOAD: not read, this setting of gunicorn is not there yet; stop the server and start it again to \
-                 load changed code",
+                "RWSGI_RELOAD: not read, this setting of gunicorn is not there yet; send HUP to the master to load \
+                 changed code",
                 "RWSGI_WORKER: not read, no setting has this name; did you mean RWSGI_WORKERS?",
             ],
         );

@@ -1,5 +1,8 @@
 //! Narrow views of the settings, for rooms that must not know where a value came from.
 
+use std::path::PathBuf;
+
+use super::types::ControlSocket;
 use super::{Settings, WorkerClass};
 use crate::http::{Limits, Trust};
 
@@ -45,6 +48,19 @@ impl Settings {
     /// How workers run the application: with several threads it is `gthread` whatever is said, as in gunicorn.
     pub fn class(&self) -> WorkerClass {
         if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
+    }
+
+    /// Where the control socket is, if there is one: as said, or beside the pid file.
+    pub fn control_path(&self) -> Option<PathBuf> {
+        match &self.control_socket {
+            Some(ControlSocket::Off) => None,
+            Some(ControlSocket::At(path)) => Some(path.clone()),
+            None => self
+                .pidfile
+                .as_ref()
+                .map(|path| path.with_extension("ctl"))
+                .filter(|path| Some(path) != self.pidfile.as_ref()),
+        }
     }
 
     /// What the processes are called: `proc_name`, else the application's name.

@@ -109,7 +109,8 @@ impl EventLoop<'_> {
 
     /// Takes one connection and reads what it has sent already.
     pub(super) fn accept(&mut self, listener: usize) -> Option<Task> {
-        let socket = self.setup.listeners.get(listener)?;
+        // The door may have been shut in this turn, after the kernel spoke of a connection.
+        let socket = self.setup.listeners.get(listener).filter(|_| self.door == Door::Open)?;
         match socket.accept() {
             Ok(Some((stream, peer))) => {
                 let mut connection = Box::new(Connection::new(stream, peer, listener));

@@ -100,7 +100,9 @@ pub(super) struct EventLoop<'a> {
     pub(super) pid: u32,
     pub(super) door: Door,
     pub(super) stopping: Option<Ending>,
-    /// The same for who does not hold the lock.
+    /// It stops, while others serve.
+    pub(super) retiring: bool,
+    /// That it stops, for who does not hold the lock.
     pub(super) stops: Arc<AtomicBool>,
     served: u64,
     pub(super) spent: Option<Box<dyn FnOnce() + Send + 'a>>,
@@ -115,6 +117,7 @@ impl<'a> EventLoop<'a> {
         spent: Box<dyn FnOnce() + Send + 'a>,
     ) -> io::Result<EventLoop<'a>> {
         epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
         let mut event_loop = EventLoop {
             setup,
             epoll,
@@ -133,6 +136,7 @@ impl<'a> EventLoop<'a> {
             pid: std::process::id(),
             door: Door::Shut,
             stopping: None,
+            retiring: false,
             stops,
             served: 0,
             spent: Some(spent),
@@ -215,6 +219,7 @@ impl<'a> EventLoop<'a> {
             SIGNALS => self.signals(),
             WAKE => {}
             QUEUE => return self.take_over(),
+            ORDERS => self.orders(),
             token if token >= LISTENERS => {
                 return self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
             }
@@ -409,6 +414,8 @@ fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
 const SIGNALS: u64 = u64::MAX;
 /// Ends the sleep of whoever polls; says nothing more.
 pub(super) const WAKE: u64 = u64::MAX - 1;
+/// The master's orders.
+const ORDERS: u64 = u64::MAX - 3;
 /// Events taken in one wait.
 pub(super) const EVENTS: usize = 64;
 /// The largest buffer that is kept for the next request.

@@ -16,9 +16,10 @@ use crate::os::scoreboard::Scoreboard;
 use crate::os::stream::{Channel, MAX_MESSAGE, Received};
 
 /// The queue, and who stands at it.
-pub struct Handover {
-    ends: Ends,
+pub struct Handover<'a> {
+    ends: &'a Ends,
     scoreboard: Scoreboard,
+    workers: usize,
     threads: usize,
     me: usize,
 }
@@ -44,22 +45,15 @@ impl Ends {
     /// A queue for workers that are forked from here on.
     pub fn new() -> io::Result<Ends> {
         let (give, take) = Channel::pair()?;
-        give.set_nonblocking(true)?;
-        take.set_nonblocking(true)?;
         Ok(Ends { give, take })
-    }
-
-    /// The same queue, for one worker.
-    pub fn try_clone(&self) -> io::Result<Ends> {
-        let again = |end: &Channel| end.as_fd().try_clone_to_owned().map(Channel::from_fd);
-        Ok(Ends { give: again(&self.give)?, take: again(&self.take)? })
     }
 }
 
-impl Handover {
-    /// The queue as the worker `me` sees it, where each worker has so many slots of the scoreboard as it has threads.
-    pub fn new(ends: Ends, scoreboard: Scoreboard, threads: usize, me: usize) -> Handover {
-        Handover { ends, scoreboard, threads, me }
+impl<'a> Handover<'a> {
+    /// The queue as the worker `me` sees it, among `workers`, where each has so many slots of the scoreboard as it has
+    /// threads.
+    pub fn new(ends: &'a Ends, scoreboard: Scoreboard, workers: usize, threads: usize, me: usize) -> Handover<'a> {
+        Handover { ends, scoreboard, workers, threads, me }
     }
 
     /// Becomes readable when a connection waits to be taken.
@@ -69,7 +63,7 @@ impl Handover {
 
     /// How many threads of other workers are free to take a connection.
     pub(super) fn takers(&self) -> usize {
-        let workers = (0..self.scoreboard.slots() / self.threads).filter(|worker| *worker != self.me);
+        let workers = (0..self.workers).filter(|worker| *worker != self.me);
         workers.map(|worker| self.free_threads(worker)).sum()
     }
 
@@ -91,20 +85,17 @@ impl Handover {
         let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
         packet.push(b'\n');
         packet.extend_from_slice(&received);
-        packet.len() <= MAX_MESSAGE && self.ends.give.send(&packet, &[connection.stream.as_fd()]).is_ok()
+        packet.len() <= MAX_MESSAGE && self.ends.give.try_send(&packet, &[connection.stream.as_fd()]).is_ok()
     }
 
-    /// Takes a connection from the queue.
+    /// Takes a connection from the queue; what else the application may have written there is passed over, one at a time.
     pub(super) fn take(&self) -> Option<Connection> {
-        loop {
-            match self.ends.take.receive() {
-                Ok(Received::Packet(packet)) => {
-                    if let Some(connection) = opened(&packet.bytes, packet.fds) {
-                        return Some(connection);
-                    }
-                }
-                Ok(Received::Nothing | Received::Closed) => return None,
-                Err(error) => tracing::error!(%error, "a connection handed over by another worker is lost"),
+        match self.ends.take.try_receive() {
+            Ok(Received::Packet(packet)) => opened(&packet.bytes, packet.fds),
+            Ok(Received::Nothing | Received::Closed) => None,
+            Err(error) => {
+                tracing::error!(%error, "a connection handed over by another worker is lost");
+                None
             }
         }
     }

@@ -21,7 +21,9 @@ mod table;
 mod texts;
 mod threads;
 mod timers;
+mod warmup;
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ pub use output::Kept;
 pub use patience::Allowance;
 pub use streamed::BodyError;
 pub use threads::Worker;
+pub use warmup::warm_up;
 
 use crate::http::access_log::AccessFormat;
 use crate::http::{Limits, Trust};
@@ -54,16 +57,37 @@ pub trait Application {
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
 }
 
+/// What the master may say to a worker, besides signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Finish what there is and end; others serve on.
+    Retire,
+    /// Nothing now, or nothing that is the loop's business.
+    Nothing,
+    /// Nothing ever again.
+    Closed,
+}
+
+/// Where orders come from.
+pub struct Orders<'a> {
+    /// Readable when there is one.
+    pub channel: BorrowedFd<'a>,
+    /// Takes the next one; never blocks.
+    pub next: Box<dyn Fn() -> Order + Send + Sync + 'a>,
+}
+
 /// What a worker is given.
 pub struct Setup<'a> {
     /// Where to accept.
     pub listeners: &'a [Listener],
     /// TERM (graceful) and QUIT (quick) arrive here.
     pub signals: Signals,
+    /// The master's orders arrive here.
+    pub orders: Orders<'a>,
     /// The slots of the scoreboard, one a thread: so many threads there are.
     pub slots: Vec<Slot>,
     /// Where connections go that another worker could serve sooner, and come from.
-    pub handover: Handover,
+    pub handover: Handover<'a>,
     /// How many connections there may be.
     pub worker_connections: usize,
     /// How long a whole request may wait for a free thread.
@@ -86,6 +110,8 @@ pub struct Setup<'a> {
     pub lingering: Duration,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
+    /// How long a worker that retires waits for requests on connections that idle.
+    pub lame_duck: Duration,
     /// Where larger bodies are kept.
     pub spill_directory: PathBuf,
     /// After this many requests `spent` is called; 0 is never.

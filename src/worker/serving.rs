@@ -138,7 +138,7 @@ impl EventLoop<'_> {
                     self.ready.push_back(connection.token);
                 }
                 self.wait_for_more(connection);
-                if self.stopping.is_none() || self.stays_for_first(connection) { After::Keep } else { After::Close }
+                if self.stopping.is_none() || self.stays(connection) { After::Keep } else { After::Close }
             }
             Step::Request(arrived) => match self.judge(connection) {
                 Ok(scheme) => After::Request(arrived, scheme),
@@ -255,7 +255,8 @@ impl EventLoop<'_> {
 
     /// All of a response is with the kernel.
     fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
-        if !keep_alive || (self.stopping.is_some() && connection.input.is_empty()) {
+        let ends = self.stopping.is_some() && !self.retiring;
+        if !keep_alive || (ends && connection.input.is_empty()) {
             // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
             // connection, and drop what it has not sent yet.
             let unread = !connection.input.is_empty() || socket::has_unread(connection.stream.as_fd());
@@ -266,7 +267,8 @@ impl EventLoop<'_> {
         } else if connection.reading == Reading::Ended {
             return After::Close;
         }
-        connection.deadline = in_about(self.setup.keep_alive);
+        connection.deadline =
+            if self.retiring { in_time(self.setup.lame_duck) } else { in_about(self.setup.keep_alive) };
         self.place_is_free();
         After::Keep
     }
@@ -330,6 +332,10 @@ impl EventLoop<'_> {
             let peer = connection.peer;
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
             return After::Close;
+        }
+        // A request that came this instant is served, not cut off.
+        if connection.is_idle() && socket::has_unread(connection.stream.as_fd()) {
+            return self.receive(connection);
         }
         match connection.stage {
             Stage::Waiting(_) => {

@@ -1,21 +1,45 @@
-//! The end of a worker: what it still does, and what it no longer does.
+//! How a worker comes to its end: what it is told, what it still takes, whom it waits for. When a connection's turn comes
+//! is the loop's business.
+//!
+//! | told by | because | accepts | idle connections |
+//! |---|---|---|---|
+//! | TERM | the server stops | what is in the backlog already | are closed, after a look; new ones get a moment |
+//! | [`Order::Retire`] | another serves in its place | nothing | have `lame_duck` to send a request |
+//! | QUIT | at once | nothing | are cut off |
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Order;
 use super::connection::{Connection, Reading};
 use super::door::Door;
 use super::event_loop::{After, Ending, EventLoop};
 use super::table::Missed;
 use super::timers::in_time;
+use crate::os::signal;
 
 impl EventLoop<'_> {
     pub(super) fn signals(&mut self) {
         while let Some(signal) = self.setup.signals.next() {
             match signal {
-                libc::SIGTERM if self.stopping.is_none() => self.stop_gracefully(),
+                libc::SIGTERM if self.stopping.is_none() || self.retiring => self.stop_gracefully(),
+                libc::SIGTERM => {}
                 libc::SIGQUIT => self.stop(Ending::Quick),
-                _ => {}
+                other => signal::pass_over(other),
+            }
+        }
+    }
+
+    pub(super) fn orders(&mut self) {
+        loop {
+            match (self.setup.orders.next)() {
+                Order::Retire if self.stopping.is_none() => self.retire(),
+                Order::Retire => {}
+                Order::Nothing => return,
+                Order::Closed => {
+                    let _ = self.epoll.delete(self.setup.orders.channel);
+                    return;
+                }
             }
         }
     }
@@ -23,20 +47,53 @@ impl EventLoop<'_> {
     fn stop(&mut self, ending: Ending) {
         self.stopping = Some(ending);
         self.stops.store(true, Ordering::Relaxed);
-        tracing::debug!(graceful = ending == Ending::Graceful, connections = self.table.len(), "worker stops");
         self.shut_door(Door::Shut);
+        tracing::debug!(
+            graceful = ending == Ending::Graceful,
+            retiring = self.retiring,
+            connections = self.table.len(),
+            "worker stops"
+        );
     }
 
     /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
-    /// is on its way. A connection that has not had its first one gets a moment to send it, and so does every one of a
-    /// worker that was replaced by `max_requests`: nobody waits for its end.
+    /// is on its way. A connection that has not had its first one gets a moment to send it.
     fn stop_gracefully(&mut self) {
-        self.stop(Ending::Graceful);
         // Others listen still if only this worker ends; what came before them is theirs.
-        if self.spent.is_some() {
+        let is_alone = self.stopping.is_none() && self.spent.is_some();
+        self.retiring = false;
+        self.stop(Ending::Graceful);
+        if is_alone {
             self.take_backlog();
         }
-        self.empty_queue();
+        self.close_listeners();
+        self.give_turns();
+    }
+
+    /// Others serve, so that there is time: connections that idle may send a request, which is answered with
+    /// `Connection: close`, until `lame_duck` is over.
+    fn retire(&mut self) {
+        self.retiring = true;
+        self.stop(Ending::Graceful);
+        self.close_listeners();
+        self.give_turns();
+    }
+
+    /// Nobody waits at a door behind which nobody is: without this copy, the last process that has the socket closes it.
+    fn close_listeners(&mut self) {
+        for listener in self.setup.listeners {
+            if let Err(error) = listener.close() {
+                tracing::warn!(%error, listener = %listener.address(), "listener not closed");
+            }
+        }
+    }
+
+    /// Every connection is looked at once, those that other workers have put into the queue, too: this worker may be the
+    /// last who looks there.
+    fn give_turns(&mut self) {
+        while let Some(connection) = self.setup.handover.take() {
+            self.table.insert(Box::new(connection));
+        }
         for token in self.table.tokens() {
             let task = self.with_connection(token, Missed::default(), |this, connection| {
                 if connection.reading == Reading::Drained {
@@ -50,18 +107,18 @@ impl EventLoop<'_> {
     }
 
     /// A connection of a worker that stops waits for a request: is it waited for?
-    pub(super) fn stays_for_first(&self, connection: &mut Connection) -> bool {
+    pub(super) fn stays(&self, connection: &mut Connection) -> bool {
         if !connection.is_idle() {
             return true;
         }
-        let stays = !connection.has_served() || self.spent.is_none();
-        connection.deadline = connection.deadline.min(in_time(FIRST_REQUEST));
-        stays
+        let patience = if self.retiring { self.setup.lame_duck } else { FIRST_REQUEST };
+        connection.deadline = connection.deadline.min(in_time(patience));
+        self.retiring || !connection.has_served()
     }
 
     /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
     /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    fn take_backlog(&mut self) {
+    pub(super) fn take_backlog(&mut self) {
         let end = in_time(BACKLOG_TIME);
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {
@@ -72,14 +129,6 @@ impl EventLoop<'_> {
                 let token = self.table.insert(connection);
                 self.ready.push_back(token);
             }
-        }
-    }
-
-    /// Takes what other workers have put into the queue: they may be the last who looked there.
-    fn empty_queue(&mut self) {
-        while let Some(connection) = self.setup.handover.take() {
-            let token = self.table.insert(Box::new(connection));
-            self.ready.push_back(token);
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum Cause {
     },
     /// No such descriptor in this process.
     NotOpen,
+    /// No socket was passed under this name.
+    NotPassed,
     /// The descriptor is something else, named here.
     NotStream(&'static str),
     /// The socket does not listen.
@@ -93,6 +95,7 @@ impl Cause {
             Cause::NotOpen | Cause::NotStream(_) | Cause::NotListening => {
                 "fd://N is for a socket that the parent process opened, for example by systemd's ListenStream=, which passes 3 and up".into()
             }
+            Cause::NotPassed => "systemd passes a socket under the FileDescriptorName= of its unit, or under the unit's own name, for example rwsgi.socket; LISTEN_FDNAMES has the names".into(),
             Cause::PathInvalid | Cause::Kernel { .. } => return None,
         })
     }
@@ -116,6 +119,7 @@ impl fmt::Display for Cause {
                 write!(f, "giving the socket to user {uid} and group {gid}: permission denied")
             }
             Cause::NotOpen => f.write_str("expected a listening socket, found no open descriptor of this number"),
+            Cause::NotPassed => f.write_str("expected a socket that was passed under this name, found none"),
             Cause::NotStream(found) => write!(f, "expected a listening TCP or unix stream socket, found {found}"),
             Cause::NotListening => f.write_str("expected a listening socket, found one that does not listen"),
             Cause::Kernel { doing, errno } => write!(f, "{doing}: {}", errno.desc().to_lowercase()),

@@ -104,7 +104,7 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
     Ok(())
 }
 
-fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
+pub(super) fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
     if let Some(bits) = mode {
         fchmodat(AT_FDCWD, path, Mode::from_bits_truncate(bits), FchmodatFlags::NoFollowSymlink)
             .map_err(|errno| path_cause("chmod", errno))?;
@@ -120,13 +120,13 @@ fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<
 }
 
 impl SocketFile {
-    fn at(path: &Path) -> Result<SocketFile, Errno> {
+    pub(super) fn at(path: &Path) -> Result<SocketFile, Errno> {
         let there = fs::symlink_metadata(path).map_err(|error| errno_of(&error))?;
         let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
         Ok(SocketFile { path, device: there.dev(), inode: there.ino() })
     }
 
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
     }
 

@@ -23,6 +23,8 @@ pub enum Bind {
     Unix(PathBuf),
     /// `fd://N`: a socket that whoever started rwsgi has opened and bound.
     Fd(i32),
+    /// `fd://NAME`: every such socket that was passed under this name (systemd's `FileDescriptorName=`).
+    Named(String),
 }
 
 impl Bind {
@@ -38,12 +40,9 @@ impl Bind {
             return unix(text, path);
         }
         if let Some(number) = rest("fd://") {
-            return number
-                .parse()
-                .ok()
-                .filter(|fd: &i32| *fd >= 0 && number.bytes().all(|digit| digit.is_ascii_digit()))
-                .map(Self::Fd)
-                .ok_or_else(|| Wrong::text("fd://N with N the number of an open socket", text));
+            return descriptor(number).ok_or_else(|| {
+                Wrong::text("fd://N with N the number of an open socket, or fd://NAME of one that was passed", text)
+            });
         }
         if rest("http://").or_else(|| rest("https://")).is_some() {
             return Err(Wrong::text(<Self as Text>::EXPECTED, text).hint("leave out what stands before the host"));
@@ -65,12 +64,13 @@ impl fmt::Display for Bind {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Fd(number) => write!(f, "fd://{number}"),
+            Self::Named(name) => write!(f, "fd://{name}"),
         }
     }
 }
 
 impl Text for Bind {
-    const EXPECTED: &'static str = "HOST:PORT, unix:PATH or fd://N";
+    const EXPECTED: &'static str = "HOST:PORT, unix:PATH, fd://N or fd://NAME";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
         Self::parse(text)
@@ -84,6 +84,16 @@ impl Text for Bind {
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let start = text.get(..prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
+}
+
+/// A number, or a name that starts like none: letters, digits and what names of units are made of.
+fn descriptor(text: &str) -> Option<Bind> {
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok().map(Bind::Fd))?;
+    }
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '\\');
+    let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(is_letter);
+    is_name.then(|| Bind::Named(text.to_owned()))
 }
 
 fn unix(text: &str, path: &str) -> Result<Bind, Wrong> {
@@ -173,6 +183,8 @@ mod tests {
             ("unix:app.sock", "unix:app.sock"),
             ("unix:./@app", "unix:./@app"),
             ("fd://3", "fd://3"),
+            ("fd://web", "fd://web"),
+            ("FD://rwsgi@my\\x2dsite.socket", "fd://rwsgi@my\\x2dsite.socket"),
         ] {
             let bind = Bind::parse(text).unwrap();
             assert_eq!(bind.to_string(), printed, "{text}");
@@ -204,7 +216,10 @@ mod tests {
             "fd://",
             "fd://-1",
             "fd://+1",
-            "fd://x",
+            "fd://3x",
+            "fd://a b",
+            "fd://99999999999",
+            "fd://a:b",
             "http://127.0.0.1:8000",
             "a:b:80",
             &long,

@@ -53,6 +53,35 @@ impl fmt::Display for WorkerClass {
     }
 }
 
+/// Where the control socket is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlSocket {
+    /// Nowhere.
+    Off,
+    /// At this path.
+    At(PathBuf),
+}
+
+impl Text for ControlSocket {
+    const EXPECTED: &'static str = "a path or off";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => PathBuf::parse(text)
+                .map(Self::At)
+                .map_err(|wrong| Wrong { expected: Self::EXPECTED.to_owned(), ..wrong }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Off => "off".to_owned(),
+            Self::At(path) => path.text(),
+        }
+    }
+}
+
 /// From which weight on a line enters the error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LogLevel {

@@ -1,0 +1,136 @@
+//! The commands that the master obeys, as signals give them.
+
+use super::{AnyError, EXIT_SETUP, Generation, Master};
+use crate::command::{self, Command};
+use crate::message::ToWorker;
+use crate::supervisor::{Event, Standing, Stop};
+
+/// Who gave a command, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By {
+    /// A signal, by name.
+    Signal(&'static str),
+    /// `rwsgi VERB`.
+    Verb(&'static str),
+}
+
+impl By {
+    pub(super) fn signal(self) -> Option<&'static str> {
+        match self {
+            By::Signal(name) => Some(name),
+            By::Verb(_) => None,
+        }
+    }
+
+    pub(super) fn verb(self) -> Option<&'static str> {
+        match self {
+            By::Verb(name) => Some(name),
+            By::Signal(_) => None,
+        }
+    }
+}
+
+impl Master<'_> {
+    pub(super) fn obey_signals(&mut self) {
+        let mut signals: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();
+        // Of reloads that were asked for at once, one is enough.
+        signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
+        for signal in signals {
+            if let Some(command) = Command::by_signal(signal) {
+                self.obey(command, By::Signal(command::signal_name(signal).unwrap_or_default()));
+            }
+        }
+        self.reap();
+    }
+
+    pub(super) fn obey(&mut self, command: Command, by: By) {
+        let is_stop = matches!(command, Command::Stop | Command::Quit);
+        if (self.check || self.supervisor.is_leaving()) && !is_stop {
+            tracing::info!(
+                signal = by.signal(),
+                verb = by.verb(),
+                command = command.row().name,
+                "stopping already, nothing is done"
+            );
+            return;
+        }
+        match command {
+            Command::Stop => self.stop(by, Stop::Graceful),
+            Command::Quit => self.stop(by, Stop::Quick),
+            Command::Reload => self.reload(by),
+            Command::Reopen => drop(self.reopen(by)),
+            Command::Rest => {
+                tracing::info!(signal = by.signal(), verb = by.verb(), "the workers retire, the master stays");
+                self.tell(&Event::Scale(0));
+            }
+            Command::More => drop(self.scale(by, self.supervisor.workers() + 1)),
+            Command::Fewer => drop(self.scale(by, self.supervisor.workers().saturating_sub(1))),
+            Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
+                // Without an answer they are nothing; the control socket gives them.
+            }
+            Command::Upgrade => drop(self.upgrade(by)),
+        }
+    }
+
+    fn stop(&mut self, by: By, stop: Stop) {
+        tracing::info!(signal = by.signal(), verb = by.verb(), graceful = stop == Stop::Graceful, "stopping");
+        if self.check {
+            self.finish = Some(EXIT_SETUP);
+        }
+        if let Some(new) = self.other.successor() {
+            self.service.hand_over(new.as_raw());
+        }
+        self.tell(&Event::Stop(stop));
+        if self.supervisor.standing() == Standing::Leaving {
+            let delay = self.settings().shutdown_delay;
+            tracing::info!(shutdown_delay = %delay, "requests are served until the stop begins");
+        }
+    }
+
+    /// An error is the most workers that there may be.
+    pub(super) fn scale(&mut self, by: By, workers: usize) -> Result<(), usize> {
+        let most = self.generations[&self.current].most_workers();
+        if (1..=most).contains(&workers) {
+            tracing::info!(signal = by.signal(), verb = by.verb(), workers, "number of workers changed");
+            self.tell(&Event::Scale(workers));
+            Ok(())
+        } else {
+            let found = self.supervisor.workers();
+            tracing::warn!(signal = by.signal(), verb = by.verb(), workers = found, most, "number of workers stays");
+            Err(most)
+        }
+    }
+
+    /// Log files of all generations; those whose files cannot be opened keep the old ones.
+    /// The error is the last one of them, and said in the log.
+    pub(super) fn reopen(&mut self, by: By) -> Result<(), AnyError> {
+        tracing::info!(signal = by.signal(), verb = by.verb(), "log files are opened anew");
+        let mut reopened = Vec::new();
+        let mut outcome = Ok(());
+        for generation in self.generations.values_mut() {
+            match generation.reopen() {
+                Ok(reopen) => reopened.push((generation.number, reopen)),
+                Err(error) => {
+                    tracing::error!(generation = generation.number, %error, "log files not opened anew");
+                    outcome = Err(error);
+                }
+            }
+        }
+        for (number, reopen) in reopened {
+            let Generation { logs, settings, .. } = &self.generations[&number];
+            if number == self.current {
+                if let Err(error) = logs.take(settings) {
+                    tracing::error!(%error, "log file not taken");
+                }
+            }
+            let files: Vec<_> = logs.files().collect();
+            for slot in self.pool.of_generation(number) {
+                if let Err(error) = self.pool.say(slot, ToWorker::Reopen(reopen), &files) {
+                    tracing::error!(slot, %error, "worker not told of new log files");
+                }
+            }
+        }
+        tracing::info!("log files opened anew");
+        outcome
+    }
+}

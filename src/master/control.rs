@@ -1,0 +1,171 @@
+//! The control socket: who knocks, what is asked, what is answered. What an answer is, `orders` decides; nobody here waits
+//! for anybody.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::{AnyError, CLIENTS, CONTROL, Origins};
+use crate::control::{Answer, Ask};
+use crate::os::listener::{Listener, Where};
+use crate::os::socket::{self, More, Read};
+use crate::settings::Settings;
+
+/// The socket and who is connected to it.
+#[derive(Default)]
+pub(super) struct Control {
+    door: Option<Listener>,
+    clients: BTreeMap<usize, Client>,
+    next: usize,
+}
+
+struct Client {
+    stream: OwnedFd,
+    heard: Vec<u8>,
+    unsent: Vec<u8>,
+    /// It has asked; nothing more is expected of it.
+    has_asked: bool,
+    /// It is answered, and closed when that is sent.
+    is_answered: bool,
+}
+
+impl Control {
+    /// Opens the socket that the settings name. One that nobody named, beside the pid file, is not worth a failed start.
+    pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<Control, AnyError> {
+        let Some(path) = settings.control_path() else { return Ok(Control::default()) };
+        let opened = Listener::open(&place(&path), BACKLOG).map_err(AnyError::from).and_then(|door| {
+            registry.register(&mut SourceFd(&door.as_raw_fd()), CONTROL, Interest::READABLE)?;
+            Ok(door)
+        });
+        match opened {
+            Ok(door) => Ok(Control { door: Some(door), ..Control::default() }),
+            Err(error) if settings.control_socket.is_some() => Err(origins.blame("control_socket", &error)),
+            Err(error) => {
+                tracing::warn!(%error, "no control socket");
+                Ok(Control::default())
+            }
+        }
+    }
+
+    /// Fails as [`Control::open`] would, and opens none.
+    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Control, AnyError> {
+        if let Some(path) = settings.control_path().filter(|_| settings.control_socket.is_some()) {
+            Listener::check(&place(&path)).map_err(|error| origins.blame("control_socket", &error))?;
+        }
+        Ok(Control::default())
+    }
+
+    /// Takes who knocks: root, and the user as whom this process runs. The socket's mode says the same, but a mode can be
+    /// changed.
+    pub(super) fn accept(&mut self, registry: &Registry) {
+        let Some(door) = &self.door else { return };
+        while let Ok(Some((stream, _))) = door.accept() {
+            let user = socket::peer_user(stream.as_fd());
+            if user.is_none_or(|user| user != 0 && user != nix::unistd::geteuid().as_raw()) {
+                tracing::warn!(user, "control socket: a user who may not ask, refused");
+                let refused = Answer::Refused("only root and the user that started the server may ask".to_owned());
+                let _ = socket::write(stream.as_fd(), &[&line(&refused), b"", b""], More::Ends);
+                continue;
+            }
+            if self.clients.len() >= MOST_CLIENTS {
+                // Who asks nothing keeps nobody else from asking.
+                match self.clients.iter().find(|(_, client)| !client.has_asked).map(|(number, _)| *number) {
+                    Some(idle) => drop(self.clients.remove(&idle)),
+                    None => continue,
+                }
+            }
+            let number = self.next;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if registry.register(&mut SourceFd(&stream.as_raw_fd()), Token(CLIENTS + number), both).is_ok() {
+                self.next += 1;
+                let client =
+                    Client { stream, heard: Vec::new(), unsent: Vec::new(), has_asked: false, is_answered: false };
+                self.clients.insert(number, client);
+            }
+        }
+    }
+
+    /// What a client asks, once that is whole; goes on with what it is to be sent.
+    pub(super) fn hear(&mut self, number: usize) -> Option<Ask> {
+        let client = self.clients.get_mut(&number)?;
+        let mut is_gone = false;
+        while client.heard.len() <= LONGEST && !is_gone {
+            match socket::read(client.stream.as_fd(), &mut client.heard, PIECE) {
+                Read::Bytes { .. } => {}
+                Read::Nothing => break,
+                // One that has asked may have closed its own side only.
+                Read::Closed => is_gone = true,
+            }
+        }
+        if client.has_asked {
+            client.heard.clear();
+            self.send(number);
+            return None;
+        }
+        let line = client.heard.iter().position(|byte| *byte == b'\n').map(|end| client.heard[..end].to_vec());
+        match line {
+            Some(line) => {
+                client.has_asked = true;
+                let ask = serde_json::from_slice(&line);
+                if let Err(error) = &ask {
+                    self.answer(number, &Answer::Refused(format!("expected a verb of rwsgi, found none: {error}")));
+                }
+                ask.ok()
+            }
+            None if is_gone || client.heard.len() > LONGEST => {
+                self.clients.remove(&number);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Answers a client; after anything but [`Answer::Begun`] it is closed.
+    pub(super) fn answer(&mut self, number: usize, answer: &Answer) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.unsent.extend(line(answer));
+        client.is_answered = *answer != Answer::Begun;
+        self.send(number);
+    }
+
+    fn send(&mut self, number: usize) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        while !client.unsent.is_empty() {
+            match socket::write(client.stream.as_fd(), &[&client.unsent, b"", b""], More::Ends) {
+                Ok(0) => return,
+                Ok(count) => drop(client.unsent.drain(..count)),
+                Err(_) => return drop(self.clients.remove(&number)),
+            }
+        }
+        if client.is_answered {
+            self.clients.remove(&number);
+        }
+    }
+
+    /// Takes the socket's file away. Who waits for the end of the master has it when the process ends.
+    pub(super) fn close(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.unlink();
+        }
+    }
+}
+
+fn line(answer: &Answer) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn place(path: &Path) -> Where {
+    Where::Unix { path: path.to_owned(), mode: Some(0o600), owner: None }
+}
+
+/// People and scripts, one at a time mostly.
+const BACKLOG: u32 = 64;
+const MOST_CLIENTS: usize = 32;
+/// A question is a few words.
+const LONGEST: usize = 4096;
+const PIECE: usize = 1024;

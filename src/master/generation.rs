@@ -1,0 +1,179 @@
+//! A generation from the master's side: what one reading of the settings has opened, and the zygote that was started from
+//! it. When it comes and goes is the supervisor's business.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::logs::Logs;
+use super::sockets::{self, Socket};
+use super::zygote::Zygote;
+use super::{AnyError, Origins, Reading};
+use crate::message::{BUILD_ID, Reopen, Start, ToZygote};
+use crate::os::process::{self, Identity, IdentityError};
+use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
+use crate::settings::{Settings, Workers};
+use crate::supervisor::Plan;
+
+/// One reading of the settings, and what came of it.
+pub(super) struct Generation {
+    pub(super) number: u64,
+    pub(super) settings: Settings,
+    pub(super) origins: Origins,
+    pub(super) identity: Identity,
+    board: Scoreboard,
+    board_file: OwnedFd,
+    pub(super) logs: Logs,
+    /// Bound when its first zygote has found a Python.
+    pub(super) sockets: Vec<Rc<Socket>>,
+    pub(super) zygote: Option<Zygote>,
+}
+
+impl Generation {
+    /// Looks up and opens what the settings name, but for the sockets. `logs` opens the log files, which a check does not.
+    pub(super) fn new(
+        number: u64,
+        reading: Reading,
+        logs: impl FnOnce(&Settings, &Origins) -> Result<Logs, AnyError>,
+    ) -> Result<Generation, AnyError> {
+        let Reading { mut settings, origins } = reading;
+        let workers = settings.workers.number(process::usable_cpus());
+        settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
+        settings.app()?;
+        sockets::check_directories(&settings, &origins)?;
+        let identity = look_up(&settings, &origins)?;
+        let logs = logs(&settings, &origins)?;
+        let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
+        Ok(Generation {
+            number,
+            settings,
+            origins,
+            identity,
+            board,
+            board_file,
+            logs,
+            sockets: Vec::new(),
+            zygote: None,
+        })
+    }
+
+    /// What the supervisor decides by.
+    pub(super) fn plan(&self) -> Plan {
+        let settings = &self.settings;
+        let workers = settings.workers.number(1);
+        let step = usize::try_from(settings.reload_step).unwrap_or(usize::MAX);
+        Plan {
+            workers,
+            timeout: settings.timeout.limit(),
+            graceful_timeout: settings.graceful_timeout.duration(),
+            shutdown_delay: settings.shutdown_delay.duration(),
+            boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
+            step: if step == 0 { (workers / 10).max(1) } else { step },
+            room: room(settings),
+        }
+    }
+
+    /// How many workers may be asked for: each may have a replacement.
+    pub(super) fn most_workers(&self) -> usize {
+        (room(&self.settings) / 2).max(1)
+    }
+
+    /// Says to the zygote what there is to serve.
+    pub(super) fn start(&self, arguments: &[String], check: bool) -> Result<(), AnyError> {
+        let Some(zygote) = &self.zygote else { return Ok(()) };
+        let start = Start {
+            build: BUILD_ID.to_owned(),
+            settings: self.settings.clone(),
+            arguments: arguments.to_owned(),
+            generation: self.number,
+            master: Pid::this().as_raw(),
+            check,
+            user: self.identity.user.clone(),
+            group: self.identity.group,
+            listeners: self.sockets.len(),
+            error_log: self.logs.error.is_some(),
+            access_log: self.logs.access.is_some(),
+        };
+        let fds: Vec<_> = [self.board_file.as_fd()]
+            .into_iter()
+            .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
+            .chain(self.logs.files())
+            .collect();
+        Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
+    }
+
+    /// What the board says of the threads of a worker.
+    pub(super) fn threads_of(&self, slot: usize) -> impl Iterator<Item = Slot> {
+        let threads = self.settings.threads();
+        let first = slot.saturating_mul(threads);
+        (first..first.saturating_add(threads)).filter_map(|number| self.board.slot(number))
+    }
+
+    /// The slot of the thread whose request has run the longest among those of a worker; none when no thread runs one.
+    pub(super) fn oldest_request(&self, slot: usize) -> Option<Slot> {
+        let busy = self.threads_of(slot).filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
+        busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
+    }
+
+    /// Opens the log files anew and passes them on to the zygote, for the workers to come.
+    pub(super) fn reopen(&mut self) -> Result<Reopen, AnyError> {
+        self.logs = Logs::open(&self.settings, &self.origins)?;
+        let reopen = self.logs.reopen();
+        if let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.is_listening()) {
+            zygote.channel.say(&ToZygote::Reopen(reopen), &self.logs.files().collect::<Vec<_>>())?;
+        }
+        Ok(reopen)
+    }
+
+    /// After how many requests a worker is to be replaced; 0 is never.
+    pub(super) fn draw_max_requests(&self) -> u64 {
+        match self.settings.max_requests {
+            0 => 0,
+            most => most.saturating_add(random_up_to(self.settings.max_requests_jitter)),
+        }
+    }
+
+    /// How long a worker is to live, if there is a limit.
+    pub(super) fn draw_lifetime(&self) -> Option<Duration> {
+        let jitter = u64::try_from(self.settings.max_worker_lifetime_jitter.duration().as_millis()).unwrap_or(u64::MAX);
+        let limit = self.settings.max_worker_lifetime.limit()?;
+        Some(limit + Duration::from_millis(random_up_to(jitter)))
+    }
+
+    /// Kills its zygote.
+    pub(super) fn kill_zygote(&self) {
+        if let Some(zygote) = &self.zygote {
+            let _ = process::signal(zygote.pid, Signal::SIGKILL);
+        }
+    }
+}
+
+/// How many workers a generation has room for: those wanted, their replacements, those that are ending, and what TTIN adds.
+/// The pages of a board that nobody writes to are not there.
+fn room(settings: &Settings) -> usize {
+    (MAX_SLOTS / settings.threads().max(1)).clamp(1, MOST_ROOM)
+}
+
+fn random_up_to(most: u64) -> u64 {
+    match most.checked_add(1) {
+        Some(1) => 0,
+        Some(count) => process::random() % count,
+        None => process::random(),
+    }
+}
+
+fn look_up(settings: &Settings, origins: &Origins) -> Result<Identity, AnyError> {
+    Identity::look_up(settings.user.as_deref(), settings.group.as_deref()).map_err(|error| match error {
+        IdentityError::NoUser(_) => origins.blame("user", &error),
+        IdentityError::NoGroup(_) => origins.blame("group", &error),
+        other => other.into(),
+    })
+}
+
+/// Four times the most workers that the settings take.
+const MOST_ROOM: usize = 4096;
+/// A limit that is none: a hundred years.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);

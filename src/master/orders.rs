@@ -1,0 +1,298 @@
+//! What is asked over the control socket, done and answered: at once, or when a reload has come to an end, or when workers
+//! have written what they do. Who asks is `control`'s business.
+
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::Token;
+use mio::unix::SourceFd;
+use nix::unistd::Pid;
+
+use super::commands::By;
+use super::control::Control;
+use super::{CLIENTS, CONTROL, Master, STACKS, now};
+use crate::command::Command;
+use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
+use crate::os::scoreboard::Slot as BoardSlot;
+use crate::os::stacks::Told;
+use crate::supervisor::{Event, Moment, Seat, Standing};
+
+/// The control socket, and who waits for an answer.
+pub(super) struct Orders {
+    pub(super) control: Control,
+    /// When the master was started.
+    born: Moment,
+    /// Why the last reload failed, until the next one begins.
+    pub(super) failure: Option<String>,
+    reloads: Vec<WaitingForReload>,
+    stacks: Vec<WaitingForStacks>,
+}
+
+struct WaitingForReload {
+    client: usize,
+    generation: u64,
+    /// Until it serves alone.
+    alone: bool,
+}
+
+struct WaitingForStacks {
+    client: usize,
+    until: Moment,
+    /// Slot, process, and what it wrote.
+    found: Vec<(usize, Pid, Option<String>)>,
+    missing: Vec<usize>,
+}
+
+/// What becomes of a reload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Its first worker serves.
+    Serves,
+    /// No worker of an earlier generation takes connections.
+    ServesAlone,
+}
+
+impl Orders {
+    pub(super) fn new(control: Control, born: Moment) -> Orders {
+        Orders { control, born, failure: None, reloads: Vec::new(), stacks: Vec::new() }
+    }
+
+    /// When somebody has waited long enough.
+    pub(super) fn wake_at(&self) -> Option<Moment> {
+        self.stacks.iter().map(|waiting| waiting.until).min()
+    }
+}
+
+impl Master<'_> {
+    /// Takes who knocks, hears who has something to ask.
+    pub(super) fn hear_clients(&mut self, tokens: &[Token]) {
+        if tokens.contains(&CONTROL) {
+            self.orders.control.accept(self.poll.registry());
+        }
+        for token in tokens.iter().filter(|token| token.0 >= CLIENTS) {
+            let client = token.0 - CLIENTS;
+            if let Some(ask) = self.orders.control.hear(client) {
+                self.asked(client, ask);
+            }
+        }
+        for token in tokens.iter().filter(|token| (STACKS..CLIENTS).contains(&token.0)) {
+            self.hear_stacks(token.0 - STACKS);
+        }
+        self.answer_late_stacks();
+    }
+
+    fn asked(&mut self, client: usize, ask: Ask) {
+        let changes = !matches!(ask, Ask::Status | Ask::Requests | Ask::Stack(_) | Ask::Stop | Ask::Quit);
+        if changes && self.supervisor.is_leaving() {
+            return self.orders.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
+        }
+        let answer = match ask {
+            Ask::Status => Answer::Status(self.status()),
+            Ask::Requests => Answer::Requests(self.running()),
+            Ask::Stack(slot) => return self.ask_stacks(client, slot),
+            Ask::Reload { wait } => return self.reload_for(client, wait),
+            Ask::Scale(scale) => self.scale_for(scale),
+            Ask::Recycle(slot) => self.recycle(slot),
+            Ask::ReopenLogs => self.reopen_for(),
+            Ask::Stop => return self.stop_for(client, Command::Stop),
+            Ask::Quit => return self.stop_for(client, Command::Quit),
+            Ask::Upgrade => self.upgrade_for(),
+        };
+        self.orders.control.answer(client, &answer);
+    }
+
+    /// The client hears the master's end by the end of the connection.
+    fn stop_for(&mut self, client: usize, command: Command) {
+        self.orders.control.answer(client, &Answer::Begun);
+        self.obey(command, By::Verb(command.row().name));
+    }
+
+    fn reload_for(&mut self, client: usize, wait: bool) {
+        self.orders.control.answer(client, &Answer::Begun);
+        self.orders.reloads.push(WaitingForReload { client, generation: self.newest + 1, alone: wait });
+        self.obey(Command::Reload, By::Verb(Command::Reload.row().name));
+    }
+
+    /// A reload has come so far.
+    pub(super) fn reload_came_to(&mut self, generation: u64, progress: Progress) {
+        let text = match progress {
+            Progress::Serves => format!("generation {generation} serves, the older workers retire"),
+            Progress::ServesAlone => format!("generation {generation} serves"),
+        };
+        let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
+        self.settle_reload(generation, is_met, &Answer::Done(text));
+    }
+
+    /// A reload has come to nothing.
+    pub(super) fn reload_failed(&mut self, generation: u64, why: &str) {
+        self.orders.failure = Some(why.to_owned());
+        self.service.reload_failed(why);
+        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+    }
+
+    /// A reload was given up, not because it failed.
+    pub(super) fn reload_dropped(&mut self, generation: u64, why: &str) {
+        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+    }
+
+    fn settle_reload(&mut self, generation: u64, is_met: impl Fn(&WaitingForReload) -> bool, answer: &Answer) {
+        let (settled, waiting) =
+            self.orders.reloads.drain(..).partition(|waiting| waiting.generation == generation && is_met(waiting));
+        self.orders.reloads = waiting;
+        for WaitingForReload { client, .. } in settled {
+            self.orders.control.answer(client, answer);
+        }
+    }
+
+    fn scale_for(&mut self, scale: Scale) -> Answer {
+        let workers = scale.from(self.supervisor.workers());
+        match self.scale(By::Verb(Command::Scale.row().name), workers) {
+            Ok(()) => Answer::Done(format!("{workers} workers wanted")),
+            Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {workers}")),
+        }
+    }
+
+    fn upgrade_for(&mut self) -> Answer {
+        match self.upgrade(By::Verb(Command::Upgrade.row().name)) {
+            Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
+            Err(why) => Answer::Refused(why),
+        }
+    }
+
+    fn recycle(&mut self, slot: Option<usize>) -> Answer {
+        let mut ready = self.pool.unspent();
+        ready.retain(|(ready, _)| slot.is_none_or(|slot| slot == *ready));
+        if let Some(slot) = slot.filter(|_| ready.is_empty()) {
+            return Answer::Refused(format!("slot {slot}: expected a worker that is ready, found none"));
+        }
+        for (slot, pid) in &ready {
+            tracing::info!(slot, pid = pid.as_raw(), "worker will be replaced: rwsgi recycle");
+            self.pool.note_spent(*slot);
+            self.tell(&Event::Spent(*slot));
+        }
+        Answer::Done(format!("workers that will be replaced: {}", ready.len()))
+    }
+
+    fn reopen_for(&mut self) -> Answer {
+        match self.reopen(By::Verb(Command::Reopen.row().name)) {
+            Ok(()) => Answer::Done("log files opened anew".to_owned()),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    // Stacks.
+
+    fn ask_stacks(&mut self, client: usize, slot: Option<usize>) {
+        let asked: Vec<(usize, Pid)> =
+            self.pool.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
+        if let Some(slot) = slot.filter(|_| asked.is_empty()) {
+            let refused = Answer::Refused(format!("slot {slot}: expected a worker, found none"));
+            return self.orders.control.answer(client, &refused);
+        }
+        let missing: Vec<usize> = asked.iter().map(|(slot, _)| *slot).collect();
+        for (slot, pid) in &asked {
+            // Who is asked already answers everybody.
+            if self.orders.stacks.iter().any(|waiting| waiting.missing.contains(slot)) {
+                continue;
+            }
+            let registry = self.poll.registry();
+            if let Some(stacks) = self.pool.stacks(*slot) {
+                let source = stacks.as_raw_fd();
+                let _ = registry.register(&mut SourceFd(&source), Token(STACKS + slot), mio::Interest::READABLE);
+                stacks.ask(*pid);
+            }
+        }
+        let found = asked.into_iter().map(|(slot, pid)| (slot, pid, None)).collect();
+        self.orders.stacks.push(WaitingForStacks { client, until: now() + PATIENCE, found, missing });
+        self.answer_late_stacks();
+    }
+
+    fn hear_stacks(&mut self, slot: usize) {
+        let Some(stacks) = self.pool.stacks(slot) else { return };
+        let text = match stacks.look() {
+            Told::Nothing => return,
+            Told::All(text) => Some(text),
+            Told::Gone => None,
+        };
+        let source = stacks.as_raw_fd();
+        let _ = self.poll.registry().deregister(&mut SourceFd(&source));
+        for waiting in &mut self.orders.stacks {
+            waiting.missing.retain(|missing| *missing != slot);
+            for (_, _, found) in waiting.found.iter_mut().filter(|(found, _, _)| *found == slot) {
+                found.clone_from(&text);
+            }
+        }
+    }
+
+    /// Answers who has everything, or has waited long enough for a worker that is stopped.
+    fn answer_late_stacks(&mut self) {
+        let now = now();
+        let (answered, waiting) =
+            self.orders.stacks.drain(..).partition(|waiting| waiting.missing.is_empty() || waiting.until <= now);
+        self.orders.stacks = waiting;
+        for WaitingForStacks { client, found, .. } in answered {
+            let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack { slot, pid: pid.as_raw(), text };
+            self.orders.control.answer(client, &Answer::Stacks(found.into_iter().map(stack).collect()));
+        }
+    }
+
+    // How things stand.
+
+    fn status(&self) -> Status {
+        let generation = &self.generations[&self.current];
+        let state = match self.supervisor.standing() {
+            Standing::Starting => "starting",
+            Standing::Serving { .. } => "serving",
+            Standing::Reloading => "reloading",
+            Standing::Leaving => "leaving",
+            Standing::Stopping { .. } => "stopping",
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: Pid::this().as_raw(),
+            state: state.to_owned(),
+            seconds: now().saturating_sub(self.orders.born).as_secs_f64(),
+            app: generation.settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default(),
+            listening: generation.sockets.iter().map(|socket| socket.listener.address().to_string()).collect(),
+            generation: self.current,
+            wanted: self.supervisor.workers(),
+            workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
+            failure: self.orders.failure.clone(),
+        }
+    }
+
+    fn worker(&self, seat: Seat) -> Worker {
+        let Seat { slot, generation, pid, state } = seat;
+        // Before it has a process of its own, the board holds what the slot's last worker left.
+        let threads: Vec<BoardSlot> = if pid.is_some() { self.threads(seat).collect() } else { Vec::new() };
+        Worker {
+            slot,
+            pid,
+            generation,
+            state: state.to_owned(),
+            requests: threads.iter().map(BoardSlot::requests).sum(),
+            running: threads.iter().filter(|thread| thread.busy_since().is_some()).count(),
+        }
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let now = now();
+        let of_seat = |seat: Seat| {
+            let running = move |thread: BoardSlot| {
+                let (since, _) = thread.busy_since()?;
+                let seconds = now.saturating_sub(Duration::from_nanos(since)).as_secs_f64();
+                Some(Running { slot: seat.slot, pid: seat.pid?, seconds, request: thread.request_line() })
+            };
+            self.threads(seat).filter_map(running)
+        };
+        self.supervisor.seats().flat_map(of_seat).collect()
+    }
+
+    /// What the board says of the threads of a worker.
+    fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
+        self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
+    }
+}
+
+/// A worker writes its stacks within milliseconds, or is stopped.
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,170 @@
+//! What the master does to zygotes and workers: starts, asks, kills, and hears of their ends.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::zygote::Zygote;
+use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
+use crate::log::CRITICAL;
+use crate::message::ToWorker;
+use crate::os::process::{self, Exit};
+use crate::supervisor::Event;
+
+impl Master<'_> {
+    pub(super) fn start_zygote(&mut self, number: u64) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        let started = zygote::start(&self.program, &generation.settings).and_then(|zygote| {
+            let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
+            self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
+            Ok(zygote)
+        });
+        match started {
+            Ok(zygote) => generation.zygote = Some(zygote),
+            Err(error) => {
+                tracing::error!(target: CRITICAL, %error, "zygote not started");
+                self.tell(&Event::ZygoteGone(number));
+            }
+        }
+    }
+
+    pub(super) fn trace_zygote(&self, number: u64) {
+        let Some(Generation { zygote: Some(zygote), settings, .. }) = self.generations.get(&number) else { return };
+        tracing::error!(
+            target: CRITICAL, pid = zygote.pid.as_raw(), boot_timeout = %settings.boot_timeout,
+            "zygote not ready in time, it is killed"
+        );
+        process::trace(zygote.pid);
+    }
+
+    /// Its channel's end tells it.
+    pub(super) fn end_zygote(&mut self, number: u64) {
+        self.zygote_closed(number);
+        if let Some(zygote) = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut()) {
+            zygote.leave();
+        }
+    }
+
+    pub(super) fn fork(&mut self, slot: usize, number: u64) {
+        let Some(generation) = self.generations.get(&number) else { return };
+        let asked = self.pool.ask(slot, generation).and_then(|fd| {
+            self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
+        });
+        if let Err(error) = asked {
+            tracing::error!(slot, %error, "worker not forked");
+            self.pool.forget(slot);
+            self.tell(&Event::ForkFailed(slot));
+        }
+    }
+
+    /// Asks a worker to end while others serve. It is told by its channel: a signal could not say that there is time.
+    pub(super) fn retire(&mut self, slot: usize, pid: i32) {
+        tracing::info!(slot, pid, "worker retires");
+        self.pool.expect_end(slot);
+        if let Err(error) = self.pool.say(slot, ToWorker::Retire, &[]) {
+            tracing::error!(slot, pid, %error, "worker not told to retire");
+            self.end(slot, pid, Signal::SIGTERM);
+        }
+    }
+
+    pub(super) fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
+        self.pool.expect_end(slot);
+        if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
+            tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");
+        }
+    }
+
+    pub(super) fn reap(&mut self) {
+        while let Some((pid, exit)) = process::reap() {
+            self.reaped(pid, exit);
+        }
+    }
+
+    fn reaped(&mut self, pid: Pid, exit: Exit) {
+        let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
+        if self.is_successor(pid, exit) {
+            return;
+        }
+        if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
+            self.zygote_ended(number, exit);
+        } else if let Some(slot) = self.pool.slot_of(pid) {
+            self.hear_worker(slot);
+            self.worker_exited(slot, exit);
+        } else {
+            // A worker that has not been heard yet, or an orphan of the application.
+            self.pool.keep_exit(pid, exit);
+        }
+    }
+
+    fn zygote_ended(&mut self, number: u64, exit: Exit) {
+        self.hear_zygote(number);
+        self.zygote_closed(number);
+        let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.take());
+        if let Some(Zygote { pid, expected, .. }) = zygote {
+            self.pool.forget_zygote(pid);
+            if self.finish.is_none() && !self.supervisor.is_stopping() && !expected {
+                tracing::error!(pid = pid.as_raw(), by = %exit, "zygote ended");
+            }
+        }
+        self.tell(&Event::ZygoteGone(number));
+    }
+
+    pub(super) fn worker_exited(&mut self, slot: usize, exit: Exit) {
+        if let Some(fd) = self.pool.channel(slot) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+        report::exit(slot, self.pool.forget(slot), exit);
+        self.tell(&Event::Exited(slot));
+    }
+
+    pub(super) fn look_at_memory(&mut self) {
+        let settings = &self.generations[&self.current].settings;
+        let Some(limit) = settings.reload_on_rss.limit() else { return };
+        if !self.watch.is_time_to_look(settings, now()) {
+            return;
+        }
+        for (slot, pid) in self.pool.unspent() {
+            let Some(rss) = process::resident_bytes(pid).filter(|rss| *rss > limit) else { continue };
+            tracing::info!(slot, pid = pid.as_raw(), rss, "worker has grown beyond reload_on_rss, it will be replaced");
+            self.pool.note_spent(slot);
+            self.tell(&Event::Spent(slot));
+        }
+    }
+
+    /// The end: zygotes are told by their channels' end, given a moment for what the application does at exit, and killed.
+    pub(super) fn close(&mut self, code: i32) {
+        self.release_sockets(|_| true);
+        let mut zygotes: Vec<Pid> = Vec::new();
+        for zygote in self.generations.values_mut().filter_map(|generation| generation.zygote.take()) {
+            zygotes.push(zygote.pid);
+        }
+        let end = now() + ZYGOTE_END;
+        zygotes.retain(|pid| process::is_child(*pid));
+        while !zygotes.is_empty() && now() < end {
+            let mut events = Events::with_capacity(8);
+            let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
+            while self.signals.next().is_some() {}
+            while let Some((pid, _)) = process::reap() {
+                zygotes.retain(|zygote| *zygote != pid);
+            }
+        }
+        for pid in zygotes {
+            let _ = process::signal(pid, Signal::SIGKILL);
+        }
+        self.orders.control.close();
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.remove();
+        }
+        if !self.check {
+            tracing::info!(code, "stopped");
+        }
+    }
+}
+
+/// What a zygote may take for atexit handlers.
+const ZYGOTE_END: Duration = Duration::from_secs(1);

@@ -1,0 +1,108 @@
+//! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
+
+use super::commands::By;
+use super::logs::Logs;
+use super::orders::Progress;
+use super::{AnyError, Generation, Master, now, report, sockets};
+use crate::os::process;
+use crate::supervisor::{Cause, Event};
+
+impl Master<'_> {
+    /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
+    pub(super) fn reload(&mut self, by: By) {
+        let number = self.newest + 1;
+        tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
+        self.newest = number;
+        self.orders.failure = None;
+        self.service.reload_begins(now());
+        match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
+            Ok(generation) => {
+                let plan = generation.plan();
+                self.generations.insert(number, generation);
+                self.tell(&Event::Reload(number, plan));
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                self.orders.failure = Some(error.to_string());
+                self.not_reloaded(number);
+            }
+        }
+    }
+
+    /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
+    pub(super) fn promote(&mut self, number: u64) {
+        let before = std::mem::replace(&mut self.current, number);
+        let Generation { settings, logs, .. } = &self.generations[&number];
+        tracing::info!(generation = number, "first worker is ready, the others follow");
+        self.orders.failure = None;
+        if let Err(error) = logs.take(settings) {
+            tracing::error!(%error, "log file not taken");
+        }
+        process::set_title(&format!("rwsgi: master [{}]", settings.title()));
+        if settings.pidfile != self.generations[&before].settings.pidfile {
+            if let Err(error) = self.move_pidfile() {
+                tracing::error!(%error, "pid file not written");
+            }
+        }
+        self.reload_came_to(number, Progress::Serves);
+    }
+
+    fn move_pidfile(&mut self) -> Result<(), AnyError> {
+        let written = self.other.write_pidfile(&self.generations[&self.current])?;
+        if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
+            old.remove();
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_up(&mut self, number: u64, cause: Cause) {
+        match cause {
+            Cause::Boot => self.not_reloaded(number),
+            Cause::Superseded => {
+                tracing::warn!(generation = number, "reload given up for a newer one");
+                self.reload_dropped(number, "given up for a newer reload");
+            }
+            Cause::Withdrawn => {
+                tracing::warn!(generation = number, "reload given up");
+                self.reload_dropped(number, "given up: the server rests or stops");
+            }
+        }
+        self.release_sockets(|other| other == number);
+    }
+
+    fn not_reloaded(&mut self, number: u64) {
+        tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+        let why = self.orders.failure.take();
+        self.reload_failed(
+            number,
+            why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),
+        );
+    }
+
+    /// The generation serves alone: sockets that it does not have are closed.
+    pub(super) fn reloaded(&mut self, number: u64) {
+        self.release_sockets(|other| other < number);
+        let generation = &self.generations[&number];
+        report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+        self.reload_came_to(number, Progress::ServesAlone);
+    }
+
+    /// Lets go of the sockets of those generations; what others have is kept.
+    pub(super) fn release_sockets(&mut self, which: impl Fn(u64) -> bool) {
+        for (_, generation) in self.generations.iter_mut().filter(|(number, _)| which(**number)) {
+            sockets::release(std::mem::take(&mut generation.sockets), !self.other.is_there());
+        }
+    }
+
+    /// Those of which no process is left.
+    pub(super) fn forget_generations(&mut self) {
+        let (current, pool, unlink) = (self.current, &self.pool, !self.other.is_there());
+        self.generations.retain(|number, generation| {
+            let is_alive = generation.zygote.is_some() || pool.of_generation(*number).next().is_some();
+            if *number != current && !is_alive {
+                sockets::release(std::mem::take(&mut generation.sockets), unlink);
+            }
+            *number == current || is_alive
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! A new master beside this one, on the same sockets: USR2, and what the new one does differently. Either may end; the one
+//! that stays goes on alone.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+use nix::unistd::{Pid, getppid};
+
+use super::commands::By;
+use super::control::Control;
+use super::sockets::Socket;
+use super::{AnyError, Generation, Master};
+use crate::message::{Inherited, Predecessor};
+use crate::os::pidfile::{PidFile, PidFileError};
+use crate::os::process::Exit;
+use crate::os::successor;
+
+/// The other master, if there is one.
+#[derive(Default)]
+pub(super) struct Other {
+    /// The one that this one was started by, and what becomes readable when that is gone.
+    old: Option<(Pid, OwnedFd)>,
+    /// The one that this one started.
+    new: Option<Pid>,
+    /// The variables by which the service manager names this process.
+    addressed: Vec<&'static str>,
+}
+
+impl Other {
+    /// Of a master that was started by `predecessor`; of an ordinary one if that is not its parent, or gone already.
+    pub(super) fn of(
+        predecessor: Option<&Predecessor>,
+        addressed: Vec<&'static str>,
+        poll: &Poll,
+    ) -> io::Result<Other> {
+        let Some(pid) = predecessor.map(|old| Pid::from_raw(old.pid)).filter(|pid| *pid == getppid()) else {
+            return Ok(Other { addressed, ..Other::default() });
+        };
+        let end = successor::watch(pid)?;
+        poll.registry().register(&mut SourceFd(&end.as_raw_fd()), OLD_MASTER, Interest::READABLE)?;
+        Ok(Other { old: Some((pid, end)), new: None, addressed })
+    }
+
+    /// Does another master serve on these sockets?
+    pub(super) fn is_there(&self) -> bool {
+        self.old.is_some() || self.new.is_some()
+    }
+
+    /// Is this master a new one, beside the one that started it?
+    pub(super) fn is_successor(&self) -> bool {
+        self.old.is_some()
+    }
+
+    /// The new master beside this one.
+    pub(super) fn successor(&self) -> Option<Pid> {
+        self.new
+    }
+
+    /// While an old master has the pid file, a new one writes its own beside it.
+    pub(super) fn pidfile(&self, path: &Path) -> PathBuf {
+        let mut path = path.as_os_str().to_owned();
+        if self.old.is_some() {
+            path.push(".2");
+        }
+        path.into()
+    }
+
+    /// Writes the pid file that the settings of a generation name, if they do.
+    pub(super) fn write_pidfile(&self, generation: &Generation) -> Result<Option<PidFile>, PidFileError> {
+        generation.settings.pidfile.as_deref().map(|path| PidFile::write(&self.pidfile(path))).transpose()
+    }
+}
+
+impl Master<'_> {
+    /// Starts the program as it is now beside this master.
+    pub(super) fn upgrade(&mut self, by: By) -> Result<Pid, String> {
+        let (signal, verb) = (by.signal(), by.verb());
+        let why_not = if Pid::this().as_raw() == 1 {
+            Some("no new master: the end of process 1 would end all others; start a new container".to_owned())
+        } else if let Some(pid) = self.other.new {
+            Some(format!("no new master: there is one already, its pid is {pid}"))
+        } else {
+            self.other
+                .old
+                .as_ref()
+                .map(|(pid, _)| format!("no new master: the old one is still there, its pid is {pid}"))
+        };
+        if let Some(why_not) = why_not {
+            tracing::warn!(signal, verb, "{why_not}");
+            return Err(why_not);
+        }
+        match self.start_successor() {
+            Ok(pid) => {
+                tracing::info!(signal, verb, new = pid.as_raw(), "new master started");
+                self.other.new = Some(pid);
+                Ok(pid)
+            }
+            Err(error) => {
+                tracing::error!(signal, verb, %error, "new master not started");
+                Err(format!("new master not started: {error}"))
+            }
+        }
+    }
+
+    fn start_successor(&self) -> Result<Pid, AnyError> {
+        let sockets = &self.generations[&self.current].sockets;
+        let named = |socket: &Rc<Socket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
+        let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };
+        let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
+        let mut variables = vec![(Predecessor::VARIABLE, serde_json::to_string(&predecessor)?)];
+        // What the service manager passed to this master is meant for the new one as well, which knows this one's number.
+        variables.extend(self.other.addressed.iter().map(|name| (*name, Pid::this().to_string())));
+        Ok(self.command_line.start(&variables, &fds)?)
+    }
+
+    /// Was this process the new master? Then this one goes on alone.
+    pub(super) fn is_successor(&mut self, pid: Pid, exit: Exit) -> bool {
+        let is_it = self.other.new == Some(pid);
+        if is_it {
+            tracing::warn!(new = pid.as_raw(), by = %exit, "new master ended, this one stays");
+            self.other.new = None;
+        }
+        is_it
+    }
+
+    /// The old master is gone.
+    pub(super) fn take_over(&mut self) {
+        let Some((old, end)) = self.other.old.take() else { return };
+        let _ = self.poll.registry().deregister(&mut SourceFd(&end.as_raw_fd()));
+        tracing::info!(old = old.as_raw(), "the old master is gone, this one stays");
+        let beside = self.pidfile.take();
+        match self.other.write_pidfile(&self.generations[&self.current]) {
+            Ok(written) => self.pidfile = written,
+            Err(error) => tracing::error!(%error, "pid file not written"),
+        }
+        if let Some(beside) = beside {
+            beside.remove();
+        }
+        self.service.take_turn();
+        let Generation { settings, origins, .. } = &self.generations[&self.current];
+        match Control::open(settings, origins, self.poll.registry()) {
+            Ok(control) => self.orders.control = control,
+            Err(error) => tracing::error!(%error, "no control socket"),
+        }
+    }
+}
+
+/// Readable when the old master is gone.
+pub(super) const OLD_MASTER: Token = Token(1);

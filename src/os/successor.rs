@@ -1,0 +1,79 @@
+//! This program started again beside itself, on the same listening sockets. Knows not what the two say to each other.
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// How this program was started. To be asked for before the process gets a title, which takes the room of its words.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    program: PathBuf,
+    words: Vec<OsString>,
+    /// Where the running file was at the start, should the first word not lead to it.
+    executable: PathBuf,
+}
+
+impl CommandLine {
+    /// This process's own.
+    pub fn of_this_process() -> CommandLine {
+        let mut words = std::env::args_os();
+        let executable = std::env::current_exe().unwrap_or_default();
+        let program = words.next().map_or_else(|| executable.clone(), PathBuf::from);
+        CommandLine { program, words: words.collect(), executable }
+    }
+
+    /// Starts the program file as it is now, in this process's directory and environment, with variables of its own and
+    /// sockets that it inherits under their numbers here.
+    pub fn start(&self, variables: &[(&str, String)], sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+        match self.run(&self.program, variables, sockets) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.run(&self.executable, variables, sockets),
+            other => other,
+        }
+    }
+
+    fn run(&self, program: &Path, variables: &[(&str, String)], sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+        let mut command = Command::new(program);
+        command.args(&self.words).envs(variables.iter().map(|(name, value)| (name, value)));
+        let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
+        unsafe { command.pre_exec(move || sockets.iter().try_for_each(|socket| inherit(*socket))) };
+        let child = command.spawn()?;
+        // The pid is below 2^22 (PID_MAX_LIMIT).
+        Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+    }
+}
+
+/// Leaves a descriptor open over exec.
+fn inherit(fd: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD on a descriptor number reads no memory.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
+    Ok(())
+}
+
+/// Takes a descriptor that [`CommandLine::start`] left open for this process; `None` if nothing is open there, or what the
+/// process was started with anyway. To be called once for each.
+pub fn inherited(fd: RawFd) -> Option<OwnedFd> {
+    if fd <= libc::STDERR_FILENO {
+        return None;
+    }
+    // SAFETY: F_SETFD on a descriptor number reads no memory.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
+    // SAFETY: it is open, and nobody in this process knows its number but from who passed it.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor that becomes readable when the process ends (pidfd_open(2)).
+pub fn watch(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers and makes a new descriptor, which is close-on-exec and nobody else's.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,470 @@
+//! `rwsgi VERB` and the control socket: who finds the server, what it answers, what becomes of that, and the exit code.
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde_json::Value;
+use support::load::{Target, under_load};
+use support::{Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
+use tempfile::TempDir;
+
+/// A user without rights.
+const NOBODY: u32 = 65_534;
+
+/// A server with its pid file and so its control socket in a directory of its own.
+struct Controlled {
+    server: Server,
+    files: TempDir,
+}
+
+impl Controlled {
+    fn start(words: &[&str]) -> Controlled {
+        Controlled::start_in(&apps(), words)
+    }
+
+    fn start_in(directory: &Path, words: &[&str]) -> Controlled {
+        let files = support::directory(&[]);
+        let pid = files.path().join("site.pid");
+        let server = Server::start_in(directory, &[words, &["--pid", pid.to_str().unwrap()]].concat());
+        Controlled { server, files }
+    }
+
+    /// `rwsgi WORDS --pid FILE`: exit code, standard output, standard error.
+    fn tell(&self, words: &[&str]) -> (i32, String, String) {
+        let pid = self.files.path().join("site.pid");
+        run(self.files.path(), words.iter().copied().chain(["--pid", pid.to_str().unwrap()]))
+    }
+
+    /// The same, which must succeed.
+    fn done(&self, words: &[&str]) -> String {
+        let (code, out, err) = self.tell(words);
+        assert_eq!(code, 0, "{words:?}\n{out}{err}\n{}", self.server.log());
+        assert_eq!(err, "", "{words:?}");
+        out
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let out = self.done(&[words, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    fn socket(&self) -> UnixStream {
+        let socket = UnixStream::connect(self.files.path().join("site.ctl")).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket
+    }
+}
+
+#[test]
+fn status_says_how_server_and_workers_stand() {
+    let site = Controlled::start(&["hello", "-w", "2"]);
+    let address = format!("http://{}", site.server.address());
+    assert_eq!(site.server.get("/").status, 200);
+    let text = site.done(&["status"]);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = format!(" s, pid {}, rwsgi {}", site.server.pid(), env!("CARGO_PKG_VERSION"));
+    assert!(lines[0].starts_with("serving for ") && lines[0].ends_with(&tail), "{text}");
+    assert_eq!(lines[1], format!("hello at {address}"));
+    assert_eq!(lines[2], "generation 1, 2 of 2 workers ready");
+    assert!(lines[4].starts_with("slot  pid"), "{text}");
+    let status = site.json(&["status"]);
+    assert_eq!((&status["state"], &status["wanted"]), (&"serving".into(), &2.into()));
+    assert_eq!((&status["listening"][0], &status["failure"]), (&address.into(), &Value::Null));
+    let workers = status["workers"].as_array().unwrap();
+    let pids: Vec<i64> = workers.iter().map(|worker| worker["pid"].as_i64().unwrap()).collect();
+    let expected: Vec<i64> = site.server.workers().iter().map(|pid| i64::from(pid.as_raw())).collect();
+    assert_eq!(pids, expected);
+    let requests: u64 = workers.iter().map(|worker| worker["requests"].as_u64().unwrap()).sum();
+    assert_eq!(requests, 1, "{status}");
+}
+
+#[test]
+fn requests_and_stacks_show_what_is_under_way_and_stop_nobody() {
+    let files = directory(&[]);
+    let gate = Gate::closed(files.path().join("open"));
+    let mut site = Controlled::start(&["gate"]);
+    let worker = site.server.workers()[0].as_raw();
+    assert_eq!(site.done(&["requests"]), "no request is under way\n");
+    let path = format!("/gate{}/open", files.path().display());
+    let mut stream = site.server.begin(&path);
+    site.server.wait_for("under way: gate");
+    let requests = site.json(&["requests"]);
+    assert_eq!(requests[0]["request"], format!("GET {path} HTTP/1.1"));
+    assert_eq!((&requests[0]["slot"], &requests[0]["pid"]), (&0.into(), &worker.into()));
+    assert!(requests[0]["seconds"].as_f64().unwrap() < LIMIT.as_secs_f64(), "{requests}");
+    assert_eq!(site.json(&["status"])["workers"][0]["running"], 1);
+    for words in [&["stack"][..], &["stack", "0"]] {
+        let text = site.done(words);
+        assert!(text.starts_with(&format!("slot 0, pid {worker}\n")), "{text}");
+        assert!(
+            text.contains("gate.py\", line ") && text.contains(" in gate\n") && text.contains(" in application\n"),
+            "{text}"
+        );
+    }
+    let _open = gate.open();
+    assert_eq!(Response::read(&mut stream).unwrap().text(), worker.to_string());
+    assert_eq!(site.done(&["requests"]), "no request is under way\n");
+    let log = site.server.stop();
+    assert!(!log.contains("gate.py"), "{log}");
+}
+
+#[test]
+fn the_stack_of_whoever_does_not_let_go_of_python_is_told_too() {
+    let site = Controlled::start(&["gate", "--timeout", "0"]);
+    let _busy = site.server.begin("/busy");
+    site.server.wait_for("under way: busy");
+    let text = site.done(&["stack"]);
+    assert!(text.contains(" in busy\n") && text.contains(" in application\n"), "{text}");
+}
+
+#[test]
+fn the_stack_of_a_worker_that_hangs_in_its_import_is_told_too() {
+    let files = directory(&[]);
+    let pid = files.path().join("site.pid");
+    let mut command = rwsgi(&apps(), ["gate", "-b", "127.0.0.1:0", "--pid", pid.to_str().unwrap()]);
+    command.env("GATE", "/sleep");
+    let site = Controlled { server: Server::spawn_unready(command), files };
+    site.server.wait_for("under way: sleep");
+    assert_eq!(site.json(&["status"])["state"], "starting");
+    let text = site.done(&["stack"]);
+    assert!(text.contains(" in sleep\n") && text.contains("gate.py\", line "), "{text}");
+}
+
+#[test]
+fn a_stopped_worker_is_not_waited_for_for_ever() {
+    let site = Controlled::start(&["hello"]);
+    let worker = site.server.workers()[0];
+    kill(worker, Signal::SIGSTOP).unwrap();
+    let began = Instant::now();
+    let text = site.done(&["stack"]);
+    assert!(text.contains("no answer: it is stopped"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    kill(worker, Signal::SIGCONT).unwrap();
+    assert!(site.done(&["stack"]).contains("Current thread"));
+    assert_eq!(site.server.get("/").status, 200);
+}
+
+/// Answers `first`.
+const VERSION: &str = r#"
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"first"]
+"#;
+
+#[test]
+fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
+    let code = directory(&[("version.py", VERSION)]);
+    let write = |text: &str| fs::write(code.path().join("version.py"), text).unwrap();
+    let site = Controlled::start_in(code.path(), &["version", "-w", "3"]);
+    assert_eq!(site.server.get("/").text(), "first");
+
+    write(&VERSION.replace("first", "another"));
+    assert_eq!(site.done(&["reload", "--wait"]), "generation 2 serves\n");
+    assert_eq!(site.server.get("/").text(), "another");
+    // All of them are of the new generation, and as many as before.
+    let status = site.json(&["status"]);
+    let generations = status["workers"].as_array().unwrap().iter().filter(|worker| worker["state"] == "ready");
+    assert_eq!(generations.map(|worker| worker["generation"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(site.done(&["reload"]), "generation 3 serves, the older workers retire\n");
+
+    write("raise RuntimeError('not today')");
+    for words in [&["reload"][..], &["reload", "--wait"]] {
+        let (exit, out, err) = site.tell(words);
+        assert_eq!((exit, out.as_str()), (1, ""), "{err}");
+        assert!(
+            err.starts_with("version: the application raised RuntimeError while it was loaded\nTraceback"),
+            "{err}"
+        );
+        assert!(err.ends_with("RuntimeError: not today\n"), "{err}");
+    }
+    let (exit, out, err) = site.tell(&["reload", "--json"]);
+    let failed: Value = serde_json::from_str(&out).unwrap();
+    assert!(exit == 1 && err.is_empty() && failed["failed"].as_str().unwrap().contains("not today"), "{out}{err}");
+    assert_eq!(site.server.get("/").text(), "another");
+    let status = site.json(&["status"]);
+    assert!(status["generation"] == 3 && status["failure"].as_str().unwrap().contains("RuntimeError"), "{status}");
+
+    write(VERSION);
+    site.done(&["reload", "--wait"]);
+    assert_eq!(site.server.get("/").text(), "first");
+    assert_eq!(site.json(&["status"])["failure"], Value::Null);
+}
+
+#[test]
+fn a_reload_with_wrong_settings_fails_with_their_words() {
+    let files = directory(&[("version.py", VERSION)]);
+    let config = files.path().join("rwsgi.toml");
+    let text = "wsgi_app = \"version\"\nbind = [\"127.0.0.1:0\"]\ncontrol_socket = \"control\"\n";
+    fs::write(&config, text).unwrap();
+    let server = Server::start_in(files.path(), &["-c", config.to_str().unwrap()]);
+    let tell = |words: &[&str]| run(files.path(), words);
+    fs::write(&config, format!("{text}workers = \"tow\"\n")).unwrap();
+    // The verb does not read what it does not need; the server says what is wrong.
+    let (code, _, err) = tell(&["reload", "--control-socket", "control"]);
+    assert_eq!(code, 1);
+    assert_eq!(err, format!("{}:4: workers: expected a whole number or \"auto\", found \"tow\"\n", config.display()));
+    assert_eq!(server.get("/").status, 200);
+    // Found by the configuration file, once that is sound again.
+    fs::write(&config, text).unwrap();
+    let (code, out, err) = tell(&["reload", "--wait", "-c", config.to_str().unwrap()]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "generation 3 serves\n", ""));
+}
+
+#[test]
+fn of_two_reloads_the_newer_one_counts_and_both_are_told() {
+    let code = directory(&[("version.py", VERSION)]);
+    let site = Controlled::start_in(code.path(), &["version"]);
+    let gate = Gate::closed(code.path().join("open"));
+    fs::write(code.path().join("version.py"), format!("open({:?}).close()\n{VERSION}", code.path().join("open")))
+        .unwrap();
+    let ask = || {
+        let mut socket = site.socket();
+        socket.write_all(b"{\"reload\":{\"wait\":true}}\n").unwrap();
+        let mut lines = BufReader::new(socket).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "\"begun\"");
+        lines
+    };
+    let mut first = ask();
+    let mut second = ask();
+    assert_eq!(first.next().unwrap().unwrap(), "{\"failed\":\"given up for a newer reload\"}");
+    let _open = gate.open();
+    assert_eq!(second.next().unwrap().unwrap(), "{\"done\":\"generation 3 serves\"}");
+    assert!(first.next().is_none() && second.next().is_none(), "both connections end");
+}
+
+#[test]
+fn scale_and_recycle_change_and_replace_workers() {
+    let site = Controlled::start(&["hello", "-w", "2"]);
+    let ready = || {
+        let status = site.json(&["status"]);
+        let workers = status["workers"].as_array().unwrap().clone();
+        workers
+            .iter()
+            .filter(|worker| worker["state"] == "ready")
+            .map(|worker| worker["pid"].as_i64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    for (words, count) in [("+1", 3), ("-2", 1), ("4", 4)] {
+        assert_eq!(site.done(&["scale", words]), format!("{count} workers wanted\n"));
+        wait_until(words, || ready().len() == count);
+    }
+    for words in ["0", "-4", "100000"] {
+        let (code, _, err) = site.tell(&["scale", words]);
+        assert!(code == 1 && err.starts_with("expected 1 to "), "{words}: {err}");
+    }
+    let before = ready();
+    assert_eq!(site.done(&["recycle", "0"]), "workers that will be replaced: 1\n");
+    wait_until("one of four is another", || {
+        ready().len() == 4 && ready().iter().filter(|pid| before.contains(pid)).count() == 3
+    });
+    let before = ready();
+    assert_eq!(site.done(&["recycle"]), "workers that will be replaced: 4\n");
+    wait_until("all four are others", || ready().len() == 4 && !ready().iter().any(|pid| before.contains(pid)));
+    let (code, _, err) = site.tell(&["recycle", "4000"]);
+    assert_eq!((code, err.as_str()), (1, "slot 4000: expected a worker that is ready, found none\n"));
+    let (code, _, err) = site.tell(&["stack", "4000"]);
+    assert_eq!((code, err.as_str()), (1, "slot 4000: expected a worker, found none\n"));
+}
+
+#[test]
+fn reopen_logs_writes_on_in_new_files() {
+    let files = directory(&[]);
+    let (log, pid) = (files.path().join("error.log"), files.path().join("site.pid"));
+    let mut command = rwsgi(&apps(), ["hello", "-b", "127.0.0.1:0", "--error-logfile", log.to_str().unwrap()]);
+    command.args(["--pid", pid.to_str().unwrap()]);
+    let mut child = command.spawn().unwrap();
+    let tell = |words: &[&str]| run(files.path(), words.iter().copied().chain(["--pid", pid.to_str().unwrap()]));
+    wait_until("it serves", || fs::read_to_string(&log).is_ok_and(|text| text.contains("worker ready")));
+    fs::rename(&log, files.path().join("old.log")).unwrap();
+    assert_eq!(tell(&["reopen-logs"]), (0, "log files opened anew\n".to_owned(), String::new()));
+    assert!(fs::read_to_string(&log).unwrap().contains("log files opened anew"));
+    // Nothing can be opened where a directory stands.
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let (code, _, err) = tell(&["reopen-logs"]);
+    assert!(code == 1 && err.contains("is a directory"), "{err}");
+    assert_eq!(tell(&["stop"]), (0, "stopped\n".to_owned(), String::new()));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn stop_comes_back_when_the_server_has_ended_and_quit_does_not_wait_for_requests() {
+    let files = directory(&[]);
+    let gate = Gate::closed(files.path().join("open"));
+    let mut site = Controlled::start(&["gate"]);
+    let mut stream = site.server.begin(&format!("/gate{}/open", files.path().display()));
+    site.server.wait_for("under way: gate");
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| site.tell(&["stop"]));
+        site.server.wait_for("stopping verb=stop graceful=true");
+        // Meanwhile it still answers.
+        assert_eq!(site.json(&["status"])["state"], "stopping");
+        let (code, _, err) = site.tell(&["scale", "2"]);
+        assert_eq!((code, err.as_str()), (1, "the server stops already\n"));
+        let _open = gate.open();
+        assert_eq!(Response::read(&mut stream).unwrap().status, 200);
+        assert_eq!(stop.join().unwrap(), (0, "stopped\n".to_owned(), String::new()));
+    });
+    assert_eq!(site.server.wait(), 0);
+    assert_eq!(fs::read_dir(site.files.path()).unwrap().count(), 0, "socket and pid file are gone");
+
+    let mut site = Controlled::start(&["gate"]);
+    let _stuck = site.server.begin("/stubborn");
+    site.server.wait_for("under way: stubborn");
+    assert_eq!(site.done(&["quit"]), "stopped\n");
+    assert_eq!(site.server.wait(), 0);
+}
+
+#[test]
+fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
+    let files = directory(&[]);
+    for (words, says) in [
+        (
+            &["status"][..],
+            "expected the control socket of a running server, found no word of where it is\nhint: --control",
+        ),
+        (&["status", "--control-socket", "nowhere"], "nowhere: no such file or directory\nhint: is the server running"),
+        (&["stop", "--pid", "site.pid"], "site.ctl: no such file or directory\nhint: is the server running"),
+        (
+            &["status", "--pid", "site.pid", "--control-socket", "off"],
+            "expected the control socket of a running server",
+        ),
+    ] {
+        let (code, out, err) = run(files.path(), words);
+        assert!(code == 5 && out.is_empty() && err.starts_with(says), "{words:?}: {code}\n{err}");
+    }
+    let mut site = Controlled::start(&["hello"]);
+    site.server.signal(Signal::SIGSTOP);
+    let began = Instant::now();
+    let (code, _, err) = site.tell(&["status", "--within", "0.3"]);
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("expected an answer within 0.3 s, found none\nhint: its master is stopped"), "{err}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // Nobody has to say so.
+    let (code, _, _) = site.tell(&["stop"]);
+    assert_eq!(code, 6);
+    site.server.signal(Signal::SIGCONT);
+    assert_eq!(site.server.wait(), 0, "it hears of the stop when it goes on");
+}
+
+#[test]
+fn a_command_line_that_is_no_question_is_exit_code_2() {
+    let files = directory(&[]);
+    for (words, says) in [
+        (&["scale"][..], "scale: expected +N, -N or N workers, found nothing"),
+        (&["scale", "many"], "scale: expected +N, -N or N workers, found \"many\""),
+        (&["recycle", "all"], "recycle: expected the number of a slot, found \"all\""),
+        (&["status", "0"], "status: expected nothing after status, found \"0\""),
+        (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
+        (&["status", "--within", "soon"], "--within: expected seconds from 0"),
+    ] {
+        let (code, _, err) = run(files.path(), words);
+        assert!(code == 2 && err.starts_with(says), "{words:?}: {code}\n{err}");
+    }
+}
+
+#[test]
+fn only_root_and_the_servers_user_may_ask() {
+    assert!(Uid::effective().is_root(), "only root can become another user: run the tests as root");
+    let site = Controlled::start(&["hello"]);
+    let socket = site.files.path().join("site.ctl");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let ask = || {
+        let mut command = rwsgi(&apps(), ["status", "--control-socket", socket.to_str().unwrap()]);
+        command.uid(NOBODY).gid(NOBODY);
+        run_command(command)
+    };
+    let (code, _, err) = ask();
+    assert!(code == 5 && err.contains("permission denied\nhint: only root and the user"), "{err}");
+    // The mode can be changed; the kernel says who it is all the same.
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
+    let (code, _, err) = ask();
+    assert_eq!((code, err.as_str()), (1, "only root and the user that started the server may ask\n"));
+    site.server.wait_for("control socket: a user who may not ask, refused user=65534");
+}
+
+#[test]
+fn what_is_no_question_is_refused_and_nobody_keeps_others_from_asking() {
+    let site = Controlled::start(&["hello"]);
+    let mut socket = site.socket();
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("{\"refused\":\"expected a verb of rwsgi, found none: "), "{answer}");
+    let mut socket = site.socket();
+    socket.write_all(&[b'x'; 16 * 1024]).ok();
+    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)), "too much to be a question");
+    let idle: Vec<UnixStream> = (0..100).map(|_| site.socket()).collect();
+    assert_eq!(site.json(&["status"])["state"], "serving");
+    drop(idle);
+    assert_eq!(site.server.get("/").status, 200);
+}
+
+#[test]
+fn the_socket_is_where_it_is_said_or_nowhere() {
+    let files = directory(&[]);
+    let at = |name: &str| files.path().join(name);
+    let (pid, socket) = (at("site.pid"), at("control"));
+    let (pid, socket) = (pid.to_str().unwrap(), socket.to_str().unwrap());
+    let mut server = Server::start(&["hello", "--pid", pid, "--control-socket", "off"]);
+    assert!(!at("site.ctl").exists());
+    server.stop();
+    let mut server = Server::start(&["hello", "--pid", pid, "--control-socket", socket]);
+    assert!(!at("site.ctl").exists() && at("control").exists());
+    assert_eq!(run(files.path(), ["status", "--control-socket", socket]).0, 0);
+    server.stop();
+    assert!(!at("control").exists());
+    // One that was asked for and cannot be had ends the start; one that nobody asked for is a warning.
+    fs::write(at("control"), "").unwrap();
+    let words = ["hello", "-b", "127.0.0.1:0", "--pid", pid, "--control-socket", socket];
+    let (code, _, err) = run(&apps(), words);
+    assert!(code == 1 && err.contains("--control-socket: bind unix:"), "{err}");
+    assert!(err.contains("expected a socket or nothing, found a file") && !at("site.pid").exists(), "{err}");
+    let (code, _, err) = run(&apps(), ["check"].into_iter().chain(words));
+    assert!(code == 1 && err.contains("--control-socket: bind unix:"), "{err}");
+    fs::write(at("site.ctl"), "").unwrap();
+    let mut server = Server::start(&["hello", "--pid", pid]);
+    assert!(server.stop().contains("no control socket error="));
+    assert!(at("site.ctl").exists(), "it is not ours");
+}
+
+#[test]
+fn a_killed_masters_socket_is_replaced_by_the_next_one() {
+    let files = directory(&[]);
+    let pid = files.path().join("site.pid");
+    let mut server = Server::start(&["hello", "--pid", pid.to_str().unwrap()]);
+    let tree: Vec<Pid> = server.tree();
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    support::wait_gone(&tree);
+    assert!(files.path().join("site.ctl").exists());
+    let tell = || run(files.path(), ["status", "--pid", pid.to_str().unwrap()]);
+    let (code, _, err) = tell();
+    assert!(code == 5 && err.contains("connection refused"), "{err}");
+    let _next = Server::start(&["hello", "--pid", pid.to_str().unwrap()]);
+    assert_eq!(tell().0, 0);
+}
+
+#[test]
+fn whoever_asks_under_load_costs_no_request() {
+    let site = Controlled::start(&["hello", "-w", "2"]);
+    let targets = [Target::Tcp(site.server.address().to_owned())];
+    let ((), counted) = under_load(&targets, |progress| {
+        for words in [["stack"], ["status"], ["requests"]].iter().cycle().take(60) {
+            let before = progress.answered();
+            site.done(words);
+            wait_until("requests are answered", || progress.answered() > before);
+        }
+    });
+    assert!(counted.failures.is_empty(), "{:#?}\n{}", counted.failures, site.server.log());
+    assert_eq!(site.server.workers().len(), 2, "{}", site.server.log());
+}
