@@ -109,7 +109,7 @@ impl Generation {
     /// Sets how many files this process and those that it starts may have open.
     pub(super) fn limit_files(&self) -> Result<(), AnyError> {
         limits::open_files(Some(self.settings.limit_nofile).filter(|files| *files > 0))
-            .map_err(|error| self.origins.blame("limit_nofile", &os::words(&error)))
+            .map_err(|error| self.origins.blame("limit_nofile", &crate::os::words(&error)))
     }
 
     /// What the board says of the threads of a worker.
