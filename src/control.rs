@@ -93,6 +93,17 @@ fn scale(words: &[&str]) -> Result<Scale, String> {
     number.map(kind).ok_or_else(|| found(&format!("{word:?}")))
 }
 
+/// As it is typed.
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scale::More(count) => write!(f, "+{count}"),
+            Scale::Fewer(count) => write!(f, "-{count}"),
+            Scale::To(count) => write!(f, "{count}"),
+        }
+    }
+}
+
 impl Scale {
     /// How many that is, from `now`.
     pub fn from(self, now: usize) -> usize {
@@ -238,10 +249,21 @@ impl fmt::Display for Answer {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ready = self.workers.iter().filter(|worker| worker.state == "ready").count();
-        writeln!(f, "{} for {}, pid {}, rwsgi {}", self.state, span(self.seconds), self.pid, self.version)?;
-        writeln!(f, "{} at {}", self.app, self.listening.join(", "))?;
+        let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
+        // Those to be replaced serve until their replacement is ready.
+        let (spent, ready) = (count("spent"), count("ready") + count("spent"));
+        // The time is that since the start, which is not that of every state.
+        let since = if self.state == "serving" { " for" } else { ", up" };
+        writeln!(f, "{}{since} {}, pid {}, rwsgi {}", self.state, span(self.seconds), self.pid, self.version)?;
+        if self.listening.is_empty() {
+            writeln!(f, "{}, listening no longer", self.app)?;
+        } else {
+            writeln!(f, "{} at {}", self.app, self.listening.join(", "))?;
+        }
         write!(f, "generation {}, {ready} of {} workers ready", self.generation, self.wanted)?;
+        if spent > 0 {
+            write!(f, ", {spent} to be replaced")?;
+        }
         if let Some(failure) = &self.failure {
             write!(f, "\nthe last reload failed: {}", failure.lines().next().unwrap_or_default())?;
         }
@@ -311,7 +333,9 @@ mod tests {
 
     #[test]
     fn a_scale_never_goes_below_none() {
-        assert_eq!([Scale::More(2), Scale::Fewer(9), Scale::To(4)].map(|scale| scale.from(3)), [5, 0, 4]);
+        let scales = [Scale::More(2), Scale::Fewer(9), Scale::To(4)];
+        assert_eq!(scales.map(|scale| scale.from(3)), [5, 0, 4]);
+        assert_eq!(scales.map(|scale| scale.to_string()), ["+2", "-9", "4"]);
     }
 
     #[test]
@@ -370,6 +394,14 @@ slot  pid   state    generation  requests  under way
 0     4711  ready    2           12        1
 10    -     booting  2           12        1"
         );
+        let stopping = Status { state: "stopping".to_owned(), listening: Vec::new(), failure: None, ..status() };
+        let text = Answer::Status(stopping).to_string();
+        let head = "stopping, up 3 h 12 min, pid 4700, rwsgi 0.1.0\nmysite.wsgi, listening no longer\ngeneration 2, ";
+        assert!(text.starts_with(head), "{text}");
+        let mut spent = Status { failure: None, ..status() };
+        spent.workers.iter_mut().for_each(|worker| worker.state = "spent".to_owned());
+        let text = Answer::Status(spent).to_string();
+        assert!(text.contains("generation 2, 2 of 2 workers ready, 2 to be replaced\n\n"), "{text}");
         assert_eq!(
             Answer::Requests(vec![running()]).to_string(),
             "slot  pid   for     request\n3     4714  12.3 s  GET /polls/ HTTP/1.1"

@@ -174,7 +174,8 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
     let status = site.json(&["status"]);
     let generations = status["workers"].as_array().unwrap().iter().filter(|worker| worker["state"] == "ready");
     assert_eq!(generations.map(|worker| worker["generation"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 2, 2]);
-    assert_eq!(site.done(&["reload"]), "generation 3 serves, the older workers retire\n");
+    // One of the three retires at once.
+    assert_eq!(site.done(&["reload"]), "the first worker of generation 3 serves, 2 older ones still do\n");
 
     write("raise RuntimeError('not today')");
     for words in [&["reload"][..], &["reload", "--wait"]] {
@@ -260,6 +261,7 @@ fn scale_and_recycle_change_and_replace_workers() {
     for words in ["0", "-4", "100000"] {
         let (code, _, err) = site.tell(&["scale", words]);
         assert!(code == 1 && err.starts_with("expected 1 to "), "{words}: {err}");
+        assert!(err.ends_with(&format!(" workers, found {words}\n")), "{words}: {err}");
     }
     let before = ready();
     assert_eq!(site.done(&["recycle", "0"]), "workers that will be replaced: 1\n");
@@ -347,7 +349,7 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
     let began = Instant::now();
     let (code, _, err) = site.tell(&["status", "--within", "0.3"]);
     assert_eq!(code, 6, "{err}");
-    assert!(err.contains("expected an answer within 0.3 s, found none\nhint: its master is stopped"), "{err}");
+    assert!(err.contains("expected an answer within 0.3 s, found none\nhint: its master is suspended"), "{err}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     // Nobody has to say so.
     let (code, _, _) = site.tell(&["stop"]);
@@ -366,10 +368,71 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
         (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),
+        (
+            &["statsu", "--json"],
+            "--json: expected a verb beside it, such as status, found none\nhint: did you mean rwsgi status?\n",
+        ),
+        (&["recyle", "0"], "expected one application, found also \"0\"\nhint: did you mean rwsgi recycle?\n"),
+        (
+            &["start", "hello"],
+            "expected one application, found also \"hello\"\nhint: no verb is needed to serve an application: rwsgi hello\n",
+        ),
     ] {
         let (code, _, err) = run(files.path(), words);
         assert!(code == 2 && err.starts_with(says), "{words:?}: {code}\n{err}");
     }
+}
+
+#[test]
+fn a_mistyped_verb_starts_no_server() {
+    let files = directory(&[("site.toml", "bind = [\"127.0.0.1:0\"]\n")]);
+    for (words, meant) in [
+        (&["statsu"][..], "did you mean rwsgi status?"),
+        (&["recyle", "--pid", "x"], "did you mean rwsgi recycle?"),
+        (&["restart", "-c", "site.toml"], "did you mean rwsgi reload?"),
+        (&["start"], "no verb is needed to serve an application: rwsgi APP"),
+    ] {
+        let (code, out, err) = run(files.path(), words);
+        let says = format!("{}: expected a command or an application, found neither\nhint: {meant}\n", words[0]);
+        assert!(code == 2 && out.is_empty() && err.starts_with(&says), "{words:?}: {code}\n{err}");
+    }
+}
+
+#[test]
+fn an_application_called_almost_like_a_verb_is_served() {
+    for (file, word, more) in [
+        ("stock.py", "stock", &[][..]),
+        ("stock/__init__.py", "stock", &[]),
+        ("lib/stock.py", "stock", &["--pythonpath", "lib"]),
+        ("lib/stock.py", "stock", &["--chdir", "lib"]),
+        ("lib/stock.py", "stock:application", &["--pythonpath", "lib"]),
+    ] {
+        let files = directory(&[(file, VERSION)]);
+        let server = Server::start_in(files.path(), &[&[word], more].concat());
+        assert_eq!(server.get("/").text(), "first", "{file}");
+    }
+}
+
+#[test]
+fn a_file_that_says_nothing_of_a_socket_is_named() {
+    let files = directory(&[("app.toml", "wsgi_app = \"hello\"\n")]);
+    let (code, _, err) = run(files.path(), ["status", "--config", "app.toml"]);
+    let says =
+        "app.toml sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile";
+    assert!(code == 5 && err.starts_with(says), "{code}\n{err}");
+}
+
+#[test]
+fn a_limit_that_is_over_is_said_as_it_was_given() {
+    let code = directory(&[("version.py", VERSION)]);
+    let site = Controlled::start_in(code.path(), &["version"]);
+    let gate = Gate::closed(code.path().join("open"));
+    let opens = format!("open({:?}).close()\n{VERSION}", code.path().join("open"));
+    fs::write(code.path().join("version.py"), opens).unwrap();
+    let (exit, _, err) = site.tell(&["reload", "--within", "0.7"]);
+    assert!(exit == 6 && err.contains("expected an answer within 0.7 s, found none\nhint: "), "{exit}\n{err}");
+    assert!(err.ends_with("what was asked may still be done\n"), "{err}");
+    drop(gate.open());
 }
 
 #[test]

@@ -398,3 +398,20 @@ fn the_reference_page_is_that_of_the_table() {
         "docs/reference/settings.md is stale\nhint: UPDATE=1 cargo test --test settings"
     );
 }
+
+#[test]
+fn several_threads_are_gthread_and_printed_so() {
+    let printed = resolved("threads = 4\nworker_class = \"sync\"\n", &[], "app").to_string();
+    let line = printed.lines().find(|line| line.starts_with("worker_class")).unwrap();
+    assert_eq!(line, "worker_class = \"gthread\"  # rwsgi.toml:1");
+}
+
+#[test]
+fn worker_classes_of_gunicorn_by_their_whole_names_are_taken() {
+    for (word, expected) in
+        [("gunicorn.workers.gthread.ThreadWorker", "gthread"), ("gunicorn.workers.sync.SyncWorker", "sync")]
+    {
+        let resolved = resolved("", &[], &format!("-k {word} app"));
+        assert_eq!(resolved.settings.worker_class.to_string(), expected);
+    }
+}

@@ -9,12 +9,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
+use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
 use crate::settings::given::{Item, quoted};
 use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
+use crate::settings::uwsgi;
 use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
@@ -83,6 +85,11 @@ impl UsageError {
         self.exit_code
     }
 
+    /// With its own hints.
+    pub(super) fn of_words(words: String) -> Self {
+        Self { words, exit_code: 2 }
+    }
+
     fn usage(words: impl fmt::Display) -> Self {
         Self { words: format!("{words}\nhint: rwsgi --help lists the options"), exit_code: 2 }
     }
@@ -113,12 +120,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
     }
     if let Some(option) = [WAIT, JSON, WITHIN].into_iter().find(|name| is_given(&matches, name)) {
-        return Err(UsageError::usage(format!("--{option}: expected a verb beside it, such as status, found none")));
+        let words = format!("--{option}: expected a verb beside it, such as status, found none");
+        return Err(beside(words, plain.peek().and_then(|word| verb::hint(word, None))));
     }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
-        return Err(UsageError::usage(format!("expected one application, found also {}", quoted(word))));
+        let words = format!("expected one application, found also {}", quoted(word));
+        return Err(beside(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
     }
     let invocation = invocation(&matches, app)?;
     Ok(match verb {
@@ -128,6 +137,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         None if matches.get_flag(PRINT_CONFIG) => Call::Settings(invocation),
         None => Call::Start(invocation),
     })
+}
+
+/// With this hint, or with that of every usage error.
+fn beside(words: String, hint: Option<String>) -> UsageError {
+    match hint {
+        Some(hint) => UsageError::of_words(format!("{words}\nhint: {hint}")),
+        None => UsageError::usage(words),
+    }
 }
 
 fn is_given(matches: &ArgMatches, name: &str) -> bool {
@@ -217,7 +234,10 @@ fn others() -> [Arg; 8] {
             .long("version")
             .action(ArgAction::Version)
             .help("print the version"),
-        Arg::new(WAIT).long(WAIT).action(ArgAction::SetTrue).help("reload: wait until the old workers are gone"),
+        Arg::new(WAIT)
+            .long(WAIT)
+            .action(ArgAction::SetTrue)
+            .help("reload: wait until the new code serves alone, or has failed"),
         Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer for programs"),
         Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: how long the answer may take"),
         hidden(CHECK_CONFIG),
@@ -320,6 +340,9 @@ fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
     if longer.len() > 1 {
         let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
         return UsageError { words, exit_code: 2 };
+    }
+    if let Some(hint) = uwsgi::hint(argument) {
+        return UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}"));
     }
     match suggested {
         Some(ContextValue::String(flag)) => {

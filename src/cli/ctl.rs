@@ -22,9 +22,13 @@ pub struct Errand {
     pub within: Option<Duration>,
 }
 
-/// Asks and prints; says the exit code.
-pub(super) fn run(errand: &Errand, settings: &Settings) -> i32 {
-    let asked = settings.control_path().ok_or(Trouble::NoPath).and_then(|path| ask(errand, &path));
+/// Asks and prints; says the exit code. `file` is the configuration file that was named.
+pub(super) fn run(errand: &Errand, settings: &Settings, file: Option<&str>) -> i32 {
+    let no_path = || match file {
+        Some(file) if settings.control_socket.is_none() => Trouble::NoPathIn(file.to_owned()),
+        _ => Trouble::NoPath,
+    };
+    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(errand, &path));
     let (answer, code) = match asked {
         Ok(answer) => {
             let code = if answer.is_good() { 0 } else { EXIT_FAILED };
@@ -51,6 +55,8 @@ pub(super) fn run(errand: &Errand, settings: &Settings) -> i32 {
 enum Trouble {
     /// Nobody says where the socket is.
     NoPath,
+    /// Neither does this file, by which the server was started.
+    NoPathIn(String),
     /// The socket cannot be connected to.
     Unreachable(PathBuf, io::Error),
     /// Nothing came in time.
@@ -62,7 +68,7 @@ enum Trouble {
 impl Trouble {
     fn exit_code(&self) -> i32 {
         match self {
-            Trouble::NoPath | Trouble::Unreachable(..) => EXIT_NO_SERVER,
+            Trouble::NoPath | Trouble::NoPathIn(_) | Trouble::Unreachable(..) => EXIT_NO_SERVER,
             Trouble::Silent(..) | Trouble::Garbled(_) => EXIT_NO_ANSWER,
         }
     }
@@ -76,6 +82,11 @@ impl fmt::Display for Trouble {
                 "expected the control socket of a running server, found no word of where it is\nhint: --control-socket \
                  PATH, or the --pid FILE or --config FILE with which the server was started"
             ),
+            Trouble::NoPathIn(file) => write!(
+                f,
+                "{file} sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile \
+                 and start the server anew; meanwhile it obeys signals: kill -HUP loads code anew, kill -TERM stops it"
+            ),
             Trouble::Unreachable(path, error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
@@ -85,7 +96,8 @@ impl fmt::Display for Trouble {
             }
             Trouble::Silent(path, limit) => write!(
                 f,
-                "{}: expected an answer within {} s, found none\nhint: its master is stopped or very busy",
+                "{}: expected an answer within {} s, found none\nhint: its master is suspended (SIGSTOP) or \
+                 busy; what was asked may still be done",
                 path.display(),
                 limit.as_secs_f64()
             ),
@@ -112,7 +124,12 @@ fn ask(errand: &Errand, path: &Path) -> Result<Answer, Trouble> {
         None => return Err(Trouble::Garbled(path.to_owned())),
     }
     let left = errand.within.map(|within| within.saturating_sub(began.elapsed()).max(SHORTEST));
-    match hear(&mut lines, path, left)? {
+    let answer = hear(&mut lines, path, left).map_err(|trouble| match trouble {
+        // The limit that was asked for, not what was left of it.
+        Trouble::Silent(path, _) => Trouble::Silent(path, limit),
+        other => other,
+    });
+    match answer? {
         Some(answer) => Ok(answer),
         None if matches!(errand.ask, Ask::Stop | Ask::Quit) => Ok(Answer::Done("stopped".to_owned())),
         None => Err(Trouble::Garbled(path.to_owned())),

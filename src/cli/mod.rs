@@ -2,13 +2,14 @@
 
 pub mod args;
 pub mod ctl;
+mod verb;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use args::{Call, Invocation};
+use args::{Call, Invocation, UsageError};
 use ctl::Errand;
 
 use crate::http::AccessFormat;
@@ -56,7 +57,7 @@ fn show(invocation: &Invocation) -> i32 {
 
 fn tell(errand: &Errand, invocation: &Invocation) -> i32 {
     match settings(invocation, std::process::id()) {
-        Ok(resolved) => ctl::run(errand, &resolved.settings),
+        Ok(resolved) => ctl::run(errand, &resolved.settings, invocation.config.as_deref()),
         Err(problems) => {
             complain(&problems);
             EXIT_CONFIG
@@ -76,6 +77,9 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     let read = || {
         let resolved = settings(invocation, me)?;
         invocation.app(&resolved.settings)?;
+        if !check {
+            verb::judge(invocation, &resolved.settings)?;
+        }
         resolved.remarks.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
@@ -100,7 +104,7 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            EXIT_CONFIG
+            error.downcast_ref::<UsageError>().map_or(EXIT_CONFIG, |error| i32::from(error.exit_code()))
         }
     }
 }

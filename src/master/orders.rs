@@ -116,11 +116,20 @@ impl Master<'_> {
     /// A reload has come so far.
     pub(super) fn reload_came_to(&mut self, generation: u64, progress: Progress) {
         let text = match progress {
-            Progress::Serves => format!("generation {generation} serves, the older workers retire"),
+            Progress::Serves => match self.serving_before(generation) {
+                0 => format!("the first worker of generation {generation} serves"),
+                older => format!("the first worker of generation {generation} serves, {older} older ones still do"),
+            },
             Progress::ServesAlone => format!("generation {generation} serves"),
         };
         let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
         self.settle_reload(generation, is_met, &Answer::Done(text));
+    }
+
+    /// How many workers of earlier generations serve and are to be replaced.
+    fn serving_before(&self, generation: u64) -> usize {
+        let serves = |seat: &Seat| seat.generation < generation && ["ready", "spent"].contains(&seat.state);
+        self.supervisor.seats().filter(serves).count()
     }
 
     /// A reload has come to nothing.
@@ -148,7 +157,7 @@ impl Master<'_> {
         let workers = scale.from(self.supervisor.workers());
         match self.scale(By::Verb(Command::Scale.row().name), workers) {
             Ok(()) => Answer::Done(format!("{workers} workers wanted")),
-            Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {workers}")),
+            Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {scale}")),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod resolve;
 pub mod table;
 pub mod types;
 pub mod unread;
+pub mod uwsgi;
 mod views;
 
 pub use given::{Given, Origin, Value};

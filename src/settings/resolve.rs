@@ -13,6 +13,7 @@ use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::table::{Row, Settings, TABLE};
 use super::types::Bind;
+use super::uwsgi;
 
 /// Where settings come from.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     if problems.is_empty() {
         let mut resolved = Resolved { settings, origins, passed, remarks: Vec::new() };
         resolved.settle_passed();
+        resolved.settle_class();
         return Ok(resolved);
     }
     problems.sort_by_key(|problem| match &problem.origin {
@@ -92,6 +94,14 @@ impl Resolved {
             }
         }
         self.settings.bind = settled;
+    }
+
+    /// Several threads make the class `gthread`, whatever is said: what is printed is what holds.
+    fn settle_class(&mut self) {
+        if self.settings.worker_class != self.settings.class() {
+            self.settings.worker_class = self.settings.class();
+            self.origins.insert("worker_class", self.origins["threads"].clone());
+        }
     }
 
     /// The "where" of a problem with a setting, if it is found only later, against the system: `rwsgi.toml:3: chdir`,
@@ -169,7 +179,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     }
     let hint = match meant(key) {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
-        meant => meant.map(|row| format!("did you mean {}?", row.name)),
+        meant => uwsgi::hint(key).or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
 }

@@ -154,7 +154,7 @@ settings! {
         "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
          environment variable `WEB_CONCURRENCY` does. At most 1024.";
     worker_class: WorkerClass = WorkerClass::Sync, one, Workers,
-        ["-k", "--worker-class"], "CLASS", "how a worker runs the application",
+        ["-k", "--worker-class"], "CLASS", "how a worker runs the application: sync or gthread",
         "`sync`: one request at a time. `gthread`: as many as there are `threads`; with more than one thread it is what \
          `sync` means, too, as in gunicorn. Slow clients and idle keep-alive connections occupy neither worker nor thread.";
     threads: u32 = 1, whole_u32::<1, 512>, Workers,

@@ -19,8 +19,10 @@ pub enum WorkerClass {
 }
 
 impl WorkerClass {
-    /// What classes of gunicorn that are not there have in their names: `gevent_pywsgi`, `uvicorn.workers.UvicornWorker`.
-    const ELSEWHERE: [&'static str; 5] = ["gevent", "eventlet", "tornado", "asgi", "uvicorn"];
+    /// What classes of gunicorn that are not there have in their names: `gevent_pywsgi`.
+    const ELSEWHERE: [&'static str; 3] = ["gevent", "eventlet", "tornado"];
+    /// Those for asynchronous applications: `uvicorn.workers.UvicornWorker`.
+    const ASGI: [&'static str; 2] = ["asgi", "uvicorn"];
 }
 
 impl Text for WorkerClass {
@@ -29,8 +31,11 @@ impl Text for WorkerClass {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
-            "sync" => Ok(Self::Sync),
-            "gthread" => Ok(Self::Gthread),
+            "sync" | "gunicorn.workers.sync.SyncWorker" => Ok(Self::Sync),
+            "gthread" | "gunicorn.workers.gthread.ThreadWorker" => Ok(Self::Gthread),
+            _ if Self::ASGI.iter().any(|part| text.contains(part)) => {
+                Err(refuse("not planned").hint("rwsgi serves WSGI applications; for ASGI take an ASGI server"))
+            }
             _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
                 Err(refuse("not planned")
                     .hint("rwsgi runs WSGI in processes and threads, without greenlets: --threads N"))
@@ -122,7 +127,11 @@ impl Text for LogLevel {
     const EXPECTED: &'static str = "debug, info, warning, error or critical";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        named(&Self::NAMES, text).ok_or_else(|| match text.to_ascii_lowercase().as_str() {
+            "warn" => Wrong::text(Self::EXPECTED, text).hint("did you mean warning?"),
+            "fatal" => Wrong::text(Self::EXPECTED, text).hint("did you mean critical?"),
+            _ => Wrong::text(Self::EXPECTED, text),
+        })
     }
 
     fn text(&self) -> String {

@@ -1,0 +1,92 @@
+//! Words that were meant for verbs: what they almost are, or what they are elsewhere. A server must not start because of a
+//! slip. Looks at names in directories; starts and reads nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::args::{Invocation, UsageError};
+use crate::command;
+use crate::settings::problem::nearest;
+use crate::settings::{Given, Settings, Value};
+
+/// What the first of several words was meant to be; nothing if it is like no verb.
+pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
+    if STARTS.contains(&word) {
+        return Some(format!("no verb is needed to serve an application: rwsgi {}", next.unwrap_or("APP")));
+    }
+    let other = ELSEWHERE.iter().find(|(known, _)| *known == word).map(|(_, verb)| *verb);
+    other.or_else(|| nearest(word, verbs())).map(|verb| format!("did you mean rwsgi {verb}?"))
+}
+
+/// Refuses the application of the command line if its name is almost a verb and nothing of this name is where modules are
+/// looked for first. `settings` are those in force.
+pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
+    let is_app = |given: &&Given| given.name == "wsgi_app";
+    let Some(Value::Word(word)) = invocation.flags.iter().find(is_app).map(|given| &given.value) else {
+        return Ok(());
+    };
+    if word.contains([':', '.', '/']) {
+        return Ok(());
+    }
+    let Some(hint) = hint(word, None) else { return Ok(()) };
+    let first = settings.chdir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let more = settings.pythonpath.iter().map(|path| first.join(path));
+    if std::iter::once(first.clone()).chain(more).any(|directory| holds(&directory, word)) {
+        return Ok(());
+    }
+    let way_out = format!("an installed module of this name is called {word}:application");
+    let words = format!("{word}: expected a command or an application, found neither\nhint: {hint}\nhint: {way_out}");
+    Err(UsageError::of_words(words))
+}
+
+/// `WORD`, `WORD.py`, `WORD.cpython-313-x86_64-linux-gnu.so`.
+fn holds(directory: &Path, word: &str) -> bool {
+    let is_it = |name: &str| name.split('.').next() == Some(word);
+    fs::read_dir(directory).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_it)))
+    })
+}
+
+fn verbs() -> impl Iterator<Item = &'static str> {
+    let of_servers = command::TABLE.iter().filter(|row| row.usage.is_some()).map(|row| row.name);
+    of_servers.chain(["check", "settings", "help"])
+}
+
+/// What starts other servers.
+const STARTS: [&str; 4] = ["serve", "start", "run", "runserver"];
+/// Verbs of systemctl, apachectl, supervisorctl, pm2, and what does that here.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("restart", "reload"),
+    ("graceful", "reload"),
+    ("kill", "quit"),
+    ("shutdown", "stop"),
+    ("ps", "status"),
+    ("list", "status"),
+    ("info", "status"),
+    ("reopen", "reopen-logs"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::hint;
+
+    #[test]
+    fn a_word_that_is_almost_a_verb_is_known_and_a_name_is_not() {
+        for (word, expected) in [
+            ("statsu", Some("did you mean rwsgi status?")),
+            ("recyle", Some("did you mean rwsgi recycle?")),
+            ("relaod", Some("did you mean rwsgi reload?")),
+            ("reopen-log", Some("did you mean rwsgi reopen-logs?")),
+            ("restart", Some("did you mean rwsgi reload?")),
+            ("serve", Some("no verb is needed to serve an application: rwsgi APP")),
+            ("app", None),
+            ("hello", None),
+            ("mysite", None),
+            ("api", None),
+            ("wsgi", None),
+            ("main", None),
+        ] {
+            assert_eq!(hint(word, None).as_deref(), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Names of uWSGI's options, and what does the same here. Names only; knows no value.
+
+use super::table::Row;
+
+/// What somebody who writes this option of uWSGI, as a key or with its dashes as a flag, is told.
+pub fn hint(option: &str) -> Option<String> {
+    let (is_flag, name) = (option.starts_with("--"), option.trim_start_matches('-').replace('-', "_"));
+    let (_, setting, more) = OPTIONS.iter().find(|(names, ..)| names.contains(&name.as_str()))?;
+    let Some(row) = Row::named(setting) else { return Some(format!("uWSGI's {option}: {more}")) };
+    // The application's name has no flag.
+    let here = match (is_flag, row.flags.is_empty()) {
+        (true, false) => row.flag_name(),
+        (true, true) => row.metavar,
+        (false, _) => row.name,
+    };
+    let more = if more.is_empty() { String::new() } else { format!("; {more}") };
+    Some(format!("uWSGI's {option} is {here} here{more}"))
+}
+
+#[rustfmt::skip] // A table: names, setting or nothing, what more there is to say.
+const OPTIONS: &[(&[&str], &str, &str)] = &[
+    (&["ini", "yaml", "xml"], "", "write the settings to a TOML file, and name that by --config"),
+    (&["http", "http_socket"], "bind", ""),
+    (&["socket", "uwsgi_socket"], "bind", "it speaks HTTP: in nginx, proxy_pass in place of uwsgi_pass"),
+    (&["module", "wsgi", "wsgi_file", "mount"], "wsgi_app", "a module, module:callable, or a file"),
+    (&["callable"], "wsgi_app", "module:callable"),
+    (&["processes"], "workers", ""),
+    (&["master"], "", "leave it out, there always is one"),
+    (&["enable_threads", "single_interpreter", "need_app", "vacuum", "die_on_term", "thunder_lock"], "", "leave it out, that is always so"),
+    (&["harakiri", "http_timeout"], "timeout", "in seconds, of the application's time"),
+    (&["virtualenv", "venv", "home"], "python", ""),
+    (&["uid"], "user", ""),
+    (&["gid"], "group", ""),
+    (&["chmod_socket"], "unix_socket_mode", ""),
+    (&["listen"], "backlog", ""),
+    (&["pidfile"], "pidfile", ""),
+    (&["logto", "logger"], "errorlog", "requests are in accesslog"),
+    (&["req_logger"], "accesslog", ""),
+    (&["disable_logging"], "", "leave it out, there is no access log unless accesslog asks for one"),
+    (&["daemonize"], "", "run it by systemd, or in the background by & with --error-logfile FILE"),
+    (&["lazy", "lazy_apps"], "preload_app", "without it each worker loads the application itself"),
+    (&["env"], "raw_env", ""),
+    (&["procname", "procname_prefix"], "proc_name", ""),
+    (&["buffer_size"], "limit_request_head", ""),
+    (&["reload_mercy", "worker_reload_mercy"], "graceful_timeout", ""),
+    (&["touch_reload", "fs_reload", "py_autoreload", "touch_chain_reload"], "", "rwsgi reload --wait loads changed code"),
+    (&["stats", "stats_server"], "", "rwsgi status --json, and rwsgi requests --json"),
+    (&["cheaper", "cheaper_initial", "cheaper_step", "cheaper_algo"], "", "not there yet; rwsgi scale changes the number of workers"),
+    (&["static_map", "check_static", "attach_daemon", "cron", "spooler", "emperor", "plugin", "plugins"], "", "not there; nginx serves files, systemd runs other programs"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::Row;
+    use super::super::gunicorn::Absent;
+    use super::{OPTIONS, hint};
+
+    #[test]
+    fn every_option_leads_to_a_setting_or_to_words() {
+        for (names, setting, more) in OPTIONS {
+            assert!(Row::named(setting).is_some() || (setting.is_empty() && !more.is_empty()), "{names:?}");
+            assert!(names.iter().all(|name| Absent::named(name).is_none()), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_named_as_it_was_written() {
+        let check = |option, expected: Option<&str>| assert_eq!(hint(option).as_deref(), expected);
+        check("harakiri", Some("uWSGI's harakiri is timeout here; in seconds, of the application's time"));
+        check("--http-socket", Some("uWSGI's --http-socket is --bind here"));
+        check("--module", Some("uWSGI's --module is APP here; a module, module:callable, or a file"));
+        check("--master", Some("uWSGI's --master: leave it out, there always is one"));
+        check("--colour", None);
+    }
+}
