@@ -9,12 +9,14 @@
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `deadline` | requests that take too long, from Python's side |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
 mod current;
 mod cycle;
+mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;

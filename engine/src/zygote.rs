@@ -20,7 +20,7 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
 use rwsgi::worker::Ends;
 
-use crate::{app, python, worker};
+use crate::{app, deadline, python, worker};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -197,6 +197,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
         std::env::set_current_dir(directory)?;
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
+    deadline::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;

@@ -11,7 +11,7 @@ pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
-pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, WorkerClass};
+pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, TimeoutMode, WorkerClass};
 
 use super::problem::Wrong;
 

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
+use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
 use super::exchange::{Exchange, State};
 use super::{Application, Setup};
@@ -54,10 +55,12 @@ impl Call {
         desk: &mut Desk,
         setup: &Setup<'_>,
         stopping: &AtomicBool,
+        claim: &Claim,
     ) -> Served {
         let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
         let Arrived { head_length, body, body_length, streamed } = arrived;
         let request = connection.head.of(&connection.input);
+        claim.open(connection.stream.as_fd());
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
@@ -82,6 +85,7 @@ impl Call {
             allowance: &setup.allowance,
             slot: &desk.slot,
             stopping,
+            claim,
             state: State::Open,
             body_bytes: 0,
         };

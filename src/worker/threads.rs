@@ -27,10 +27,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::Desk;
+use super::claim::Claim;
 use super::crew::Place;
+use super::deadlines::{Deadline, Then};
 use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
-use super::{Application, Setup};
+use super::{Application, Setup, Spent};
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
 
@@ -45,6 +47,8 @@ pub struct Worker<'a> {
     /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
     /// get their turn.
     pub(super) beds: Vec<EventFd>,
+    /// Who answers each thread's request.
+    pub(super) claims: Vec<Claim>,
     /// Where the helper rests and waits for its next tick.
     pub(super) helper: Condvar,
 }
@@ -52,9 +56,9 @@ pub struct Worker<'a> {
 pub(super) type Held<'w, 'a> = MutexGuard<'w, EventLoop<'a>>;
 
 impl<'a> Worker<'a> {
-    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called once, when `max_requests` is
-    /// reached.
-    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce() + Send + 'a) -> io::Result<Worker<'a>> {
+    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called at most once, when the
+    /// worker is to be replaced.
+    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce(Spent) + Send + 'a) -> io::Result<Worker<'a>> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_flags(flags)?;
@@ -62,7 +66,18 @@ impl<'a> Worker<'a> {
         let stops = Arc::new(AtomicBool::new(false));
         let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
         let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
-        Ok(Worker { setup, epoll, wake, stops, event_loop: Mutex::new(event_loop), beds, helper: Condvar::new() })
+        let claims = setup.slots.iter().map(|_| Claim::default()).collect();
+        let event_loop = Mutex::new(event_loop);
+        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, claims, helper: Condvar::new() })
+    }
+
+    pub(super) fn setup(&self) -> &'a Setup<'a> {
+        self.setup
+    }
+
+    /// Has a thread been given up, which is in the application for good?
+    pub fn has_lost_threads(&self) -> bool {
+        self.lock().deadlines.lost() > 0
     }
 
     /// How many threads are to [`work`](Self::work).
@@ -144,9 +159,12 @@ impl<'a> Worker<'a> {
                         self.helper.notify_one();
                     }
                     drop(held);
-                    let served = call.run(app, desk, self.setup, &self.stops);
+                    let served = call.run(app, desk, self.setup, &self.stops, &self.claims[desk.number]);
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
+                    if held.deadlines.returned(desk.number) {
+                        self.was_late(&mut held);
+                    }
                     held.thread_is_free();
                     held.finish(served, &desk.response)
                 }
@@ -160,6 +178,15 @@ impl<'a> Worker<'a> {
             };
         }
         held
+    }
+
+    /// A request was late and has ended: what it held may be broken.
+    #[cold]
+    fn was_late(&self, held: &mut EventLoop<'a>) {
+        let is_ended = |deadline: &Deadline<'_>| deadline.recycle && deadline.then != Then::Warn;
+        if self.setup.deadline.as_ref().is_some_and(is_ended) {
+            held.ask_for_replacement(Spent::Timeout);
+        }
     }
 
     /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
