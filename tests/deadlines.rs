@@ -178,6 +178,27 @@ fn a_holder_of_pythons_lock_ends_by_its_deadline_and_its_worker_is_killed_with_i
 }
 
 #[test]
+fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stack() {
+    for threads in [1, 2] {
+        let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "0.1"]);
+        let worker = server.workers()[0];
+        assert_eq!(server.get("/wedge").text(), worker.to_string());
+        let mut kept = server.connect();
+        // Until the thread has the lock, requests are answered.
+        let began = Instant::now();
+        let ask = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+        while kept.write_all(ask).is_ok() && Response::read(&mut kept).is_ok() {
+            assert!(began.elapsed() < LIMIT, "{}", server.log());
+        }
+        server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
+        server.wait_for("in c\n");
+        wait_gone(&[worker]);
+        assert_ne!(server.get("/").text(), worker.to_string());
+        assert!(server.stop().contains("by=SIGKILL"));
+    }
+}
+
+#[test]
 fn hard_answers_504_at_the_deadline_and_raises_nothing() {
     let mut server = server(1, &["--timeout", "0.4", "--timeout-mode", "hard"]);
     let (worker, began) = (server.workers()[0], Instant::now());

@@ -59,6 +59,10 @@ pub(super) fn boot_failure(failure: &BootFailure) {
 /// What a worker is stuck in, as far as the master knows; its own stacks follow in the log.
 pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
     match why {
+        Why::Timeout if state.is_some_and(|slot| slot.busy_since().is_none()) => tracing::error!(
+            target: CRITICAL, slot, pid, timeout = %settings.timeout,
+            "worker cannot get Python's lock to serve what waits, it is killed"
+        ),
         Why::Timeout => {
             let request = state.map(Slot::request_line).unwrap_or_default();
             tracing::error!(

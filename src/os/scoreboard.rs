@@ -167,9 +167,21 @@ impl Slot {
         self.words().extended.load(Ordering::Relaxed)
     }
 
-    /// When the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than others.
+    /// The thread has something to do, and waits for its interpreter since `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn wait(&self, now: u64) {
+        self.words().waiting_since.store(now.max(1), Ordering::Release);
+    }
+
+    /// It has it.
+    pub fn go_on(&self) {
+        self.words().waiting_since.store(0, Ordering::Release);
+    }
+
+    /// When the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than others; or since
+    /// when the thread waits for its interpreter.
     pub fn counts_from(&self) -> Option<u64> {
-        self.busy_since().map(|(since, _)| since.saturating_add(self.extended()))
+        let busy = self.busy_since().map(|(since, _)| since.saturating_add(self.extended()));
+        busy.or_else(|| Some(self.words().waiting_since.load(Ordering::Acquire)).filter(|since| *since != 0))
     }
 
     /// The head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
@@ -202,7 +214,9 @@ impl Slot {
     /// Makes the slot as new, for the next worker in it.
     pub fn clear(&self) {
         let words = self.words();
-        for word in [&words.busy_since, &words.requests, &words.length, &words.open, &words.extended] {
+        for word in
+            [&words.busy_since, &words.requests, &words.length, &words.open, &words.extended, &words.waiting_since]
+        {
             word.store(0, Ordering::Release);
         }
     }
@@ -227,6 +241,7 @@ struct Words {
     length: AtomicU64,
     open: AtomicU64,
     extended: AtomicU64,
+    waiting_since: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -289,6 +304,13 @@ mod tests {
         assert_eq!(reads.extended(), 0, "that was another request's");
         assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
         assert_eq!(reads.request_line(), "GET /");
+        writes.end();
+        writes.wait(9);
+        assert_eq!((reads.counts_from(), reads.busy_since()), (Some(9), None));
+        writes.go_on();
+        assert_eq!(reads.counts_from(), None);
+        writes.wait(0);
+        assert_eq!(reads.counts_from(), Some(1), "time 0 would say that it has it");
         assert!(!reads.is_open());
         writes.set_open(true);
         assert!(reads.is_open());

@@ -193,7 +193,8 @@ impl<'a> Worker<'a> {
     fn lay_down<'w, A: Application>(&'w self, held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
         held.hand_over_access();
         drop(held);
-        app.detached(|| ());
+        app.detached(|| desk.slot.wait(clock::monotonic()));
+        desk.slot.go_on();
         desk.laid_down = clock::monotonic();
         self.lock()
     }
@@ -212,7 +213,13 @@ impl<'a> Worker<'a> {
         if held.crew.may_sleep() {
             held.crew.moves(desk.number, Place::Asleep);
             drop(held);
-            app.detached(|| self.sleep(desk.number))?;
+            let slept = app.detached(|| {
+                let slept = self.sleep(desk.number);
+                desk.slot.wait(clock::monotonic());
+                slept
+            });
+            desk.slot.go_on();
+            slept?;
             desk.laid_down = clock::monotonic();
             return Ok(self.lock());
         }

@@ -5,7 +5,7 @@ for ever. /swallow catches whatever is raised in it, and waits on. /gate/PATH wa
 /patient/PATH asks for an hour before that. /edge?s=0.3 computes.
 /extend?s=2 asks for so many seconds and sleeps for half of them. /begun sends the head and a piece, and sleeps. /late catches the
 exception and answers which it was, by its name. /read answers how much it has read of its body. /outside extends the deadline
-from a thread of its own. Anything else is answered at once.
+from a thread of its own. /wedge has a thread do what /c does, a moment later. Anything else is answered at once.
 """
 
 import collections
@@ -95,7 +95,11 @@ def edge(environ):
         pass
 
 
-ALL = (sleep, busy, lock, c, swallow, gate, patient, extend, edge, late, read, outside)
+def wedge(environ):
+    threading.Timer(0.3, c, (environ,)).start()
+
+
+ALL = (wedge, sleep, busy, lock, c, swallow, gate, patient, extend, edge, late, read, outside)
 WAYS = {way.__name__: way for way in ALL}
 
 
