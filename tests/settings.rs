@@ -124,6 +124,7 @@ pythonpath = "lib,/opt/more"
 raw_env = ["A=1,2", "B="]
 python = "/srv/venv"
 preload_app = true
+warmup = "/polls/?page=1,https://example.com"
 bind = ["[::1]:8000", "unix:/run/app.sock"]
 backlog = 64
 umask = "007"
@@ -170,6 +171,8 @@ user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
 control_socket = "/run/rwsgi/control"
+limit_nofile = 4096
+limit_as = "2 GiB"
 proc_name = "poll \"site\""
 errorlog = "/var/log/error.log"
 loglevel = "Warning"
@@ -257,6 +260,7 @@ fn every_setting_can_be_given_in_the_environment() {
         let words = match row.name {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
+            "warmup" => "/polls/?page=1,https://example.com".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
             "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),

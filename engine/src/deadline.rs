@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
 use rwsgi::log::CRITICAL;
-use rwsgi::os::scoreboard::Slot;
+use rwsgi::os::scoreboard::{Scoreboard, Slot};
 use rwsgi::os::{clock, process, thread};
 use rwsgi::settings::types::TimeoutMode;
 use rwsgi::settings::{Seconds, Settings};
@@ -54,6 +54,13 @@ impl Caller {
             wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// One without a worker, whose requests nobody watches. It lives as long as the process.
+    pub(crate) fn alone(settings: &Settings) -> PyResult<&'static Caller> {
+        let (board, _) = Scoreboard::create(1)?;
+        let slot = board.slot(0).ok_or_else(|| PyRuntimeError::new_err("a board without a slot"))?;
+        Ok(Box::leak(Box::new(Caller::new(slot, settings))))
     }
 
     /// The thread that calls this is the one.

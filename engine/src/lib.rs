@@ -10,10 +10,12 @@
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
 //! | `deadline` | requests that take too long, from Python's side |
+//! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
+mod bytes;
 mod current;
 mod cycle;
 mod deadline;

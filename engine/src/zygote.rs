@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Reopen, Start, ToZygote};
+use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
@@ -18,9 +19,11 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
-use rwsgi::worker::Ends;
+use rwsgi::worker::{self, Ends};
 
-use crate::{app, deadline, python, worker};
+use crate::cycle::Cycle;
+use crate::deadline::{self, Caller};
+use crate::{app, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -61,6 +64,9 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load(py, app_name(settings)?)?;
+        if settings.preload_app {
+            warm_up(py, &loaded, &inheritance).map_err(|error| BootFailure::setup(&error))?;
+        }
         inheritance.application = Some(loaded.unbind());
     }
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
@@ -77,13 +83,35 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                     Ok(Side::Caller) => {}
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
-                        worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
+                        worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
                     }
                     Err(error) => fork_failed(channel, fork, &error),
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
             ToZygote::Load(_) | ToZygote::Start(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the requests that are to come before all others.
+fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
+    let settings = &inheritance.start.settings;
+    if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
+        return Ok(());
+    }
+    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings, Caller::alone(settings)?)?;
+    for request in &settings.warmup {
+        let (target, host) = (request.target(), request.host());
+        for _ in 1..WARMUP_ROUNDS {
+            worker::warm_up(&cycle, target, host, request.is_https())?;
+        }
+        let status = worker::warm_up(&cycle, target, host, request.is_https())?;
+        if status < 400 {
+            tracing::info!(target, host, status, "application warmed up");
+        } else {
+            tracing::warn!(target, host, status, "warm-up request failed, the server starts all the same");
         }
     }
     Ok(())
@@ -193,6 +221,9 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     stacks::ignore()?;
     let signals = Signals::install(&[])?;
     signal::note_sent(FOR_THE_MASTER)?;
+    if let Some(bytes) = start.settings.limit_as.limit() {
+        limits::address_space(bytes)?;
+    }
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
@@ -252,3 +283,5 @@ fn close_on_exec(channel: &Channel) {
 const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 /// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
 const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
+/// CPython specialises its bytecode after some 8 calls, and memory that is written later is shared no more.
+const WARMUP_ROUNDS: usize = 20;

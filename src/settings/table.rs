@@ -13,7 +13,7 @@ use super::problem::{Cause, Problem};
 use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
     AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    SchemeFields, Seconds, Text as _, TimeoutMode, WorkerClass, Workers,
+    SchemeFields, Seconds, Text as _, TimeoutMode, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -121,6 +121,13 @@ settings! {
         ["--preload"], "", "load the application once, before the workers are forked",
         "Saves memory and start-up time: the workers share what the application has loaded. It is loaded in a process \
          of its own, never in the master.";
+    warmup: Vec<WarmupRequest> = Vec::new(), list, Application,
+        ["--warmup"], "URLS", "requests to make before the workers are forked, with preload_app",
+        "Paths, or URLs where the application asks which host it is (Django's `ALLOWED_HOSTS`); a list, or one string with \
+         commas. Each is asked for 20 times by GET in the process from which workers are forked: what an application \
+         loads, compiles and caches with its first requests is then there for all of them, once. What must not be shared \
+         by processes, such as connections to a database, the application has to close at the end of a request, as Django \
+         does by default. Without `preload_app` there is no such process, and none is made.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
@@ -318,6 +325,14 @@ settings! {
          `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
          start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
          has the same name and another protocol.";
+    limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
+        ["--limit-nofile"], "N", "how many files each process may have open",
+        "Every connection is one. 0 is as many as the system allows the process (`ulimit -Hn`), at most 1048576. Set at \
+         the start: a reload does not change it. uWSGI has `max-fd`.";
+    limit_as: Bytes = Bytes(0), one, Process,
+        ["--limit-as"], "BYTES", "how much address space each worker may have",
+        "What needs more gets `MemoryError`, in that request alone. Address space is more than memory in use: what is mapped \
+         and never touched counts. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
+use super::body::Body;
 use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
 use super::exchange::{Exchange, State};
-use super::{Application, Setup};
+use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::scoreboard::Slot;
@@ -29,8 +30,8 @@ pub(super) struct Call {
 /// A request that was answered.
 pub(super) struct Served {
     pub(super) connection: Box<Connection>,
-    /// Of its head, in the connection's input.
-    pub(super) head_length: usize,
+    /// Of what stands in the connection's input of it.
+    pub(super) length: usize,
     pub(super) body_bytes: u64,
     /// In ns of the monotonic clock.
     pub(super) started: u64,
@@ -47,25 +48,31 @@ pub(super) struct Desk {
     pub(super) laid_down: u64,
 }
 
+/// What is the same for every call of a thread.
+pub(super) struct Terms<'a> {
+    pub(super) error_pages: &'a ErrorPages,
+    pub(super) allowance: &'a Allowance,
+    /// The worker has been told to end.
+    pub(super) stopping: &'a AtomicBool,
+    /// Who answers.
+    pub(super) claim: &'a Claim,
+    /// Nobody takes the bodies of responses.
+    pub(super) drops_bodies: bool,
+}
+
 impl Call {
     /// Has the application answer it.
-    pub(super) fn run<A: Application>(
-        self,
-        app: &A,
-        desk: &mut Desk,
-        setup: &Setup<'_>,
-        stopping: &AtomicBool,
-        claim: &Claim,
-    ) -> Served {
+    pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
         let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
-        let Arrived { head_length, body, body_length, streamed } = arrived;
+        let Arrived { head_length, beside, body, body_length, streamed } = arrived;
+        let length = head_length + beside;
         let request = connection.head.of(&connection.input);
-        claim.open(connection.stream.as_fd());
+        terms.claim.open(connection.stream.as_fd());
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
             request,
-            body,
+            body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
             body_length,
             streamed,
             failure_status: None,
@@ -77,15 +84,15 @@ impl Call {
             output: &mut connection.output,
             to: ResponseTo {
                 version: request.version(),
-                head_only: request.is_head(),
+                head_only: request.is_head() || terms.drops_bodies,
                 keep_alive: keep_alive && request.wants_keep_alive(),
             },
             date: &date,
-            error_pages: &setup.error_pages,
-            allowance: &setup.allowance,
+            error_pages: terms.error_pages,
+            allowance: terms.allowance,
             slot: &desk.slot,
-            stopping,
-            claim,
+            stopping: terms.stopping,
+            claim: terms.claim,
             state: State::Open,
             body_bytes: 0,
         };
@@ -101,6 +108,6 @@ impl Call {
             // The rest of the body is in the way of whatever follows.
             Some(None) => connection.reading = Reading::More,
         }
-        Served { connection, head_length, body_bytes, started }
+        Served { connection, length, body_bytes, started }
     }
 }

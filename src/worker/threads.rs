@@ -26,11 +26,11 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::call::Desk;
+use super::call::{Desk, Terms};
 use super::claim::Claim;
 use super::crew::Place;
 use super::deadlines::{Deadline, Then};
-use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
+use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
 use super::{Application, Setup, Spent};
 use crate::http::response::ResponseHead;
@@ -159,7 +159,7 @@ impl<'a> Worker<'a> {
                         self.helper.notify_one();
                     }
                     drop(held);
-                    let served = call.run(app, desk, self.setup, &self.stops, &self.claims[desk.number]);
+                    let served = call.run(app, desk, &self.terms(desk.number));
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
                     if held.deadlines.returned(desk.number) {
@@ -174,6 +174,10 @@ impl<'a> Worker<'a> {
                     desk.laid_down = clock::monotonic();
                     held = self.lock();
                     held.after_disk(connection, done)
+                }
+                Task::Memory(mut connection, length) => {
+                    connection.give(app.memory(length));
+                    held.after_memory(connection)
                 }
             };
         }
@@ -197,6 +201,11 @@ impl<'a> Worker<'a> {
         desk.slot.go_on();
         desk.laid_down = clock::monotonic();
         self.lock()
+    }
+
+    fn terms(&self, thread: usize) -> Terms<'_> {
+        let Setup { error_pages, allowance, .. } = self.setup;
+        Terms { error_pages, allowance, stopping: &self.stops, claim: &self.claims[thread], drops_bodies: false }
     }
 
     /// There is nothing to do: sleeps until there is, without the interpreter.
@@ -286,6 +295,17 @@ impl<'a> Worker<'a> {
                         let done = connection.use_disk(&self.setup.spill_directory);
                         held = self.lock();
                         held.after_disk(connection, done)
+                    }
+                    // Whoever takes the interpreter is asked again.
+                    Task::Memory(connection, _) if until == Until::Request => {
+                        held.ready.push_front(connection.token);
+                        let nothing = held.settle(connection, After::Keep);
+                        debug_assert!(nothing.is_none());
+                        return held;
+                    }
+                    Task::Memory(mut connection, _) => {
+                        connection.give(None);
+                        held.after_memory(connection)
                     }
                 };
             }
