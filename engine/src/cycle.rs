@@ -15,6 +15,7 @@ use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
+use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
@@ -25,6 +26,7 @@ use crate::response::Callables;
 pub(crate) struct Cycle<'py> {
     py: Python<'py>,
     application: Bound<'py, PyAny>,
+    caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
 }
 
@@ -39,11 +41,15 @@ impl<'py> Cycle<'py> {
         application: Bound<'py, PyAny>,
         listeners: &[Listener],
         settings: &Settings,
+        caller: &'static Caller,
     ) -> PyResult<Cycle<'py>> {
-        let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
+        caller.begin(py)?;
+        let keys = shared_keys(py, settings)?;
+        keys.update(deadline::keys(py, caller)?.as_mapping())?;
+        let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, parts })
+        Ok(Cycle { py, application, caller, parts })
     }
 
     fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
@@ -55,6 +61,7 @@ impl<'py> Cycle<'py> {
         };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
+        self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
         let sent = send(py, exchange, &result);
@@ -67,6 +74,7 @@ impl<'py> Cycle<'py> {
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
         let outcome = self.respond(exchange);
+        let timed_out = self.caller.leave();
         forked::end_if_forked();
         if let Err(error) = outcome {
             let request = exchange.request();
@@ -74,10 +82,13 @@ impl Application for Cycle<'_> {
             if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
                 // The client's doing, which the application did not care to handle.
                 tracing::info!(%method, %target, %error, "request body not whole");
+            } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
+                let answered = !exchange.is_begun();
+                tracing::warn!(%method, %target, answered, "request ended by its timeout");
             } else {
                 tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
             }
-            exchange.fail();
+            if timed_out { exchange.refuse(504) } else { exchange.fail() }
         }
         let mut parts = self.parts.borrow_mut();
         parts.environs.release();
@@ -119,6 +130,10 @@ impl Application for Detach<'_> {
         // SAFETY: the thread is attached.
         if unsafe { ffi::PyErr_CheckSignals() } != 0 {
             let error = PyErr::fetch(self.0);
+            if error.is_instance_of::<RequestTimeout>(self.0) {
+                deadline::put_off(self.0);
+                return result;
+            }
             tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
         result

@@ -9,6 +9,7 @@
 //! | `app` | loading the application by its name |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `deadline` | requests that take too long, from Python's side |
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
@@ -17,6 +18,7 @@ mod app;
 mod bytes;
 mod current;
 mod cycle;
+mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;
