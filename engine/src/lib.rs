@@ -7,12 +7,14 @@
 //! | `zygote` | the process that holds Python, serves nothing and forks workers |
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
+//! | `conf` | the configuration file in Python |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
 //! | `current` | the way from such an object back to its exchange |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
+mod conf;
 mod current;
 mod cycle;
 mod environ;

@@ -19,7 +19,8 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
 use rwsgi::worker::Ends;
 
-use crate::{app, python, worker};
+use crate::conf::Conf;
+use crate::{app, conf, python, worker};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -31,6 +32,8 @@ pub(crate) struct Inheritance {
     pub(crate) access_log: Option<OwnedFd>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
+    /// The configuration file, if it is in Python.
+    pub(crate) conf: Option<Conf>,
     /// The application, if it is preloaded.
     pub(crate) application: Option<Py<PyAny>>,
 }
@@ -49,10 +52,21 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 /// Returns when the master is gone, or wants no more of this zygote.
 fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let Some((ToZygote::Start(start), fds)) = hear(channel)? else {
+    let mut first = hear(channel)?;
+    let mut conf = None;
+    if let Some((ToZygote::Configure(configure), _)) = &first {
+        same_build(&configure.build)?;
+        let evaluated = conf::evaluate(py, configure)?;
+        let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
+        said.map_err(|error| BootFailure::setup(&error))?;
+        conf = Some(evaluated);
+        first = py.detach(|| hear(channel))?;
+    }
+    let Some((ToZygote::Start(start), fds)) = first else {
         return Ok(());
     };
     let mut inheritance = inherit(*start, fds)?;
+    inheritance.conf = conf;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     take_identity(&inheritance.start)?;
@@ -81,7 +95,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
-            ToZygote::Load(_) | ToZygote::Start(_) => {}
+            ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }
     Ok(())
@@ -147,17 +161,17 @@ fn hear(channel: &Channel) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailu
     }
 }
 
-fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> {
-    if start.build != BUILD_ID {
-        return Err(BootFailure {
-            cause: BootCause::Setup,
-            message: format!(
-                "engine: expected build {}, found {BUILD_ID}\nhint: install program and engine together",
-                start.build
-            ),
-            traceback: None,
-        });
+fn same_build(build: &str) -> Result<(), BootFailure> {
+    if build == BUILD_ID {
+        return Ok(());
     }
+    let message =
+        format!("engine: expected build {build}, found {BUILD_ID}\nhint: install program and engine together");
+    Err(BootFailure { cause: BootCause::Setup, message, traceback: None })
+}
+
+fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> {
+    same_build(&start.build)?;
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| BootFailure::setup(&"the master sent too few descriptors"));
     let scoreboard = Scoreboard::attach(next()?).map_err(|error| BootFailure::setup(&error))?;
@@ -170,7 +184,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
-    Ok(Inheritance { start, listeners, scoreboard, handover, access_log, error_fd, application: None })
+    Ok(Inheritance { start, listeners, scoreboard, handover, access_log, error_fd, conf: None, application: None })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
@@ -193,6 +207,13 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     signal::note_sent(FOR_THE_MASTER)?;
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
+    }
+    if inheritance.conf.is_some() {
+        // Without a file that may give some they were there from this process's start.
+        let environ = py.import("os")?.getattr("environ")?;
+        for pair in &start.settings.raw_env {
+            environ.set_item(&pair.key, &pair.value)?;
+        }
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
     let faulthandler = py.import("faulthandler")?;

@@ -81,6 +81,24 @@ const ABSENT: &[Absent] = &[
     ),
 ];
 
+/// Switches that are on without being said.
+pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile", "suppress_ragged_eofs"];
+
+/// Texts that say what gunicorn does without them.
+pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
+    ("reload_engine", "auto"),
+    ("http_parser", "auto"),
+    ("http_protocols", "h1"),
+    ("protocol", "http"),
+    ("proxy_protocol", "off"),
+    ("proxy_allow_ips", "127.0.0.1,::1"),
+    ("uwsgi_allow_ips", "127.0.0.1,::1"),
+    ("logger_class", "gunicorn.glogging.Logger"),
+    ("logger_class", "simple"),
+    ("syslog_addr", "udp://localhost:514"),
+    ("syslog_facility", "user"),
+];
+
 /// Flags that are not the name of their setting.
 const FLAGS: &[(&str, &str)] = &[
     ("-D", "daemon"),
