@@ -363,7 +363,10 @@ fn a_reload_whose_file_goes_wrong_changes_nothing() {
         ("workers = many", "NameError: name 'many' is not defined"),
         ("workers = 'many'", "gunicorn.conf.py:1: workers: expected"),
         ("import os\nos._exit(1)", "the process that evaluates the configuration file ended"),
-        ("import os\nos.remove(__file__)\nwsgi_app = 'app'\nuser = 'no-such-user'", "user: expected a user of this system"),
+        (
+            "import os\nos.remove(__file__)\nwsgi_app = 'app'\nuser = 'no-such-user'",
+            "user: expected a user of this system",
+        ),
         ("", ""),
     ] {
         fs::write(files.path().join("gunicorn.conf.py"), wrong).unwrap();

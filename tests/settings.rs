@@ -131,6 +131,7 @@ pythonpath = "lib,/opt/more"
 raw_env = ["A=1,2", "B="]
 python = "/srv/venv"
 preload_app = true
+warmup = "/polls/?page=1,https://example.com"
 bind = ["[::1]:8000", "unix:/run/app.sock"]
 backlog = 64
 umask = "007"
@@ -261,6 +262,7 @@ fn every_setting_can_be_given_in_the_environment() {
         let words = match row.name {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
+            "warmup" => "/polls/?page=1,https://example.com".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
             "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),

@@ -22,10 +22,13 @@ struct Site {
 const APP: &str = "import os\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return [str(os.getppid()).encode()]\n";
 
 impl Site {
-    fn start() -> Site {
+    fn start(threads: &str) -> Site {
         let files = directory(&[("app.py", APP)]);
         let socket = format!("unix:{}", files.path().join("socket").display());
-        let command = rwsgi(files.path(), ["app", "-w", "2", "-p", "pid", "-b", "127.0.0.1:0", "-b", &socket]);
+        let command = rwsgi(
+            files.path(),
+            ["app", "-w", "2", "--threads", threads, "-p", "pid", "-b", "127.0.0.1:0", "-b", &socket],
+        );
         Site { old: Server::spawn(command), files }
     }
 
@@ -70,7 +73,7 @@ fn workers(master: Pid) -> Vec<Pid> {
 
 #[test]
 fn a_new_master_takes_over_and_no_request_is_lost() {
-    let site = Site::start();
+    let site = Site::start("1");
     let old = site.old.pid();
     let (new, counted) = under_load(&site.targets(), |progress| {
         let new = site.upgrade(1);
@@ -113,7 +116,7 @@ fn a_new_master_takes_over_and_no_request_is_lost() {
 
 #[test]
 fn the_way_back_loses_no_request_either() {
-    let site = Site::start();
+    let site = Site::start("4");
     let old = site.old.pid();
     let ((), counted) = under_load(&site.targets(), |progress| {
         let new = site.upgrade(1);
@@ -136,7 +139,7 @@ fn the_way_back_loses_no_request_either() {
 
 #[test]
 fn term_alone_hands_over_as_well() {
-    let site = Site::start();
+    let site = Site::start("4");
     let (new, counted) = under_load(&site.targets(), |progress| {
         let new = site.upgrade(1);
         site.old.signal(Signal::SIGTERM);
@@ -153,7 +156,7 @@ fn term_alone_hands_over_as_well() {
 
 #[test]
 fn a_new_master_that_cannot_start_changes_nothing() {
-    let site = Site::start();
+    let site = Site::start("1");
     let old = site.old.pid();
     let before = workers(old);
     fs::write(site.path("app.py"), "raise RuntimeError('not today')").unwrap();
@@ -175,7 +178,7 @@ fn a_new_master_that_cannot_start_changes_nothing() {
 
 #[test]
 fn a_killed_old_master_leaves_the_new_one_in_charge() {
-    let site = Site::start();
+    let site = Site::start("1");
     let new = site.upgrade(1);
     let retiring = workers(site.old.pid());
     site.old.signal(Signal::SIGKILL);
@@ -213,7 +216,7 @@ fn the_program_is_the_file_as_it_is_now() {
 #[test]
 fn the_application_sees_nothing_of_an_upgrade_in_its_environment() {
     let app = "import os\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return [' '.join(sorted(name for name in os.environ if name.startswith('RWSGI_'))).encode()]\n";
-    let site = Site::start();
+    let site = Site::start("1");
     fs::write(site.path("app.py"), app).unwrap();
     let new = site.upgrade(1);
     site.old.signal(Signal::SIGTERM);

@@ -1,6 +1,7 @@
 //! A worker, from the fork to its end.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -212,7 +213,8 @@ fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
 }
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
-    let Some(file) = &inheritance.access_log else {
+    let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(file) = &*file else {
         return Ok(None);
     };
     let file = file.try_clone().map_err(|error| BootFailure::setup(&error))?;

@@ -1,6 +1,7 @@
 //! The zygote: the process that holds Python, serves nothing, and forks workers on the master's word. One thread.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,10 +18,11 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
-use rwsgi::worker::Ends;
+use rwsgi::worker::{self, Ends};
 
 use crate::conf::Conf;
-use crate::{app, conf, python, worker};
+use crate::cycle::Cycle;
+use crate::{app, conf, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -29,7 +31,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
-    pub(crate) access_log: Option<OwnedFd>,
+    /// Another one when the logs were opened anew.
+    pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
     /// The configuration file, if it is in Python.
@@ -52,27 +55,18 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 /// Returns when the master is gone, or wants no more of this zygote.
 fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let mut first = hear(channel)?;
-    let mut conf = None;
-    if let Some((ToZygote::Configure(configure), _)) = &first {
-        same_build(&configure.build)?;
-        let evaluated = conf::evaluate(py, configure)?;
-        let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
-        said.map_err(|error| BootFailure::setup(&error))?;
-        conf = Some(evaluated);
-        first = py.detach(|| hear(channel))?;
-    }
-    let Some((ToZygote::Start(start), fds)) = first else {
+    let Some(mut inheritance) = begin(py, channel)? else {
         return Ok(());
     };
-    let mut inheritance = inherit(*start, fds)?;
-    inheritance.conf = conf;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load(py, app_name(settings)?)?;
+        if settings.preload_app {
+            warm_up(py, &loaded, &inheritance).map_err(|error| BootFailure::setup(&error))?;
+        }
         inheritance.application = Some(loaded.unbind());
     }
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
@@ -89,7 +83,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                     Ok(Side::Caller) => {}
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
-                        worker::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
+                        worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
                     }
                     Err(error) => fork_failed(channel, fork, &error),
                 }
@@ -101,16 +95,55 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     Ok(())
 }
 
+/// Evaluates the configuration file, if there is one to evaluate, and takes over what there is to serve.
+fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootFailure> {
+    let mut first = hear(channel)?;
+    let mut conf = None;
+    if let Some((ToZygote::Configure(configure), _)) = &first {
+        same_build(&configure.build)?;
+        let evaluated = conf::evaluate(py, configure)?;
+        let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
+        said.map_err(|error| BootFailure::setup(&error))?;
+        conf = Some(evaluated);
+        first = py.detach(|| hear(channel))?;
+    }
+    let Some((ToZygote::Start(start), fds)) = first else { return Ok(None) };
+    let inheritance = inherit(*start, fds)?;
+    Ok(Some(Inheritance { conf, ..inheritance }))
+}
+
+/// Makes the requests that are to come before all others.
+fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
+    let settings = &inheritance.start.settings;
+    if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
+        return Ok(());
+    }
+    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings)?;
+    for request in &settings.warmup {
+        let (target, host) = (request.target(), request.host());
+        for _ in 1..WARMUP_ROUNDS {
+            worker::warm_up(&cycle, target, host, request.is_https())?;
+        }
+        let status = worker::warm_up(&cycle, target, host, request.is_https())?;
+        if status < 400 {
+            tracing::info!(target, host, status, "application warmed up");
+        } else {
+            tracing::warn!(target, host, status, "warm-up request failed, the server starts all the same");
+        }
+    }
+    Ok(())
+}
+
 impl Inheritance {
     /// The log files were opened anew: takes them, for this process and for the workers to come.
-    fn reopen(&mut self, reopen: Reopen, fds: Vec<OwnedFd>) {
+    fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let error_log = reopen.error_log.then(|| fds.next()).flatten();
         if let Err(error) = log::redirect(error_log.as_ref(), None) {
             tracing::error!(%error, "log file not opened anew");
         }
         if reopen.access_log {
-            self.access_log = fds.next();
+            *self.access_log.lock().unwrap_or_else(PoisonError::into_inner) = fds.next();
         }
     }
 }
@@ -180,7 +213,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         listeners.push(Listener::from_fd(next()?).map_err(|error| BootFailure::setup(&error))?);
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
-    let access_log = start.access_log.then(&mut next).transpose()?;
+    let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
@@ -270,3 +303,5 @@ fn close_on_exec(channel: &Channel) {
 const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 /// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
 const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
+/// CPython specialises its bytecode after some 8 calls, and memory that is written later is shared no more.
+const WARMUP_ROUNDS: usize = 20;

@@ -14,7 +14,7 @@ use super::zygote::Zygote;
 use super::{AnyError, Origins, Reading};
 use crate::message::{BUILD_ID, Reopen, Start, ToZygote};
 use crate::os::process::{self, Identity, IdentityError};
-use crate::os::scoreboard::{MAX_SLOTS, Scoreboard};
+use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::settings::{Settings, Workers};
 use crate::supervisor::Plan;
 
@@ -24,7 +24,7 @@ pub(super) struct Generation {
     pub(super) settings: Settings,
     pub(super) origins: Origins,
     pub(super) identity: Identity,
-    pub(super) board: Scoreboard,
+    board: Scoreboard,
     board_file: OwnedFd,
     pub(super) logs: Logs,
     /// Bound when its first zygote has found a Python.
@@ -105,6 +105,19 @@ impl Generation {
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }
 
+    /// What the board says of the threads of a worker.
+    pub(super) fn threads_of(&self, slot: usize) -> impl Iterator<Item = Slot> {
+        let threads = self.settings.threads();
+        let first = slot.saturating_mul(threads);
+        (first..first.saturating_add(threads)).filter_map(|number| self.board.slot(number))
+    }
+
+    /// The slot of the thread whose request has run the longest among those of a worker; none when no thread runs one.
+    pub(super) fn oldest_request(&self, slot: usize) -> Option<Slot> {
+        let busy = self.threads_of(slot).filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
+        busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
+    }
+
     /// Opens the log files anew and passes them on to the zygote, for the workers to come.
     pub(super) fn reopen(&mut self) -> Result<Reopen, AnyError> {
         self.logs = Logs::open(&self.settings, &self.origins)?;
@@ -141,8 +154,7 @@ impl Generation {
 /// How many workers a generation has room for: those wanted, their replacements, those that are ending, and what TTIN adds.
 /// The pages of a board that nobody writes to are not there.
 fn room(settings: &Settings) -> usize {
-    let threads = usize::try_from(settings.threads).unwrap_or(usize::MAX).max(1);
-    (MAX_SLOTS / threads).clamp(1, MOST_ROOM)
+    (MAX_SLOTS / settings.threads().max(1)).clamp(1, MOST_ROOM)
 }
 
 fn random_up_to(most: u64) -> u64 {

@@ -254,10 +254,7 @@ impl<'a> Master<'a> {
             self.obey_signals();
         }
         self.hear_clients(tokens);
-        for (slot, busy) in self.pool.look(|number| {
-            let generation = self.generations.get(&number)?;
-            Some((&generation.board, generation.settings.threads()))
-        }) {
+        for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
         self.look_at_memory();
@@ -323,8 +320,7 @@ impl<'a> Master<'a> {
     fn trace(&self, slot: usize, pid: i32, why: Why) {
         let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
-            let stuck = pool::oldest(&generation.board, slot, generation.settings.threads());
-            report::stuck(slot, pid, why, stuck.as_ref(), &generation.settings);
+            report::stuck(slot, pid, why, generation.oldest_request(slot).as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
     }

@@ -290,10 +290,7 @@ impl Master<'_> {
 
     /// What the board says of the threads of a worker.
     fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
-        let generation = self.generations.get(&seat.generation);
-        let threads = generation.map_or(0, |generation| usize::try_from(generation.settings.threads).unwrap_or(1));
-        let first = seat.slot.saturating_mul(threads);
-        (first..first.saturating_add(threads)).filter_map(move |number| generation?.board.slot(number))
+        self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
     }
 }
 

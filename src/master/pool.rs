@@ -1,7 +1,7 @@
 //! The workers that the master knows: a slot each, with its channel. What comes over a channel speaks for that slot
 //! alone; the kernel says who sent it, and only a live child of the master becomes a worker.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 use super::{Generation, now};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::process::{self, Exit};
-use crate::os::scoreboard::{Scoreboard, Slot};
 use crate::os::stacks::Stacks;
 use crate::os::stream::{Channel, Packet, Received};
 use crate::supervisor::{Event, Moment};
@@ -286,27 +285,16 @@ impl Pool {
         }
     }
 
-    /// Since when each ready worker has been in a request, by the scoreboard of its generation and the number of its
-    /// threads: in the oldest of those that they run.
-    pub(super) fn look<'a>(
-        &self,
-        board: impl Fn(u64) -> Option<(&'a Scoreboard, usize)>,
-    ) -> Vec<(usize, Option<Moment>)> {
+    /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
+    /// its threads run.
+    pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
-            let (board, threads) = board(worker.generation)?;
-            let busy = oldest(board, slot, threads).and_then(|thread| thread.busy_since());
+            let busy = generations.get(&worker.generation)?.oldest_request(slot).and_then(|thread| thread.busy_since());
             Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }
-}
-
-/// The thread's slot of the scoreboard whose request has run the longest; none when no thread runs one.
-pub(super) fn oldest(scoreboard: &Scoreboard, slot: usize, threads: usize) -> Option<Slot> {
-    let slots = (slot * threads..(slot + 1) * threads).filter_map(|number| scoreboard.slot(number));
-    let busy = slots.filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
-    busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
 }
 
 /// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps

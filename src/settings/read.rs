@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::given::{Item, Value};
 use super::problem::{Wrong, bare};
-use super::types::{Bind, EnvPair, FieldName, InToml, Peers, SchemeFields, Text, parse_whole};
+use super::types::{Bind, EnvPair, FieldName, InToml, Peers, SchemeFields, Text, WarmupRequest, parse_whole};
 
 /// A value, or everything that is wrong with it.
 pub type Read<T> = Result<T, Vec<Wrong>>;
@@ -60,6 +60,11 @@ impl Element for Peers {
 
 impl Element for FieldName {
     const LIST: &'static str = "a list of header fields' names, or *";
+    const SEPARATOR: char = ',';
+}
+
+impl Element for WarmupRequest {
+    const LIST: &'static str = "a list of paths and URLs";
     const SEPARATOR: char = ',';
 }
 

@@ -13,7 +13,7 @@ use super::problem::{Cause, Problem};
 use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
     AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    SchemeFields, Seconds, Text as _, WorkerClass, Workers,
+    SchemeFields, Seconds, Text as _, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -121,6 +121,13 @@ settings! {
         ["--preload"], "", "load the application once, before the workers are forked",
         "Saves memory and start-up time: the workers share what the application has loaded. It is loaded in a process \
          of its own, never in the master.";
+    warmup: Vec<WarmupRequest> = Vec::new(), list, Application,
+        ["--warmup"], "URLS", "requests to make before the workers are forked, with preload_app",
+        "Paths, or URLs where the application asks which host it is (Django's `ALLOWED_HOSTS`); a list, or one string with \
+         commas. Each is asked for 20 times by GET in the process from which workers are forked: what an application \
+         loads, compiles and caches with its first requests is then there for all of them, once. What must not be shared \
+         by processes, such as connections to a database, the application has to close at the end of a request, as Django \
+         does by default. Without `preload_app` there is no such process, and none is made.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",

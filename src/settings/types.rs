@@ -5,12 +5,14 @@ mod app_name;
 mod bind;
 mod numbers;
 mod trust;
+mod warmup;
 mod words;
 
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
+pub use warmup::WarmupRequest;
 pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, WorkerClass};
 
 use super::problem::Wrong;

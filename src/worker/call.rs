@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::connection::{Arrived, Connection, Reading};
 use super::exchange::{Exchange, State};
-use super::{Application, Setup};
+use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::scoreboard::Slot;
@@ -46,15 +46,19 @@ pub(super) struct Desk {
     pub(super) laid_down: u64,
 }
 
+/// What is the same for every call of a worker.
+pub(super) struct Terms<'a> {
+    pub(super) error_pages: &'a ErrorPages,
+    pub(super) allowance: &'a Allowance,
+    /// The worker has been told to end.
+    pub(super) stopping: &'a AtomicBool,
+    /// Nobody takes the bodies of responses.
+    pub(super) drops_bodies: bool,
+}
+
 impl Call {
     /// Has the application answer it.
-    pub(super) fn run<A: Application>(
-        self,
-        app: &A,
-        desk: &mut Desk,
-        setup: &Setup<'_>,
-        stopping: &AtomicBool,
-    ) -> Served {
+    pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
         let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
         let Arrived { head_length, body, body_length, streamed } = arrived;
         let request = connection.head.of(&connection.input);
@@ -74,14 +78,14 @@ impl Call {
             output: &mut connection.output,
             to: ResponseTo {
                 version: request.version(),
-                head_only: request.is_head(),
+                head_only: request.is_head() || terms.drops_bodies,
                 keep_alive: keep_alive && request.wants_keep_alive(),
             },
             date: &date,
-            error_pages: &setup.error_pages,
-            allowance: &setup.allowance,
+            error_pages: terms.error_pages,
+            allowance: terms.allowance,
             slot: &desk.slot,
-            stopping,
+            stopping: terms.stopping,
             state: State::Open,
             body_bytes: 0,
         };

@@ -403,9 +403,9 @@ fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
 const SIGNALS: u64 = u64::MAX;
 /// Ends the sleep of whoever polls; says nothing more.
 pub(super) const WAKE: u64 = u64::MAX - 1;
-/// Events taken in one wait.
-pub(super) const EVENTS: usize = 64;
 /// The master's orders.
 const ORDERS: u64 = u64::MAX - 3;
+/// Events taken in one wait.
+pub(super) const EVENTS: usize = 64;
 /// The largest buffer that is kept for the next request.
 const SPARE: usize = 256 * 1024;

@@ -20,6 +20,7 @@ mod table;
 mod texts;
 mod threads;
 mod timers;
+mod warmup;
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use handover::{Ends, Handover};
 pub use patience::Allowance;
 pub use streamed::BodyError;
 pub use threads::Worker;
+pub use warmup::warm_up;
 
 use crate::http::access_log::AccessFormat;
 use crate::http::{Limits, Trust};

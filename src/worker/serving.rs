@@ -266,7 +266,8 @@ impl EventLoop<'_> {
         } else if connection.reading == Reading::Ended {
             return After::Close;
         }
-        connection.deadline = in_about(if self.retiring { self.setup.lame_duck } else { self.setup.keep_alive });
+        connection.deadline =
+            if self.retiring { in_time(self.setup.lame_duck) } else { in_about(self.setup.keep_alive) };
         self.place_is_free();
         After::Keep
     }

@@ -118,7 +118,7 @@ impl EventLoop<'_> {
 
     /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
     /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    fn take_backlog(&mut self) {
+    pub(super) fn take_backlog(&mut self) {
         let end = in_time(BACKLOG_TIME);
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::call::Desk;
+use super::call::{Desk, Terms};
 use super::crew::Place;
 use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
@@ -144,7 +144,7 @@ impl<'a> Worker<'a> {
                         self.helper.notify_one();
                     }
                     drop(held);
-                    let served = call.run(app, desk, self.setup, &self.stops);
+                    let served = call.run(app, desk, &self.terms());
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
                     held.thread_is_free();
@@ -171,6 +171,11 @@ impl<'a> Worker<'a> {
         self.lock()
     }
 
+    fn terms(&self) -> Terms<'_> {
+        let Setup { error_pages, allowance, .. } = self.setup;
+        Terms { error_pages, allowance, stopping: &self.stops, drops_bodies: false }
+    }
+
     /// There is nothing to do: sleeps until there is, without the interpreter.
     fn rest<'w, A: Application>(
         &'w self,
@@ -178,6 +183,10 @@ impl<'a> Worker<'a> {
         app: &A,
         desk: &mut Desk,
     ) -> io::Result<Held<'w, 'a>> {
+        if held.ended().is_some() {
+            // A signal that this thread was the only one to see.
+            return Ok(held);
+        }
         if held.crew.may_sleep() {
             held.crew.moves(desk.number, Place::Asleep);
             drop(held);
