@@ -93,6 +93,8 @@ pub struct Start {
     pub settings: Settings,
     /// The words of the command line, for `sys.argv`.
     pub arguments: Vec<String>,
+    /// What this zygote is started for.
+    pub occasion: Occasion,
     /// The number of this generation, from 1.
     pub generation: u64,
     /// The master's pid, which is to become every worker's parent.
@@ -109,6 +111,17 @@ pub struct Start {
     pub error_log: bool,
     /// Does the access log's file come with this message?
     pub access_log: bool,
+}
+
+/// What a zygote is started for, and so which hooks it calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Occasion {
+    /// The server starts.
+    Starting,
+    /// A reload.
+    Reloading,
+    /// Another zygote of the same generation has died.
+    Again,
 }
 
 /// One worker to fork.

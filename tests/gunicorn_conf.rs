@@ -432,3 +432,190 @@ fn a_zygote_that_dies_is_replaced_by_one_that_has_evaluated_the_file() {
     server.wait_for_lines("worker ready", 2);
     assert_eq!(server.get("/GREETING").text(), "from the file");
 }
+
+/// Notes each hook with the process that called it.
+const NOTING: &str = r#"
+import os
+wsgi_app = "app"
+bind = "127.0.0.1:0"
+HERE = os.path.dirname(__file__)
+
+def note(text):
+    with open(os.path.join(HERE, "notes"), "a") as notes:
+        notes.write("%s %d\n" % (text, os.getpid()))
+
+def nworkers_changed(server, new, old):
+    note("nworkers_changed %s %s" % (new, old))
+
+def on_starting(server):
+    server.token = "token"
+    os.environ["FROM_ON_STARTING"] = "on_starting"
+    server.log.info("starting %s", server.proc_name)
+    note("on_starting %d" % server.pid)
+
+def on_reload(server):
+    note("on_reload")
+
+def pre_fork(server, worker):
+    assert worker.pid == "[booting]"
+    worker.number = worker.age * 10
+    note("pre_fork %d" % worker.age)
+
+def post_fork(server, worker):
+    os.environ["GREETING"] = "from post_fork"
+    assert worker.pid == os.getpid() and worker.cfg.workers == server.cfg.workers == 1
+    worker.log.warning("forked %d", worker.number)
+    note("post_fork %s" % getattr(server, "token", ""))
+
+def post_worker_init(worker):
+    inner = worker.wsgi
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/wrapped":
+            start_response("203 Wrapped", [])
+            return [repr(worker.number).encode()]
+        return inner(environ, start_response)
+    worker.wsgi = application
+    assert worker.booted is False
+    note("post_worker_init")
+
+def worker_int(worker):
+    note("worker_int")
+
+def worker_exit(server, worker):
+    note("worker_exit %d" % worker.nr)
+"#;
+
+/// The notes so far, without pids.
+fn notes(files: &TempDir) -> Vec<String> {
+    let text = fs::read_to_string(files.path().join("notes")).unwrap_or_default();
+    text.lines().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn hooks_are_called_in_gunicorns_order_with_what_they_put_on_server_and_worker() {
+    let files = site(NOTING);
+    let mut server = start(&files, &[]);
+    assert_eq!(server.get("/FROM_ON_STARTING").text(), "on_starting");
+    assert_eq!(server.get("/GREETING").text(), "from post_fork");
+    let wrapped = server.get("/wrapped");
+    assert_eq!((wrapped.status, wrapped.text().as_str()), (203, "10"));
+    let started = [
+        "nworkers_changed 1 None".to_owned(),
+        format!("on_starting {}", server.pid()),
+        "pre_fork 1".to_owned(),
+        "post_fork token".to_owned(),
+        "post_worker_init".to_owned(),
+    ];
+    assert_eq!(notes(&files), started, "{}", server.log());
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload done");
+    wait_until("the old worker's end", || notes(&files).iter().any(|note| note.starts_with("worker_exit")));
+    let log = server.stop();
+    let reloaded = ["nworkers_changed 1 None", "on_reload", "pre_fork 2", "post_fork ", "post_worker_init"];
+    assert_eq!(notes(&files)[5..10], reloaded, "{log}");
+    assert_eq!(notes(&files)[10..], ["worker_exit 0", "worker_exit 0"], "{log}");
+    assert!(log.contains("[INFO] starting app\n") && log.contains("[WARNING] forked 10\n"), "{log}");
+    let mut server = start(&files, &[]);
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.wait(), 0);
+    assert_eq!(notes(&files)[notes(&files).len() - 2..], ["worker_int", "worker_exit 0"], "{}", server.log());
+}
+
+#[test]
+fn request_hooks_see_and_change_requests_and_see_responses() {
+    let conf = r#"
+wsgi_app = "echo_environ"
+bind = "127.0.0.1:0"
+
+def pre_request(worker, req):
+    worker.log.info("before %s %s %s %s", req.method, req.path, req.query, req.version)
+    if req.path == "/raise":
+        raise ValueError("not this one")
+    req.headers.append(("X-ADDED", "by the hook"))
+    req.headers = [pair for pair in req.headers if pair[0] != "X-SECRET"]
+    req.scheme = "https"
+    req.own = "kept"
+
+def post_request(worker, req, environ, resp):
+    assert environ["HTTP_X_ADDED"] == "by the hook"
+    worker.log.info("after %d %s %s %s %d %s", worker.nr, resp.status, req.own, environ["PATH_INFO"], resp.sent, resp.headers)
+    if req.path == "/late":
+        raise ValueError("too late")
+"#;
+    let app = r#"
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/fail":
+        raise RuntimeError("in the application")
+    start_response("200 Fine", [("X-Own", "1")])
+    names = ["HTTP_X_ADDED", "HTTP_X_SECRET", "HTTP_X_MANY", "wsgi.url_scheme"]
+    return ["|".join(environ.get(name, "-") for name in names).encode()]
+"#;
+    for words in [&[][..], &["--threads", "3"]] {
+        let files = directory(&[("echo_environ.py", app), ("gunicorn.conf.py", conf)]);
+        let mut server = start(&files, words);
+        let answer = server.ask(
+            "GET /a%20b?c=d HTTP/1.1\r\nHost: a\r\nX-Secret: s\r\nX-Many: 1\r\nX-Many: 2\r\nConnection: close\r\n\r\n",
+        );
+        assert_eq!(answer.text(), "by the hook|-|1,2|https");
+        assert_eq!(server.get("/raise").status, 500);
+        assert_eq!(server.get("/fail").status, 500);
+        assert_eq!(server.get("/late").status, 200);
+        let log = server.stop();
+        for words in [
+            "[INFO] before GET /a%20b c=d (1, 1)\n",
+            "[INFO] after 1 200 Fine kept /a b 23 [('X-Own', '1')]\n",
+            "ValueError: not this one\n",
+            "RuntimeError: in the application\n",
+            " 500 Internal Server Error kept /fail ",
+            "ValueError: too late\n",
+        ] {
+            assert!(log.contains(words), "expected {words:?} in\n{log}");
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_raises_is_fatal_where_the_server_or_the_worker_cannot_go_on_and_noted_elsewhere() {
+    let raising = |name: &str, arguments: &str| {
+        format!("wsgi_app = 'app'\nbind = '127.0.0.1:0'\ndef {name}({arguments}):\n    raise KeyError('{name}')\n")
+    };
+    for (name, arguments, code) in [
+        ("nworkers_changed", "server, new, old", 1),
+        ("on_starting", "server", 1),
+        ("pre_fork", "server, worker", 3),
+        ("post_fork", "server, worker", 3),
+        ("post_worker_init", "worker", 3),
+    ] {
+        let files = site(&raising(name, arguments));
+        let (found, _, log) = run_command(command(&files, &["-w", "2"]));
+        assert_eq!(found, code, "{log}");
+        assert!(log.contains(&format!("{name}: the hook raised KeyError\nTraceback")), "{log}");
+        assert_eq!(log.matches("Traceback").count(), 1, "{log}");
+    }
+    let files = site(&raising("worker_exit", "server, worker"));
+    let log = start(&files, &[]).stop();
+    assert!(log.contains("hook failed") && log.contains("KeyError: 'worker_exit'"), "{log}");
+    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nchild_exit = print\n");
+    let (code, _, log) = run_command(command(&files, &[]));
+    assert_eq!(code, 1, "{log}");
+    for words in [
+        "gunicorn.conf.py:2: post_fork: expected a function, found 5\n",
+        "gunicorn.conf.py:5: worker_exit: expected a function, found a list\n",
+        "gunicorn.conf.py:6: child_exit: this setting of gunicorn is not there yet\n",
+    ] {
+        assert!(log.contains(words), "expected {words:?} in\n{log}");
+    }
+}
+
+#[test]
+fn a_reload_whose_hook_raises_changes_nothing() {
+    let files = site("wsgi_app = 'app'\nbind = '127.0.0.1:0'\n");
+    let mut server = start(&files, &[]);
+    let broken = "wsgi_app = 'app'\nbind = '127.0.0.1:0'\ndef on_reload(server):\n    raise KeyError('no')\n";
+    fs::write(files.path().join("gunicorn.conf.py"), broken).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload failed, nothing has changed");
+    assert_eq!(server.get("/NOTHING").text(), "nothing");
+    assert!(server.log().contains("on_reload: the hook raised KeyError"), "{}", server.log());
+    server.stop();
+}

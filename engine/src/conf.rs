@@ -16,6 +16,7 @@ use crate::python;
 
 /// A file that was run: its names.
 pub(crate) struct Conf {
+    pub(crate) names: Py<PyDict>,
     pub(crate) defined: Defined,
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn evaluate(py: Python<'_>, configure: &Configure) -> Result<Conf, Bo
         Script::Module(_) => source.path.clone().unwrap_or(shown),
     };
     let defined = look(&names, &source, path).map_err(|error| BootFailure::setup(&error))?;
-    Ok(Conf { defined })
+    Ok(Conf { names: names.unbind(), defined })
 }
 
 /// Where names are set, and which are read, as far as the text tells.

@@ -17,6 +17,7 @@ use rwsgi::worker::{Application, Delivery, Exchange};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
+use crate::hooks::RequestHooks;
 use crate::python;
 use crate::response::Callables;
 
@@ -25,6 +26,7 @@ pub(crate) struct Cycle<'py> {
     py: Python<'py>,
     application: Bound<'py, PyAny>,
     parts: RefCell<Parts<'py>>,
+    hooks: Option<RequestHooks<'py>>,
 }
 
 struct Parts<'py> {
@@ -41,10 +43,52 @@ impl<'py> Cycle<'py> {
     ) -> PyResult<Cycle<'py>> {
         let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
-        Ok(Cycle { py, application, parts })
+        Ok(Cycle { py, application, parts, hooks: None })
     }
 
-    fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
+    /// The same, with hooks that are called for each request.
+    pub(crate) fn with_hooks(self, hooks: Option<RequestHooks<'py>>) -> Cycle<'py> {
+        Cycle { hooks, ..self }
+    }
+
+    /// One request between `pre_request` and `post_request`. What goes wrong within is dealt with before the latter.
+    fn respond_hooked(&self, hooks: &RequestHooks<'py>, exchange: &mut Exchange<'_>) {
+        let request = match hooks.before(exchange) {
+            Ok(request) => request,
+            Err(error) => return self.failed(exchange, &error),
+        };
+        let mut environ = None;
+        let outcome = self.respond(exchange, |made| {
+            environ = Some(made.clone());
+            hooks.change(&request, made)
+        });
+        forked::end_if_forked();
+        if let Err(error) = outcome {
+            self.failed(exchange, &error);
+        }
+        hooks.after(&request, environ.as_ref(), exchange);
+    }
+
+    /// Says what went wrong, and answers in the application's place.
+    fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr) {
+        forked::end_if_forked();
+        let request = exchange.request();
+        let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
+        if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
+            // The client's doing, which the application did not care to handle.
+            tracing::info!(%method, %target, %error, "request body not whole");
+        } else {
+            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
+        }
+        exchange.fail();
+    }
+
+    /// `look` sees the environ before the application does.
+    fn respond(
+        &self,
+        exchange: &mut Exchange<'_>,
+        look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
+    ) -> PyResult<()> {
         let py = self.py;
         let mut parts = self.parts.borrow_mut();
         let Some(environ) = parts.environs.build(py, exchange)? else {
@@ -53,6 +97,7 @@ impl<'py> Cycle<'py> {
         };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
+        look(&environ)?;
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
         let sent = send(py, exchange, &result);
@@ -64,19 +109,12 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        let outcome = self.respond(exchange);
-        forked::end_if_forked();
-        if let Err(error) = outcome {
-            let request = exchange.request();
-            let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
-            if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
-                // The client's doing, which the application did not care to handle.
-                tracing::info!(%method, %target, %error, "request body not whole");
-            } else {
-                tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
-            }
-            exchange.fail();
+        if let Some(hooks) = &self.hooks {
+            self.respond_hooked(hooks, exchange);
+        } else if let Err(error) = self.respond(exchange, |_| Ok(())) {
+            self.failed(exchange, &error);
         }
+        forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();
         parts.environs.release();
         if let Err(error) = parts.callables.release(self.py) {

@@ -11,6 +11,7 @@
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
 //! | `current` | the way from such an object back to its exchange |
+//! | `hooks` | the hooks of that file, and what they are handed |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
@@ -20,6 +21,7 @@ mod cycle;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod hooks;
 mod input;
 mod python;
 mod response;

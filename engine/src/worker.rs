@@ -38,6 +38,12 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
         team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))
     });
+    if let Some(hooks) = &inheritance.hooks {
+        if matches!(outcome, Ok(Ending::Quick)) {
+            hooks.may(py, "worker_int");
+        }
+        hooks.may(py, "worker_exit");
+    }
     match outcome {
         Ok(Ending::Graceful) => python::exit(py, 0, true),
         Ok(Ending::Quick) => python::exit(py, 0, false),
@@ -72,10 +78,16 @@ fn boot(
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
-    let application = match &inheritance.application {
+    if let Some(hooks) = &inheritance.hooks {
+        hooks.forked(py)?;
+    }
+    let mut application = match &inheritance.application {
         Some(application) => application.bind(py).clone(),
         None => app::load(py, app_name(settings)?)?,
     };
+    if let Some(hooks) = &inheritance.hooks {
+        application = hooks.loaded(py, &application)?;
+    }
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
@@ -150,8 +162,9 @@ impl Team {
 
     /// The application, ready to be called by the thread that calls this.
     fn cycle<'py>(&self, py: Python<'py>) -> PyResult<Cycle<'py>> {
-        let Inheritance { listeners, start, .. } = self.inheritance;
-        Cycle::new(py, self.application.bind(py).clone(), listeners, &start.settings)
+        let Inheritance { listeners, start, hooks, .. } = self.inheritance;
+        let cycle = Cycle::new(py, self.application.bind(py).clone(), listeners, &start.settings)?;
+        Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }
 

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Reopen, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Occasion, Reopen, Start, ToZygote};
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
@@ -22,6 +22,7 @@ use rwsgi::worker::{self, Ends};
 
 use crate::conf::Conf;
 use crate::cycle::Cycle;
+use crate::hooks::Hooks;
 use crate::{app, conf, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
@@ -37,6 +38,8 @@ pub(crate) struct Inheritance {
     pub(crate) error_fd: i32,
     /// The configuration file, if it is in Python.
     pub(crate) conf: Option<Conf>,
+    /// The hooks of that file, if it has any.
+    pub(crate) hooks: Option<Hooks>,
     /// The application, if it is preloaded.
     pub(crate) application: Option<Py<PyAny>>,
 }
@@ -60,6 +63,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     };
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
+    inheritance.hooks = hooks(py, &inheritance)?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
@@ -73,14 +77,22 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
-    let mut warned = false;
+    let (mut warned, mut has_forked) = (false, false);
     while let Some((message, mut fds)) = py.detach(|| hear_between(channel, &signals))? {
         match message {
             ToZygote::Fork(fork) => {
                 let (Some(stacks), Some(worker_end)) = (fds.pop(), fds.pop()) else { continue };
                 warn_of_threads(py, &mut warned);
+                let asked = inheritance.hooks.as_ref().map_or(Ok(()), |hooks| hooks.fork(py, fork));
+                if let Err(failure) = asked {
+                    not_forked(channel, fork, failure, has_forked);
+                    if has_forked {
+                        continue;
+                    }
+                    return Ok(());
+                }
                 match fork_worker(py) {
-                    Ok(Side::Caller) => {}
+                    Ok(Side::Caller) => has_forked = true,
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
                         worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
@@ -110,6 +122,27 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootF
     let Some((ToZygote::Start(start), fds)) = first else { return Ok(None) };
     let inheritance = inherit(*start, fds)?;
     Ok(Some(Inheritance { conf, ..inheritance }))
+}
+
+/// The hooks of the configuration file; those of the server's own life are called, with the rights that it was started with.
+fn hooks(py: Python<'_>, inheritance: &Inheritance) -> Result<Option<Hooks>, BootFailure> {
+    let Inheritance { conf: Some(conf), start, .. } = inheritance else { return Ok(None) };
+    let hooks = Hooks::new(py, conf.names.bind(py), start)?;
+    if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
+        let cause = BootCause::Setup;
+        match start.occasion {
+            Occasion::Starting => {
+                hooks.must(py, "nworkers_changed", cause)?;
+                hooks.must(py, "on_starting", cause)?;
+            }
+            Occasion::Reloading => {
+                hooks.must(py, "nworkers_changed", cause)?;
+                hooks.must(py, "on_reload", cause)?;
+            }
+            Occasion::Again => {}
+        }
+    }
+    Ok(hooks)
 }
 
 /// Makes the requests that are to come before all others.
@@ -178,6 +211,17 @@ fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
     }
 }
 
+/// A `pre_fork` hook has raised: where nothing was forked yet this zygote is of no use. Said before the worker's end of its
+/// channel is closed, which says less.
+fn not_forked(channel: &Channel, fork: Fork, failure: BootFailure, has_forked: bool) {
+    let said = if has_forked {
+        FromZygote::ForkFailed { slot: fork.slot, error: failure.bounded().to_string() }
+    } else {
+        FromZygote::Failed(failure.bounded())
+    };
+    let _ = channel.say(&said, &[]);
+}
+
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
     let said = FromZygote::ForkFailed { slot: fork.slot, error: error.to_string() };
     let _ = channel.say(&said, &[]);
@@ -217,7 +261,17 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
-    Ok(Inheritance { start, listeners, scoreboard, handover, access_log, error_fd, conf: None, application: None })
+    Ok(Inheritance {
+        start,
+        listeners,
+        scoreboard,
+        handover,
+        access_log,
+        error_fd,
+        conf: None,
+        hooks: None,
+        application: None,
+    })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {

@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 
 use super::pool::Heard;
 use super::zygote::{Stage, Zygote};
-use super::{AnyError, Generation, Master, report, sockets};
-use crate::message::{BootFailure, Found, FromZygote};
+use super::{AnyError, FIRST, Generation, Master, report, sockets};
+use crate::message::{BootFailure, Found, FromZygote, Occasion};
 use crate::os::process;
 use crate::os::stream::{Packet, Received};
 use crate::supervisor::Event;
@@ -144,7 +144,12 @@ impl Master<'_> {
         } else if is_first {
             *sockets = sockets::bind(settings, identity, &known)?;
         }
-        generation.start(&self.arguments, self.check)?;
+        let occasion = match is_first {
+            false => Occasion::Again,
+            true if number == FIRST => Occasion::Starting,
+            true => Occasion::Reloading,
+        };
+        generation.start(&self.arguments, occasion, self.check)?;
         Ok(is_first)
     }
 

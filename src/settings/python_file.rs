@@ -167,7 +167,18 @@ fn is_default(name: &str, value: &Plain) -> bool {
 }
 
 /// The functions that a file may define for the server to call.
-pub const HOOKS: &[&str] = &[];
+pub const HOOKS: &[&str] = &[
+    "nworkers_changed",
+    "on_starting",
+    "on_reload",
+    "pre_fork",
+    "post_fork",
+    "post_worker_init",
+    "pre_request",
+    "post_request",
+    "worker_int",
+    "worker_exit",
+];
 
 /// Settings whose ints are permission bits.
 const MODES: &[&str] = &["umask", "unix_socket_mode"];
