@@ -417,6 +417,122 @@ fn a_body_beyond_the_spill_limit_is_refused_before_it_fills_the_disk() {
     assert_eq!(in_memory.ask(format!("POST / {HOST}{}", counted(&"x".repeat(1001)))).status, 413);
 }
 
+#[test]
+fn a_body_is_whole_however_it_comes_and_so_is_what_follows_it() {
+    let server = Server::start(&["echo"]);
+    // Around what one read takes, what memory is asked for, and post_buffering.
+    for size in [1, 10_240, 65_535, 65_536, 65_537, 300_000, MIB - 1, MIB, MIB + 1] {
+        let body = String::from_utf8(bytes(size).iter().map(|byte| b'a' + byte % 26).collect()).unwrap();
+        let whole = json_of(&server.ask(format!("POST / {HOST}{}", chunked(&[&body]))))["sha256"].clone();
+        let packet = format!("POST / {HOST}{}GET /next {HOST}\r\n", counted(&body));
+        for piece in [1000, 70_000, packet.len()] {
+            let mut stream = server.connect();
+            let mut sending = stream.try_clone().unwrap();
+            let packet = packet.clone();
+            let sender = std::thread::spawn(move || {
+                packet.as_bytes().chunks(piece).try_for_each(|piece| sending.write_all(piece)).unwrap();
+            });
+            let told = json_of(&Response::read(&mut stream).unwrap());
+            assert_eq!((&told["length"], &told["sha256"]), (&size.into(), &whole), "{size} in pieces of {piece}");
+            assert_eq!(told["environ"]["CONTENT_LENGTH"], size.to_string(), "{size} in pieces of {piece}");
+            assert_eq!(json_of(&Response::read(&mut stream).unwrap())["path"], "/next", "{size} in pieces of {piece}");
+            sender.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn bodies_that_break_off_leave_no_memory_behind() {
+    let server = Server::start(&["echo"]);
+    let worker = server.workers()[0];
+    let head = format!("POST / {HOST}Content-Length: {MIB}\r\n\r\n");
+    let half = "x".repeat(MIB / 2);
+    for _ in 0..200 {
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(half.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_ended(&mut stream);
+    }
+    assert_small(worker, "broken off");
+    assert_eq!(json_of(&server.ask(format!("POST / {HOST}{}", counted(&half))))["length"], MIB / 2);
+    assert_eq!(server.workers(), [worker], "{}", server.log());
+}
+
+#[test]
+fn a_body_is_received_while_the_application_is_busy() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let server = Server::start(&["gate"]);
+    // A worker without a free thread takes no new connection.
+    let mut stream = server.connect();
+    assert_eq!(ask(&mut stream, format!("GET / {HOST}\r\n")).status, 200);
+    let mut held = server.begin(&format!("/gate{}", gate.display()));
+    server.wait_for("under way: gate");
+    stream.write_all(format!("POST / {HOST}{}", counted(&"x".repeat(MIB))).as_bytes()).unwrap();
+    // The kernel's buffers are too small for it: the worker reads, though its only thread is in the application.
+    support::wait_until("the body is received", || {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: the kernel writes one int.
+        unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&stream), libc::TIOCOUTQ, &raw mut unsent) };
+        unsent == 0
+    });
+    OpenOptions::new().write(true).open(&gate).unwrap();
+    assert_eq!(Response::read(&mut held).unwrap().status, 200);
+    assert_eq!(Response::read(&mut stream).unwrap().status, 200);
+}
+
+#[test]
+fn a_slow_reader_of_a_body_that_is_made_holds_nobody_up() {
+    let server = Server::start(&["stream"]);
+    let size = 5 * MIB;
+    for version in ["1.1", "1.0"] {
+        for length in ["", "&length&chunks=1"] {
+            let request = format!("GET /whole?size={size}{length} HTTP/{version}\r\nHost: test\r\n\r\n");
+            let mut slow: Vec<TcpStream> = (0..5).map(|_| server.connect()).collect();
+            let heads: Vec<String> = slow
+                .iter_mut()
+                .map(|stream| {
+                    stream.write_all(request.as_bytes()).unwrap();
+                    Response::read_head(stream).unwrap()
+                })
+                .collect();
+            // The one worker has begun all of them, and answers others as if they were not there.
+            assert_eq!(server.get("/").text(), "0...\n1...\n2...\n");
+            for (stream, head) in slow.iter_mut().zip(heads) {
+                let response = Response::read(&mut head.as_bytes().chain(&mut *stream)).unwrap();
+                assert_eq!(response.body.len(), size, "{request}");
+                assert!(response.body.starts_with(b"0....") && response.body.ends_with(b"....\n"), "{request}");
+                if version == "1.1" {
+                    let next = ask(stream, format!("GET /whole?size=5 {HOST}\r\n"));
+                    assert_eq!(next.text(), "0...\n", "{request}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_of_bodies_that_were_made_is_bounded() {
+    let server = Server::start(&["stream"]);
+    let worker = server.workers()[0];
+    let one = 6 * MIB;
+    for _ in 0..3 {
+        let mut leaving: Vec<TcpStream> = (0..4).map(|_| server.begin(&format!("/whole?size={one}"))).collect();
+        for stream in &mut leaving {
+            Response::read_head(stream).unwrap();
+        }
+    }
+    // Those who have left are not counted any more, and what they did not take is gone.
+    for _ in 0..20 {
+        assert_eq!(server.get(&format!("/whole?size={one}")).body.len(), one);
+    }
+    assert_small(worker, "kept");
+    // More than a worker keeps: the application waits for it.
+    assert_eq!(server.get(&format!("/whole?size={}", 40 * MIB)).body.len(), 40 * MIB);
+}
+
 /// Every byte value, and no period that a buffer's size could hide.
 fn bytes(count: usize) -> Vec<u8> {
     let start = (0..99_991_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]);

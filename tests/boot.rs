@@ -78,6 +78,7 @@ class Kind:
         return [b"made"]
 "#,
     ),
+    ("shapes.py", SHAPES),
     ("needy.py", "import missing_dependency"),
     ("broken.py", "def ("),
     ("raising.py", "raise RuntimeError('at import')"),
@@ -97,6 +98,62 @@ fn an_application_that_cannot_be_loaded_ends_the_start_with_its_code_and_one_exp
         let more: &[&str] = [&["-w", "4"][..], &["--preload", "-w", "2"], &["-w", "1"]][number % 3];
         let command = on_a_free_port(files.path(), words, more);
         expect_failure(command, *code, texts, words);
+    }
+}
+
+/// `fits_...` can be called with two arguments, `fails_...` cannot.
+const SHAPES: &str = r"
+import functools
+def fits_plain(environ, start_response): pass
+def fits_default(environ, start_response, more=None): pass
+def fits_defaults(environ=None, start_response=None): pass
+def fits_any(*arguments): pass
+def fits_one_and_any(environ, *arguments): pass
+def fits_keyword(environ, start_response, *, more=None): pass
+def fits_positional(environ, start_response, /): pass
+def fails_one(environ): pass
+def fails_three(environ, start_response, more): pass
+def fails_three_and_any(environ, start_response, more, *arguments): pass
+def fails_keyword(environ, start_response, *, more, other=1): pass
+@functools.wraps(fits_plain)
+def fits_wrapping(*arguments): pass
+@functools.wraps(fails_one)
+def fails_wrapping(*arguments): pass
+fits_partial = functools.partial(fails_three, None)
+fails_partial = functools.partial(fits_plain, None)
+class fits_class:
+    def __init__(self, environ, start_response): pass
+class fails_class:
+    def __init__(self): pass
+class Plain:
+    def __call__(self, environ, start_response): pass
+    def method(self, environ, start_response): pass
+class Asynchronous:
+    async def __call__(self, scope, receive): pass
+class Three:
+    def __call__(self, environ, start_response, more): pass
+fits_object = Plain()
+fits_method = Plain().method
+fails_object = Three()
+fails_asynchronous = Asynchronous()
+async def fails_coroutine(environ, start_response): pass
+";
+
+#[test]
+fn what_takes_two_arguments_is_an_application() {
+    let files = directory(FILES);
+    let names = SHAPES.lines().filter_map(|line| {
+        let rest = ["def ", "async def ", "class "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        Some(&rest[..end]).filter(|name| name.starts_with("fits_") || name.starts_with("fails_"))
+    });
+    let names: Vec<&str> = names.collect();
+    assert_eq!(names.len(), 22);
+    for name in names {
+        let word = format!("shapes:{name}");
+        let output = rwsgi(files.path(), ["check", word.as_str()]).output().unwrap();
+        let expected = if name.starts_with("fits") { 0 } else { 4 };
+        assert_eq!(output.status.code(), Some(expected), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

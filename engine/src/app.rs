@@ -147,6 +147,9 @@ fn is_wsgi<'py>(
     name: &AppName,
     found: &Bound<'py, PyAny>,
 ) -> Result<(), BootFailure> {
+    if fits_plainly(found).unwrap_or(false) {
+        return Ok(());
+    }
     let look = || -> PyResult<Option<String>> {
         let inspect = py.import("inspect")?;
         let call = found.get_type().getattr("__call__")?;
@@ -166,6 +169,35 @@ fn is_wsgi<'py>(
         failure.message += &format!("\nhint: if it is a factory, {name}() calls it");
     }
     Err(failure)
+}
+
+/// Is it a function, or an object whose class has one as `__call__`, that takes two arguments and has nothing special about
+/// it? Python's own answer is in `inspect`, which takes as long to import as everything else that an engine needs.
+fn fits_plainly(found: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (function, own) =
+        if is_function(found) { (found.clone(), 0) } else { (found.get_type().getattr("__call__")?.into_any(), 1) };
+    if !is_function(&function) {
+        return Ok(false);
+    }
+    for mark in ["__wrapped__", "__signature__", "_is_coroutine_mark"] {
+        if found.hasattr(mark)? || function.hasattr(mark)? {
+            return Ok(false);
+        }
+    }
+    let code = function.getattr("__code__")?;
+    let number = |name: &str| code.getattr(name)?.extract::<usize>();
+    let given = |name: &str| function.getattr(name).map(|given| given.len().unwrap_or(0));
+    let (flags, positional, wanted) = (number("co_flags")?, number("co_argcount")?, 2 + own);
+    let required = positional.saturating_sub(given("__defaults__")?);
+    Ok(flags & CO_COROUTINE == 0
+        && number("co_kwonlyargcount")? == given("__kwdefaults__")?
+        && required <= wanted
+        && (positional >= wanted || flags & CO_VARARGS != 0))
+}
+
+fn is_function(object: &Bound<'_, PyAny>) -> bool {
+    let kind = object.get_type();
+    kind.name().is_ok_and(|name| name == "function") && kind.module().is_ok_and(|module| module == "builtins")
 }
 
 fn default_callable<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
@@ -282,3 +314,7 @@ fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
     let message = message + &hint;
     BootFailure { cause: BootCause::Raised, message, traceback: Some(python::traceback(py, error)) }
 }
+
+/// Of a code object's `co_flags` (Python's documentation of the module inspect).
+const CO_VARARGS: usize = 0x04;
+const CO_COROUTINE: usize = 0x80;

@@ -12,8 +12,9 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::{Settings, Workers};
-use rwsgi::worker::{Application, Delivery, Exchange};
+use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
+use crate::bytes::{self, Incoming, Outgoing};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
@@ -43,6 +44,7 @@ impl<'py> Cycle<'py> {
     ) -> PyResult<Cycle<'py>> {
         let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
+        bytes::set_attached(true);
         Ok(Cycle { py, application, parts, hooks: None })
     }
 
@@ -122,6 +124,10 @@ impl Application for Cycle<'_> {
         }
     }
 
+    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
+        Detach(self.py).memory(length)
+    }
+
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
         Detach(self.py).detached(step)
     }
@@ -135,13 +141,18 @@ impl Application for Detach<'_> {
         exchange.fail();
     }
 
+    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
+        Some(Box::new(Incoming::new(self.0, length)?))
+    }
+
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
         // SAFETY: `Python` in hand says that this thread is attached; the guard attaches it again, also when `step`
         // panics, before anything Python is touched: `step` gets no `Python`.
         let result = unsafe {
-            let _attached_again = Attach(ffi::PyEval_SaveThread());
+            let _attached_again = Attach { state: ffi::PyEval_SaveThread(), was: bytes::set_attached(false) };
             step()
         };
+        bytes::give_up(self.0);
         // The application's own signal handlers get their turn: a signal may have ended the sleep.
         // SAFETY: the thread is attached.
         if unsafe { ffi::PyErr_CheckSignals() } != 0 {
@@ -152,12 +163,16 @@ impl Application for Detach<'_> {
     }
 }
 
-struct Attach(*mut ffi::PyThreadState);
+struct Attach {
+    state: *mut ffi::PyThreadState,
+    was: bool,
+}
 
 impl Drop for Attach {
     fn drop(&mut self) {
         // SAFETY: the state was saved by PyEval_SaveThread in this thread, which has not attached since.
-        unsafe { ffi::PyEval_RestoreThread(self.0) };
+        unsafe { ffi::PyEval_RestoreThread(self.state) };
+        bytes::set_attached(self.was);
     }
 }
 
@@ -188,7 +203,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
     } else if let Some(only) = only_piece(result) {
         let bytes = piece(&only)?;
         started(exchange)?;
-        exchange.send(&app, bytes.as_bytes(), true);
+        exchange.send_whole(&app, bytes.as_bytes(), || Outgoing::of(bytes));
     } else {
         let pieces = result.try_iter().map_err(|_| not_bytes(result))?;
         for item in pieces {
@@ -196,7 +211,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
             let bytes = piece(&item)?;
             started(exchange)?;
             // PEP 3333: an empty piece is no reason to send the head.
-            if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes(), false) == Delivery::Gone {
+            if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
             }
         }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use rwsgi::worker::{Body, BodyError, Exchange};
 
+use crate::bytes::Incoming;
 use crate::current::Current;
 use crate::cycle::Detach;
 
@@ -46,7 +47,13 @@ impl<'py> Inputs<'py> {
     pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let stream = match exchange.take_body() {
             Body::Empty => return Ok(None),
+            Body::Received(bytes) => self.bytes_io.call1((PyBytes::new(py, bytes),)),
             Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
+            // The stream takes the object itself, and hands it on to who reads all of it.
+            Body::Given(memory) => match memory.into_any().downcast::<Incoming>() {
+                Ok(incoming) => self.bytes_io.call1((incoming.into_object(py),)),
+                Err(_) => return Err(PyOSError::new_err("the request body is not where it was received")),
+            },
             // The stream owns the descriptor from here on and closes it with itself.
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
             Body::Streamed => {

@@ -10,11 +10,13 @@
 //! | `conf` | the configuration file in Python |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `hooks` | the hooks of that file, and what they are handed |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
+mod bytes;
 mod conf;
 mod current;
 mod cycle;

@@ -74,9 +74,8 @@ pub(crate) fn flush_standard(py: Python<'_>) {
 /// threads are waited for (`patient`), atexit handlers run, streams are flushed.
 pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
     if patient {
-        let ended = py
-            .import("threading")
-            .and_then(|threading| threading.call_method0("_shutdown"))
+        let ended = threading(py)
+            .and_then(|threading| threading.map(|threading| threading.call_method0("_shutdown")).transpose())
             .and_then(|_| py.import("atexit")?.call_method0("_run_exitfuncs"));
         if let Err(error) = ended {
             tracing::warn!("error in an exit handler\n{}", traceback(py, &error));
@@ -90,7 +89,7 @@ pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
 /// Names of the threads that Python knows, the calling one aside.
 pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
     let names = || -> PyResult<Vec<String>> {
-        let threading = py.import("threading")?;
+        let Some(threading) = threading(py)? else { return Ok(Vec::new()) };
         let me = threading.call_method0("current_thread")?;
         let mut names = Vec::new();
         for thread in threading.call_method0("enumerate")?.try_iter()? {
@@ -102,6 +101,13 @@ pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
         Ok(names)
     };
     names().unwrap_or_default()
+}
+
+/// The module, if anybody has imported it: before that there is no thread that Python knows by name.
+fn threading(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let found = modules.call_method1("get", ("threading",))?;
+    Ok((!found.is_none()).then_some(found))
 }
 
 /// What a full disk may hold up the exit for.

@@ -161,7 +161,7 @@ impl Write {
         self.current.with(|exchange| {
             // A second start_response that failed has taken the first one back.
             started(exchange)?;
-            match exchange.send(&Detach(py), data.as_bytes(), false) {
+            match exchange.send(&Detach(py), data.as_bytes()) {
                 Delivery::Accepted => Ok(()),
                 Delivery::Gone => Err(pyo3::exceptions::PyConnectionError::new_err("the client is gone")),
             }

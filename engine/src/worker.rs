@@ -148,8 +148,8 @@ impl Team {
     /// Starts every thread but the one that calls this, which is to work as number 0.
     fn start(&'static self, py: Python<'_>) -> PyResult<()> {
         thread::start("rwsgi-helper", || self.worker.help())?;
-        let threading = py.import("threading")?;
         for number in 1..self.worker.threads() {
+            let threading = py.import("threading")?;
             let keywords = PyDict::new(py);
             keywords.set_item("target", Bound::new(py, Member { team: self, number })?)?;
             keywords.set_item("name", format!("rwsgi-{number}"))?;

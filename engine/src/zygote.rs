@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Occasion, Reopen, Start, ToZygote};
+use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
 use rwsgi::os::scoreboard::Scoreboard;
@@ -292,6 +293,9 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     stacks::ignore()?;
     let signals = Signals::install(&[])?;
     signal::note_sent(FOR_THE_MASTER)?;
+    if let Some(bytes) = start.settings.limit_as.limit() {
+        limits::address_space(bytes)?;
+    }
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }

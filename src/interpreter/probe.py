@@ -1,5 +1,13 @@
-import os, sys, sysconfig
-var = sysconfig.get_config_var
+import os, sys
+try:
+    # What sysconfig reads, without what it makes of it.
+    name = "_sysconfigdata_%s_%s_%s" % (sys.abiflags, sys.platform, sys.implementation._multiarch)
+    var = __import__(name).build_time_vars.get
+    if var("SOABI") is None or var("LIBDIR") is None:
+        raise ImportError
+except (ImportError, AttributeError):
+    import sysconfig
+    var = sysconfig.get_config_var
 library = var("INSTSONAME") or ""
 mapped = b""
 try:
@@ -26,3 +34,5 @@ for key, value in [
 ]:
     value = value if isinstance(value, bytes) else os.fsencode(str(value or ""))
     os.write(1, key.encode() + b"=" + value + b"\0")
+# All is said: what Python would tidy up costs as much as its start.
+os._exit(0)

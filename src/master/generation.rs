@@ -13,6 +13,7 @@ use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Origins, Reading};
 use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
+use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::settings::{Settings, Workers};
@@ -104,6 +105,12 @@ impl Generation {
             .chain(self.logs.files())
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
+    }
+
+    /// Sets how many files this process and those that it starts may have open.
+    pub(super) fn limit_files(&self) -> Result<(), AnyError> {
+        limits::open_files(Some(self.settings.limit_nofile).filter(|files| *files > 0))
+            .map_err(|error| self.origins.blame("limit_nofile", &crate::os::words(&error)))
     }
 
     /// What the board says of the threads of a worker.

@@ -159,7 +159,7 @@ impl<'a> Master<'a> {
         let inherited = predecessor.filter(|_| other.is_there());
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
-        process::raise_file_limit();
+        first.limit_files()?;
         process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
         let control = match check {

@@ -91,7 +91,14 @@ impl Announcer {
     /// Sends the lines as one datagram, so that they are taken together. Waits a moment for a manager that is behind.
     pub fn say(&self, lines: &[String]) -> io::Result<()> {
         let Some(ear) = &self.ear else { return Ok(()) };
-        ear.socket.send_to_addr(lines.join("\n").as_bytes(), &ear.address).map(drop)
+        let text = lines.join("\n");
+        loop {
+            match ear.socket.send_to_addr(text.as_bytes(), &ear.address) {
+                // A signal came, such as the end of a worker.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent.map(drop),
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, eaccess};
 pub mod announce;
 pub mod clock;
 pub mod forked;
+pub mod limits;
 pub mod listener;
 pub mod pidfile;
 pub mod process;

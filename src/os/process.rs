@@ -247,19 +247,6 @@ pub fn trace(pid: Pid) {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, as servers do: a connection is a file.
-pub fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        if soft < hard {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(MOST_FILES).max(soft), hard);
-        }
-    }
-}
-
-/// What the kernel allows by default (`fs.nr_open`); an unlimited one makes programs slow that close every number.
-const MOST_FILES: u64 = 1 << 20;
-
 /// Why a user or a group cannot be taken.
 #[derive(Debug)]
 pub enum IdentityError {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
@@ -30,17 +31,24 @@ pub enum Read {
 /// Appends up to `room` bytes to `buffer`. A reset is reported as [`Read::Closed`].
 pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     buffer.reserve(room);
+    let read = read_into(stream, &mut buffer.spare_capacity_mut()[..room]);
+    if let Read::Bytes { count, .. } = read {
+        // SAFETY: the kernel has written `count` bytes, at most `room`, behind the buffer's length.
+        unsafe { buffer.set_len(buffer.len() + count) };
+    }
+    read
+}
+
+/// Writes what is there to the front of `room`, which must not be empty. A reset is reported as [`Read::Closed`].
+pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     loop {
-        let spare = &mut buffer.spare_capacity_mut()[..room];
-        // SAFETY: `spare` is writable memory of `room` bytes.
-        let got = unsafe { receive(stream.as_raw_fd(), spare.as_mut_ptr().cast(), room) };
+        // SAFETY: `room` is writable memory of so many bytes.
+        let got = unsafe { receive(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
         match Errno::result(got) {
             Ok(0) => return Read::Closed,
             Ok(count) => {
                 let count = count.unsigned_abs();
-                // SAFETY: the kernel has written `count` bytes, at most `room`, behind the buffer's length.
-                unsafe { buffer.set_len(buffer.len() + count) };
-                return Read::Bytes { count, more: count == room };
+                return Read::Bytes { count, more: count == room.len() };
             }
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Read::Nothing,

@@ -309,6 +309,14 @@ settings! {
          `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
          start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
          has the same name and another protocol.";
+    limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
+        ["--limit-nofile"], "N", "how many files each process may have open",
+        "Every connection is one. 0 is as many as the system allows the process (`ulimit -Hn`), at most 1048576. Set at \
+         the start: a reload does not change it. uWSGI has `max-fd`.";
+    limit_as: Bytes = Bytes(0), one, Process,
+        ["--limit-as"], "BYTES", "how much address space each worker may have",
+        "What needs more gets `MemoryError`, in that request alone. Address space is more than memory in use: what is mapped \
+         and never touched counts. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

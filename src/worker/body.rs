@@ -1,20 +1,70 @@
 //! A request's body, collected before the application runs: in memory up to a limit, beyond it in an unlinked file.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 /// A whole request body.
-#[derive(Debug)]
-pub enum Body {
+pub enum Body<'c> {
     /// There is none, or it has no bytes.
     Empty,
+    /// All of it, as it was received with its head.
+    Received(&'c [u8]),
     /// All of it.
     Memory(Vec<u8>),
+    /// All of it, in what the application's side gave for it.
+    Given(Box<dyn Memory>),
     /// All of it, in an unlinked file positioned at the start.
     File(File),
     /// Still to be received, by [`Exchange::read_body`](super::Exchange::read_body).
     Streamed,
+}
+
+/// Memory of the application's side, of the length that was asked for. A body is received straight into it, so that the
+/// application gets it without a copy. It may be dropped by any thread, with or without the interpreter.
+pub trait Memory: Send {
+    /// All of it. Nobody else reads it before the body is whole.
+    fn room(&mut self) -> &mut [MaybeUninit<u8>];
+
+    /// For the application's side, which knows what it gave; every byte was written.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// A body that is being received into what the application's side gave for it.
+pub(super) struct Filling {
+    memory: Box<dyn Memory>,
+    filled: usize,
+}
+
+impl Filling {
+    pub(super) fn new(memory: Box<dyn Memory>) -> Filling {
+        Filling { memory, filled: 0 }
+    }
+
+    /// What is still to be received.
+    pub(super) fn room(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.memory.room()[self.filled..]
+    }
+
+    /// Takes what came together with the head, which is not more than there is room for.
+    pub(super) fn take(&mut self, received: &[u8]) {
+        for (room, byte) in self.room().iter_mut().zip(received) {
+            room.write(*byte);
+        }
+        self.filled += received.len();
+    }
+
+    /// So many bytes of the room were written.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.filled += count;
+    }
+
+    /// The body and its length in bytes, if it is whole.
+    pub(super) fn finish(mut self) -> Result<(Body<'static>, u64), Filling> {
+        if self.room().is_empty() { Ok((Body::Given(self.memory), self.filled as u64)) } else { Err(self) }
+    }
 }
 
 /// A body that is being received.
@@ -50,7 +100,7 @@ impl Collected {
     }
 
     /// The whole body, which must not overflow, and its length in bytes.
-    pub(super) fn finish(self) -> io::Result<(Body, u64)> {
+    pub(super) fn finish(self) -> io::Result<(Body<'static>, u64)> {
         let length = self.length + self.memory.len() as u64;
         Ok(match self.file {
             Some(mut file) => {
@@ -88,7 +138,7 @@ mod tests {
             }
         }
         let (body, length) = collected.finish().unwrap();
-        let Body::File(mut file) = body else { panic!("expected a file, found {body:?}") };
+        let Body::File(mut file) = body else { panic!("expected a file") };
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         assert_eq!((text.as_str(), length), ("hello large world", 17));

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
+use super::body::Body;
 use super::connection::{Arrived, Connection, Reading};
 use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
@@ -28,8 +29,8 @@ pub(super) struct Call {
 /// A request that was answered.
 pub(super) struct Served {
     pub(super) connection: Box<Connection>,
-    /// Of its head, in the connection's input.
-    pub(super) head_length: usize,
+    /// Of what stands in the connection's input of it.
+    pub(super) length: usize,
     pub(super) body_bytes: u64,
     /// In ns of the monotonic clock.
     pub(super) started: u64,
@@ -60,13 +61,14 @@ impl Call {
     /// Has the application answer it.
     pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
         let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
-        let Arrived { head_length, body, body_length, streamed } = arrived;
+        let Arrived { head_length, beside, body, body_length, streamed } = arrived;
+        let length = head_length + beside;
         let request = connection.head.of(&connection.input);
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
             request,
-            body,
+            body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
             body_length,
             streamed,
             failure_status: None,
@@ -101,6 +103,6 @@ impl Call {
             // The rest of the body is in the way of whatever follows.
             Some(None) => connection.reading = Reading::More,
         }
-        Served { connection, head_length, body_bytes, started }
+        Served { connection, length, body_bytes, started }
     }
 }

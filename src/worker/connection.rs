@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use super::body::{Body, Collected};
+use super::body::{Body, Collected, Filling, Memory};
 use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::Patience;
@@ -84,8 +84,15 @@ pub(super) enum Stage {
 /// A body under way.
 pub(super) struct Receiving {
     head_length: usize,
-    decoder: BodyDecoder,
-    collected: Collected,
+    place: Place,
+}
+
+/// Where a body goes.
+enum Place {
+    /// Through `input` to a buffer or a file. `wished` is the length of what may still be given for it.
+    Decoded { decoder: BodyDecoder, collected: Collected, wished: Option<usize> },
+    /// Straight to where the application will read it.
+    Given(Option<Filling>),
 }
 
 /// A request that waits for a thread.
@@ -105,6 +112,8 @@ pub(super) enum Step {
     Refuse(Reject),
     /// So much of a body is there that it has to go to a file, by [`Connection::use_disk`].
     Spill,
+    /// A body of this length has begun to come, for which memory may be given, by [`Connection::give`].
+    Memory(usize),
     /// The file that holds the body cannot be read.
     Failed(io::Error),
 }
@@ -113,7 +122,9 @@ pub(super) enum Step {
 pub(super) struct Arrived {
     /// Of its head, in `input`.
     pub(super) head_length: usize,
-    pub(super) body: Body,
+    /// Of the body that stands behind it, in `input`, too; no other `body` is there then.
+    pub(super) beside: usize,
+    pub(super) body: Body<'static>,
     pub(super) body_length: Option<u64>,
     /// Boxed: nearly no request has one.
     pub(super) streamed: Option<Box<Streamed>>,
@@ -158,7 +169,33 @@ impl Connection {
     }
 
     pub(super) fn read(&mut self) -> Read {
+        if let Stage::Body(receiving) = &mut self.stage {
+            if let Place::Given(Some(filling)) = &mut receiving.place {
+                let room = filling.room();
+                let most = room.len().min(READ_STRAIGHT);
+                let read = socket::read_into(self.stream.as_fd(), &mut room[..most]);
+                if let Read::Bytes { count, .. } = read {
+                    filling.advance(count);
+                }
+                return read;
+            }
+        }
         socket::read(self.stream.as_fd(), &mut self.input, READ_SIZE)
+    }
+
+    /// Gives memory of the length that was asked for, or none: the body goes to a buffer then.
+    pub(super) fn give(&mut self, memory: Option<Box<dyn Memory>>) {
+        let Stage::Body(receiving) = &mut self.stage else { return };
+        if let Place::Decoded { wished, .. } = &mut receiving.place {
+            *wished = None;
+        }
+        if let Some(memory) = memory {
+            let mut filling = Filling::new(memory);
+            let count = filling.room().len().min(self.input.len() - receiving.head_length);
+            filling.take(&self.input[receiving.head_length..][..count]);
+            self.input.drain(receiving.head_length..receiving.head_length + count);
+            receiving.place = Place::Given(Some(filling));
+        }
     }
 
     /// Looks how far the bytes received reach.
@@ -172,8 +209,7 @@ impl Connection {
             let request = self.head.of(&self.input);
             let length = request.body_length();
             if length == BodyLength::None {
-                let body = Body::Empty;
-                return Step::Request(Arrived { head_length, body, body_length: None, streamed: None });
+                return Step::Request(Arrived::of(head_length, Body::Empty, None));
             }
             if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
                 if found > limit {
@@ -188,8 +224,15 @@ impl Connection {
                 self.output.bytes.extend_from_slice(CONTINUE);
                 let _ = self.output.flush(self.stream.as_fd());
             }
+            let buffered = known(length).and_then(|length| usize::try_from(length).ok());
+            let buffered = buffered.filter(|length| *length <= rules.post_buffering);
+            if let Some(beside) = buffered.filter(|length| *length <= self.input.len() - head_length) {
+                return Step::Request(Arrived { beside, ..Arrived::of(head_length, Body::Empty, known(length)) });
+            }
+            let wished = buffered.filter(|length| *length >= WORTH_MEMORY);
             let decoder = BodyDecoder::new(length, rules.limits);
-            self.stage = Stage::Body(Box::new(Receiving { head_length, decoder, collected: Collected::default() }));
+            let place = Place::Decoded { decoder, collected: Collected::default(), wished };
+            self.stage = Stage::Body(Box::new(Receiving { head_length, place }));
         }
         self.receive_body(rules)
     }
@@ -201,16 +244,31 @@ impl Connection {
         let received = self.input.split_off(head_length);
         let decoder = BodyDecoder::new(length, rules.limits);
         let streamed = Streamed::new(decoder, received, awaits_continue, rules.timeout);
-        let body_length = if let BodyLength::Known(length) = length { Some(length) } else { None };
-        Step::Request(Arrived { head_length, body: Body::Streamed, body_length, streamed: Some(Box::new(streamed)) })
+        let streamed = Some(Box::new(streamed));
+        Step::Request(Arrived { streamed, ..Arrived::of(head_length, Body::Streamed, known(length)) })
     }
 
     fn receive_body(&mut self, rules: &BodyRules<'_>) -> Step {
         let Stage::Body(receiving) = &mut self.stage else {
             return Step::Wait;
         };
-        let Receiving { head_length, decoder, collected } = &mut **receiving;
-        let head_length = *head_length;
+        let head_length = receiving.head_length;
+        let (decoder, collected) = match &mut receiving.place {
+            Place::Decoded { wished: Some(length), .. } => return Step::Memory(*length),
+            Place::Decoded { decoder, collected, .. } => (decoder, collected),
+            Place::Given(filling) => {
+                return match filling.take().map(Filling::finish) {
+                    Some(Ok((body, length))) => {
+                        self.stage = Stage::Head;
+                        Step::Request(Arrived::of(head_length, body, Some(length)))
+                    }
+                    unfinished => {
+                        *filling = unfinished.and_then(Result::err);
+                        Step::Wait
+                    }
+                };
+            }
+        };
         match decoder.decode(&self.input[head_length..], collected.buffer(), usize::MAX) {
             Ok(used) => drop(self.input.drain(head_length..head_length + used)),
             Err(reject) => return Step::Refuse(reject),
@@ -224,9 +282,7 @@ impl Connection {
         let collected = mem::take(collected);
         self.stage = Stage::Head;
         match collected.finish() {
-            Ok((body, length)) => {
-                Step::Request(Arrived { head_length, body, body_length: Some(length), streamed: None })
-            }
+            Ok((body, length)) => Step::Request(Arrived::of(head_length, body, Some(length))),
             Err(error) => Step::Failed(error),
         }
     }
@@ -234,22 +290,39 @@ impl Connection {
     /// Does what may have to wait for a disk: keeps a body in a file, or sends a part of one. The caller holds no lock.
     pub(super) fn use_disk(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
         match &mut self.stage {
-            Stage::Body(receiving) => receiving.collected.spill(spill_directory).map(|()| Flushed::All),
+            Stage::Body(receiving) => match &mut receiving.place {
+                Place::Decoded { collected, .. } => collected.spill(spill_directory).map(|()| Flushed::All),
+                Place::Given(_) => Ok(Flushed::All),
+            },
             _ => self.output.flush(self.stream.as_fd()),
         }
     }
 
-    /// The request in the first `head_length` bytes is served: makes room for the next one.
-    pub(super) fn next_request(&mut self, head_length: usize) {
-        if self.input.len() == head_length {
+    /// The request in the first `length` bytes is served: makes room for the next one.
+    pub(super) fn next_request(&mut self, length: usize) {
+        if self.input.len() == length {
             self.input.clear();
         } else {
-            self.input.drain(..head_length);
+            self.input.drain(..length);
         }
         self.head.reset();
         self.stage = Stage::Idle;
     }
 }
 
+impl Arrived {
+    fn of(head_length: usize, body: Body<'static>, body_length: Option<u64>) -> Arrived {
+        Arrived { head_length, beside: 0, body, body_length, streamed: None }
+    }
+}
+
+fn known(length: BodyLength) -> Option<u64> {
+    if let BodyLength::Known(length) = length { Some(length) } else { None }
+}
+
 /// One read. nginx reads heads by 1 KiB and bodies by 16 KiB; a turn's fairness is 64 KiB (architecture, section 5).
 const READ_SIZE: usize = 64 * 1024;
+/// The same for bytes that nobody looks at: copying so much takes the kernel less than an application takes for a page.
+const READ_STRAIGHT: usize = 256 * 1024;
+/// Smaller bodies mostly come with their head, and may have to be handed over to another worker with it.
+const WORTH_MEMORY: usize = 64 * 1024;

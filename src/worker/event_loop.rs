@@ -51,6 +51,8 @@ pub(super) enum Task {
     Request(Request),
     /// A disk may have to be waited for: a body is to be kept, or a file sent.
     Disk(Box<Connection>),
+    /// Memory of this length is wished for a body.
+    Memory(Box<Connection>, usize),
 }
 
 /// A whole request, and the connection that it came by.
@@ -70,6 +72,8 @@ pub(super) enum After {
     Request(Arrived, Scheme),
     /// What follows may wait for a disk.
     Disk,
+    /// Memory of this length is wished for its body.
+    Memory(usize),
 }
 
 pub(super) struct EventLoop<'a> {
@@ -259,6 +263,7 @@ impl<'a> EventLoop<'a> {
             }
             After::Request(arrived, scheme) => Some(Task::Request(Request { connection, arrived, scheme })),
             After::Disk => Some(Task::Disk(connection)),
+            After::Memory(length) => Some(Task::Memory(connection, length)),
         }
     }
 
@@ -343,9 +348,15 @@ impl<'a> EventLoop<'a> {
 
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, response: &ResponseHead) -> Option<Task> {
-        let Served { mut connection, head_length, body_bytes, started } = served;
+        let Served { mut connection, length, body_bytes, started } = served;
         self.note(&connection, response, body_bytes, Some(started));
-        let after = self.after_request(&mut connection, head_length);
+        let after = self.after_request(&mut connection, length);
+        self.settle(connection, after)
+    }
+
+    /// Memory was given for a body, or none was.
+    pub(super) fn after_memory(&mut self, mut connection: Box<Connection>) -> Option<Task> {
+        let after = self.serve_received(&mut connection);
         self.settle(connection, after)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Application;
 use super::body::Body;
 use super::error_pages::ErrorPages;
-use super::output::Output;
+use super::output::{Kept, LONG, Output};
 use super::patience::{Allowance, Patience, Verdict};
 use super::streamed::{BodyError, Streamed};
 use super::timers::Millis;
@@ -26,7 +26,7 @@ use crate::os::socket::{self, More, Read};
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
     pub(super) request: Request<'c>,
-    pub(super) body: Body,
+    pub(super) body: Body<'c>,
     pub(super) body_length: Option<u64>,
     /// A body that is received while the application reads it.
     pub(super) streamed: Option<Box<Streamed>>,
@@ -77,7 +77,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// The request's body; the second call gets an empty one.
-    pub fn take_body(&mut self) -> Body {
+    pub fn take_body(&mut self) -> Body<'c> {
         std::mem::replace(&mut self.body, Body::Empty)
     }
 
@@ -152,11 +152,31 @@ impl<'c> Exchange<'c> {
         self.state != State::Open
     }
 
-    /// Sends a piece of the body, the head before the first. `whole` says that this piece is all of the body.
-    pub fn send<A: Application>(&mut self, app: &A, piece: &[u8], whole: bool) -> Delivery {
+    /// Sends a piece of the body, the head before the first.
+    pub fn send<A: Application>(&mut self, app: &A, piece: &[u8]) -> Delivery {
+        self.deliver(app, piece, None, || None)
+    }
+
+    /// Sends all of the body in one piece, which `keep` may hold on to until the client has taken it.
+    pub fn send_whole<A: Application>(
+        &mut self,
+        app: &A,
+        piece: &[u8],
+        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+    ) -> Delivery {
+        self.deliver(app, piece, Some(piece.len() as u64), keep)
+    }
+
+    fn deliver<A: Application>(
+        &mut self,
+        app: &A,
+        piece: &[u8],
+        known_length: Option<u64>,
+        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+    ) -> Delivery {
         forked::end_if_forked();
         if self.state == State::Open {
-            self.begin(whole.then_some(piece.len() as u64));
+            self.begin(known_length);
         }
         let State::Sending { transfer, keep_alive } = self.state else {
             return Delivery::Gone;
@@ -172,13 +192,13 @@ impl<'c> Exchange<'c> {
                 }
                 let transfer = Transfer::Length(left - fitting as u64);
                 self.state = State::Sending { transfer, keep_alive };
-                self.push(app, &piece[..fitting], b"")
+                self.push(app, &piece[..fitting], b"", keep)
             }
-            Transfer::UntilClose => self.push(app, piece, b""),
+            Transfer::UntilClose => self.push(app, piece, b"", keep),
             Transfer::Chunked if piece.is_empty() => self.flush(),
             Transfer::Chunked => {
                 response::chunk_head(&mut self.output.bytes, piece.len() as u64);
-                self.push(app, piece, b"\r\n")
+                self.push(app, piece, b"\r\n", || None)
             }
         }
     }
@@ -225,14 +245,14 @@ impl<'c> Exchange<'c> {
             Transfer::Length(missing) if missing > 0 => {
                 let target = self.request.target().escape_ascii();
                 tracing::error!(%target, missing, "response shorter than its Content-Length, the connection is closed");
-                // A part of a file that still waits for the client is sent; the early end tells that it is not all.
-                let waits = self.output.has_file();
+                // What still waits for the client of a file or a kept body is sent; the early end tells that it is not all.
+                let waits = self.output.has_rest();
                 self.state = if waits { State::Finished { keep_alive: false } } else { State::Broken };
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}
         }
-        if !self.output.has_file() {
+        if !self.output.has_rest() {
             self.flush();
         }
     }
@@ -271,9 +291,17 @@ impl<'c> Exchange<'c> {
         self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
 
-    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all.
-    fn push<A: Application>(&mut self, app: &A, mut piece: &[u8], mut end: &[u8]) -> Delivery {
+    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all. Where there is
+    /// something to `keep`, there is no `end`, and nothing follows.
+    fn push<A: Application>(
+        &mut self,
+        app: &A,
+        mut piece: &[u8],
+        mut end: &[u8],
+        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+    ) -> Delivery {
         self.body_bytes += piece.len() as u64;
+        let (length, mut keep) = (piece.len(), Some(keep));
         if piece.len() <= COPIED {
             self.output.bytes.extend_from_slice(piece);
             self.output.bytes.extend_from_slice(end);
@@ -292,6 +320,13 @@ impl<'c> Exchange<'c> {
             self.output.consume(&mut written);
             consume(&mut piece, &mut written);
             consume(&mut end, &mut written);
+            if piece.len() > COPIED {
+                if let Some(keep) = keep.take() {
+                    if self.output.keep(length - piece.len(), length, keep) {
+                        return Delivery::Accepted;
+                    }
+                }
+            }
             if self.output.pending().len() + piece.len() <= BUFFERED {
                 self.output.bytes.extend_from_slice(piece);
                 self.output.bytes.extend_from_slice(end);
@@ -357,8 +392,6 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
 
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
-/// Sending more than this takes long enough for another thread to use the interpreter.
-const LONG: usize = 64 * 1024;
 /// What a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
 const BUFFERED: usize = 256 * 1024;
 /// A limit that is none.

@@ -110,7 +110,7 @@ fn as_received(connection: &Connection) -> Option<Vec<u8>> {
     match &waiting.arrived.body {
         Body::Empty => Some(connection.input.clone()),
         Body::Memory(body) if is_counted => Some([head, body, rest].concat()),
-        Body::Memory(_) | Body::File(_) | Body::Streamed => None,
+        Body::Memory(_) | Body::Received(_) | Body::Given(_) | Body::File(_) | Body::Streamed => None,
     }
 }
 

@@ -26,11 +26,12 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use body::Body;
+pub use body::{Body, Memory};
 pub use error_pages::ErrorPages;
 pub use event_loop::Ending;
 pub use exchange::{Delivery, Exchange};
 pub use handover::{Ends, Handover};
+pub use output::Kept;
 pub use patience::Allowance;
 pub use streamed::BodyError;
 pub use threads::Worker;
@@ -47,6 +48,9 @@ use crate::os::signal::Signals;
 pub trait Application {
     /// Answers one request through `exchange`. It does not fail: what goes wrong is answered and logged.
     fn call(&self, exchange: &mut Exchange<'_>);
+
+    /// Memory for a request's body of so many bytes, if it has some to give.
+    fn memory(&self, length: usize) -> Option<Box<dyn Memory>>;
 
     /// Runs a step that may block with the interpreter's lock laid down, so that the application's threads run.
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;

@@ -1,8 +1,10 @@
-//! What waits for a client to take it: bytes, and behind them perhaps the rest of a file. It never blocks.
+//! What waits for a client to take it: bytes, and behind them perhaps the rest of a body that the application's side
+//! keeps, or of a file. It never blocks.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::os::socket::{self, More};
 
@@ -11,7 +13,34 @@ use crate::os::socket::{self, More};
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
     sent: usize,
+    kept: Option<KeptPart>,
     file: Option<FilePart>,
+}
+
+/// A body that the application's side keeps until the client has taken it. Any thread may read or drop it, with or without
+/// the interpreter.
+pub trait Kept: Send {
+    /// All of it; it never changes.
+    fn bytes(&self) -> &[u8];
+}
+
+/// A part of a kept body.
+struct KeptPart {
+    body: Box<dyn Kept>,
+    from: usize,
+    to: usize,
+}
+
+impl KeptPart {
+    fn pending(&self) -> &[u8] {
+        &self.body.bytes()[self.from..self.to]
+    }
+}
+
+impl Drop for KeptPart {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.to, Ordering::Relaxed);
+    }
 }
 
 /// A part of a file. The descriptor is a duplicate: the application may close its own.
@@ -34,7 +63,29 @@ pub(super) enum Flushed {
 
 impl Output {
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.file.is_none()
+        self.bytes.is_empty() && !self.has_rest()
+    }
+
+    /// Waits more for the client than bytes of its own?
+    pub(super) fn has_rest(&self) -> bool {
+        self.kept.is_some() || self.file.is_some()
+    }
+
+    /// Takes flushing long, or may it wait for a disk?
+    pub(super) fn is_long(&self) -> bool {
+        self.file.is_some() || self.kept.as_ref().is_some_and(|part| part.pending().len() > LONG)
+    }
+
+    /// Puts the part from `from` to `to` of a body behind what is pending, if the worker may keep that much.
+    pub(super) fn keep(&mut self, from: usize, to: usize, body: impl FnOnce() -> Option<Box<dyn Kept>>) -> bool {
+        if KEPT.fetch_add(to, Ordering::Relaxed) + to <= KEPT_AT_MOST {
+            if let Some(body) = body() {
+                self.kept = Some(KeptPart { body, from, to });
+                return true;
+            }
+        }
+        KEPT.fetch_sub(to, Ordering::Relaxed);
+        false
     }
 
     /// Bytes not yet taken.
@@ -45,7 +96,8 @@ impl Output {
     /// Bytes that the client has not taken, in this process and in the kernel.
     pub(super) fn outstanding(&self, stream: BorrowedFd<'_>) -> u64 {
         let file = self.file.as_ref().map_or(0, |part| part.left);
-        self.pending().len() as u64 + file + socket::unacknowledged(stream)
+        let kept = self.kept.as_ref().map_or(0, |part| part.pending().len());
+        (self.pending().len() + kept) as u64 + file + socket::unacknowledged(stream)
     }
 
     /// Does flushing read a file, which may wait for a disk?
@@ -71,14 +123,25 @@ impl Output {
         }
     }
 
+    fn consume_kept(&mut self, written: usize) {
+        if let Some(part) = &mut self.kept {
+            part.from += written;
+            if part.from == part.to {
+                self.kept = None;
+            }
+        }
+    }
+
     /// Sends what the socket takes now, of a file at most [`TURN`]. An error when the client is gone, or the file is
     /// shorter than it was.
     pub(super) fn flush(&mut self, stream: BorrowedFd<'_>) -> io::Result<Flushed> {
-        if !self.pending().is_empty() {
+        if !self.bytes.is_empty() || self.kept.is_some() {
             let more = if self.file.is_some() { More::Follows } else { More::Ends };
-            let mut written = socket::write(stream, &[self.pending(), b"", b""], more)?;
+            let kept = self.kept.as_ref().map_or(&b""[..], KeptPart::pending);
+            let mut written = socket::write(stream, &[self.pending(), kept, b""], more)?;
             self.consume(&mut written);
-            if !self.bytes.is_empty() {
+            self.consume_kept(written);
+            if !self.bytes.is_empty() || self.kept.is_some() {
                 return Ok(Flushed::Full);
             }
         }
@@ -101,3 +164,10 @@ impl Output {
 
 /// What one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
 const TURN: u64 = 1 << 20;
+/// Sending more than this takes long enough for another thread to use the interpreter.
+pub(super) const LONG: usize = 64 * 1024;
+/// What a worker keeps of bodies that the application has made whole, so that no thread waits for their clients. Beyond
+/// it, as for a body that is made while it is sent, the application waits.
+const KEPT_AT_MOST: usize = 32 << 20;
+/// How much is kept in this process.
+static KEPT: AtomicUsize = AtomicUsize::new(0);

@@ -59,7 +59,7 @@ impl EventLoop<'_> {
 
     /// Sends more of a response that waits for its client.
     fn flush(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
-        if connection.output.has_file() {
+        if connection.output.is_long() {
             return After::Disk;
         }
         let flushed = connection.output.flush(connection.stream.as_fd());
@@ -146,6 +146,7 @@ impl EventLoop<'_> {
             },
             Step::Refuse(reject) => self.reject(connection, &reject),
             Step::Spill => After::Disk,
+            Step::Memory(length) => After::Memory(length),
             Step::Failed(error) => self.body_lost(connection, &error),
         }
     }
@@ -235,11 +236,11 @@ impl EventLoop<'_> {
         log.append(&self.line);
     }
 
-    pub(super) fn after_request(&mut self, connection: &mut Connection, head_length: usize) -> After {
+    pub(super) fn after_request(&mut self, connection: &mut Connection, length: usize) -> After {
         let State::Finished { keep_alive } = connection.answered else {
             return After::Close;
         };
-        connection.next_request(head_length);
+        connection.next_request(length);
         if connection.output.is_empty() {
             return self.after_response(connection, keep_alive);
         }

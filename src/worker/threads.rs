@@ -28,7 +28,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
 use super::crew::Place;
-use super::event_loop::{EVENTS, Ending, EventLoop, Task, WAKE, wait};
+use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
 use super::{Application, Setup};
 use crate::http::response::ResponseHead;
@@ -157,6 +157,10 @@ impl<'a> Worker<'a> {
                     held = self.lock();
                     held.after_disk(connection, done)
                 }
+                Task::Memory(mut connection, length) => {
+                    connection.give(app.memory(length));
+                    held.after_memory(connection)
+                }
             };
         }
         held
@@ -257,6 +261,17 @@ impl<'a> Worker<'a> {
                         let done = connection.use_disk(&self.setup.spill_directory);
                         held = self.lock();
                         held.after_disk(connection, done)
+                    }
+                    // Whoever takes the interpreter is asked again.
+                    Task::Memory(connection, _) if until == Until::Request => {
+                        held.ready.push_front(connection.token);
+                        let nothing = held.settle(connection, After::Keep);
+                        debug_assert!(nothing.is_none());
+                        return held;
+                    }
+                    Task::Memory(mut connection, _) => {
+                        connection.give(None);
+                        held.after_memory(connection)
                     }
                 };
             }

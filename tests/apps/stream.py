@@ -2,7 +2,7 @@
 
 Each chunk is a line of `size` bytes that starts with its number; it sleeps `sleep` seconds before each but the first.
 ?length adds the Content-Length; ?empty puts an empty chunk before each. /closed says how often close() of a body
-was called in this process, /write sends by the callable that start_response returns.
+was called in this process, /write sends by the callable that start_response returns, /whole returns one line of `size` bytes in a list.
 """
 
 import time
@@ -46,6 +46,8 @@ def application(environ, start_response):
     if "length" in wish:
         headers.append(("Content-Length", str(chunks * size)))
     write = start_response("200 OK", headers)
+    if environ["PATH_INFO"] == "/whole":
+        return [line(0, size)]
     if environ["PATH_INFO"] == "/write":
         for number in range(chunks):
             write(line(number, size))
