@@ -4,6 +4,7 @@
 mod body;
 mod call;
 mod connection;
+mod cork;
 mod crew;
 mod door;
 mod error_pages;

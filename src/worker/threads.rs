@@ -27,6 +27,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
+use super::cork::Cork;
 use super::crew::Place;
 use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
@@ -45,6 +46,8 @@ pub struct Worker<'a> {
     /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
     /// get their turn.
     pub(super) beds: Vec<EventFd>,
+    /// What the kernel holds back of each thread's response.
+    pub(super) corks: Vec<Arc<Cork>>,
     /// Where the helper rests and waits for its next tick.
     pub(super) helper: Condvar,
 }
@@ -62,7 +65,9 @@ impl<'a> Worker<'a> {
         let stops = Arc::new(AtomicBool::new(false));
         let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
         let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
-        Ok(Worker { setup, epoll, wake, stops, event_loop: Mutex::new(event_loop), beds, helper: Condvar::new() })
+        let corks = setup.slots.iter().map(|_| Arc::default()).collect();
+        let event_loop = Mutex::new(event_loop);
+        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, corks, helper: Condvar::new() })
     }
 
     /// How many threads are to [`work`](Self::work).
@@ -78,6 +83,7 @@ impl<'a> Worker<'a> {
             response: ResponseHead::default(),
             thread: thread::current(),
             number,
+            cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
         };
         let mut held = self.lock();
