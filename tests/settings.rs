@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rwsgi::cli::args::{self, Call, Invocation};
+use rwsgi::cli::args::{self, Call, Config, Invocation};
 use rwsgi::http::{Limits, Trust};
 use rwsgi::settings::types::Text as _;
 use rwsgi::settings::{
@@ -70,8 +70,11 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
     else {
         return None;
     };
-    let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
-    let sources = Sources { file, environment: &case.environment, flags: &invocation.flags };
+    let file = match &invocation.config {
+        Some(Config::Toml(name)) => Some((name.as_str(), case.file(name))),
+        _ => None,
+    };
+    let sources = Sources { file, environment: &case.environment, flags: &invocation.flags, ..Sources::default() };
     match resolve(&sources) {
         Err(problems) => Some((1, problems.to_string())),
         Ok(resolved) => invocation.app(&resolved.settings).err().map(|problem| (1, problem.to_string())),
@@ -114,7 +117,13 @@ fn resolved(file: &str, environment: &[(&str, &str)], line: &str) -> Resolved {
     let environment: Vec<_> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = invocation(line).flags;
-    resolve(&Sources { file: Some(("rwsgi.toml", file)), environment: &environment, flags: &flags }).unwrap()
+    resolve(&Sources {
+        file: Some(("rwsgi.toml", file)),
+        environment: &environment,
+        flags: &flags,
+        ..Sources::default()
+    })
+    .unwrap()
 }
 
 const EVERYTHING: &str = r#"
@@ -270,7 +279,7 @@ fn every_setting_can_be_given_in_the_environment() {
         };
         environment.push((row.env_name(), words));
     }
-    let resolved = resolve(&Sources { file: None, environment: &environment, flags: &[] }).unwrap();
+    let resolved = resolve(&Sources { environment: &environment, ..Sources::default() }).unwrap();
     assert_eq!(resolved.settings, everything);
 }
 

@@ -19,6 +19,7 @@ use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
+use crate::hooks::RequestHooks;
 use crate::python;
 use crate::response::Callables;
 
@@ -28,6 +29,7 @@ pub(crate) struct Cycle<'py> {
     application: Bound<'py, PyAny>,
     caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
+    hooks: Option<RequestHooks<'py>>,
 }
 
 struct Parts<'py> {
@@ -49,10 +51,61 @@ impl<'py> Cycle<'py> {
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, caller, parts })
+        Ok(Cycle { py, application, caller, parts, hooks: None })
     }
 
-    fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
+    /// The same, with hooks that are called for each request.
+    pub(crate) fn with_hooks(self, hooks: Option<RequestHooks<'py>>) -> Cycle<'py> {
+        Cycle { hooks, ..self }
+    }
+
+    /// One request between `pre_request` and `post_request`. What goes wrong within is dealt with before the latter.
+    fn respond_hooked(&self, hooks: &RequestHooks<'py>, exchange: &mut Exchange<'_>) {
+        let request = match hooks.before(exchange) {
+            Ok(request) => request,
+            Err(error) => return self.failed(exchange, &error, false),
+        };
+        let mut environ = None;
+        let outcome = self.respond(exchange, |made| {
+            environ = Some(made.clone());
+            hooks.change(&request, made)
+        });
+        self.ended(exchange, outcome);
+        hooks.after(&request, environ.as_ref(), exchange);
+    }
+
+    /// The application has done its part, or failed, or was ended by its deadline.
+    fn ended(&self, exchange: &mut Exchange<'_>, outcome: PyResult<()>) {
+        let timed_out = self.caller.leave();
+        forked::end_if_forked();
+        if let Err(error) = outcome {
+            self.failed(exchange, &error, timed_out);
+        }
+    }
+
+    /// Says what went wrong, and answers in the application's place.
+    fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
+        forked::end_if_forked();
+        let request = exchange.request();
+        let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
+        if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
+            // The client's doing, which the application did not care to handle.
+            tracing::info!(%method, %target, %error, "request body not whole");
+        } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
+            let answered = !exchange.is_begun();
+            tracing::warn!(%method, %target, answered, "request ended by its timeout");
+        } else {
+            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
+        }
+        if timed_out { exchange.refuse(504) } else { exchange.fail() }
+    }
+
+    /// `look` sees the environ before the application does.
+    fn respond(
+        &self,
+        exchange: &mut Exchange<'_>,
+        look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
+    ) -> PyResult<()> {
         let py = self.py;
         let mut parts = self.parts.borrow_mut();
         let Some(environ) = parts.environs.build(py, exchange)? else {
@@ -61,6 +114,7 @@ impl<'py> Cycle<'py> {
         };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
+        look(&environ)?;
         self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
@@ -73,23 +127,13 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        let outcome = self.respond(exchange);
-        let timed_out = self.caller.leave();
-        forked::end_if_forked();
-        if let Err(error) = outcome {
-            let request = exchange.request();
-            let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
-            if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
-                // The client's doing, which the application did not care to handle.
-                tracing::info!(%method, %target, %error, "request body not whole");
-            } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
-                let answered = !exchange.is_begun();
-                tracing::warn!(%method, %target, answered, "request ended by its timeout");
-            } else {
-                tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
-            }
-            if timed_out { exchange.refuse(504) } else { exchange.fail() }
+        if let Some(hooks) = &self.hooks {
+            self.respond_hooked(hooks, exchange);
+        } else {
+            let outcome = self.respond(exchange, |_| Ok(()));
+            self.ended(exchange, outcome);
         }
+        forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();
         parts.environs.release();
         if let Err(error) = parts.callables.release(self.py) {

@@ -41,6 +41,12 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
         // A thread that was given up would be waited for in vain.
         Ok(if team.worker.has_lost_threads() { Ending::Quick } else { ending })
     });
+    if let Some(hooks) = &inheritance.hooks {
+        if matches!(outcome, Ok(Ending::Quick)) {
+            hooks.may(py, "worker_int");
+        }
+        hooks.may(py, "worker_exit");
+    }
     match outcome {
         Ok(Ending::Graceful) => python::exit(py, 0, true),
         Ok(Ending::Quick) => python::exit(py, 0, false),
@@ -75,10 +81,16 @@ fn boot(
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
-    let application = match &inheritance.application {
+    if let Some(hooks) = &inheritance.hooks {
+        hooks.forked(py)?;
+    }
+    let mut application = match &inheritance.application {
         Some(application) => application.bind(py).clone(),
         None => app::load(py, app_name(settings)?)?,
     };
+    if let Some(hooks) = &inheritance.hooks {
+        application = hooks.loaded(py, &application)?;
+    }
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
@@ -163,8 +175,10 @@ impl Team {
 
     /// The application, ready to be called by the thread that calls this, which has this number.
     fn cycle<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Cycle<'py>> {
-        let Inheritance { listeners, start, .. } = self.inheritance;
-        Cycle::new(py, self.application.bind(py).clone(), listeners, &start.settings, &self.callers[number])
+        let Inheritance { listeners, start, hooks, .. } = self.inheritance;
+        let application = self.application.bind(py).clone();
+        let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }
 

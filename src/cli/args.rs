@@ -9,13 +9,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
+use super::shell;
 use crate::command::{self, Command};
 use crate::control::Ask;
 use crate::settings::given::{Item, quoted};
 use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
-use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Seconds, Settings, TABLE, Value};
+use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +36,21 @@ pub enum Call {
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
-    /// The path of the configuration file.
-    pub config: Option<String>,
+    /// The configuration file.
+    pub config: Option<Config>,
+    /// What `GUNICORN_CMD_ARGS` says.
+    pub words: Vec<Given>,
     /// The settings given.
     pub flags: Vec<Given>,
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// The path of one in TOML.
+    Toml(String),
+    /// One in Python.
+    Python(Script),
 }
 
 impl Invocation {
@@ -78,7 +90,7 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// 2 for words that cannot be understood, 1 for a configuration file of a kind that there is not.
+    /// 2: words that cannot be understood.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
@@ -120,7 +132,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     if let Some(word) = plain.next() {
         return Err(UsageError::usage(format!("expected one application, found also {}", quoted(word))));
     }
-    let invocation = invocation(&matches, app)?;
+    let invocation = invocation(&matches, app);
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -142,13 +154,53 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
         Ok(seconds.duration())
     });
     let errand = Errand { ask, json: matches.get_flag(JSON), within: within.transpose()? };
-    Ok(Call::Tell(errand, invocation(matches, None)?))
+    Ok(Call::Tell(errand, invocation(matches, None)))
 }
 
-fn invocation(matches: &ArgMatches, app: Option<&str>) -> Result<Invocation, UsageError> {
-    let config = matches.get_one::<String>(CONFIG).map(|text| config_path(text)).transpose()?;
-    Ok(Invocation { config, flags: flags(matches, app) })
+fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {
+    let config = matches.get_one::<String>(CONFIG).map(|text| Config::parse(text));
+    Invocation { config, words: Vec::new(), flags: flags(matches, app) }
 }
+
+impl Invocation {
+    /// With the options of `GUNICORN_CMD_ARGS`, which count less than those of the command line. As in gunicorn, an
+    /// application in it is passed over.
+    pub fn with_words(mut self, text: &str) -> Result<Invocation, UsageError> {
+        let refuse = |words: &str| UsageError { words: format!("{CMD_ARGS}: {words}"), exit_code: 2 };
+        let words = shell::split(text).ok_or_else(|| refuse("expected closing quotes, found none"))?;
+        let matches = match command().try_get_matches_from(words) {
+            Ok(matches) => matches,
+            Err(error) => {
+                return match refused(&error) {
+                    Err(error) => Err(refuse(&error.words)),
+                    Ok(_) => Err(refuse("expected options that are settings, found --help or --version")),
+                };
+            }
+        };
+        let Invocation { config, flags, .. } = invocation(&matches, None);
+        self.config = self.config.or(config);
+        let origin = Origin::Env(CMD_ARGS.to_owned());
+        self.words = flags.into_iter().map(|given| Given { origin: origin.clone(), ..given }).collect();
+        Ok(self)
+    }
+}
+
+impl Config {
+    /// `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
+    fn parse(text: &str) -> Config {
+        if let Some(module) = text.strip_prefix("python:") {
+            return Config::Python(Script::Module(module.to_owned()));
+        }
+        let path = text.strip_prefix("file:").unwrap_or(text).to_owned();
+        if Path::new(&path).extension().is_some_and(|end| end == "py") {
+            return Config::Python(Script::File(path));
+        }
+        Config::Toml(path)
+    }
+}
+
+/// gunicorn's variable for options.
+pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 
 const WORDS: &str = "words";
 /// Options of verbs.
@@ -167,7 +219,7 @@ rwsgi [OPTIONS] [APP]           serve APP
        rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from
        rwsgi VERB [OPTIONS]            ask a running server, which --pid or --config names";
 const AFTER: &str = "\
-What an option says can also stand in a TOML file and in the environment: --max-requests 100 is
+What an option says can also stand in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
@@ -209,7 +261,11 @@ fn verbs() -> String {
 fn others() -> [Arg; 8] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
-        Arg::new(CONFIG).short('c').long(CONFIG).value_name("FILE").help("read settings from this TOML file"),
+        Arg::new(CONFIG)
+            .short('c')
+            .long(CONFIG)
+            .value_name("FILE")
+            .help("read settings from this file, TOML or Python"),
         Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
         Arg::new("version")
             .short('v')
@@ -272,24 +328,6 @@ fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
         Some(given(row, value))
     };
     TABLE.iter().filter_map(of_row).collect()
-}
-
-/// `PATH` or `file:PATH`; gunicorn's Python files and modules are told apart, so that nobody reads them as TOML.
-fn config_path(text: &str) -> Result<String, UsageError> {
-    let path = text.strip_prefix("file:").unwrap_or(text);
-    let is_python = text.starts_with("python:") || path.rsplit_once('.').is_some_and(|(_, end)| end == "py");
-    if !is_python {
-        return Ok(path.to_owned());
-    }
-    let problem = Problem {
-        origin: Origin::Flag("--config".to_owned()),
-        cause: Cause::File(format!(
-            "expected a TOML file, found {}; python configuration files are not there yet",
-            quoted(text)
-        )),
-        hint: Some("write the settings as name = value, strings in quotes, to a file that ends in .toml".to_owned()),
-    };
-    Err(UsageError { words: problem.to_string(), exit_code: 1 })
 }
 
 fn takes_any_word(row: &Row) -> bool {

@@ -12,7 +12,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Origins, Reading};
-use crate::message::{BUILD_ID, Reopen, Start, ToZygote};
+use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -83,12 +83,13 @@ impl Generation {
     }
 
     /// Says to the zygote what there is to serve.
-    pub(super) fn start(&self, arguments: &[String], check: bool) -> Result<(), AnyError> {
+    pub(super) fn start(&self, arguments: &[String], occasion: Occasion, check: bool) -> Result<(), AnyError> {
         let Some(zygote) = &self.zygote else { return Ok(()) };
         let start = Start {
             build: BUILD_ID.to_owned(),
             settings: self.settings.clone(),
             arguments: arguments.to_owned(),
+            occasion,
             generation: self.number,
             master: Pid::this().as_raw(),
             check,

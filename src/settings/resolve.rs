@@ -11,14 +11,19 @@ use super::given::{Given, Item, Origin, Value, shown};
 use super::gunicorn::Absent;
 use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
+use super::python_file::{Defined, from_python};
 use super::table::{Row, Settings, TABLE};
 use super::types::{Bind, TimeoutMode, WorkerClass};
 
 /// Where settings come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
-    /// The configuration file: its path as given, and its text.
+    /// The configuration file in TOML: its path as given, and its text.
     pub file: Option<(&'a str, &'a str)>,
+    /// What the configuration file in Python defined.
+    pub defined: Option<&'a Defined>,
+    /// The words of `GUNICORN_CMD_ARGS`.
+    pub words: &'a [Given],
     /// The environment, without the sockets that were passed to another process.
     pub environment: &'a [(String, String)],
     /// The command line.
@@ -34,7 +39,7 @@ pub struct Resolved {
     pub origins: BTreeMap<&'static str, Origin>,
     /// The sockets that were passed.
     pub passed: Passed,
-    /// What is to be known about them, a line each.
+    /// What is to be known about them and about the configuration file, a line each.
     pub remarks: Vec<String>,
 }
 
@@ -45,6 +50,8 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     if let Some((path, text)) = sources.file {
         from_file(path, text, &mut given, &mut problems);
     }
+    let remarks = sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
+    given.extend_from_slice(sources.words);
     from_environment(sources.environment, &mut given);
     given.extend_from_slice(sources.flags);
     instead_of_defaults(sources.environment, &mut given, &mut problems);
@@ -67,7 +74,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         Passed::default()
     });
     if problems.is_empty() {
-        let mut resolved = Resolved { settings, origins, passed, remarks: Vec::new() };
+        let mut resolved = Resolved { settings, origins, passed, remarks };
         resolved.settle_passed();
         resolved.settle_timeout();
         return Ok(resolved);
@@ -86,7 +93,7 @@ impl Resolved {
         let settled = self.passed.settle(&self.settings.bind);
         if !self.passed.descriptors().is_empty() {
             if self.origins["bind"] != Origin::Default {
-                self.remarks = self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled);
+                self.remarks.extend(self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled));
             }
             if settled != self.settings.bind {
                 self.origins.insert("bind", Origin::Env("LISTEN_FDS".to_owned()));

@@ -147,6 +147,11 @@ impl<'c> Exchange<'c> {
         self.head
     }
 
+    /// How many bytes of the response's body the application has given.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
     /// Has the head been sent?
     pub fn is_begun(&self) -> bool {
         self.state != State::Open

@@ -29,8 +29,8 @@ impl Text for WorkerClass {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
-            "sync" => Ok(Self::Sync),
-            "gthread" => Ok(Self::Gthread),
+            "sync" | "gunicorn.workers.sync.SyncWorker" => Ok(Self::Sync),
+            "gthread" | "gunicorn.workers.gthread.ThreadWorker" => Ok(Self::Gthread),
             _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
                 Err(refuse("not planned")
                     .hint("rwsgi runs WSGI in processes and threads, without greenlets: --threads N"))
