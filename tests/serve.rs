@@ -471,6 +471,38 @@ fn a_slow_reader_costs_no_memory_and_the_others_go_on_after_it() {
 }
 
 #[test]
+fn what_was_made_at_once_arrives_while_the_application_makes_what_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for words in [&["stream"][..], &["stream", "-k", "gthread", "--threads", "4"]] {
+        let server = Server::start(words);
+        let mut took = Vec::new();
+        for version in ["1.1", "1.0"] {
+            for _ in 0..5 {
+                let mut stream = server.connect();
+                let began = Instant::now();
+                let target = format!("/burst{}?chunks=50&size=20", gate.display());
+                stream.write_all(format!("GET {target} HTTP/{version}\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+                let mut received = Vec::new();
+                let mut some = [0; 4096];
+                while !String::from_utf8_lossy(&received).contains("\n49...") || !received.ends_with(b"\n") {
+                    let count = stream.read(&mut some).unwrap();
+                    assert!(count > 0, "{}", String::from_utf8_lossy(&received));
+                    received.extend_from_slice(&some[..count]);
+                }
+                took.push(began.elapsed());
+                fs::OpenOptions::new().write(true).open(&gate).unwrap();
+                let response = Response::read(&mut received.as_slice().chain(&stream)).unwrap();
+                assert!(response.text().ends_with("last"), "{}", response.text());
+            }
+        }
+        // The kernel itself waits for 200 ms.
+        assert!(took.iter().min().unwrap() < &Duration::from_millis(100), "{took:?}\n{}", server.log());
+    }
+}
+
+#[test]
 fn a_response_in_the_buffer_holds_nobody_up() {
     let server = Server::start(&["stream"]);
     // More than a socket's buffers take, less than they and the worker's buffer together.

@@ -193,6 +193,15 @@ fn wait(stream: BorrowedFd<'_>, limit: Duration, what: PollFlags) -> bool {
     }
 }
 
+/// Has the kernel send what it holds back for [`More::Follows`] (tcp(7), `TCP_NODELAY`: setting it sends what is pending).
+/// On anything but a TCP socket nothing happens.
+pub fn push(stream: RawFd) {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the kernel reads one int.
+    unsafe { libc::setsockopt(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size) };
+}
+
 /// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())

@@ -3,11 +3,13 @@
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::body::Body;
 use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
+use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
@@ -44,6 +46,8 @@ pub(super) struct Desk {
     /// Its number in the process, and among the worker's threads.
     pub(super) thread: i32,
     pub(super) number: usize,
+    /// What the kernel holds back of its response.
+    pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
 }
@@ -95,10 +99,12 @@ impl Call {
             claim: terms.claim,
             state: State::Open,
             body_bytes: 0,
+            pace: Pace::new(&desk.cork),
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
             exchange.fail();
         }
+        exchange.pace.end(exchange.stream);
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.slot.end();

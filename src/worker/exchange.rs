@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Application;
 use super::body::Body;
 use super::claim::Claim;
+use super::cork::Pace;
 use super::error_pages::ErrorPages;
 use super::output::{Kept, LONG, Output};
 use super::patience::{Allowance, Patience, Verdict};
@@ -49,6 +50,8 @@ pub struct Exchange<'c> {
     pub(super) claim: &'c Claim,
     pub(super) state: State,
     pub(super) body_bytes: u64,
+    /// How fast the pieces of the response come.
+    pub(super) pace: Pace<'c>,
 }
 
 /// What became of bytes that were to be sent.
@@ -252,6 +255,9 @@ impl<'c> Exchange<'c> {
         if !self.output.has_rest() {
             self.flush();
         }
+        if transfer == Transfer::Chunked {
+            self.pace.pushed();
+        }
     }
 
     /// Answers with an error page in the application's place.
@@ -312,19 +318,23 @@ impl<'c> Exchange<'c> {
     ) -> Delivery {
         self.body_bytes += piece.len() as u64;
         let (length, mut keep) = (piece.len(), Some(keep));
+        let mut more = More::Ends;
         if piece.len() <= COPIED {
             self.output.bytes.extend_from_slice(piece);
             self.output.bytes.extend_from_slice(end);
             piece = b"";
             end = b"";
+            if matches!(self.peer, Peer::Tcp(_)) && !self.is_whole() {
+                more = self.pace.next(self.stream, clock::monotonic());
+            }
         }
         loop {
             let pieces = [self.output.pending(), piece, end];
             let stream = self.stream;
             let written = if piece.len() > LONG {
-                app.detached(|| socket::write(stream, &pieces, More::Ends))
+                app.detached(|| socket::write(stream, &pieces, more))
             } else {
-                socket::write(stream, &pieces, More::Ends)
+                socket::write(stream, &pieces, more)
             };
             let Ok(mut written) = written else { return self.gone() };
             self.output.consume(&mut written);
@@ -342,10 +352,16 @@ impl<'c> Exchange<'c> {
                 self.output.bytes.extend_from_slice(end);
                 return Delivery::Accepted;
             }
+            self.pace.end(self.stream);
             if !self.wait(app) {
                 return self.gone();
             }
         }
+    }
+
+    /// Has the application sent all bytes that it announced?
+    fn is_whole(&self) -> bool {
+        matches!(self.state, State::Sending { transfer: Transfer::Length(0), .. })
     }
 
     fn flush(&mut self) -> Delivery {

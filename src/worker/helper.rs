@@ -44,6 +44,7 @@ impl<'a> Worker<'a> {
                 idle = 0;
             }
             held = self.helper.wait_timeout(held, every.tick).unwrap_or_else(PoisonError::into_inner).0;
+            self.corks.iter().for_each(|cork| cork.push());
             self.watch(&mut held);
             if held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
                 held = self.mind(held)?;
@@ -57,6 +58,7 @@ impl<'a> Worker<'a> {
         let mut events = [EpollEvent::empty(); EVENTS];
         while !held.crew.is_attended() && held.crew.calling() > 0 && held.ended().is_none() {
             held = self.attend(held, Until::Done);
+            self.corks.iter().for_each(|cork| cork.push());
             let pause = self.find_thread(&mut held);
             let limit = held.sleep_limit().map_or(pause, |limit| limit.min(pause));
             held.hand_over_access();

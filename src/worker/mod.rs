@@ -5,6 +5,7 @@ mod body;
 mod call;
 mod claim;
 mod connection;
+mod cork;
 mod crew;
 mod deadlines;
 mod door;

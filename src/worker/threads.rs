@@ -28,6 +28,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
 use super::claim::Claim;
+use super::cork::Cork;
 use super::crew::Place;
 use super::deadlines::{Deadline, Then};
 use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
@@ -49,6 +50,8 @@ pub struct Worker<'a> {
     pub(super) beds: Vec<EventFd>,
     /// Who answers each thread's request.
     pub(super) claims: Vec<Claim>,
+    /// What the kernel holds back of each thread's response.
+    pub(super) corks: Vec<Arc<Cork>>,
     /// Where the helper rests and waits for its next tick.
     pub(super) helper: Condvar,
 }
@@ -67,8 +70,9 @@ impl<'a> Worker<'a> {
         let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
         let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
         let claims = setup.slots.iter().map(|_| Claim::default()).collect();
+        let corks = setup.slots.iter().map(|_| Arc::default()).collect();
         let event_loop = Mutex::new(event_loop);
-        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, claims, helper: Condvar::new() })
+        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, claims, corks, helper: Condvar::new() })
     }
 
     pub(super) fn setup(&self) -> &'a Setup<'a> {
@@ -93,6 +97,7 @@ impl<'a> Worker<'a> {
             response: ResponseHead::default(),
             thread: thread::current(),
             number,
+            cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
         };
         let mut held = self.lock();

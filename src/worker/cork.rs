@@ -1,0 +1,86 @@
+//! Pieces of a response that the kernel holds back because others follow at once, and who sends them on when nothing
+//! follows: the helper. It knows no request.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use crate::os::socket::{self, More};
+
+/// How fast the pieces of one response follow each other.
+#[derive(Debug)]
+pub(super) struct Pace<'c> {
+    cork: &'c Cork,
+    /// When the last one was sent, in ns of the monotonic clock; 0 before the first.
+    last: u64,
+    /// The kernel may hold something back.
+    corked: bool,
+}
+
+impl<'c> Pace<'c> {
+    pub(super) fn new(cork: &'c Cork) -> Pace<'c> {
+        Pace { cork, last: 0, corked: false }
+    }
+
+    /// A piece is about to be sent: may the kernel wait for the next one? Only after one that came shortly before, so that
+    /// what is made slowly is sent at once.
+    pub(super) fn next(&mut self, stream: BorrowedFd<'_>, now: u64) -> More {
+        let follows = self.last != 0 && now.saturating_sub(self.last) < AT_ONCE_NS;
+        self.last = now;
+        if follows {
+            // Before it is written: the helper may come at any time.
+            self.cork.hold(stream);
+            self.corked = true;
+            More::Follows
+        } else {
+            More::Ends
+        }
+    }
+
+    /// Nothing follows for now: what is held back is sent.
+    pub(super) fn end(&mut self, stream: BorrowedFd<'_>) {
+        if self.corked {
+            self.cork.release();
+            self.corked = false;
+            socket::push(stream.as_raw_fd());
+        }
+    }
+
+    /// What was written last was not held back, and so nothing is.
+    pub(super) fn pushed(&mut self) {
+        if self.corked {
+            self.cork.release();
+            self.corked = false;
+        }
+    }
+}
+
+/// What the kernel holds back for one thread's response.
+#[derive(Debug, Default)]
+pub(super) struct Cork {
+    /// The socket. It stays open while it stands here.
+    held: Mutex<Option<RawFd>>,
+}
+
+impl Cork {
+    /// Something was written to `stream` that the kernel holds back. The caller calls [`release`](Self::release) before
+    /// it closes that.
+    pub(super) fn hold(&self, stream: BorrowedFd<'_>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.as_raw_fd());
+    }
+
+    /// Nothing is held back any more.
+    pub(super) fn release(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Has the kernel send what it holds back.
+    pub(super) fn push(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = held.take() {
+            socket::push(stream);
+        }
+    }
+}
+
+/// Making a piece takes an application that has all it needs less than this.
+const AT_ONCE_NS: u64 = 100_000;
