@@ -337,6 +337,7 @@ impl<'a> EventLoop<'a> {
     /// A request is about to be answered by the thread that holds it.
     pub(super) fn begin(&mut self, request: Request) -> Call {
         let Request { mut connection, arrived, scheme } = request;
+        connection.waits_since = None;
         self.served += 1;
         if self.served == self.setup.max_requests {
             self.ask_for_replacement(Spent::Requests);

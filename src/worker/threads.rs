@@ -48,10 +48,10 @@ pub struct Worker<'a> {
     /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
     /// get their turn.
     pub(super) beds: Vec<EventFd>,
-    /// Who answers each thread's request.
-    pub(super) claims: Vec<Claim>,
     /// What the kernel holds back of each thread's response.
     pub(super) corks: Vec<Arc<Cork>>,
+    /// Who answers each thread's request.
+    pub(super) claims: Vec<Claim>,
     /// Where the helper rests and waits for its next tick.
     pub(super) helper: Condvar,
 }
@@ -69,10 +69,10 @@ impl<'a> Worker<'a> {
         let stops = Arc::new(AtomicBool::new(false));
         let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
         let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
-        let claims = setup.slots.iter().map(|_| Claim::default()).collect();
         let corks = setup.slots.iter().map(|_| Arc::default()).collect();
+        let claims = setup.slots.iter().map(|_| Claim::default()).collect();
         let event_loop = Mutex::new(event_loop);
-        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, claims, corks, helper: Condvar::new() })
+        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, corks, claims, helper: Condvar::new() })
     }
 
     pub(super) fn setup(&self) -> &'a Setup<'a> {
