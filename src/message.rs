@@ -175,8 +175,17 @@ pub enum FromWorker {
     Ready,
     /// The application could not be loaded; the worker ends.
     Failed(BootFailure),
-    /// `max_requests` is reached: replace me.
-    Spent,
+    /// Replace me.
+    Spent(Spent),
+}
+
+/// Why a worker is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spent {
+    /// `max_requests` is reached.
+    Requests,
+    /// A request was ended by `timeout`; what it held may be broken.
+    Timeout,
 }
 
 /// Why a zygote or a worker could not start.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use rwsgi::cli::args::{self, Call, Config, Invocation};
 use rwsgi::http::{Limits, Trust};
 use rwsgi::settings::types::Text as _;
-use rwsgi::settings::{Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
+use rwsgi::settings::{
+    Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, TimeoutMode, Workers, docs, resolve,
+};
 
 #[path = "support/words.rs"]
 mod words;
@@ -142,6 +144,9 @@ threads = 4
 worker_connections = 500
 queue_timeout = 2.5
 timeout = 0.3
+timeout_mode = "hard"
+timeout_grace = 1.5
+timeout_recycle = false
 graceful_timeout = 1.5
 shutdown_delay = 0.5
 max_requests = 1_000
@@ -343,6 +348,22 @@ fn help_says_every_setting_in_lines_that_fit() {
 fn zero_seconds_is_no_limit_where_a_limit_is_asked_for() {
     assert_eq!(Seconds::whole(0).limit(), None);
     assert_eq!(Settings::default().timeout.limit(), Some(std::time::Duration::from_secs(30)));
+}
+
+#[test]
+fn threads_are_bounded_by_a_timeout_only_where_somebody_asked_for_one() {
+    let mode = |line: &str, environment: &[(&str, &str)]| {
+        let settings = resolved("", environment, line).settings;
+        (settings.timeout_mode, settings.kill_after().map(|span| span.as_secs_f64()))
+    };
+    assert_eq!(mode("app", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --threads 2", &[]), (TimeoutMode::Warn, None));
+    assert_eq!(mode("app -k gthread", &[]), (TimeoutMode::Warn, None));
+    assert_eq!(mode("app --threads 2 -t 30", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --threads 2 --timeout-mode soft", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --timeout-mode hard -t 1", &[]), (TimeoutMode::Hard, Some(1.5)));
+    assert_eq!(mode("app --timeout 0", &[]), (TimeoutMode::Soft, None));
+    assert_eq!(mode("app --threads 2", &[("RWSGI_TIMEOUT", "5")]), (TimeoutMode::Soft, Some(7.5)));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
+use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
@@ -26,6 +27,7 @@ use crate::response::Callables;
 pub(crate) struct Cycle<'py> {
     py: Python<'py>,
     application: Bound<'py, PyAny>,
+    caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
     hooks: Option<RequestHooks<'py>>,
 }
@@ -41,11 +43,15 @@ impl<'py> Cycle<'py> {
         application: Bound<'py, PyAny>,
         listeners: &[Listener],
         settings: &Settings,
+        caller: &'static Caller,
     ) -> PyResult<Cycle<'py>> {
-        let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
+        caller.begin(py)?;
+        let keys = shared_keys(py, settings)?;
+        keys.update(deadline::keys(py, caller)?.as_mapping())?;
+        let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, parts, hooks: None })
+        Ok(Cycle { py, application, caller, parts, hooks: None })
     }
 
     /// The same, with hooks that are called for each request.
@@ -57,32 +63,44 @@ impl<'py> Cycle<'py> {
     fn respond_hooked(&self, hooks: &RequestHooks<'py>, exchange: &mut Exchange<'_>) {
         let request = match hooks.before(exchange) {
             Ok(request) => request,
-            Err(error) => return self.failed(exchange, &error),
+            Err(error) => return self.failed(exchange, &error, false),
         };
         let mut environ = None;
-        let outcome = self.respond(exchange, |made| {
+        self.respond_or_fail(exchange, |made| {
             environ = Some(made.clone());
             hooks.change(&request, made)
         });
-        forked::end_if_forked();
-        if let Err(error) = outcome {
-            self.failed(exchange, &error);
-        }
         hooks.after(&request, environ.as_ref(), exchange);
     }
 
+    fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
+        let outcome = self.respond(exchange, look);
+        let timed_out = self.caller.leave();
+        forked::end_if_forked();
+        if let Err(error) = outcome {
+            self.failed(exchange, &error, timed_out);
+        }
+    }
+
     /// Says what went wrong, and answers in the application's place.
-    fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr) {
+    fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
         forked::end_if_forked();
         let request = exchange.request();
         let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
         if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
             // The client's doing, which the application did not care to handle.
             tracing::info!(%method, %target, %error, "request body not whole");
+        } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
+            let answered = !exchange.is_begun();
+            tracing::warn!(%method, %target, answered, "request ended by its timeout");
         } else {
             tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
         }
-        exchange.fail();
+        if timed_out {
+            exchange.refuse(504);
+        } else {
+            exchange.fail();
+        }
     }
 
     /// `look` sees the environ before the application does.
@@ -100,6 +118,7 @@ impl<'py> Cycle<'py> {
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
         look(&environ)?;
+        self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
         let sent = send(py, exchange, &result);
@@ -111,10 +130,9 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        if let Some(hooks) = &self.hooks {
-            self.respond_hooked(hooks, exchange);
-        } else if let Err(error) = self.respond(exchange, |_| Ok(())) {
-            self.failed(exchange, &error);
+        match &self.hooks {
+            Some(hooks) => self.respond_hooked(hooks, exchange),
+            None => self.respond_or_fail(exchange, |_| Ok(())),
         }
         forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();
@@ -157,6 +175,10 @@ impl Application for Detach<'_> {
         // SAFETY: the thread is attached.
         if unsafe { ffi::PyErr_CheckSignals() } != 0 {
             let error = PyErr::fetch(self.0);
+            if error.is_instance_of::<RequestTimeout>(self.0) {
+                deadline::put_off(self.0);
+                return result;
+            }
             tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
         result

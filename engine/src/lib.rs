@@ -10,6 +10,7 @@
 //! | `conf` | the configuration file in Python |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `deadline` | requests that take too long, from Python's side |
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `hooks` | the hooks of that file, and what they are handed |
@@ -20,6 +21,7 @@ mod bytes;
 mod conf;
 mod current;
 mod cycle;
+mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;

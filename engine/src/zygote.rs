@@ -23,6 +23,7 @@ use rwsgi::worker::{self, Ends};
 
 use crate::conf::Conf;
 use crate::cycle::Cycle;
+use crate::deadline::{self, Caller};
 use crate::hooks::Hooks;
 use crate::{app, conf, python, worker as worker_process};
 
@@ -152,7 +153,7 @@ fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inherit
     if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
         return Ok(());
     }
-    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings)?;
+    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings, Caller::alone(settings)?)?;
     for request in &settings.warmup {
         let (target, host) = (request.target(), request.host());
         for _ in 1..WARMUP_ROUNDS {
@@ -307,6 +308,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
         }
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
+    deadline::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;

@@ -291,12 +291,27 @@ fn argument(row: &'static Row) -> Arg {
             (None, None) => arg,
         };
     }
+    let arg = arg.aliases(beginnings(row));
     match row.kind {
         Kind::Switch => arg.action(ArgAction::SetTrue),
         // A negative number is no option; what is wrong with it is said by its setting.
         Kind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
         Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
     }
+}
+
+/// What `--timeout` may be shortened to although `--timeout-mode` begins with it, too: gunicorn has the short one alone.
+fn beginnings(row: &Row) -> Vec<&'static str> {
+    let all = || TABLE.iter().flat_map(|row| row.flags).copied();
+    let shortened = |flag: &'static str| {
+        let is_longer = |other: &str| other != flag && other.starts_with(flag);
+        let from = if all().any(is_longer) { "--".len() + 1 } else { flag.len() };
+        (from..flag.len())
+            .map(move |end| &flag[..end])
+            .filter(move |short| all().all(|other| other.starts_with(flag) || !other.starts_with(short)))
+    };
+    let long = row.flags.iter().copied().filter(|flag| flag.starts_with("--"));
+    long.flat_map(shortened).map(|flag| flag.trim_start_matches('-')).collect()
 }
 
 fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {

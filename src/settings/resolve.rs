@@ -13,7 +13,7 @@ use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::python_file::{Defined, from_python};
 use super::table::{Row, Settings, TABLE};
-use super::types::Bind;
+use super::types::{Bind, TimeoutMode, WorkerClass};
 
 /// Where settings come from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +76,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     if problems.is_empty() {
         let mut resolved = Resolved { settings, origins, passed, remarks };
         resolved.settle_passed();
+        resolved.settle_timeout();
         return Ok(resolved);
     }
     problems.sort_by_key(|problem| match &problem.origin {
@@ -99,6 +100,15 @@ impl Resolved {
             }
         }
         self.settings.bind = settled;
+    }
+
+    /// gunicorn has never bounded a thread's request: who did not ask for that is warned only.
+    fn settle_timeout(&mut self) {
+        let is_default = |name| self.origins[name] == Origin::Default;
+        let unasked = is_default("timeout") && is_default("timeout_mode");
+        if unasked && self.settings.class() == WorkerClass::Gthread {
+            self.settings.timeout_mode = TimeoutMode::Warn;
+        }
     }
 
     /// The "where" of a problem with a setting, if it is found only later, against the system: `rwsgi.toml:3: chdir`,
