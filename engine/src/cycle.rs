@@ -66,16 +66,15 @@ impl<'py> Cycle<'py> {
             Err(error) => return self.failed(exchange, &error, false),
         };
         let mut environ = None;
-        let outcome = self.respond(exchange, |made| {
+        self.respond_or_fail(exchange, |made| {
             environ = Some(made.clone());
             hooks.change(&request, made)
         });
-        self.ended(exchange, outcome);
         hooks.after(&request, environ.as_ref(), exchange);
     }
 
-    /// The application has done its part, or failed, or was ended by its deadline.
-    fn ended(&self, exchange: &mut Exchange<'_>, outcome: PyResult<()>) {
+    fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
+        let outcome = self.respond(exchange, look);
         let timed_out = self.caller.leave();
         forked::end_if_forked();
         if let Err(error) = outcome {
@@ -97,7 +96,11 @@ impl<'py> Cycle<'py> {
         } else {
             tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
         }
-        if timed_out { exchange.refuse(504) } else { exchange.fail() }
+        if timed_out {
+            exchange.refuse(504);
+        } else {
+            exchange.fail();
+        }
     }
 
     /// `look` sees the environ before the application does.
@@ -127,11 +130,9 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        if let Some(hooks) = &self.hooks {
-            self.respond_hooked(hooks, exchange);
-        } else {
-            let outcome = self.respond(exchange, |_| Ok(()));
-            self.ended(exchange, outcome);
+        match &self.hooks {
+            Some(hooks) => self.respond_hooked(hooks, exchange),
+            None => self.respond_or_fail(exchange, |_| Ok(())),
         }
         forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();
