@@ -8,13 +8,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::settings::{Defined, Script, Settings};
 
 /// What the master says to a zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToZygote {
     /// The first word, read before Python is there. With it comes the engine's file.
     Load(Load),
+    /// Evaluate a configuration file, read by the engine before [`ToZygote::Start`].
+    Configure(Configure),
     /// What to serve, read by the engine. With it come the descriptors that [`Start::descriptors`] counts.
     Start(Box<Start>),
     /// Fork a worker for a slot. With it comes the worker's end of its channel.
@@ -71,6 +73,17 @@ pub struct Load {
     pub python: Option<String>,
 }
 
+/// A configuration file in Python.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Configure {
+    /// The program's [`BUILD_ID`]; the engine's own must be the same.
+    pub build: String,
+    /// The file.
+    pub script: Script,
+    /// The words of the command line, for `sys.argv`.
+    pub arguments: Vec<String>,
+}
+
 /// What a zygote needs to know.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Start {
@@ -80,6 +93,8 @@ pub struct Start {
     pub settings: Settings,
     /// The words of the command line, for `sys.argv`.
     pub arguments: Vec<String>,
+    /// What this zygote is started for.
+    pub occasion: Occasion,
     /// The number of this generation, from 1.
     pub generation: u64,
     /// The master's pid, which is to become every worker's parent.
@@ -98,6 +113,17 @@ pub struct Start {
     pub access_log: bool,
 }
 
+/// What a zygote is started for, and so which hooks it calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Occasion {
+    /// The server starts.
+    Starting,
+    /// A reload.
+    Reloading,
+    /// Another zygote of the same generation has died.
+    Again,
+}
+
 /// One worker to fork.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Fork {
@@ -114,6 +140,8 @@ pub struct Fork {
 pub enum FromZygote {
     /// This Python will be entered.
     Found(Found),
+    /// What the configuration file defined.
+    Configured(Defined),
     /// Ready to fork; the application is loaded if it is preloaded or checked.
     Ready,
     /// The zygote cannot go on and ends.
@@ -147,8 +175,17 @@ pub enum FromWorker {
     Ready,
     /// The application could not be loaded; the worker ends.
     Failed(BootFailure),
-    /// `max_requests` is reached: replace me.
-    Spent,
+    /// Replace me.
+    Spent(Spent),
+}
+
+/// Why a worker is to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spent {
+    /// `max_requests` is reached.
+    Requests,
+    /// A request was ended by `timeout`; what it held may be broken.
+    Timeout,
 }
 
 /// Why a zygote or a worker could not start.

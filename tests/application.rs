@@ -27,7 +27,8 @@ fn the_environ_is_what_pep_3333_says_and_nothing_else() {
         "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": stream.local_addr().unwrap().port().to_string(),
         "wsgi.version": [1, 0], "wsgi.url_scheme": "http", "wsgi.input": "BytesIO", "wsgi.errors": "ErrorStream",
         "wsgi.multithread": false, "wsgi.multiprocess": false, "wsgi.run_once": false, "wsgi.input_terminated": true,
-        "wsgi.file_wrapper": "type",
+        "wsgi.file_wrapper": "type", "rwsgi.RequestTimeout": "type",
+        "rwsgi.extend_deadline": "builtin_function_or_method",
     });
     assert_eq!(json_of(&ask(&mut stream, with_everything))["environ"], expected);
     // Nothing of it is left for the next request.

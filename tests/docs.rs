@@ -146,7 +146,7 @@ fn every_configuration_is_sound() {
         let mut problems = Vec::new();
         for block in page.blocks().iter().filter(|block| block.language == "toml") {
             count += 1;
-            let sources = Sources { file: Some((&page.name, &block.text)), environment: &[], flags: &[] };
+            let sources = Sources { file: Some((&page.name, &block.text)), ..Sources::default() };
             problems.extend(resolve(&sources).err().map(|problem| problem.to_string()));
         }
         problems
@@ -309,9 +309,7 @@ fn refusal(words: &[String]) -> Option<String> {
         Ok(Call::Print(_)) => None,
         Ok(
             Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation),
-        ) => resolve(&Sources { file: None, environment: &[], flags: &invocation.flags })
-            .err()
-            .map(|error| error.to_string()),
+        ) => resolve(&Sources { flags: &invocation.flags, ..Sources::default() }).err().map(|error| error.to_string()),
     }
 }
 

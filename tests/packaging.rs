@@ -55,7 +55,7 @@ fn the_program_takes_the_words_of_the_unit() {
 #[test]
 fn the_configuration_beside_the_unit_is_sound() {
     let text = read("systemd/rwsgi.toml");
-    let resolved = resolve(&Sources { file: Some(("rwsgi.toml", &text)), environment: &[], flags: &[] }).unwrap();
+    let resolved = resolve(&Sources { file: Some(("rwsgi.toml", &text)), ..Sources::default() }).unwrap();
     assert!(resolved.settings.app().is_ok());
     // What systemd grants has to be longer than what the server may take.
     let unit = read("systemd/rwsgi.service");

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rwsgi::cli::args::{self, Call, Invocation};
+use rwsgi::cli::args::{self, Call, Config, Invocation};
 use rwsgi::http::{Limits, Trust};
 use rwsgi::settings::types::Text as _;
-use rwsgi::settings::{Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, Workers, docs, resolve};
+use rwsgi::settings::{
+    Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, TimeoutMode, Workers, docs, resolve,
+};
 
 #[path = "support/words.rs"]
 mod words;
@@ -68,8 +70,11 @@ fn refusal(case: &Case) -> Option<(u8, String)> {
     else {
         return None;
     };
-    let file = invocation.config.as_deref().map(|name| (name, case.file(name)));
-    let sources = Sources { file, environment: &case.environment, flags: &invocation.flags };
+    let file = match &invocation.config {
+        Some(Config::Toml(name)) => Some((name.as_str(), case.file(name))),
+        _ => None,
+    };
+    let sources = Sources { file, environment: &case.environment, flags: &invocation.flags, ..Sources::default() };
     match resolve(&sources) {
         Err(problems) => Some((1, problems.to_string())),
         Ok(resolved) => invocation.app(&resolved.settings).err().map(|problem| (1, problem.to_string())),
@@ -112,7 +117,13 @@ fn resolved(file: &str, environment: &[(&str, &str)], line: &str) -> Resolved {
     let environment: Vec<_> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = invocation(line).flags;
-    resolve(&Sources { file: Some(("rwsgi.toml", file)), environment: &environment, flags: &flags }).unwrap()
+    resolve(&Sources {
+        file: Some(("rwsgi.toml", file)),
+        environment: &environment,
+        flags: &flags,
+        ..Sources::default()
+    })
+    .unwrap()
 }
 
 const EVERYTHING: &str = r#"
@@ -133,6 +144,9 @@ threads = 4
 worker_connections = 500
 queue_timeout = 2.5
 timeout = 0.3
+timeout_mode = "hard"
+timeout_grace = 1.5
+timeout_recycle = false
 graceful_timeout = 1.5
 shutdown_delay = 0.5
 max_requests = 1_000
@@ -265,7 +279,7 @@ fn every_setting_can_be_given_in_the_environment() {
         };
         environment.push((row.env_name(), words));
     }
-    let resolved = resolve(&Sources { file: None, environment: &environment, flags: &[] }).unwrap();
+    let resolved = resolve(&Sources { environment: &environment, ..Sources::default() }).unwrap();
     assert_eq!(resolved.settings, everything);
 }
 
@@ -334,6 +348,22 @@ fn help_says_every_setting_in_lines_that_fit() {
 fn zero_seconds_is_no_limit_where_a_limit_is_asked_for() {
     assert_eq!(Seconds::whole(0).limit(), None);
     assert_eq!(Settings::default().timeout.limit(), Some(std::time::Duration::from_secs(30)));
+}
+
+#[test]
+fn threads_are_bounded_by_a_timeout_only_where_somebody_asked_for_one() {
+    let mode = |line: &str, environment: &[(&str, &str)]| {
+        let settings = resolved("", environment, line).settings;
+        (settings.timeout_mode, settings.kill_after().map(|span| span.as_secs_f64()))
+    };
+    assert_eq!(mode("app", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --threads 2", &[]), (TimeoutMode::Warn, None));
+    assert_eq!(mode("app -k gthread", &[]), (TimeoutMode::Warn, None));
+    assert_eq!(mode("app --threads 2 -t 30", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --threads 2 --timeout-mode soft", &[]), (TimeoutMode::Soft, Some(32.5)));
+    assert_eq!(mode("app --timeout-mode hard -t 1", &[]), (TimeoutMode::Hard, Some(1.5)));
+    assert_eq!(mode("app --timeout 0", &[]), (TimeoutMode::Soft, None));
+    assert_eq!(mode("app --threads 2", &[("RWSGI_TIMEOUT", "5")]), (TimeoutMode::Soft, Some(7.5)));
 }
 
 #[test]

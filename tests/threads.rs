@@ -186,6 +186,22 @@ fn who_waits_too_long_for_a_thread_gets_503() {
 }
 
 #[test]
+fn the_time_of_a_request_that_comes_by_a_new_connection_counts_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    for threads in [1, 2] {
+        let server = server(threads, &["--queue-timeout", "0.3", "threaded"]);
+        let (streams, gate) = held(&server, directory.path(), threads);
+        let mut late: Vec<TcpStream> = (0..5).map(|_| server.begin("/late")).collect();
+        for stream in &mut late {
+            assert_eq!(Response::read(stream).unwrap().status, 503, "{}", server.log());
+        }
+        drop(gate.open());
+        drop(streams);
+        std::fs::remove_file(directory.path().join("gate")).unwrap();
+    }
+}
+
+#[test]
 fn a_request_whose_client_has_left_never_reaches_the_application() {
     let directory = tempfile::tempdir().unwrap();
     let server = server(1, &["threaded"]);

@@ -15,9 +15,11 @@ use rwsgi::settings::{Settings, Workers};
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
+use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
+use crate::hooks::RequestHooks;
 use crate::python;
 use crate::response::Callables;
 
@@ -25,7 +27,9 @@ use crate::response::Callables;
 pub(crate) struct Cycle<'py> {
     py: Python<'py>,
     application: Bound<'py, PyAny>,
+    caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
+    hooks: Option<RequestHooks<'py>>,
 }
 
 struct Parts<'py> {
@@ -39,14 +43,72 @@ impl<'py> Cycle<'py> {
         application: Bound<'py, PyAny>,
         listeners: &[Listener],
         settings: &Settings,
+        caller: &'static Caller,
     ) -> PyResult<Cycle<'py>> {
-        let environs = Environs::new(py, &shared_keys(py, settings)?, listeners, settings.trust())?;
+        caller.begin(py)?;
+        let keys = shared_keys(py, settings)?;
+        keys.update(deadline::keys(py, caller)?.as_mapping())?;
+        let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, parts })
+        Ok(Cycle { py, application, caller, parts, hooks: None })
     }
 
-    fn respond(&self, exchange: &mut Exchange<'_>) -> PyResult<()> {
+    /// The same, with hooks that are called for each request.
+    pub(crate) fn with_hooks(self, hooks: Option<RequestHooks<'py>>) -> Cycle<'py> {
+        Cycle { hooks, ..self }
+    }
+
+    /// One request between `pre_request` and `post_request`. What goes wrong within is dealt with before the latter.
+    fn respond_hooked(&self, hooks: &RequestHooks<'py>, exchange: &mut Exchange<'_>) {
+        let request = match hooks.before(exchange) {
+            Ok(request) => request,
+            Err(error) => return self.failed(exchange, &error, false),
+        };
+        let mut environ = None;
+        self.respond_or_fail(exchange, |made| {
+            environ = Some(made.clone());
+            hooks.change(&request, made)
+        });
+        hooks.after(&request, environ.as_ref(), exchange);
+    }
+
+    fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
+        let outcome = self.respond(exchange, look);
+        let timed_out = self.caller.leave();
+        forked::end_if_forked();
+        if let Err(error) = outcome {
+            self.failed(exchange, &error, timed_out);
+        }
+    }
+
+    /// Says what went wrong, and answers in the application's place.
+    fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
+        forked::end_if_forked();
+        let request = exchange.request();
+        let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
+        if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
+            // The client's doing, which the application did not care to handle.
+            tracing::info!(%method, %target, %error, "request body not whole");
+        } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
+            let answered = !exchange.is_begun();
+            tracing::warn!(%method, %target, answered, "request ended by its timeout");
+        } else {
+            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
+        }
+        if timed_out {
+            exchange.refuse(504);
+        } else {
+            exchange.fail();
+        }
+    }
+
+    /// `look` sees the environ before the application does.
+    fn respond(
+        &self,
+        exchange: &mut Exchange<'_>,
+        look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>,
+    ) -> PyResult<()> {
         let py = self.py;
         let mut parts = self.parts.borrow_mut();
         let Some(environ) = parts.environs.build(py, exchange)? else {
@@ -55,6 +117,8 @@ impl<'py> Cycle<'py> {
         };
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
+        look(&environ)?;
+        self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
         let sent = send(py, exchange, &result);
@@ -66,19 +130,11 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        let outcome = self.respond(exchange);
-        forked::end_if_forked();
-        if let Err(error) = outcome {
-            let request = exchange.request();
-            let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
-            if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
-                // The client's doing, which the application did not care to handle.
-                tracing::info!(%method, %target, %error, "request body not whole");
-            } else {
-                tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, &error));
-            }
-            exchange.fail();
+        match &self.hooks {
+            Some(hooks) => self.respond_hooked(hooks, exchange),
+            None => self.respond_or_fail(exchange, |_| Ok(())),
         }
+        forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();
         parts.environs.release();
         if let Err(error) = parts.callables.release(self.py) {
@@ -119,6 +175,10 @@ impl Application for Detach<'_> {
         // SAFETY: the thread is attached.
         if unsafe { ffi::PyErr_CheckSignals() } != 0 {
             let error = PyErr::fetch(self.0);
+            if error.is_instance_of::<RequestTimeout>(self.0) {
+                deadline::put_off(self.0);
+                return result;
+            }
             tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
         result

@@ -227,7 +227,7 @@ impl<'py> Template<'py> {
 }
 
 /// A copy of a dict has the room of its original, and CPython's dicts grow at the 22nd and the 43rd key that they were ever
-/// given. The template has 20, and all but the barest requests some fields: it grows once, instead of each copy.
+/// given. The template has about so many, and all but the barest requests some fields: it grows once, instead of each copy.
 fn make_room(environ: &Bound<'_, PyDict>) -> PyResult<()> {
     for _ in environ.len()..ROOM {
         environ.set_item("room", "")?;

@@ -7,19 +7,25 @@
 //! | `zygote` | the process that holds Python, serves nothing and forks workers |
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
+//! | `conf` | the configuration file in Python |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
 //! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `deadline` | requests that take too long, from Python's side |
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
+//! | `hooks` | the hooks of that file, and what they are handed |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
 mod bytes;
+mod conf;
 mod current;
 mod cycle;
+mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod hooks;
 mod input;
 mod python;
 mod response;

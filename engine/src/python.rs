@@ -49,7 +49,9 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
         path.del_item(0)?;
     }
     let directory = std::env::current_dir()?;
-    path.insert(0, directory.as_os_str())?;
+    if path.len() == 0 || path.get_item(0)?.extract::<String>().map_or(true, |first| Path::new(&first) != directory) {
+        path.insert(0, directory.as_os_str())?;
+    }
     for entry in extra {
         path.insert(0, directory.join(entry).as_os_str())?;
     }

@@ -11,17 +11,18 @@ use pyo3::types::PyDict;
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
-use rwsgi::message::{BootFailure, Fork, FromWorker, ToWorker};
+use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setup, Worker};
+use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
 
 use crate::cycle::Cycle;
+use crate::deadline::Caller;
 use crate::zygote::{Inheritance, app_name};
-use crate::{app, python};
+use crate::{app, deadline, python};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
 pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
@@ -31,13 +32,21 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
-        let cycle = team.cycle(py).map_err(|error| BootFailure::setup(&error))?;
+        let cycle = team.cycle(py, 0).map_err(|error| BootFailure::setup(&error))?;
         team.start(py).map_err(|error| BootFailure::setup(&error))?;
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
-        team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))
+        let ending = team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))?;
+        // A thread that was given up would be waited for in vain.
+        Ok(if team.worker.has_lost_threads() { Ending::Quick } else { ending })
     });
+    if let Some(hooks) = &inheritance.hooks {
+        if matches!(outcome, Ok(Ending::Quick)) {
+            hooks.may(py, "worker_int");
+        }
+        hooks.may(py, "worker_exit");
+    }
     match outcome {
         Ok(Ending::Graceful) => python::exit(py, 0, true),
         Ok(Ending::Quick) => python::exit(py, 0, false),
@@ -72,21 +81,35 @@ fn boot(
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
-    let application = match &inheritance.application {
+    if let Some(hooks) = &inheritance.hooks {
+        hooks.forked(py)?;
+    }
+    let mut application = match &inheritance.application {
         Some(application) => application.bind(py).clone(),
         None => app::load(py, app_name(settings)?)?,
     };
+    if let Some(hooks) = &inheritance.hooks {
+        application = hooks.loaded(py, &application)?;
+    }
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
     }
     let setup = Box::leak(Box::new(setup(inheritance, fork, signals, channel)?));
-    let spent = || {
-        if let Err(error) = channel.say(&FromWorker::Spent, &[]) {
+    let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
+    let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
+    setup.deadline = deadline::deadline(settings, fork.slot, callers);
+    deadline::install(py, &callers[0]).map_err(|error| BootFailure::setup(&error))?;
+    let spent = |why| {
+        let why = match why {
+            Spent::Requests => message::Spent::Requests,
+            Spent::Timeout => message::Spent::Timeout,
+        };
+        if let Err(error) = channel.say(&FromWorker::Spent(why), &[]) {
             tracing::error!(%error, "cannot ask for a replacement");
         }
     };
     let worker = Worker::new(setup, spent).map_err(|error| BootFailure::setup(&error))?;
-    Ok(Box::leak(Box::new(Team { worker, application: application.unbind(), inheritance })))
+    Ok(Box::leak(Box::new(Team { worker, application: application.unbind(), inheritance, callers })))
 }
 
 fn setup(
@@ -120,6 +143,7 @@ fn setup(
         lame_duck: settings.lame_duck.duration().min(settings.graceful_timeout.duration() / 2),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        deadline: None,
         max_requests: fork.max_requests,
         access: access(inheritance)?,
     })
@@ -130,6 +154,7 @@ struct Team {
     worker: Worker<'static>,
     application: Py<PyAny>,
     inheritance: &'static Inheritance,
+    callers: &'static [Caller],
 }
 
 impl Team {
@@ -148,10 +173,12 @@ impl Team {
         Ok(())
     }
 
-    /// The application, ready to be called by the thread that calls this.
-    fn cycle<'py>(&self, py: Python<'py>) -> PyResult<Cycle<'py>> {
-        let Inheritance { listeners, start, .. } = self.inheritance;
-        Cycle::new(py, self.application.bind(py).clone(), listeners, &start.settings)
+    /// The application, ready to be called by the thread that calls this, which has this number.
+    fn cycle<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Cycle<'py>> {
+        let Inheritance { listeners, start, hooks, .. } = self.inheritance;
+        let application = self.application.bind(py).clone();
+        let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }
 
@@ -165,7 +192,7 @@ struct Member {
 #[pymethods]
 impl Member {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let cycle = self.team.cycle(py)?;
+        let cycle = self.team.cycle(py, self.number)?;
         self.team.worker.work(&cycle, self.number)?;
         Ok(())
     }

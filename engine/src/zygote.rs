@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Reopen, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Occasion, Reopen, Start, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Identity, Side};
@@ -21,8 +21,11 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{self, Ends};
 
+use crate::conf::Conf;
 use crate::cycle::Cycle;
-use crate::{app, python, worker as worker_process};
+use crate::deadline::{self, Caller};
+use crate::hooks::Hooks;
+use crate::{app, conf, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -35,6 +38,10 @@ pub(crate) struct Inheritance {
     pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
     pub(crate) error_fd: i32,
+    /// The configuration file, if it is in Python.
+    pub(crate) conf: Option<Conf>,
+    /// The hooks of that file, if it has any.
+    pub(crate) hooks: Option<Hooks>,
     /// The application, if it is preloaded.
     pub(crate) application: Option<Py<PyAny>>,
 }
@@ -53,12 +60,12 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 /// Returns when the master is gone, or wants no more of this zygote.
 fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let Some((ToZygote::Start(start), fds)) = hear(channel)? else {
+    let Some(mut inheritance) = begin(py, channel)? else {
         return Ok(());
     };
-    let mut inheritance = inherit(*start, fds)?;
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
+    inheritance.hooks = hooks(py, &inheritance)?;
     take_identity(&inheritance.start)?;
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
@@ -72,14 +79,22 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
-    let mut warned = false;
+    let (mut warned, mut has_forked) = (false, false);
     while let Some((message, mut fds)) = py.detach(|| hear_between(channel, &signals))? {
         match message {
             ToZygote::Fork(fork) => {
                 let (Some(stacks), Some(worker_end)) = (fds.pop(), fds.pop()) else { continue };
                 warn_of_threads(py, &mut warned);
+                let asked = inheritance.hooks.as_ref().map_or(Ok(()), |hooks| hooks.fork(py, fork));
+                if let Err(failure) = asked {
+                    not_forked(channel, fork, failure, has_forked);
+                    if has_forked {
+                        continue;
+                    }
+                    return Ok(());
+                }
                 match fork_worker(py) {
-                    Ok(Side::Caller) => {}
+                    Ok(Side::Caller) => has_forked = true,
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
                         worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
@@ -88,10 +103,48 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
-            ToZygote::Load(_) | ToZygote::Start(_) => {}
+            ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }
     Ok(())
+}
+
+/// Evaluates the configuration file, if there is one to evaluate, and takes over what there is to serve.
+fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootFailure> {
+    let mut first = hear(channel)?;
+    let mut conf = None;
+    if let Some((ToZygote::Configure(configure), _)) = &first {
+        same_build(&configure.build)?;
+        let evaluated = conf::evaluate(py, configure)?;
+        let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
+        said.map_err(|error| BootFailure::setup(&error))?;
+        conf = Some(evaluated);
+        first = py.detach(|| hear(channel))?;
+    }
+    let Some((ToZygote::Start(start), fds)) = first else { return Ok(None) };
+    let inheritance = inherit(*start, fds)?;
+    Ok(Some(Inheritance { conf, ..inheritance }))
+}
+
+/// The hooks of the configuration file; those of the server's own life are called, with the rights that it was started with.
+fn hooks(py: Python<'_>, inheritance: &Inheritance) -> Result<Option<Hooks>, BootFailure> {
+    let Inheritance { conf: Some(conf), start, .. } = inheritance else { return Ok(None) };
+    let hooks = Hooks::new(py, conf.names.bind(py), start)?;
+    if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
+        let cause = BootCause::Setup;
+        match start.occasion {
+            Occasion::Starting => {
+                hooks.must(py, "nworkers_changed", cause)?;
+                hooks.must(py, "on_starting", cause)?;
+            }
+            Occasion::Reloading => {
+                hooks.must(py, "nworkers_changed", cause)?;
+                hooks.must(py, "on_reload", cause)?;
+            }
+            Occasion::Again => {}
+        }
+    }
+    Ok(hooks)
 }
 
 /// Makes the requests that are to come before all others.
@@ -100,7 +153,7 @@ fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inherit
     if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
         return Ok(());
     }
-    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings)?;
+    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings, Caller::alone(settings)?)?;
     for request in &settings.warmup {
         let (target, host) = (request.target(), request.host());
         for _ in 1..WARMUP_ROUNDS {
@@ -160,6 +213,17 @@ fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
     }
 }
 
+/// A `pre_fork` hook has raised: where nothing was forked yet this zygote is of no use. Said before the worker's end of its
+/// channel is closed, which says less.
+fn not_forked(channel: &Channel, fork: Fork, failure: BootFailure, has_forked: bool) {
+    let said = if has_forked {
+        FromZygote::ForkFailed { slot: fork.slot, error: failure.bounded().to_string() }
+    } else {
+        FromZygote::Failed(failure.bounded())
+    };
+    let _ = channel.say(&said, &[]);
+}
+
 fn fork_failed(channel: &Channel, fork: Fork, error: &std::io::Error) {
     let said = FromZygote::ForkFailed { slot: fork.slot, error: error.to_string() };
     let _ = channel.say(&said, &[]);
@@ -176,17 +240,17 @@ fn hear(channel: &Channel) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailu
     }
 }
 
-fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> {
-    if start.build != BUILD_ID {
-        return Err(BootFailure {
-            cause: BootCause::Setup,
-            message: format!(
-                "engine: expected build {}, found {BUILD_ID}\nhint: install program and engine together",
-                start.build
-            ),
-            traceback: None,
-        });
+fn same_build(build: &str) -> Result<(), BootFailure> {
+    if build == BUILD_ID {
+        return Ok(());
     }
+    let message =
+        format!("engine: expected build {build}, found {BUILD_ID}\nhint: install program and engine together");
+    Err(BootFailure { cause: BootCause::Setup, message, traceback: None })
+}
+
+fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> {
+    same_build(&start.build)?;
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(|| BootFailure::setup(&"the master sent too few descriptors"));
     let scoreboard = Scoreboard::attach(next()?).map_err(|error| BootFailure::setup(&error))?;
@@ -199,7 +263,17 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
-    Ok(Inheritance { start, listeners, scoreboard, handover, access_log, error_fd, application: None })
+    Ok(Inheritance {
+        start,
+        listeners,
+        scoreboard,
+        handover,
+        access_log,
+        error_fd,
+        conf: None,
+        hooks: None,
+        application: None,
+    })
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
@@ -226,7 +300,15 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
+    if inheritance.conf.is_some() {
+        // Without a file that may give some they were there from this process's start.
+        let environ = py.import("os")?.getattr("environ")?;
+        for pair in &start.settings.raw_env {
+            environ.set_item(&pair.key, &pair.value)?;
+        }
+    }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
+    deadline::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;

@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
+use super::shell;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
@@ -17,7 +18,7 @@ use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
 use crate::settings::uwsgi;
-use crate::settings::{AppName, AppSource, Cause, Given, Origin, Problem, Row, Seconds, Settings, TABLE, Value};
+use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +38,21 @@ pub enum Call {
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
-    /// The path of the configuration file.
-    pub config: Option<String>,
+    /// The configuration file.
+    pub config: Option<Config>,
+    /// What `GUNICORN_CMD_ARGS` says.
+    pub words: Vec<Given>,
     /// The settings given.
     pub flags: Vec<Given>,
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// The path of one in TOML.
+    Toml(String),
+    /// One in Python.
+    Python(Script),
 }
 
 impl Invocation {
@@ -80,7 +92,7 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// 2 for words that cannot be understood, 1 for a configuration file of a kind that there is not.
+    /// 2: words that cannot be understood.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
@@ -129,7 +141,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         let words = format!("expected one application, found also {}", quoted(word));
         return Err(beside(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
     }
-    let invocation = invocation(&matches, app)?;
+    let invocation = invocation(&matches, app);
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -159,13 +171,60 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
         Ok(seconds.duration())
     });
     let errand = Errand { ask, json: matches.get_flag(JSON), within: within.transpose()? };
-    Ok(Call::Tell(errand, invocation(matches, None)?))
+    Ok(Call::Tell(errand, invocation(matches, None)))
 }
 
-fn invocation(matches: &ArgMatches, app: Option<&str>) -> Result<Invocation, UsageError> {
-    let config = matches.get_one::<String>(CONFIG).map(|text| config_path(text)).transpose()?;
-    Ok(Invocation { config, flags: flags(matches, app) })
+fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {
+    let config = matches.get_one::<String>(CONFIG).map(|text| Config::parse(text));
+    Invocation { config, words: Vec::new(), flags: flags(matches, app) }
 }
+
+impl Invocation {
+    /// With the options of `GUNICORN_CMD_ARGS`, which count less than those of the command line. As in gunicorn, an
+    /// application in it is passed over.
+    pub fn with_words(mut self, text: &str) -> Result<Invocation, UsageError> {
+        let refuse = |words: &str| UsageError { words: format!("{CMD_ARGS}: {words}"), exit_code: 2 };
+        let words = shell::split(text).ok_or_else(|| refuse("expected closing quotes, found none"))?;
+        let matches = match command().try_get_matches_from(words) {
+            Ok(matches) => matches,
+            Err(error) => {
+                return match refused(&error) {
+                    Err(error) => Err(refuse(&error.words)),
+                    Ok(_) => Err(refuse("expected options that are settings, found --help or --version")),
+                };
+            }
+        };
+        let Invocation { config, flags, .. } = invocation(&matches, None);
+        self.config = self.config.or(config);
+        let origin = Origin::Env(CMD_ARGS.to_owned());
+        self.words = flags.into_iter().map(|given| Given { origin: origin.clone(), ..given }).collect();
+        Ok(self)
+    }
+}
+
+impl Config {
+    /// The path or the module, as it was named.
+    pub(super) fn place(&self) -> &str {
+        match self {
+            Config::Toml(path) | Config::Python(Script::File(path) | Script::Module(path)) => path,
+        }
+    }
+
+    /// `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
+    fn parse(text: &str) -> Config {
+        if let Some(module) = text.strip_prefix("python:") {
+            return Config::Python(Script::Module(module.to_owned()));
+        }
+        let path = text.strip_prefix("file:").unwrap_or(text).to_owned();
+        if Path::new(&path).extension().is_some_and(|end| end == "py") {
+            return Config::Python(Script::File(path));
+        }
+        Config::Toml(path)
+    }
+}
+
+/// gunicorn's variable for options.
+pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 
 const WORDS: &str = "words";
 /// Options of verbs.
@@ -184,7 +243,7 @@ rwsgi [OPTIONS] [APP]           serve APP
        rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from
        rwsgi VERB [OPTIONS]            ask a running server, which --pid or --config names";
 const AFTER: &str = "\
-What an option says can also stand in a TOML file and in the environment: --max-requests 100 is
+What an option says can also stand in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
@@ -226,7 +285,11 @@ fn verbs() -> String {
 fn others() -> [Arg; 8] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
-        Arg::new(CONFIG).short('c').long(CONFIG).value_name("FILE").help("read settings from this TOML file"),
+        Arg::new(CONFIG)
+            .short('c')
+            .long(CONFIG)
+            .value_name("FILE")
+            .help("read settings from this file, TOML or Python"),
         Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
         Arg::new("version")
             .short('v')
@@ -255,12 +318,27 @@ fn argument(row: &'static Row) -> Arg {
             (None, None) => arg,
         };
     }
+    let arg = arg.aliases(beginnings(row));
     match row.kind {
         Kind::Switch => arg.action(ArgAction::SetTrue),
         // A negative number is no option; what is wrong with it is said by its setting.
         Kind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
         Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
     }
+}
+
+/// What `--timeout` may be shortened to although `--timeout-mode` begins with it, too: gunicorn has the short one alone.
+fn beginnings(row: &Row) -> Vec<&'static str> {
+    let all = || TABLE.iter().flat_map(|row| row.flags).copied();
+    let shortened = |flag: &'static str| {
+        let is_longer = |other: &str| other != flag && other.starts_with(flag);
+        let from = if all().any(is_longer) { "--".len() + 1 } else { flag.len() };
+        (from..flag.len())
+            .map(move |end| &flag[..end])
+            .filter(move |short| all().all(|other| other.starts_with(flag) || !other.starts_with(short)))
+    };
+    let long = row.flags.iter().copied().filter(|flag| flag.starts_with("--"));
+    long.flat_map(shortened).map(|flag| flag.trim_start_matches('-')).collect()
 }
 
 fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
@@ -277,24 +355,6 @@ fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
         Some(given(row, value))
     };
     TABLE.iter().filter_map(of_row).collect()
-}
-
-/// `PATH` or `file:PATH`; gunicorn's Python files and modules are told apart, so that nobody reads them as TOML.
-fn config_path(text: &str) -> Result<String, UsageError> {
-    let path = text.strip_prefix("file:").unwrap_or(text);
-    let is_python = text.starts_with("python:") || path.rsplit_once('.').is_some_and(|(_, end)| end == "py");
-    if !is_python {
-        return Ok(path.to_owned());
-    }
-    let problem = Problem {
-        origin: Origin::Flag("--config".to_owned()),
-        cause: Cause::File(format!(
-            "expected a TOML file, found {}; python configuration files are not there yet",
-            quoted(text)
-        )),
-        hint: Some("write the settings as name = value, strings in quotes, to a file that ends in .toml".to_owned()),
-    };
-    Err(UsageError { words: problem.to_string(), exit_code: 1 })
 }
 
 fn takes_any_word(row: &Row) -> bool {

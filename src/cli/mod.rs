@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod ctl;
+mod shell;
 mod verb;
 
 use std::ffi::OsString;
@@ -9,17 +10,17 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use args::{Call, Invocation, UsageError};
+use args::{CMD_ARGS, Call, Config, Invocation, UsageError};
 use ctl::Errand;
 
 use crate::http::AccessFormat;
-use crate::master::{self, AnyError, Launch, Origins, Reading};
+use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
 use crate::settings::unread::unread;
-use crate::settings::{Resolved, Sources, passed, resolve};
+use crate::settings::{Defined, Resolved, Script, Sources, passed, resolve};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
 /// executable, empty if it holds none.
@@ -28,7 +29,7 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
         master::become_zygote(|name| std::env::var(name).ok());
         return EXIT_CONFIG;
     }
-    let call = match args::parse(words) {
+    let call = match args::parse(words).and_then(complete) {
         Ok(call) => call,
         Err(error) => {
             complain(&error);
@@ -37,17 +38,40 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     };
     match call {
         Call::Print(text) => print(&text),
-        Call::Settings(invocation) => show(&invocation),
-        Call::Tell(errand, invocation) => tell(&errand, &invocation),
+        Call::Settings(invocation) => show(&invocation, engine),
+        Call::Tell(errand, invocation) => tell(&errand, &invocation, engine),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
 }
 
-fn show(invocation: &Invocation) -> i32 {
-    warn_of_unread(invocation);
-    match settings(invocation, std::process::id()) {
-        Ok(resolved) => print(&resolved.to_string()),
+/// The call with what gunicorn reads besides the command line: its variable, and its file in this directory.
+fn complete(call: Call) -> Result<Call, UsageError> {
+    let complete = |mut invocation: Invocation| {
+        if let Some(words) = variable(CMD_ARGS) {
+            invocation = invocation.with_words(&words)?;
+        }
+        if invocation.config.is_none() && Path::new(DEFAULT_FILE).is_file() {
+            invocation.config = Some(Config::Python(Script::File(DEFAULT_FILE.to_owned())));
+        }
+        Ok(invocation)
+    };
+    Ok(match call {
+        Call::Print(text) => Call::Print(text),
+        Call::Start(invocation) => Call::Start(complete(invocation)?),
+        Call::Check(invocation) => Call::Check(complete(invocation)?),
+        Call::Settings(invocation) => Call::Settings(complete(invocation)?),
+        Call::Tell(errand, invocation) => Call::Tell(errand, complete(invocation)?),
+    })
+}
+
+fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
+    warn_of_unread();
+    match settings_of_all(invocation, engine) {
+        Ok(resolved) => {
+            resolved.remarks.iter().for_each(|line| warn(line));
+            print(&resolved.to_string())
+        }
         Err(problems) => {
             complain(&problems);
             EXIT_CONFIG
@@ -55,27 +79,55 @@ fn show(invocation: &Invocation) -> i32 {
     }
 }
 
-fn tell(errand: &Errand, invocation: &Invocation) -> i32 {
-    match settings(invocation, std::process::id()) {
-        Ok(resolved) => ctl::run(errand, &resolved.settings, invocation.config.as_deref()),
+fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
+    // Whoever says where the server is can ask it also with a file that is broken.
+    let me = std::process::id();
+    let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
+    let said = settings(invocation, me, None).ok().filter(is_said);
+    match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
+        Ok(resolved) => ctl::run(errand, &resolved.settings, invocation.config.as_ref().map(Config::place)),
         Err(problems) => {
             complain(&problems);
             EXIT_CONFIG
         }
     }
+}
+
+/// The settings from all sources, a Python file among them.
+fn settings_of_all(invocation: &Invocation, engine: &[u8]) -> Result<Resolved, AnyError> {
+    let me = std::process::id();
+    let Some(file) = python_file(invocation, me)? else { return settings(invocation, me, None) };
+    let defined = master::evaluate(engine, &file, &arguments())?;
+    settings(invocation, me, Some(&defined))
+}
+
+/// The configuration file if it is in Python, with what is known without it.
+fn python_file(invocation: &Invocation, me: u32) -> Result<Option<PythonFile>, AnyError> {
+    let Some(Config::Python(script)) = &invocation.config else { return Ok(None) };
+    if let Script::File(path) = script {
+        if let Err(error) = fs::File::open(path) {
+            return Err(format!("--config: {path}: {}", os::words(&error)).into());
+        }
+    }
+    let resolved = settings(invocation, me, None)?;
+    Ok(Some(PythonFile { script: script.clone(), settings: resolved.settings }))
+}
+
+fn arguments() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
-    warn_of_unread(invocation);
+    warn_of_unread();
     // Before the processes get titles, which take the room of these words.
-    let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let arguments = arguments();
     let command_line = CommandLine::of_this_process();
     let predecessor: Option<Predecessor> =
         variable(Predecessor::VARIABLE).and_then(|text| serde_json::from_str(&text).ok());
     let me = addressee(predecessor.as_ref());
     warn_of_foreign_sockets(me);
-    let read = || {
-        let resolved = settings(invocation, me)?;
+    let read = |defined: Option<&Defined>| {
+        let resolved = settings(invocation, me, defined)?;
         invocation.app(&resolved.settings)?;
         if !check {
             verb::judge(invocation, &resolved.settings)?;
@@ -88,18 +140,9 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));
     let addressed = addressed.collect();
-    let launch = |reading| Launch {
-        reading,
-        read: &read,
-        arguments,
-        command_line,
-        predecessor,
-        engine,
-        announcer,
-        addressed,
-        check,
-    };
-    match read().and_then(|reading| master::run(launch(reading))) {
+    let launch =
+        |file| Launch { file, read: &read, arguments, command_line, predecessor, engine, announcer, addressed, check };
+    match python_file(invocation, me).and_then(|file| master::run(launch(file))) {
         Ok(0) if check => print("configuration and application are sound\n"),
         Ok(code) => code,
         Err(error) => {
@@ -127,17 +170,19 @@ fn announcer(me: u32) -> Announcer {
     })
 }
 
-/// The settings from all sources, or everything that is wrong with them.
-fn settings(invocation: &Invocation, me: u32) -> Result<Resolved, AnyError> {
+/// The settings from all sources, or everything that is wrong with them. `defined` is what a Python file says.
+fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Result<Resolved, AnyError> {
     let text = match &invocation.config {
-        None => None,
-        Some(path) => match fs::read_to_string(path) {
+        None | Some(Config::Python(_)) => None,
+        Some(Config::Toml(path)) => match fs::read_to_string(path) {
             Ok(text) => Some((path.as_str(), text)),
             Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
         },
     };
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-    let resolved = resolve(&Sources { file, environment: &environment(me), flags: &invocation.flags })?;
+    let environment = environment(me);
+    let Invocation { words, flags, .. } = invocation;
+    let resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
         return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
     }
@@ -156,9 +201,8 @@ fn environment(me: u32) -> Vec<(String, String)> {
     environment
 }
 
-fn warn_of_unread(invocation: &Invocation) {
-    let is_python_file_there = invocation.config.is_none() && Path::new("gunicorn.conf.py").is_file();
-    for line in unread(&environment(std::process::id()), is_python_file_there) {
+fn warn_of_unread() {
+    for line in unread(&environment(std::process::id())) {
         warn(&line);
     }
 }
@@ -191,5 +235,7 @@ fn print(text: &str) -> i32 {
     0
 }
 
+/// gunicorn's file, read where no other is named.
+const DEFAULT_FILE: &str = "gunicorn.conf.py";
 /// gunicorn's code for a configuration that cannot be used.
 const EXIT_CONFIG: i32 = 1;

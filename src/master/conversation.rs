@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 
 use super::pool::Heard;
 use super::zygote::{Stage, Zygote};
-use super::{AnyError, Generation, Master, report, sockets};
-use crate::message::{BootFailure, Found, FromZygote};
+use super::{AnyError, FIRST, Generation, Master, report, sockets};
+use crate::message::{BootFailure, Found, FromZygote, Occasion};
 use crate::os::process;
 use crate::os::stream::{Packet, Received};
 use crate::supervisor::Event;
@@ -31,6 +31,9 @@ impl Master<'_> {
     }
 
     fn zygote(&mut self, number: u64) -> Option<&mut Zygote> {
+        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.number == number) {
+            return Some(&mut trial.zygote);
+        }
         self.generations.get_mut(&number)?.zygote.as_mut()
     }
 
@@ -51,12 +54,22 @@ impl Master<'_> {
 
     /// What is out of its turn was not said by rwsgi's own code, but by an application that shares its process.
     fn zygote_said(&mut self, number: u64, packet: &Packet) {
+        let has_file = self.file.is_some();
         let Some(zygote) = self.zygote(number) else { return };
         let message = match serde_json::from_slice(&packet.bytes) {
             Ok(message) => message,
             Err(error) => return self.zygote_confused(number, &error),
         };
         match (message, zygote.stage) {
+            (FromZygote::Found(found), Stage::Started) if has_file => {
+                zygote.found = Some(found);
+                zygote.stage = Stage::Configuring;
+                self.configure(number);
+            }
+            (FromZygote::Configured(defined), Stage::Configuring) => {
+                zygote.stage = Stage::Configured;
+                self.configured(number, &defined);
+            }
             (FromZygote::Found(found), Stage::Started) => {
                 zygote.stage = Stage::Entering;
                 self.zygote_found(number, &found);
@@ -69,7 +82,10 @@ impl Master<'_> {
                     self.tell(&Event::ZygoteReady(number));
                 }
             }
-            (FromZygote::Failed(failure), Stage::Started | Stage::Entering | Stage::Ready) => {
+            (
+                FromZygote::Failed(failure),
+                Stage::Started | Stage::Configuring | Stage::Configured | Stage::Entering | Stage::Ready,
+            ) => {
                 zygote.stage = Stage::Failed;
                 self.zygote_failed(number, &failure);
             }
@@ -84,7 +100,7 @@ impl Master<'_> {
         }
     }
 
-    fn zygote_found(&mut self, number: u64, found: &Found) {
+    pub(super) fn zygote_found(&mut self, number: u64, found: &Found) {
         match self.start_serving(number) {
             Err(error) => self.zygote_failed(number, &BootFailure::setup(&error)),
             Ok(is_first) if is_first && !self.check => report::found(&self.generations[&number], found),
@@ -92,7 +108,10 @@ impl Master<'_> {
         }
     }
 
-    fn zygote_failed(&mut self, number: u64, failure: &BootFailure) {
+    pub(super) fn zygote_failed(&mut self, number: u64, failure: &BootFailure) {
+        if self.is_tried(number) {
+            return self.trial_failed(failure);
+        }
         self.report(failure);
         self.tell(&Event::ZygoteFailed(number, failure.cause.exit_code()));
     }
@@ -125,7 +144,12 @@ impl Master<'_> {
         } else if is_first {
             *sockets = sockets::bind(settings, identity, &known)?;
         }
-        generation.start(&self.arguments, self.check)?;
+        let occasion = match is_first {
+            false => Occasion::Again,
+            true if number == FIRST => Occasion::Starting,
+            true => Occasion::Reloading,
+        };
+        generation.start(&self.arguments, occasion, self.check)?;
         Ok(is_first)
     }
 

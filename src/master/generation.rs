@@ -12,7 +12,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Origins, Reading};
-use crate::message::{BUILD_ID, Reopen, Start, ToZygote};
+use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -68,7 +68,7 @@ impl Generation {
         let step = usize::try_from(settings.reload_step).unwrap_or(usize::MAX);
         Plan {
             workers,
-            timeout: settings.timeout.limit(),
+            timeout: settings.kill_after(),
             graceful_timeout: settings.graceful_timeout.duration(),
             shutdown_delay: settings.shutdown_delay.duration(),
             boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
@@ -83,12 +83,13 @@ impl Generation {
     }
 
     /// Says to the zygote what there is to serve.
-    pub(super) fn start(&self, arguments: &[String], check: bool) -> Result<(), AnyError> {
+    pub(super) fn start(&self, arguments: &[String], occasion: Occasion, check: bool) -> Result<(), AnyError> {
         let Some(zygote) = &self.zygote else { return Ok(()) };
         let start = Start {
             build: BUILD_ID.to_owned(),
             settings: self.settings.clone(),
             arguments: arguments.to_owned(),
+            occasion,
             generation: self.number,
             master: Pid::this().as_raw(),
             check,
@@ -119,10 +120,10 @@ impl Generation {
         (first..first.saturating_add(threads)).filter_map(|number| self.board.slot(number))
     }
 
-    /// The slot of the thread whose request has run the longest among those of a worker; none when no thread runs one.
+    /// The slot of the thread whose request is due first among those of a worker; none when no thread runs one.
     pub(super) fn oldest_request(&self, slot: usize) -> Option<Slot> {
-        let busy = self.threads_of(slot).filter_map(|slot| slot.busy_since().map(|(since, _)| (since, slot)));
-        busy.min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
+        let busy = self.threads_of(slot).filter_map(|slot| slot.counts_from().map(|from| (from, slot)));
+        busy.min_by_key(|(from, _)| *from).map(|(_, slot)| slot)
     }
 
     /// Opens the log files anew and passes them on to the zygote, for the workers to come.

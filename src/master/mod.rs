@@ -2,6 +2,7 @@
 //! and does not know a request.
 
 mod commands;
+mod configuration;
 mod control;
 mod conversation;
 mod generation;
@@ -29,6 +30,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+pub use configuration::{PythonFile, evaluate};
 pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
@@ -41,8 +43,9 @@ use crate::os::process;
 use crate::os::program::Program;
 use crate::os::signal::Signals;
 use crate::os::successor::CommandLine;
-use crate::settings::Settings;
+use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use configuration::Trial;
 use control::Control;
 use generation::Generation;
 use logs::Logs;
@@ -77,12 +80,15 @@ pub struct Reading {
     pub origins: Origins,
 }
 
+/// How settings are read, from where they come from.
+pub type Read<'a> = dyn Fn(Option<&Defined>) -> Result<Reading, AnyError> + 'a;
+
 /// What a master starts from.
 pub struct Launch<'a> {
-    /// The settings.
-    pub reading: Reading,
-    /// Reads them again, from where they came from, or says everything that is wrong with them.
-    pub read: &'a dyn Fn() -> Result<Reading, AnyError>,
+    /// The configuration file, if it is in Python.
+    pub file: Option<PythonFile>,
+    /// Reads the settings, with what a Python file defined, or says everything that is wrong with them.
+    pub read: &'a Read<'a>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
     /// How to start this program again.
@@ -109,7 +115,10 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
 }
 
 struct Master<'a> {
-    read: &'a dyn Fn() -> Result<Reading, AnyError>,
+    read: &'a Read<'a>,
+    file: Option<PythonFile>,
+    /// A configuration file that is being evaluated for a reload.
+    trial: Option<Trial>,
     arguments: Vec<String>,
     command_line: CommandLine,
     other: Other,
@@ -136,15 +145,9 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { reading, read, arguments, command_line, predecessor, engine, announcer, addressed, check } =
-            launch;
-        let open = if check { Logs::check } else { Logs::open };
+        let Launch { file, read, arguments, command_line, predecessor, engine, announcer, addressed, check } = launch;
         let program = Program::open(engine)?;
-        let first = Generation::new(FIRST, reading, |settings, origins| {
-            let logs = open(settings, origins)?;
-            logs.take(settings)?;
-            Ok(logs)
-        })?;
+        let first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
         let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
         let pidfile = if check {
@@ -168,6 +171,8 @@ impl<'a> Master<'a> {
         let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
             read,
+            file,
+            trial: None,
             arguments,
             command_line,
             service: Service::new(announcer, other.is_successor()),
@@ -193,7 +198,7 @@ impl<'a> Master<'a> {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
-            self.service.look(self.supervisor.standing(), now());
+            self.service.look(self.standing(), now());
             if let Some(code) = self.finish {
                 return code;
             }
@@ -220,6 +225,7 @@ impl<'a> Master<'a> {
             self.beat(now),
             self.service.wake_at(),
             self.orders.wake_at(),
+            self.trial.as_ref().and_then(Trial::until),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.watch.sleeps(now, limit);
@@ -252,6 +258,7 @@ impl<'a> Master<'a> {
             self.tell(&Event::Seen(slot, busy));
         }
         self.look_at_memory();
+        self.end_late_trial();
         self.tell(&Event::Tick);
         self.forget_generations();
         let gap = self.watch.rests(now());
@@ -322,6 +329,26 @@ impl<'a> Master<'a> {
     fn settings(&self) -> &Settings {
         &self.generations[&self.current].settings
     }
+}
+
+/// What is opened for the first reading of the settings.
+fn first_generation(
+    program: &Program,
+    file: Option<&PythonFile>,
+    read: &Read<'_>,
+    arguments: &[String],
+    check: bool,
+) -> Result<Generation, AnyError> {
+    let evaluated = file.map(|file| configuration::configured(program, file, arguments)).transpose()?;
+    let (zygote, defined) = evaluated.unzip();
+    let open = if check { Logs::check } else { Logs::open };
+    let mut first = Generation::new(FIRST, read(defined.as_ref())?, |settings, origins| {
+        let logs = open(settings, origins)?;
+        logs.take(settings)?;
+        Ok(logs)
+    })?;
+    first.zygote = zygote;
+    Ok(first)
 }
 
 fn catch_signals(poll: &Poll) -> io::Result<Signals> {

@@ -249,7 +249,7 @@ impl Master<'_> {
 
     fn status(&self) -> Status {
         let generation = &self.generations[&self.current];
-        let state = match self.supervisor.standing() {
+        let state = match self.standing() {
             Standing::Starting => "starting",
             Standing::Serving { .. } => "serving",
             Standing::Reloading => "reloading",

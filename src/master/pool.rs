@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::{Generation, now};
+use super::{Generation, now, report};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::process::{self, Exit};
 use crate::os::stacks::Stacks;
@@ -201,9 +201,9 @@ impl Pool {
                 worker.expected = true;
                 Some(Heard::Failure(failure))
             }
-            (FromWorker::Spent, Some(pid)) if worker.service == Service::Ready => {
+            (FromWorker::Spent(spent), Some(pid)) if worker.service == Service::Ready => {
                 worker.service = Service::Spent;
-                tracing::info!(slot, pid = pid.as_raw(), "worker has served max_requests, it will be replaced");
+                report::spent(slot, pid, spent);
                 Some(Heard::Event(Event::Spent(slot)))
             }
             (_, _) => None,
@@ -290,8 +290,8 @@ impl Pool {
     pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
-            let busy = generations.get(&worker.generation)?.oldest_request(slot).and_then(|thread| thread.busy_since());
-            Some((slot, busy.map(|(since, _)| Duration::from_nanos(since))))
+            let busy = generations.get(&worker.generation)?.oldest_request(slot);
+            Some((slot, busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos)))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }

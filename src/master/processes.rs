@@ -9,7 +9,7 @@ use mio::{Events, Interest, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::zygote::Zygote;
+use super::zygote::{Stage, Zygote};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
 use crate::message::ToWorker;
@@ -19,13 +19,21 @@ use crate::supervisor::Event;
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
         let Some(generation) = self.generations.get_mut(&number) else { return };
-        let started = zygote::start(&self.program, &generation.settings).and_then(|zygote| {
-            let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
-            self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
-            Ok(zygote)
-        });
+        let waiting = generation.zygote.take().filter(|zygote| zygote.stage == Stage::Configured);
+        let started =
+            waiting.map_or_else(|| zygote::start(&self.program, &generation.settings), Ok).and_then(|zygote| {
+                let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
+                self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
+                Ok(zygote)
+            });
         match started {
-            Ok(zygote) => generation.zygote = Some(zygote),
+            Ok(zygote) => {
+                let is_configured = zygote.stage == Stage::Configured;
+                generation.zygote = Some(zygote);
+                if is_configured {
+                    self.zygote_configured(number);
+                }
+            }
             Err(error) => {
                 tracing::error!(target: CRITICAL, %error, "zygote not started");
                 self.tell(&Event::ZygoteGone(number));
@@ -87,7 +95,7 @@ impl Master<'_> {
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
         let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
-        if self.is_successor(pid, exit) {
+        if self.is_successor(pid, exit) || self.is_trial(pid) {
             return;
         }
         if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
@@ -138,6 +146,7 @@ impl Master<'_> {
 
     /// The end: zygotes are told by their channels' end, given a moment for what the application does at exit, and killed.
     pub(super) fn close(&mut self, code: i32) {
+        self.supersede_trial();
         self.release_sockets(|_| true);
         let mut zygotes: Vec<Pid> = Vec::new();
         for zygote in self.generations.values_mut().filter_map(|generation| generation.zygote.take()) {

@@ -3,8 +3,10 @@
 use super::commands::By;
 use super::logs::Logs;
 use super::orders::Progress;
-use super::{AnyError, Generation, Master, now, report, sockets};
+use super::zygote::Zygote;
+use super::{AnyError, Generation, Master, configuration, now, report, sockets};
 use crate::os::process;
+use crate::settings::Defined;
 use crate::supervisor::{Cause, Event};
 
 impl Master<'_> {
@@ -15,13 +17,26 @@ impl Master<'_> {
         self.newest = number;
         self.orders.failure = None;
         self.service.reload_begins(now());
-        match (self.read)().and_then(|reading| Generation::new(number, reading, Logs::open)) {
-            Ok(generation) => {
+        if self.file.is_some() {
+            return self.try_configuration(number);
+        }
+        self.try_generation(number, None, None);
+    }
+
+    /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has
+    /// evaluated that file.
+    pub(super) fn try_generation(&mut self, number: u64, defined: Option<&Defined>, zygote: Option<Zygote>) {
+        match (self.read)(defined).and_then(|reading| Generation::new(number, reading, Logs::open)) {
+            Ok(mut generation) => {
                 let plan = generation.plan();
+                generation.zygote = zygote;
                 self.generations.insert(number, generation);
                 self.tell(&Event::Reload(number, plan));
             }
             Err(error) => {
+                if let Some(zygote) = zygote {
+                    configuration::discard(&zygote);
+                }
                 tracing::error!("{error}");
                 self.orders.failure = Some(error.to_string());
                 self.not_reloaded(number);
@@ -70,7 +85,7 @@ impl Master<'_> {
         self.release_sockets(|other| other == number);
     }
 
-    fn not_reloaded(&mut self, number: u64) {
+    pub(super) fn not_reloaded(&mut self, number: u64) {
         tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
         let why = self.orders.failure.take();
         self.reload_failed(

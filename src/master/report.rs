@@ -9,7 +9,7 @@ use super::pool::Worker;
 use super::sockets::Socket;
 use super::{FIRST, Generation};
 use crate::log::CRITICAL;
-use crate::message::{BootFailure, Found};
+use crate::message::{BootFailure, Found, Spent};
 use crate::os::process::Exit;
 use crate::os::scoreboard::Slot;
 use crate::settings::Settings;
@@ -59,6 +59,10 @@ pub(super) fn boot_failure(failure: &BootFailure) {
 /// What a worker is stuck in, as far as the master knows; its own stacks follow in the log.
 pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
     match why {
+        Why::Timeout if state.is_some_and(|slot| slot.busy_since().is_none()) => tracing::error!(
+            target: CRITICAL, slot, pid, timeout = %settings.timeout,
+            "worker cannot get Python's lock to serve what waits, it is killed"
+        ),
         Why::Timeout => {
             let request = state.map(Slot::request_line).unwrap_or_default();
             tracing::error!(
@@ -70,6 +74,15 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
             target: CRITICAL, slot, pid, boot_timeout = %settings.boot_timeout,
             "worker not ready in time, it is killed"
         ),
+    }
+}
+
+/// Why a worker wants to be replaced.
+pub(super) fn spent(slot: usize, pid: Pid, why: Spent) {
+    let pid = pid.as_raw();
+    match why {
+        Spent::Requests => tracing::info!(slot, pid, "worker has served max_requests, it will be replaced"),
+        Spent::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
     }
 }
 

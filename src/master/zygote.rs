@@ -22,6 +22,8 @@ pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
     pub(super) stage: Stage,
+    /// The Python that it has entered, kept while a configuration file is evaluated.
+    pub(super) found: Option<Found>,
     /// It was told to end.
     pub(super) expected: bool,
 }
@@ -45,7 +47,11 @@ impl Zygote {
 pub(super) enum Stage {
     /// Nothing.
     Started,
-    /// Which Python it enters.
+    /// Which Python it enters; it was told to evaluate a configuration file.
+    Configuring,
+    /// What that file defined; it waits for what there is to serve.
+    Configured,
+    /// Which Python it enters, and what a configuration file defined, if there is one.
     Entering,
     /// That it can fork.
     Ready,
@@ -72,7 +78,7 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
-    Ok(Zygote { pid, channel: ours, stage: Stage::Started, expected: false })
+    Ok(Zygote { pid, channel: ours, stage: Stage::Started, found: None, expected: false })
 }
 
 /// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then

@@ -239,6 +239,12 @@ pub fn trace_signal() -> i32 {
     libc::SIGRTMIN() + 5
 }
 
+/// The signal that ends the wait of a worker's main thread when its request has taken too long: a real-time one, beside
+/// those on which stacks are written.
+pub fn interrupt_signal() -> i32 {
+    libc::SIGRTMIN() + 7
+}
+
 /// Has a child write its Python stacks to its error log, whatever it is stuck in.
 pub fn trace(pid: Pid) {
     if is_child(pid) {

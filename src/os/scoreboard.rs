@@ -118,6 +118,7 @@ impl Slot {
             word.store(u64::from_ne_bytes(eight), Ordering::Relaxed);
         }
         words.length.store(kept.len() as u64, Ordering::Relaxed);
+        words.extended.store(0, Ordering::Relaxed);
         // The thread is the only writer: a plain store, no locked addition.
         words.requests.store(words.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         words.busy_since.store(now.max(1), Ordering::Release);
@@ -154,6 +155,35 @@ impl Slot {
         None
     }
 
+    /// The running request may take so many ns longer than others.
+    pub fn extend(&self, more: u64) {
+        let extended = &self.words().extended;
+        // Whoever extends is rarely alone in it; a worker that overflows it harms itself.
+        extended.store(extended.load(Ordering::Relaxed).saturating_add(more), Ordering::Relaxed);
+    }
+
+    /// How many ns longer than others the running request may take.
+    pub fn extended(&self) -> u64 {
+        self.words().extended.load(Ordering::Relaxed)
+    }
+
+    /// The thread has something to do, and waits for its interpreter since `now` (ns of `CLOCK_MONOTONIC`).
+    pub fn wait(&self, now: u64) {
+        self.words().waiting_since.store(now.max(1), Ordering::Release);
+    }
+
+    /// It has it.
+    pub fn go_on(&self) {
+        self.words().waiting_since.store(0, Ordering::Release);
+    }
+
+    /// When the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than others; or since
+    /// when the thread waits for its interpreter.
+    pub fn counts_from(&self) -> Option<u64> {
+        let busy = self.busy_since().map(|(since, _)| since.saturating_add(self.extended()));
+        busy.or_else(|| Some(self.words().waiting_since.load(Ordering::Acquire)).filter(|since| *since != 0))
+    }
+
     /// The head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
     /// [`MAX_LINE`] characters, no header fields. Read while it changes, it may mix two lines.
     pub fn request_line(&self) -> String {
@@ -184,7 +214,9 @@ impl Slot {
     /// Makes the slot as new, for the next worker in it.
     pub fn clear(&self) {
         let words = self.words();
-        for word in [&words.busy_since, &words.requests, &words.length, &words.open] {
+        for word in
+            [&words.busy_since, &words.requests, &words.length, &words.open, &words.extended, &words.waiting_since]
+        {
             word.store(0, Ordering::Release);
         }
     }
@@ -208,6 +240,8 @@ struct Words {
     requests: AtomicU64,
     length: AtomicU64,
     open: AtomicU64,
+    extended: AtomicU64,
+    waiting_since: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -259,12 +293,24 @@ mod tests {
         writes.begin(77, b"GET /polls/ HTTP/1.1");
         assert_eq!(reads.busy_since(), Some((77, 1)));
         assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
+        assert_eq!(reads.extended(), 0);
+        writes.extend(5);
+        writes.extend(2);
+        assert_eq!((reads.extended(), reads.busy_since(), reads.counts_from()), (7, Some((77, 1)), Some(84)));
         writes.end();
         assert_eq!((reads.busy_since(), reads.requests()), (None, 1));
         assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
         writes.begin(0, b"GET /");
+        assert_eq!(reads.extended(), 0, "that was another request's");
         assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
         assert_eq!(reads.request_line(), "GET /");
+        writes.end();
+        writes.wait(9);
+        assert_eq!((reads.counts_from(), reads.busy_since()), (Some(9), None));
+        writes.go_on();
+        assert_eq!(reads.counts_from(), None);
+        writes.wait(0);
+        assert_eq!(reads.counts_from(), Some(1), "time 0 would say that it has it");
         assert!(!reads.is_open());
         writes.set_open(true);
         assert!(reads.is_open());

@@ -57,6 +57,15 @@ pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     }
 }
 
+/// Sends what the kernel takes of `bytes` at once, and ends both directions. For a connection that somebody else holds and
+/// does not get rid of; it has to be open.
+pub fn cut(stream: RawFd, bytes: &[u8]) {
+    use nix::sys::socket::{MsgFlags, send};
+    // What fails here is the client's affair: the end follows in any case.
+    let _ = send(stream, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+    let _ = shutdown(stream, Shutdown::Both);
+}
+
 const NO_FLAGS: c_long = 0;
 const NO_SIZE: c_long = 0;
 

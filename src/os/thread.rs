@@ -22,8 +22,17 @@ pub fn is_running(thread: i32) -> bool {
 
 /// Starts a thread that lives until the process ends or `body` returns. Signals go to other threads.
 pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    start_with(name, STACK, body)
+}
+
+/// As [`start`], for a thread that is to run an interpreter.
+pub fn start_large(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    start_with(name, LARGE_STACK, body)
+}
+
+fn start_with(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let before = SigSet::all().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)?;
-    let started = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
+    let started = thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(body);
     before.thread_set_mask()?;
     started.map(drop)
 }
@@ -31,6 +40,8 @@ pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()>
 /// Enough for loops that call no application; the rest is for what glibc puts there, thread-local data of native modules
 /// included.
 const STACK: usize = 256 * 1024;
+/// What glibc gives a thread.
+const LARGE_STACK: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -39,12 +39,15 @@ const OPENING: &str = "\
 
 This page is generated from the table of settings, `src/settings/table.rs`.
 
-A setting can be given in four places. Each counts more than the one before it, a setting at a time:
+A setting can be given in five places. Each counts more than the one before it, a setting at a time:
 
 1. its default,
-2. the configuration file, `rwsgi --config FILE`, in TOML, with the setting's name as key at the top level,
-3. the environment, as `RWSGI_` and the name in capitals; a variable that is empty counts as not set,
-4. the command line.
+2. the configuration file, `rwsgi --config FILE`, in TOML, with the setting's name as key at the top level; or in Python, as
+   gunicorn has it: a path that ends in `.py`, `python:MODULE`, or, if no file is named, a `gunicorn.conf.py` in the directory in
+   which rwsgi was started ([how it is read](../guides/from-gunicorn.md#the-file)),
+3. gunicorn's variable `GUNICORN_CMD_ARGS`, which holds options,
+4. the environment, as `RWSGI_` and the name in capitals; a variable that is empty counts as not set,
+5. the command line.
 
 A list on the command line is a flag given several times; in an environment variable its elements have commas between
 them (those of `raw_env` line breaks). The empty text takes a setting back to \"not set\", if that is a value it can have.
@@ -57,8 +60,7 @@ Sizes in bytes may have a unit, a power of 1024: `512K`, `50M`, `1G` in capital 
 
 Anything that is wrong, unknown names in the file included, is said at once, and nothing is started: exit code 1, or 2 if
 the command line cannot be understood at all. What is there and not read gets a warning on standard error: a variable
-`RWSGI_...` that no setting has, gunicorn's `GUNICORN_CMD_ARGS`, a `gunicorn.conf.py` in the directory in which rwsgi was
-started (unless there is a `--config`).
+`RWSGI_...` that no setting has, a name in a Python file that almost is a setting.
 
 `rwsgi settings` with the same options prints every value and where it comes from, `rwsgi check` tries whether settings
 and application load.

@@ -22,7 +22,7 @@ pub enum Origin {
     File {
         /// The path as it was given.
         path: String,
-        /// The line.
+        /// The line; 0 where it is not known, in a Python file.
         line: usize,
     },
     /// An environment variable, by name.
@@ -103,6 +103,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::File { path, line: 0 } => f.write_str(path),
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Env(name) | Self::Flag(name) => f.write_str(name),
         }

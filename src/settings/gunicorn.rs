@@ -74,11 +74,33 @@ const ABSENT: &[Absent] = &[
     unplanned(&["control_socket_*"], "control_socket = \"off\" makes none; its mode is 0600"),
     unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
     unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
-    planned(
-        &["on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort", "pre_exec",
-          "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed", "on_exit"],
-        "hooks come with Python configuration files; until then, what a worker needs can stand in the application's module",
+    unplanned(
+        &["on_starting", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "pre_request", "post_request",
+          "worker_exit", "nworkers_changed"],
+        "hooks are functions in a configuration file in Python: -c gunicorn.conf.py",
     ),
+    planned(
+        &["when_ready", "worker_abort", "pre_exec", "child_exit", "on_exit"],
+        "on_starting, post_fork, post_worker_init and worker_exit are called; what this one does may fit there",
+    ),
+];
+
+/// Switches that are on without being said.
+pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile", "suppress_ragged_eofs"];
+
+/// Texts that say what gunicorn does without them.
+pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
+    ("reload_engine", "auto"),
+    ("http_parser", "auto"),
+    ("http_protocols", "h1"),
+    ("protocol", "http"),
+    ("proxy_protocol", "off"),
+    ("proxy_allow_ips", "127.0.0.1,::1"),
+    ("uwsgi_allow_ips", "127.0.0.1,::1"),
+    ("logger_class", "gunicorn.glogging.Logger"),
+    ("logger_class", "simple"),
+    ("syslog_addr", "udp://localhost:514"),
+    ("syslog_facility", "user"),
 ];
 
 /// Flags that are not the name of their setting.

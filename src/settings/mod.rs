@@ -9,6 +9,7 @@
 //! | [`problem`] | what is wrong with it, in words |
 //! | [`gunicorn`] | settings of gunicorn that are not there, and what does instead |
 //! | [`passed`] | sockets that were opened for the server, by sd_listen_fds(3) |
+//! | [`python_file`] | what a Python configuration file defined, and what of it is a setting |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
 //! | [`unread`] | what is there and is not read, for a warning |
 //! | [`docs`] | the reference page |
@@ -20,6 +21,7 @@ pub mod given;
 pub mod gunicorn;
 pub mod passed;
 pub mod problem;
+pub mod python_file;
 pub mod read;
 pub mod resolve;
 pub mod table;
@@ -31,9 +33,10 @@ mod views;
 pub use given::{Given, Origin, Value};
 pub use passed::Passed;
 pub use problem::{Cause, Problem, Problems, Wrong};
+pub use python_file::{Defined, Script};
 pub use resolve::{Resolved, Sources, resolve};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel,
-    LogTarget, Mode, Peers, SchemeFields, Seconds, WarmupRequest, WorkerClass, Workers,
+    LogTarget, Mode, Peers, SchemeFields, Seconds, TimeoutMode, WarmupRequest, WorkerClass, Workers,
 };

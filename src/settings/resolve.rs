@@ -11,15 +11,20 @@ use super::given::{Given, Item, Origin, Value, shown};
 use super::gunicorn::Absent;
 use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
+use super::python_file::{Defined, from_python};
 use super::table::{Row, Settings, TABLE};
-use super::types::Bind;
+use super::types::{Bind, TimeoutMode, WorkerClass};
 use super::uwsgi;
 
 /// Where settings come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
-    /// The configuration file: its path as given, and its text.
+    /// The configuration file in TOML: its path as given, and its text.
     pub file: Option<(&'a str, &'a str)>,
+    /// What the configuration file in Python defined.
+    pub defined: Option<&'a Defined>,
+    /// The words of `GUNICORN_CMD_ARGS`.
+    pub words: &'a [Given],
     /// The environment, without the sockets that were passed to another process.
     pub environment: &'a [(String, String)],
     /// The command line.
@@ -35,7 +40,7 @@ pub struct Resolved {
     pub origins: BTreeMap<&'static str, Origin>,
     /// The sockets that were passed.
     pub passed: Passed,
-    /// What is to be known about them, a line each.
+    /// What is to be known about them and about the configuration file, a line each.
     pub remarks: Vec<String>,
 }
 
@@ -46,6 +51,8 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     if let Some((path, text)) = sources.file {
         from_file(path, text, &mut given, &mut problems);
     }
+    let remarks = sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
+    given.extend_from_slice(sources.words);
     from_environment(sources.environment, &mut given);
     given.extend_from_slice(sources.flags);
     instead_of_defaults(sources.environment, &mut given, &mut problems);
@@ -68,8 +75,9 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         Passed::default()
     });
     if problems.is_empty() {
-        let mut resolved = Resolved { settings, origins, passed, remarks: Vec::new() };
+        let mut resolved = Resolved { settings, origins, passed, remarks };
         resolved.settle_passed();
+        resolved.settle_timeout();
         resolved.settle_class();
         return Ok(resolved);
     }
@@ -87,13 +95,22 @@ impl Resolved {
         let settled = self.passed.settle(&self.settings.bind);
         if !self.passed.descriptors().is_empty() {
             if self.origins["bind"] != Origin::Default {
-                self.remarks = self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled);
+                self.remarks.extend(self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled));
             }
             if settled != self.settings.bind {
                 self.origins.insert("bind", Origin::Env("LISTEN_FDS".to_owned()));
             }
         }
         self.settings.bind = settled;
+    }
+
+    /// gunicorn has never bounded a thread's request: who did not ask for that is warned only.
+    fn settle_timeout(&mut self) {
+        let is_default = |name| self.origins[name] == Origin::Default;
+        let unasked = is_default("timeout") && is_default("timeout_mode");
+        if unasked && self.settings.class() == WorkerClass::Gthread {
+            self.settings.timeout_mode = TimeoutMode::Warn;
+        }
     }
 
     /// Several threads make the class `gthread`, whatever is said: what is printed is what holds.

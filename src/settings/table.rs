@@ -13,7 +13,7 @@ use super::problem::{Cause, Problem};
 use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
 use super::types::{
     AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    SchemeFields, Seconds, Text as _, WarmupRequest, WorkerClass, Workers,
+    SchemeFields, Seconds, Text as _, TimeoutMode, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -170,9 +170,25 @@ settings! {
         "Then it is answered 503 with `Retry-After`, before the application sees it. A server that is overloaded recovers \
          sooner when it does not work for clients that have given up. Seconds, fractions allowed; 0 is no limit. gunicorn has none.";
     timeout: Seconds = Seconds::whole(30), one, Workers,
-        ["-t", "--timeout"], "SECONDS", "how long a request may take before its worker is killed",
-        "The worker is replaced, and the log says so. Seconds, fractions allowed (`0.3`); 0 is no limit. It counts the \
-         time in the application, not that of a slow client.";
+        ["-t", "--timeout"], "SECONDS", "how long a request may take in the application",
+        "Then its Python stack stands in the log, and it is ended as `timeout_mode` says, in every class of workers. With \
+         `gthread` it is ended only where somebody has set this; else it is warned of. Seconds, fractions allowed (`0.3`); 0 \
+         is no limit. Waiting for a slow client does not count, nor for a free thread; a request may ask for more by \
+         what stands in its environ as `rwsgi.extend_deadline` ([the guide](../guides/timeouts.md)).";
+    timeout_mode: TimeoutMode = TimeoutMode::Soft, one, Workers,
+        ["--timeout-mode"], "MODE", "what comes of a request that takes longer: soft, hard or warn",
+        "`soft` raises `rwsgi.RequestTimeout` in it, which is answered 504, and does what `hard` does if it has not ended \
+         `timeout_grace` later. `hard` answers 504 in its place and gives its thread up: the worker is replaced, and ends when \
+         its other threads have finished what they have, at the latest after `graceful_timeout`. `warn` writes the stack to \
+         the log and nothing else. gunicorn's sync workers are killed.";
+    timeout_grace: Seconds = Seconds::whole(2), one, Workers,
+        ["--timeout-grace"], "SECONDS", "how long a request may go on after the exception of timeout_mode soft",
+        "Code that waits in C may not see the exception; this is counted from `timeout` on. Seconds, fractions allowed.";
+    timeout_recycle: bool = true, switch, Workers,
+        [], "", "replace a worker in which a request was ended by timeout",
+        "What the request held, locks and connections, may be broken. The worker serves on until its replacement is ready. A \
+         worker with a thread that was given up is replaced in any case. It has no flag: a file or \
+         `RWSGI_TIMEOUT_RECYCLE=false` turns it off.";
     boot_timeout: Seconds = Seconds::whole(60), one, Workers,
         ["--boot-timeout"], "SECONDS", "how long loading the application may take",
         "In the zygote with `preload_app`, else in each worker. What is not ready by then is killed, and its Python stack \

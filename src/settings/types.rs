@@ -13,7 +13,7 @@ pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
-pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, WorkerClass};
+pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, TimeoutMode, WorkerClass};
 
 use super::problem::Wrong;
 

@@ -1,27 +1,15 @@
-//! What is there and is not read, though somebody may think so: variables that are almost settings, and gunicorn's own
-//! sources. Looks at no file and no environment: the caller hands over what it saw.
+//! What is there and is not read, though somebody may think so: variables that are almost settings. Looks at no
+//! environment: the caller hands over what it saw.
 
 use super::gunicorn::Absent;
-use super::resolve::{meant, variable};
+use super::resolve::meant;
 use super::table::{Row, TABLE};
 
-/// A line for each such thing. `is_python_file_there`: gunicorn would read its `gunicorn.conf.py`, unasked.
-pub fn unread(environment: &[(String, String)], is_python_file_there: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    if variable(environment, "GUNICORN_CMD_ARGS").is_some() {
-        lines.push("GUNICORN_CMD_ARGS: not read; write its options on rwsgi's command line".to_owned());
-    }
-    if is_python_file_there {
-        lines.push(
-            "gunicorn.conf.py: not read, Python configuration files are not there yet; write its settings to a TOML file \
-             and name that by --config"
-                .to_owned(),
-        );
-    }
+/// A line for each such thing.
+pub fn unread(environment: &[(String, String)]) -> Vec<String> {
     let set = environment.iter().filter(|(_, value)| !value.trim().is_empty());
-    let mut unknown: Vec<String> = set.filter_map(|(name, _)| unknown_variable(name)).collect();
-    unknown.sort();
-    lines.extend(unknown);
+    let mut lines: Vec<String> = set.filter_map(|(name, _)| unknown_variable(name)).collect();
+    lines.sort();
     lines
 }
 
@@ -56,7 +44,7 @@ mod tests {
 
     fn check(names: &[&str], expected: &[&str]) {
         let environment: Vec<_> = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
-        assert_eq!(unread(&environment, false), expected);
+        assert_eq!(unread(&environment), expected);
     }
 
     #[test]
@@ -78,13 +66,6 @@ mod tests {
         check(&["RWSGI_WORKERS", "RWSGI_DOOR", "WORKERS", "MY_RWSGI_WORKER"], &[]);
         check(&["RWSGI_PORT", "RWSGI_PORT_8000_TCP", "RWSGI_PORT_8000_TCP_ADDR", "RWSGI_SERVICE_HOST"], &[]);
         check(&["RWSGI_WEB_PORT", "RWSGI_WEB_SERVICE_PORT", "RWSGI_SERVICE_PORT_HTTP"], &[]);
-        assert_eq!(unread(&[("RWSGI_WORKER".to_owned(), " ".to_owned())], false), Vec::<String>::new());
-    }
-
-    #[test]
-    fn sources_of_gunicorn_are_named() {
-        check(&["GUNICORN_CMD_ARGS"], &["GUNICORN_CMD_ARGS: not read; write its options on rwsgi's command line"]);
-        let [line] = &unread(&[], true)[..] else { panic!("expected one line") };
-        assert!(line.starts_with("gunicorn.conf.py: not read, "), "{line}");
+        assert_eq!(unread(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
     }
 }

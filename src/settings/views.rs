@@ -1,8 +1,9 @@
 //! Narrow views of the settings, for rooms that must not know where a value came from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::types::ControlSocket;
+use super::types::{ControlSocket, TimeoutMode};
 use super::{Settings, WorkerClass};
 use crate::http::{Limits, Trust};
 
@@ -50,6 +51,16 @@ impl Settings {
         if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
     }
 
+    /// When a worker with a request that has begun so long ago is killed, if ever: well after it should have ended that itself.
+    pub fn kill_after(&self) -> Option<Duration> {
+        let grace = match self.timeout_mode {
+            TimeoutMode::Warn => return None,
+            TimeoutMode::Soft => self.timeout_grace.duration(),
+            TimeoutMode::Hard => Duration::ZERO,
+        };
+        self.timeout.limit().map(|timeout| timeout + grace + SECOND_LINE)
+    }
+
     /// Where the control socket is, if there is one: as said, or beside the pid file.
     pub fn control_path(&self) -> Option<PathBuf> {
         match &self.control_socket {
@@ -70,6 +81,8 @@ impl Settings {
     }
 }
 
+/// A worker that is at work has done its part by then, on a busy machine too.
+const SECOND_LINE: Duration = Duration::from_millis(500);
 /// The largest value that the settings take, in bytes.
 const MOST_LINE: u32 = 1 << 20;
 /// The largest head, in bytes: a few of the largest lines.

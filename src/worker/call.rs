@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::body::Body;
+use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
@@ -51,12 +52,14 @@ pub(super) struct Desk {
     pub(super) laid_down: u64,
 }
 
-/// What is the same for every call of a worker.
+/// What is the same for every call of a thread.
 pub(super) struct Terms<'a> {
     pub(super) error_pages: &'a ErrorPages,
     pub(super) allowance: &'a Allowance,
     /// The worker has been told to end.
     pub(super) stopping: &'a AtomicBool,
+    /// Who answers.
+    pub(super) claim: &'a Claim,
     /// Nobody takes the bodies of responses.
     pub(super) drops_bodies: bool,
 }
@@ -68,6 +71,7 @@ impl Call {
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
+        terms.claim.open(connection.stream.as_fd());
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
@@ -92,6 +96,7 @@ impl Call {
             allowance: terms.allowance,
             slot: &desk.slot,
             stopping: terms.stopping,
+            claim: terms.claim,
             state: State::Open,
             body_bytes: 0,
             pace: Pace::new(&desk.cork),

@@ -39,6 +39,8 @@ pub(super) struct Connection {
     pub(super) end_told: bool,
     /// What the epoll instance was told.
     pub(super) registered: Registered,
+    /// Since when its request waits, if it has waited in another worker already.
+    pub(super) waits_since: Option<Millis>,
     /// When to give up on it.
     pub(super) deadline: Millis,
     /// When its entry among the timers comes up.
@@ -153,6 +155,7 @@ impl Connection {
             reading: Reading::Drained,
             end_told: false,
             registered: Registered::Nothing,
+            waits_since: None,
             deadline: Millis::MAX,
             scheduled: Millis::MAX,
         }

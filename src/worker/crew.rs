@@ -103,6 +103,11 @@ impl Crew {
         self.places.iter().filter_map(|place| if let Place::Calling(thread) = place { Some(*thread) } else { None })
     }
 
+    /// Is this thread in the application?
+    pub(super) fn is_calling(&self, number: usize) -> bool {
+        matches!(self.places[number], Place::Calling(_))
+    }
+
     /// Is a thread on its way?
     pub(super) fn is_summoned(&self) -> bool {
         self.summoned > 0

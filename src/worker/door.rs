@@ -2,14 +2,16 @@
 //! may be, without descriptors, and at its end.
 
 use std::mem;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::connection::Connection;
+use super::connection::{Connection, Reading};
 use super::event_loop::{After, EventLoop, Task};
 use super::table::Missed;
 use super::timers::{Millis, in_time};
+use crate::os::socket;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +70,18 @@ impl EventLoop<'_> {
     pub(super) fn take_over(&mut self) -> Option<Task> {
         let connection = self.setup.handover.take()?;
         let token = self.table.insert(Box::new(connection));
+        self.make_room();
         self.with_connection(token, Missed::default(), Self::serve_received)
     }
 
     /// Gives connections whose requests wait to workers that have a thread for them.
     pub(super) fn hand_over(&mut self) {
-        for _ in 0..self.setup.handover.takers() {
+        let free = self.setup.handover.takers();
+        for _ in 0..free {
+            // One may have shut its door meanwhile.
+            if self.setup.handover.takers() == 0 {
+                return;
+            }
             let Some(token) = self.requests.pop_front() else { return };
             let Some(connection) = self.table.take(token, Missed::default()) else { continue };
             if self.setup.handover.give(&connection) {
@@ -102,7 +110,8 @@ impl EventLoop<'_> {
 
     /// No thread is free.
     pub(super) fn all_are_busy(&mut self) {
-        if self.door == Door::Open {
+        // How long a request has waited is known only of those that were taken.
+        if self.door == Door::Open && self.setup.queue_timeout.is_none() {
             self.shut_door(Door::Busy);
         }
     }
@@ -144,10 +153,24 @@ impl EventLoop<'_> {
 
     /// A kept connection may be closed at any time; its client opens another. `false` when none idles.
     fn close_longest_idle(&mut self) -> bool {
-        let Some(token) = self.table.longest_idle() else { return false };
-        let task = self.with_connection(token, Missed::default(), |_, _| After::Close);
-        debug_assert!(task.is_none());
-        true
+        while let Some(token) = self.table.longest_idle() {
+            let mut closed = true;
+            let task = self.with_connection(token, Missed::default(), |this, connection| {
+                closed = !socket::has_unread(connection.stream.as_fd());
+                if closed {
+                    return After::Close;
+                }
+                // Its next request has come, and nobody has looked at it yet.
+                connection.reading = Reading::More;
+                this.ready.push_back(token);
+                After::Keep
+            });
+            debug_assert!(task.is_none());
+            if closed {
+                return true;
+            }
+        }
+        false
     }
 }
 

@@ -23,15 +23,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::Setup;
 use super::call::{Call, Served};
 use super::connection::{Arrived, Connection, Reading, Registered};
 use super::crew::Crew;
+use super::deadlines::Deadlines;
 use super::door::{Door, LISTENERS, QUEUE};
 use super::output::Flushed;
 use super::table::{Missed, Table};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
+use super::{Setup, Spent};
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, signal, socket};
@@ -105,8 +106,9 @@ pub(super) struct EventLoop<'a> {
     /// That it stops, for who does not hold the lock.
     pub(super) stops: Arc<AtomicBool>,
     served: u64,
-    pub(super) spent: Option<Box<dyn FnOnce() + Send + 'a>>,
+    pub(super) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
     pub(super) crew: Crew,
+    pub(super) deadlines: Deadlines,
 }
 
 impl<'a> EventLoop<'a> {
@@ -114,7 +116,7 @@ impl<'a> EventLoop<'a> {
         setup: &'a Setup<'a>,
         epoll: Arc<Epoll>,
         stops: Arc<AtomicBool>,
-        spent: Box<dyn FnOnce() + Send + 'a>,
+        spent: Box<dyn FnOnce(Spent) + Send + 'a>,
     ) -> io::Result<EventLoop<'a>> {
         epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
@@ -141,6 +143,7 @@ impl<'a> EventLoop<'a> {
             served: 0,
             spent: Some(spent),
             crew: Crew::new(setup.slots.len()),
+            deadlines: Deadlines::new(setup.slots.len()),
         };
         event_loop.open_door();
         Ok(event_loop)
@@ -194,7 +197,8 @@ impl<'a> EventLoop<'a> {
     /// Has the worker ended, and how?
     pub(super) fn ended(&self) -> Option<Ending> {
         match self.stopping {
-            Some(Ending::Graceful) if self.table.len() > 0 => None,
+            // Threads that are given up keep their connections, and nobody waits for them.
+            Some(Ending::Graceful) if self.table.len() > self.deadlines.lost() => None,
             stopping => stopping,
         }
     }
@@ -333,17 +337,23 @@ impl<'a> EventLoop<'a> {
     /// A request is about to be answered by the thread that holds it.
     pub(super) fn begin(&mut self, request: Request) -> Call {
         let Request { mut connection, arrived, scheme } = request;
+        connection.waits_since = None;
         self.served += 1;
         if self.served == self.setup.max_requests {
-            if let Some(spent) = self.spent.take() {
-                spent();
-            }
+            self.ask_for_replacement(Spent::Requests);
         }
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         // A worker that is to be replaced keeps nobody who would have to be sent away.
         let stays = self.stopping.is_none() && self.spent.is_some();
         let keep_alive = stays && !self.setup.keep_alive.is_zero();
         Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started: clock::monotonic() }
+    }
+
+    /// Somebody else is to take this worker's place. Said once.
+    pub(super) fn ask_for_replacement(&mut self, why: Spent) {
+        if let Some(spent) = self.spent.take() {
+            spent(why);
+        }
     }
 
     /// A request was answered. What follows on its connection may be a task again.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Application;
 use super::body::Body;
+use super::claim::Claim;
 use super::cork::Pace;
 use super::error_pages::ErrorPages;
 use super::output::{Kept, LONG, Output};
@@ -46,6 +47,7 @@ pub struct Exchange<'c> {
     pub(super) slot: &'c Slot,
     /// The worker has been told to end.
     pub(super) stopping: &'c AtomicBool,
+    pub(super) claim: &'c Claim,
     pub(super) state: State,
     pub(super) body_bytes: u64,
     /// How fast the pieces of the response come.
@@ -143,6 +145,11 @@ impl<'c> Exchange<'c> {
     /// The response's head, to be filled in before anything is sent.
     pub fn head(&mut self) -> &mut ResponseHead {
         self.head
+    }
+
+    /// How many bytes of the response's body the application has given.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     /// Has the head been sent?
@@ -275,6 +282,9 @@ impl<'c> Exchange<'c> {
     }
 
     fn fail_unbegun(&mut self) {
+        if !self.claim.take() {
+            return self.too_late();
+        }
         let status = self.failure_status.unwrap_or(500);
         self.head.start_error(status);
         let page = self.error_pages.of(status);
@@ -283,7 +293,17 @@ impl<'c> Exchange<'c> {
         self.flush();
     }
 
+    /// The client was answered in the application's place, and its connection ended.
+    #[cold]
+    fn too_late(&mut self) {
+        self.head.start_error(504);
+        self.state = State::Broken;
+    }
+
     fn begin(&mut self, known_length: Option<u64>) {
+        if !self.claim.take() {
+            return self.too_late();
+        }
         // What is not read by now may never be, and the next request stands behind it.
         self.to.keep_alive &= self.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
         // Told to stop while the application ran: the client learns that the connection ends with this response.

@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::connection::{Connection, Reading, Stage};
+use super::body::Body;
+use super::connection::{Arrived, Connection, Reading, Stage};
 use super::exchange::State;
+use super::timers::Millis;
 use crate::http::BodyLength;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
@@ -39,6 +41,8 @@ struct Described {
     peer: Option<SocketAddr>,
     /// Has a request been answered on it?
     served: bool,
+    /// Since when its request waits, on the clock that all processes share.
+    since: Millis,
 }
 
 impl Ends {
@@ -79,9 +83,11 @@ impl<'a> Handover<'a> {
     /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,
     /// else the caller must only close its descriptor, and not end the connection.
     pub(super) fn give(&self, connection: &Connection) -> bool {
-        let Some(received) = as_received(connection) else { return false };
+        let Stage::Waiting(waiting) = &connection.stage else { return false };
+        let Some(received) = as_received(connection, &waiting.arrived) else { return false };
         let peer = if let Peer::Tcp(address) = connection.peer { Some(address) } else { None };
-        let described = Described { listener: connection.listener, peer, served: connection.has_served() };
+        let described =
+            Described { listener: connection.listener, peer, served: connection.has_served(), since: waiting.since };
         let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
         packet.push(b'\n');
         packet.extend_from_slice(&received);
@@ -102,12 +108,10 @@ impl<'a> Handover<'a> {
 }
 
 /// What the client has sent, as it sent it; none for what is no longer in memory, or not in its framing.
-fn as_received(connection: &Connection) -> Option<Vec<u8>> {
-    use super::body::Body;
-    let Stage::Waiting(waiting) = &connection.stage else { return None };
-    let (head, rest) = connection.input.split_at_checked(waiting.arrived.head_length)?;
+fn as_received(connection: &Connection, arrived: &Arrived) -> Option<Vec<u8>> {
+    let (head, rest) = connection.input.split_at_checked(arrived.head_length)?;
     let is_counted = matches!(connection.head.of(&connection.input).body_length(), BodyLength::Known(_));
-    match &waiting.arrived.body {
+    match &arrived.body {
         Body::Empty => Some(connection.input.clone()),
         Body::Memory(body) if is_counted => Some([head, body, rest].concat()),
         Body::Memory(_) | Body::Received(_) | Body::Given(_) | Body::File(_) | Body::Streamed => None,
@@ -122,6 +126,7 @@ fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
     connection.input.extend_from_slice(&packet[end + 1..]);
     // What came since was told to somebody else.
     connection.reading = Reading::More;
+    connection.waits_since = Some(described.since);
     if described.served {
         connection.answered = State::Finished { keep_alive: true };
     }

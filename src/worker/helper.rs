@@ -11,13 +11,21 @@ use super::crew::Place;
 use super::event_loop::{EVENTS, EventLoop, wait};
 use super::threads::{Held, PATIENCE_MS, Until, Worker};
 use super::timers::in_time;
-use crate::os::{clock, thread};
+use crate::log;
+use crate::os::{clock, process, thread};
 
 impl<'a> Worker<'a> {
     /// Helps until the worker ends.
     pub fn help(&self) {
         if let Err(error) = self.tick() {
             tracing::error!(%error, "the helper ends: slow clients wait for the application from now on");
+        }
+        let main_is_lost = self.lock().deadlines.is_lost(MAIN);
+        if main_is_lost {
+            // It would end the process, and never comes back.
+            tracing::info!("worker ends without its main thread");
+            log::flush(LOG_FLUSH);
+            process::exit_now(0);
         }
     }
 
@@ -31,10 +39,13 @@ impl<'a> Worker<'a> {
                 held.crew.helper_rests = true;
                 held = self.helper.wait(held).unwrap_or_else(PoisonError::into_inner);
                 held.crew.helper_rests = false;
+                let left = held.crew.left;
+                held.deadlines.rested_until(left);
                 idle = 0;
             }
             held = self.helper.wait_timeout(held, every.tick).unwrap_or_else(PoisonError::into_inner).0;
             self.corks.iter().for_each(|cork| cork.push());
+            self.watch(&mut held);
             if held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
                 held = self.mind(held)?;
             }
@@ -55,6 +66,7 @@ impl<'a> Worker<'a> {
             let waited = wait(&self.epoll, &mut events, Some(limit));
             held = self.lock();
             held.take_in(&events[..waited?]);
+            self.watch(&mut held);
         }
         // Somebody went to sleep in epoll while the last events were on their way to here.
         if held.crew.all_sleep() && held.has_work() {
@@ -108,6 +120,10 @@ struct Watch {
 const ALONE: Watch = Watch { tick: Duration::from_millis(10), neglect_ns: 5_000_000 };
 /// Several: another one could begin at once.
 const AMONG_OTHERS: Watch = Watch { tick: Duration::from_millis(1), neglect_ns: 1_000_000 };
+/// The number of the thread that ends the process.
+const MAIN: usize = 0;
+/// What a full disk may hold up the end for.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// So many ticks with nobody in the application, and the helper rests until somebody is.
 const IDLE_TICKS: u32 = 3;
 /// While requests wait.

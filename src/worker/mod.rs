@@ -3,9 +3,11 @@
 
 mod body;
 mod call;
+mod claim;
 mod connection;
 mod cork;
 mod crew;
+mod deadlines;
 mod door;
 mod error_pages;
 mod event_loop;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use body::{Body, Memory};
+pub use deadlines::{Deadline, Late, Then};
 pub use error_pages::ErrorPages;
 pub use event_loop::Ending;
 pub use exchange::{Delivery, Exchange};
@@ -66,6 +69,15 @@ pub enum Order {
     Nothing,
     /// Nothing ever again.
     Closed,
+}
+
+/// Why a worker asks to be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It has begun `max_requests`.
+    Requests,
+    /// A request was ended by its deadline; what it held may be broken.
+    Timeout,
 }
 
 /// Where orders come from.
@@ -114,6 +126,8 @@ pub struct Setup<'a> {
     pub lame_duck: Duration,
     /// Where larger bodies are kept.
     pub spill_directory: PathBuf,
+    /// What is done about requests that take too long; none is nothing.
+    pub deadline: Option<Deadline<'a>>,
     /// After this many requests `spent` is called; 0 is never.
     pub max_requests: u64,
     /// Where and how requests are noted.

@@ -13,7 +13,7 @@ use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
 use super::table::Missed;
-use super::timers::{Millis, in_about, in_time};
+use super::timers::{Millis, in_about, in_time, millis};
 use crate::http::access_log::AccessRecord;
 use crate::http::error_page::error_response;
 use crate::http::forwarded::{self, Scheme};
@@ -154,9 +154,9 @@ impl EventLoop<'_> {
     /// Has a request wait until a thread is free. Its client may leave meanwhile, or wait too long.
     pub(super) fn enqueue(&mut self, request: Request) {
         let Request { mut connection, arrived, scheme } = request;
-        let since = in_time(Duration::ZERO);
+        let since = connection.waits_since.take().unwrap_or_else(|| in_time(Duration::ZERO));
         connection.stage = Stage::Waiting(Box::new(Waiting { arrived, scheme, since }));
-        connection.deadline = in_time(self.setup.queue_timeout.unwrap_or(Duration::MAX));
+        connection.deadline = since.saturating_add(millis(self.setup.queue_timeout.unwrap_or(Duration::MAX)));
         self.requests.push_back(connection.token);
         let task = self.settle(connection, After::Keep);
         debug_assert!(task.is_none());

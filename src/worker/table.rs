@@ -3,7 +3,7 @@
 
 use nix::sys::epoll::EpollFlags;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reading};
 
 /// All connections.
 #[derive(Default)]
@@ -109,9 +109,12 @@ impl Table {
         self.here().map(|connection| connection.token).collect()
     }
 
-    /// The token of the one that has idled the longest.
+    /// The token of the one that has idled the longest, as far as is known.
     pub(super) fn longest_idle(&self) -> Option<u64> {
-        let idle = self.here().filter(|connection| connection.is_idle() && connection.has_served());
+        let is_known_idle = |connection: &&Connection| {
+            connection.is_idle() && connection.has_served() && connection.reading == Reading::Drained
+        };
+        let idle = self.here().filter(is_known_idle);
         idle.min_by_key(|connection| connection.deadline).map(|connection| connection.token)
     }
 

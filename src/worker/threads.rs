@@ -27,11 +27,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
+use super::claim::Claim;
 use super::cork::Cork;
 use super::crew::Place;
+use super::deadlines::{Deadline, Then};
 use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
-use super::{Application, Setup};
+use super::{Application, Setup, Spent};
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
 
@@ -48,6 +50,8 @@ pub struct Worker<'a> {
     pub(super) beds: Vec<EventFd>,
     /// What the kernel holds back of each thread's response.
     pub(super) corks: Vec<Arc<Cork>>,
+    /// Who answers each thread's request.
+    pub(super) claims: Vec<Claim>,
     /// Where the helper rests and waits for its next tick.
     pub(super) helper: Condvar,
 }
@@ -55,9 +59,9 @@ pub struct Worker<'a> {
 pub(super) type Held<'w, 'a> = MutexGuard<'w, EventLoop<'a>>;
 
 impl<'a> Worker<'a> {
-    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called once, when `max_requests` is
-    /// reached.
-    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce() + Send + 'a) -> io::Result<Worker<'a>> {
+    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called at most once, when the
+    /// worker is to be replaced.
+    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce(Spent) + Send + 'a) -> io::Result<Worker<'a>> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_flags(flags)?;
@@ -66,8 +70,18 @@ impl<'a> Worker<'a> {
         let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
         let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
         let corks = setup.slots.iter().map(|_| Arc::default()).collect();
+        let claims = setup.slots.iter().map(|_| Claim::default()).collect();
         let event_loop = Mutex::new(event_loop);
-        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, corks, helper: Condvar::new() })
+        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, corks, claims, helper: Condvar::new() })
+    }
+
+    pub(super) fn setup(&self) -> &'a Setup<'a> {
+        self.setup
+    }
+
+    /// Has a thread been given up, which is in the application for good?
+    pub fn has_lost_threads(&self) -> bool {
+        self.lock().deadlines.lost() > 0
     }
 
     /// How many threads are to [`work`](Self::work).
@@ -150,9 +164,12 @@ impl<'a> Worker<'a> {
                         self.helper.notify_one();
                     }
                     drop(held);
-                    let served = call.run(app, desk, &self.terms());
+                    let served = call.run(app, desk, &self.terms(desk.number));
                     held = self.lock();
                     held.crew.moves(desk.number, Place::Attending);
+                    if held.deadlines.returned(desk.number) {
+                        self.was_late(&mut held);
+                    }
                     held.thread_is_free();
                     held.finish(served, &desk.response)
                 }
@@ -172,18 +189,28 @@ impl<'a> Worker<'a> {
         held
     }
 
+    /// A request was late and has ended: what it held may be broken.
+    #[cold]
+    fn was_late(&self, held: &mut EventLoop<'a>) {
+        let is_ended = |deadline: &Deadline<'_>| deadline.recycle && deadline.then != Then::Warn;
+        if self.setup.deadline.as_ref().is_some_and(is_ended) {
+            held.ask_for_replacement(Spent::Timeout);
+        }
+    }
+
     /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
     fn lay_down<'w, A: Application>(&'w self, held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
         held.hand_over_access();
         drop(held);
-        app.detached(|| ());
+        app.detached(|| desk.slot.wait(clock::monotonic()));
+        desk.slot.go_on();
         desk.laid_down = clock::monotonic();
         self.lock()
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms(&self, thread: usize) -> Terms<'_> {
         let Setup { error_pages, allowance, .. } = self.setup;
-        Terms { error_pages, allowance, stopping: &self.stops, drops_bodies: false }
+        Terms { error_pages, allowance, stopping: &self.stops, claim: &self.claims[thread], drops_bodies: false }
     }
 
     /// There is nothing to do: sleeps until there is, without the interpreter.
@@ -200,7 +227,13 @@ impl<'a> Worker<'a> {
         if held.crew.may_sleep() {
             held.crew.moves(desk.number, Place::Asleep);
             drop(held);
-            app.detached(|| self.sleep(desk.number))?;
+            let slept = app.detached(|| {
+                let slept = self.sleep(desk.number);
+                desk.slot.wait(clock::monotonic());
+                slept
+            });
+            desk.slot.go_on();
+            slept?;
             desk.laid_down = clock::monotonic();
             return Ok(self.lock());
         }

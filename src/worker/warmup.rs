@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::call::{Call, Desk, Terms};
+use super::claim::Claim;
 use super::connection::{BodyRules, Connection, Step};
 use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
@@ -41,6 +42,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
         error_pages: &ErrorPages::default(),
         allowance: &Allowance { stall: None, rate: None },
         stopping: &AtomicBool::new(true),
+        claim: &Claim::default(),
         drops_bodies: true,
     };
     let scheme = if is_https { Scheme::Https } else { Scheme::Http };

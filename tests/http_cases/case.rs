@@ -122,7 +122,7 @@ impl Case {
 }
 
 fn from_toml(text: &str) -> Settings {
-    resolve(&Sources { file: Some(("case", text)), environment: &[], flags: &[] }).unwrap().settings
+    resolve(&Sources { file: Some(("case", text)), ..Sources::default() }).unwrap().settings
 }
 
 fn set_limit(limits: &mut Limits, limit: &str) {

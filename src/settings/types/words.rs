@@ -58,6 +58,39 @@ impl fmt::Display for WorkerClass {
     }
 }
 
+/// What comes of a request that takes longer than `timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeoutMode {
+    /// Its stack stands in the log.
+    Warn,
+    /// An exception is raised in it, and it is cut off if that does not help.
+    Soft,
+    /// It is cut off.
+    Hard,
+}
+
+impl Text for TimeoutMode {
+    const EXPECTED: &'static str = "soft, hard or warn";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "warn" => Ok(Self::Warn),
+            "soft" => Ok(Self::Soft),
+            "hard" => Ok(Self::Hard),
+            _ => Err(Wrong::text(Self::EXPECTED, text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let word = match self {
+            Self::Warn => "warn",
+            Self::Soft => "soft",
+            Self::Hard => "hard",
+        };
+        word.to_owned()
+    }
+}
+
 /// Where the control socket is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlSocket {

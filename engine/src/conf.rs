@@ -1,0 +1,190 @@
+//! The configuration file in Python: runs it as module `__config__`, as gunicorn does, and says what it defined. What is a
+//! setting and what it means is not known here.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString, PyTuple};
+
+use rwsgi::message::{BootCause, BootFailure, Configure};
+use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken};
+use rwsgi::settings::{Defined, Script};
+
+use crate::python;
+
+/// A file that was run: its names.
+pub(crate) struct Conf {
+    pub(crate) names: Py<PyDict>,
+    pub(crate) defined: Defined,
+}
+
+/// Runs the file, in the directory in which the server was started.
+pub(crate) fn evaluate(py: Python<'_>, configure: &Configure) -> Result<Conf, BootFailure> {
+    let shown = match &configure.script {
+        Script::File(path) => path.clone(),
+        Script::Module(name) => format!("python:{name}"),
+    };
+    let run = || -> PyResult<(Bound<'_, PyDict>, Source)> {
+        python::prepare_sys(py, &configure.arguments, &[] as &[&Path])?;
+        offer_gunicorn(py)?;
+        match &configure.script {
+            Script::File(path) => run_file(py, path),
+            Script::Module(name) => import(py, name),
+        }
+    };
+    let (names, source) = run().map_err(|error| raised(py, &shown, &error))?;
+    let path = match configure.script {
+        Script::File(_) => shown,
+        // Where the module was found says more than its name.
+        Script::Module(_) => source.path.clone().unwrap_or(shown),
+    };
+    let defined = look(&names, &source, path).map_err(|error| BootFailure::setup(&error))?;
+    Ok(Conf { names: names.unbind(), defined })
+}
+
+/// Where names are set, and which are read, as far as the text tells.
+#[derive(Default)]
+struct Source {
+    path: Option<String>,
+    lines: HashMap<String, usize>,
+    read: HashSet<String>,
+}
+
+fn run_file<'py>(py: Python<'py>, path: &str) -> PyResult<(Bound<'py, PyDict>, Source)> {
+    let whole = std::env::current_dir()?.join(path);
+    let text = PyBytes::new(py, &std::fs::read(&whole)?);
+    let whole = whole.to_string_lossy().into_owned();
+    // Compiled here and not by a loader, which would take a file that was saved twice in a second for unchanged.
+    let builtins = py.import("builtins")?;
+    let code = builtins.call_method1("compile", (&text, &whole, "exec"))?;
+    let module = PyModule::new(py, "__config__")?;
+    module.setattr("__file__", &whole)?;
+    py.import("sys")?.getattr("modules")?.set_item("__config__", &module)?;
+    let names = module.dict();
+    builtins.call_method1("exec", (code, &names))?;
+    Ok((names, read_source(py, text.as_any(), None)))
+}
+
+fn import<'py>(py: Python<'py>, name: &str) -> PyResult<(Bound<'py, PyDict>, Source)> {
+    let module = py.import("importlib")?.call_method1("import_module", (name,))?;
+    let names = module.getattr("__dict__")?.cast_into::<PyDict>()?;
+    let path: Option<String> = module.getattr("__file__").and_then(|path| path.extract()).ok();
+    let text = path.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let source = read_source(py, PyBytes::new(py, &text).as_any(), path);
+    Ok((names, source))
+}
+
+/// Nothing depends on this but the line in a message and the guess at what was meant.
+fn read_source(py: Python<'_>, text: &Bound<'_, PyAny>, path: Option<String>) -> Source {
+    let mut source = Source { path, ..Source::default() };
+    let look = |source: &mut Source| -> PyResult<()> {
+        let ast = py.import("ast")?;
+        let (name_node, load) = (ast.getattr("Name")?, ast.getattr("Load")?);
+        let function_node = ast.getattr("FunctionDef")?;
+        for node in ast.call_method1("walk", (ast.call_method1("parse", (text,))?,))?.try_iter()? {
+            let node = node?;
+            if node.is_instance(&function_node)? {
+                source.lines.insert(node.getattr("name")?.extract()?, node.getattr("lineno")?.extract()?);
+            } else if node.is_instance(&name_node)? {
+                let name: String = node.getattr("id")?.extract()?;
+                if node.getattr("ctx")?.is_instance(&load)? {
+                    source.read.insert(name);
+                } else {
+                    let line = source.lines.entry(name).or_default();
+                    *line = (*line).max(node.getattr("lineno")?.extract()?);
+                }
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = look(&mut source) {
+        tracing::debug!(%error, "the configuration file's text tells no lines");
+    }
+    source
+}
+
+fn look(names: &Bound<'_, PyDict>, source: &Source, path: String) -> PyResult<Defined> {
+    let mut defined = Defined { path, ..Defined::default() };
+    for (name, value) in names {
+        let Ok(name) = name.extract::<String>() else { continue };
+        let line = source.lines.get(&name).copied().unwrap_or(0);
+        if is_known(&name) {
+            defined.names.push(Name { value: plain(&value, DEEPEST)?, name, line });
+        } else if is_mistaken(&name) && line > 0 && !source.read.contains(&name) && is_plain(&value) {
+            defined.unused.push((name, line));
+        }
+    }
+    Ok(defined)
+}
+
+fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyString>() || value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()
+}
+
+fn plain(value: &Bound<'_, PyAny>, depth: u32) -> PyResult<Plain> {
+    let kind = || value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    if value.is_none() {
+        return Ok(Plain::Nothing);
+    }
+    if depth == 0 {
+        return Ok(Plain::Other(kind()));
+    }
+    if value.is_instance_of::<PyBool>() {
+        return Ok(Plain::Bool(value.is_truthy()?));
+    }
+    if value.is_instance_of::<PyInt>() {
+        let text = value.call_method0("__int__")?.str()?.to_string();
+        return Ok(text.parse().map_or(Plain::Number(text), Plain::Whole));
+    }
+    if value.is_instance_of::<PyFloat>() {
+        return Ok(Plain::Number(value.repr()?.to_string()));
+    }
+    if value.is_instance_of::<PyString>() {
+        return Ok(Plain::Text(value.extract()?));
+    }
+    if value.is_instance_of::<PyBytes>() {
+        return Ok(Plain::Text(String::from_utf8_lossy(value.extract()?).into_owned()));
+    }
+    if let Ok(path) = value.call_method0("__fspath__") {
+        return plain(&path, depth - 1);
+    }
+    if let Ok(table) = value.cast::<PyDict>() {
+        let entry = |(key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+            Ok((key.str()?.to_string(), plain(&value, depth - 1)?))
+        };
+        return table.iter().map(entry).collect::<PyResult<_>>().map(Plain::Table);
+    }
+    let is_list = value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>();
+    if is_list || value.is_instance_of::<PySet>() || value.is_instance_of::<PyFrozenSet>() {
+        let elements = value.try_iter()?.map(|element| plain(&element?, depth - 1));
+        return elements.collect::<PyResult<_>>().map(Plain::List);
+    }
+    if value.is_callable() {
+        let text = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).unwrap_or_default();
+        return Ok(Plain::Callable(format!("{}.{}", text("__module__"), text("__qualname__"))));
+    }
+    Ok(Plain::Other(kind()))
+}
+
+/// `import gunicorn` works in the file and in what it imports, also where no such package is installed.
+fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
+    let code = std::ffi::CString::new(include_str!("gunicorn.py"))?;
+    let shim = PyModule::from_code(py, &code, c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;
+    shim.call_method0("offer")?;
+    Ok(())
+}
+
+fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
+    let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+    let message = if error.is_instance_of::<PySystemExit>(py) {
+        format!("{name}: expected settings, found a call of sys.exit")
+    } else {
+        format!("{name}: the configuration file raised {kind}")
+    };
+    BootFailure { cause: BootCause::Setup, message, traceback: Some(python::traceback(py, error)) }
+}
+
+/// No setting's value holds lists in lists in lists; a list that holds itself would have no end.
+const DEEPEST: u32 = 6;

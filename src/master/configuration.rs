@@ -1,0 +1,231 @@
+//! The configuration file in Python, from the master's side: a zygote evaluates it before there are settings, and is then the
+//! zygote of the generation that these make. At the start the master waits for it; at a reload it goes on with its work.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::zygote::{self, Stage, Zygote};
+use super::{AnyError, Master, ZYGOTES, now};
+use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, ToZygote};
+use crate::os::process;
+use crate::os::program::Program;
+use crate::os::stream::Received;
+use crate::settings::{Defined, Script, Settings};
+use crate::supervisor::{Moment, Standing};
+
+/// A configuration file in Python, and the settings of the environment and the command line, which say by which Python it
+/// is read and how long that may take.
+#[derive(Clone, Debug)]
+pub struct PythonFile {
+    /// The file.
+    pub script: Script,
+    /// What the other sources say.
+    pub settings: Settings,
+}
+
+/// A zygote that evaluates the file for a reload.
+pub(super) struct Trial {
+    pub(super) number: u64,
+    pub(super) zygote: Zygote,
+    until: Option<Moment>,
+}
+
+impl Trial {
+    /// When it has taken too long.
+    pub(super) fn until(&self) -> Option<Moment> {
+        self.until
+    }
+}
+
+/// What the file defines; nothing is left running. `engine` as in [`super::Launch`].
+pub fn evaluate(engine: &[u8], file: &PythonFile, arguments: &[String]) -> Result<Defined, AnyError> {
+    let (zygote, defined) = configured(&Program::open(engine)?, file, arguments)?;
+    discard(&zygote);
+    Ok(defined)
+}
+
+/// Starts a zygote and waits until it has evaluated the file.
+pub(super) fn configured(
+    program: &Program,
+    file: &PythonFile,
+    arguments: &[String],
+) -> Result<(Zygote, Defined), AnyError> {
+    let mut zygote = zygote::start(program, &file.settings)?;
+    let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
+    loop {
+        let Some(message) = hear(&zygote, until)? else {
+            discard(&zygote);
+            return Err(late(file).into());
+        };
+        match (message, zygote.stage) {
+            (FromZygote::Found(found), Stage::Started) => {
+                zygote.found = Some(found);
+                zygote.stage = Stage::Configuring;
+                say(&zygote, file, arguments)?;
+            }
+            (FromZygote::Configured(defined), Stage::Configuring) => {
+                zygote.stage = Stage::Configured;
+                return Ok((zygote, defined));
+            }
+            (FromZygote::Failed(failure), _) => return Err(failure.to_string().into()),
+            _ => return Err("zygote: a message out of its turn".into()),
+        }
+    }
+}
+
+/// Its next word; nothing when the time is up.
+fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, AnyError> {
+    loop {
+        match zygote.channel.receive()? {
+            Received::Packet(mut packet) => {
+                packet.refuse_descriptors();
+                return Ok(Some(serde_json::from_slice(&packet.bytes)?));
+            }
+            Received::Closed => return Err("the process that evaluates the configuration file ended".into()),
+            Received::Nothing => {}
+        }
+        let left = until.map(|until| until.saturating_sub(now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(None);
+        }
+        let limit = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let mut waited = [PollFd::new(zygote.channel.as_fd(), PollFlags::POLLIN)];
+        // A signal is no word: it is asked again.
+        let _ = poll(&mut waited, limit);
+    }
+}
+
+fn say(zygote: &Zygote, file: &PythonFile, arguments: &[String]) -> io::Result<()> {
+    let configure =
+        Configure { build: BUILD_ID.to_owned(), script: file.script.clone(), arguments: arguments.to_owned() };
+    zygote.channel.say(&ToZygote::Configure(configure), &[])
+}
+
+fn late(file: &PythonFile) -> String {
+    let name = match &file.script {
+        Script::File(name) | Script::Module(name) => name,
+    };
+    let limit = file.settings.boot_timeout;
+    format!(
+        "{name}: expected the file to be through within {limit} s, found it running\nhint: boot_timeout sets this limit"
+    )
+}
+
+/// Nobody needs it any more.
+pub(super) fn discard(zygote: &Zygote) {
+    let _ = process::signal(zygote.pid, Signal::SIGKILL);
+}
+
+impl Master<'_> {
+    /// Has the file evaluated for a reload, by the zygote of the generation to be.
+    pub(super) fn try_configuration(&mut self, number: u64) {
+        self.supersede_trial();
+        let Some(file) = &self.file else { return };
+        let started = zygote::start(&self.program, &file.settings).and_then(|zygote| {
+            let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
+            self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
+            Ok(zygote)
+        });
+        match started {
+            Ok(zygote) => {
+                let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
+                self.trial = Some(Trial { number, zygote, until });
+            }
+            Err(error) => {
+                tracing::error!(%error, "zygote not started");
+                self.not_reloaded(number);
+            }
+        }
+    }
+
+    /// A zygote has found its Python, and there is a file to evaluate.
+    pub(super) fn configure(&mut self, number: u64) {
+        let Some(file) = self.file.clone() else { return };
+        let trial = self.trial.as_ref().filter(|trial| trial.number == number).map(|trial| &trial.zygote);
+        let zygote = trial.or_else(|| self.generations.get(&number)?.zygote.as_ref());
+        let said = zygote.map(|zygote| say(zygote, &file, &self.arguments));
+        if let Some(Err(error)) = said {
+            self.zygote_failed(number, &BootFailure::setup(&error));
+        }
+    }
+
+    /// A zygote has evaluated the file: for a reload, or, if another one of its generation has died, for the hooks alone.
+    pub(super) fn configured(&mut self, number: u64, defined: &Defined) {
+        if !self.is_tried(number) {
+            return self.zygote_configured(number);
+        }
+        if let Some(Trial { zygote, .. }) = self.trial.take() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
+            self.try_generation(number, Some(defined), Some(zygote));
+        }
+    }
+
+    /// A zygote that has evaluated the file is told what there is to serve.
+    pub(super) fn zygote_configured(&mut self, number: u64) {
+        let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
+        let Some(zygote) = zygote else { return };
+        zygote.stage = Stage::Entering;
+        if let Some(found) = zygote.found.clone() {
+            self.zygote_found(number, &found);
+        }
+    }
+
+    pub(super) fn is_tried(&self, number: u64) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.number == number)
+    }
+
+    /// The file could not be evaluated.
+    pub(super) fn trial_failed(&mut self, failure: &BootFailure) {
+        let Some(trial) = self.take_trial() else { return };
+        super::report::boot_failure(failure);
+        self.orders.failure = Some(failure.to_string());
+        self.not_reloaded(trial.number);
+    }
+
+    /// Is this the process that evaluates a file? Then it has ended.
+    pub(super) fn is_trial(&mut self, pid: Pid) -> bool {
+        let Some(number) = self.trial.as_ref().filter(|trial| trial.zygote.pid == pid).map(|trial| trial.number) else {
+            return false;
+        };
+        self.hear_zygote(number);
+        self.trial_failed(&BootFailure::setup(&"the process that evaluates the configuration file ended"));
+        true
+    }
+
+    pub(super) fn end_late_trial(&mut self) {
+        if self.trial.as_ref().is_some_and(|trial| trial.until().is_some_and(|until| until <= now())) {
+            let words = self.file.as_ref().map(late).unwrap_or_default();
+            self.trial_failed(&BootFailure::setup(&words));
+        }
+    }
+
+    /// A newer reload has begun, or the server stops.
+    pub(super) fn supersede_trial(&mut self) {
+        if let Some(trial) = self.take_trial() {
+            tracing::warn!(generation = trial.number, "reload given up");
+            self.reload_dropped(trial.number, "given up for a newer reload");
+        }
+    }
+
+    fn take_trial(&mut self) -> Option<Trial> {
+        let trial = self.trial.take()?;
+        let _ = self.poll.registry().deregister(&mut SourceFd(&trial.zygote.channel.as_raw_fd()));
+        discard(&trial.zygote);
+        Some(trial)
+    }
+
+    /// How the server stands, a file that is evaluated counted as a reload.
+    pub(super) fn standing(&self) -> Standing {
+        match self.supervisor.standing() {
+            Standing::Serving { .. } if self.trial.is_some() => Standing::Reloading,
+            standing => standing,
+        }
+    }
+}

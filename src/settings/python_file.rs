@@ -1,0 +1,195 @@
+//! What a Python configuration file defined, and what of it is a setting. Runs no Python: the zygote evaluates the file and
+//! says what it found there.
+
+use serde::{Deserialize, Serialize};
+
+use super::given::{Given, Item, Origin, Value};
+use super::gunicorn::{self, Absent};
+use super::problem::{Cause, Problem};
+use super::resolve::meant;
+use super::table::Row;
+
+/// A Python configuration file, or a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Script {
+    /// A path, as it was given.
+    File(String),
+    /// A module's dotted name.
+    Module(String),
+}
+
+/// What it defined, as far as it concerns a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defined {
+    /// The file, as problems with it call it.
+    pub path: String,
+    /// Names that are settings, here or in gunicorn, and hooks.
+    pub names: Vec<Name>,
+    /// Names of plain values that are neither and that nothing else in the file uses, each with its line.
+    pub unused: Vec<(String, usize)>,
+}
+
+/// One name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// The name.
+    pub name: String,
+    /// Its value when the file was through.
+    pub value: Plain,
+    /// The line that last set it; 0 where none does, as with `from base import *`.
+    pub line: usize,
+}
+
+/// A value of Python, as far as settings have such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Plain {
+    /// `None`.
+    Nothing,
+    /// `True` or `False`.
+    Bool(bool),
+    /// An int that is not negative.
+    Whole(u64),
+    /// Any other number, as Python prints it.
+    Number(String),
+    /// A str, bytes or path.
+    Text(String),
+    /// A list, tuple or set.
+    List(Vec<Plain>),
+    /// A dict with texts for keys.
+    Table(Vec<(String, Plain)>),
+    /// Something that can be called, by its qualified name.
+    Callable(String),
+    /// Something else, by its type's name.
+    Other(String),
+}
+
+/// Is this a setting, here or in gunicorn, or a hook?
+pub fn is_known(name: &str) -> bool {
+    Row::named(name).is_some() || HOOKS.contains(&name) || Absent::named(name).is_some()
+}
+
+/// Could somebody have meant a setting by this name?
+pub fn is_mistaken(name: &str) -> bool {
+    !is_known(name) && !name.starts_with('_') && intended(name).is_some()
+}
+
+/// The settings that the file gives, into `given`; what is wrong with them, and what is worth a warning.
+pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let origin = |line| Origin::File { path: defined.path.clone(), line };
+    for Name { name, value, line } in &defined.names {
+        let origin = origin(*line);
+        if *value == Plain::Nothing {
+            continue;
+        }
+        if HOOKS.contains(&name.as_str()) {
+            problems.extend(not_callable(name, value, origin));
+        } else if let Some(row) = Row::named(name) {
+            if row.name == "python" {
+                remarks.push(format!(
+                    "{origin}: python: not read, it is Python that reads this file; --python or RWSGI_PYTHON says which"
+                ));
+            } else {
+                given.push(Given { name: row.name, value: written(row, value), origin });
+            }
+        } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
+            let cause = Cause::Absent { key: name.clone(), state: absent.state() };
+            problems.push(Problem { origin, cause, hint: Some(absent.hint.to_owned()) });
+        }
+    }
+    let mistaken = defined.unused.iter().filter_map(|(name, line)| {
+        let meant = intended(name)?;
+        Some(format!("{}: {name}: not read, no setting has this name; did you mean {meant}?", origin(*line)))
+    });
+    remarks.extend(mistaken);
+    remarks
+}
+
+fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
+    let found = match value {
+        // A dotted name, which is imported when the workers start.
+        Plain::Callable(_) | Plain::Text(_) => return None,
+        Plain::Other(kind) => format!("a value of type {kind}"),
+        other => word(other).found(),
+    };
+    let cause = Cause::File(format!("{name}: expected a function, found {found}"));
+    Some(Problem { origin, cause, hint: None })
+}
+
+/// The setting that somebody meant by a name that is none.
+fn intended(name: &str) -> Option<&'static str> {
+    let known = MISTAKEN.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| *right);
+    known.or_else(|| meant(name).map(|row| row.name))
+}
+
+/// A setting's value as a source gives it: a word, in which every type may be spelled, so that `workers = "3"` and
+/// `user = 1000` mean what they mean to gunicorn.
+fn written(row: &Row, value: &Plain) -> Value {
+    match value {
+        // An int has lost how it was written; as a mode, its bits are meant.
+        Plain::Whole(number) if MODES.contains(&row.name) => Value::Word(format!("0o{number:o}")),
+        _ => word(value),
+    }
+}
+
+fn word(value: &Plain) -> Value {
+    let item = |value| Item { value, line: None };
+    match value {
+        Plain::Nothing => Value::Other("None"),
+        Plain::Bool(value) => Value::Bool(*value),
+        Plain::Whole(number) => Value::Word(number.to_string()),
+        Plain::Number(text) | Plain::Text(text) => Value::Word(text.clone()),
+        Plain::List(values) => Value::List(values.iter().map(|value| item(word(value))).collect()),
+        Plain::Table(entries) => {
+            let entry = |(key, value): &(String, Plain)| match value {
+                Plain::Text(text) => (key.clone(), item(Value::Text(text.clone()))),
+                other => (key.clone(), item(word(other))),
+            };
+            Value::Table(entries.iter().map(entry).collect())
+        }
+        // A worker class may be given as itself.
+        Plain::Callable(name) => Value::Word(name.clone()),
+        Plain::Other(_) => Value::Other("an object"),
+    }
+}
+
+/// Does a setting that is not there say no more than gunicorn says without it?
+fn is_default(name: &str, value: &Plain) -> bool {
+    match value {
+        Plain::Nothing | Plain::Bool(false) | Plain::Whole(0) => true,
+        Plain::Text(text) if text.is_empty() => true,
+        Plain::List(values) if values.is_empty() => true,
+        Plain::Table(entries) if entries.is_empty() => true,
+        Plain::Bool(true) => gunicorn::DEFAULT_TRUE.contains(&name),
+        Plain::Text(text) => gunicorn::DEFAULT_TEXTS.iter().any(|(known, default)| *known == name && default == text),
+        _ => false,
+    }
+}
+
+/// The functions that a file may define for the server to call.
+pub const HOOKS: &[&str] = &[
+    "nworkers_changed",
+    "on_starting",
+    "on_reload",
+    "pre_fork",
+    "post_fork",
+    "post_worker_init",
+    "pre_request",
+    "post_request",
+    "worker_int",
+    "worker_exit",
+];
+
+/// Settings whose ints are permission bits.
+const MODES: &[&str] = &["umask", "unix_socket_mode"];
+
+/// Names that people write, where neither a flag nor the spelling leads to the setting.
+const MISTAKEN: &[(&str, &str)] = &[
+    ("logfile", "errorlog"),
+    ("error_logfile", "errorlog"),
+    ("access_logformat", "access_log_format"),
+    ("access_log", "accesslog"),
+    ("error_log", "errorlog"),
+    ("pid_file", "pidfile"),
+    ("worker_threads", "threads"),
+];
