@@ -38,7 +38,8 @@ impl Site {
 
     fn of(mut command: Command, directory: TempDir) -> Site {
         let socket = format!("unix:{}/rwsgi.sock", directory.path().display());
-        command.args(["-b", "127.0.0.1:0", "-b", &socket]);
+        // The example's own pid file is there once, for one server at a time.
+        command.args(["-b", "127.0.0.1:0", "-b", &socket, "--pid"]).arg(directory.path().join("rwsgi.pid"));
         let server = Server::spawn(command);
         assert_eq!(server.workers().len(), 2, "{}", server.log());
         let configuration = fs::read_to_string(example().join("nginx.conf")).unwrap();
