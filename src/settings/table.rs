@@ -330,9 +330,9 @@ settings! {
         "Every connection is one. 0 is as many as the system allows the process (`ulimit -Hn`), at most 1048576. Set at \
          the start: a reload does not change it. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
-        ["--limit-as"], "BYTES", "how much address space each worker may have",
+        ["--limit-as"], "BYTES", "how much address space each process with Python may have",
         "What needs more gets `MemoryError`, in that request alone. Address space is more than memory in use: what is mapped \
-         and never touched counts. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
+         and never touched counts. It binds the zygote as well as the workers. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";

@@ -84,6 +84,10 @@ impl<'a> Handover<'a> {
     /// else the caller must only close its descriptor, and not end the connection.
     pub(super) fn give(&self, connection: &Connection) -> bool {
         let Stage::Waiting(waiting) = &connection.stage else { return false };
+        // The rest of the answer before it would be lost.
+        if !connection.output.is_empty() {
+            return false;
+        }
         let Some(received) = as_received(connection, &waiting.arrived) else { return false };
         let peer = if let Peer::Tcp(address) = connection.peer { Some(address) } else { None };
         let described =

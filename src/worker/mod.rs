@@ -1,5 +1,5 @@
-//! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not know how to bind, fork or read a
-//! configuration file, and of Python it knows two verbs, [`Application`].
+//! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
+//! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
 
 mod body;
 mod call;

@@ -119,7 +119,10 @@ impl<'a> Worker<'a> {
                 Ok(true) => {}
                 Ok(false) => match self.rest(held, app, &mut desk) {
                     Ok(again) => held = again,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        held = self.lock();
+                        break Err(error);
+                    }
                 },
                 Err(error) => break Err(error),
             }

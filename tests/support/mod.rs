@@ -6,6 +6,7 @@
 pub mod fronts;
 pub mod load;
 pub mod outside;
+pub mod reading;
 pub mod wire;
 
 use std::ffi::OsStr;
