@@ -15,6 +15,7 @@ impl Master<'_> {
         let number = self.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
+        self.renew_control();
         self.orders.failure = None;
         self.service.reload_begins(now());
         if self.file.is_some() {

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
+use crate::os::clock;
 use crate::os::scoreboard::Slot;
 
 /// A request that is about to be answered.
@@ -50,6 +51,8 @@ pub(super) struct Desk {
     pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
+    /// Does somebody want to know how busy it is?
+    pub(super) is_measured: bool,
 }
 
 /// What is the same for every call of a thread.
@@ -73,6 +76,9 @@ impl Call {
         let request = connection.head.of(&connection.input);
         terms.claim.open(connection.stream.as_fd());
         desk.slot.begin(started, &connection.input[..head_length]);
+        if desk.is_measured {
+            desk.slot.enter(started);
+        }
         desk.response.clear();
         let mut exchange = Exchange {
             request,
@@ -108,6 +114,9 @@ impl Call {
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.slot.end();
+        if desk.is_measured {
+            desk.slot.leave(clock::monotonic());
+        }
         match streamed.map(|streamed| streamed.into_rest()) {
             None => {}
             Some(Some(rest)) => connection.input.extend_from_slice(&rest),
