@@ -212,7 +212,8 @@ impl Supervisor {
 
     /// No request has come for as long as `idle` says.
     fn quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Serving || self.is_reloading() {
+        // Whoever has the workers rest wants the master to stay.
+        if self.phase != Phase::Serving || self.is_reloading() || self.workers() == 0 {
             return;
         }
         if self.current.plan.die_on_idle {

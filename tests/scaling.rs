@@ -4,17 +4,20 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use support::load::{Target, under_load};
-use support::{Gate, Response, Server, apps, children, directory, run, rwsgi, wait_until};
+use support::{Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
 
 /// Answers after 5 ms of sleep, so that a few clients keep some workers busy and leave the processor to others.
 const SLOW: &str = "import time\n\ndef application(environ, start_response):\n    time.sleep(0.005)\n    start_response('200 OK', [])\n    return [b'ok']\n";
@@ -54,7 +57,7 @@ fn workers_are_added_under_load_and_taken_away_after_it_and_no_request_is_lost()
 #[test]
 fn a_queue_of_connections_adds_workers() {
     let files = directory(&[]);
-    let mut server = Server::start(&["gate", "--workers-max", "4", "--busyness-max", "100", "--busyness-min", "0"]);
+    let mut server = Server::start(&["stuck", "--workers-max", "4", "--busyness-max", "100", "--busyness-min", "0"]);
     let gate = Gate::closed(files.path().join("open"));
     let path = format!("/gate{}/open", files.path().display());
     let mut waiting: Vec<_> = (0..4).map(|_| server.begin(&path)).collect();
@@ -150,33 +153,49 @@ fn a_server_of_a_passed_socket_ends_when_nobody_comes_and_the_next_one_serves_wh
 #[test]
 fn no_request_is_lost_to_servers_that_end_when_nobody_comes() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let words = ["hello", "--idle", "0.2", "--die-on-idle"];
-    let mut asked = 0;
-    for _ in 0..5 {
-        // As the next connection would have it started.
-        let mut server = Server::spawn(with_passed(&socket, &apps(), &words));
-        let mut left = None;
-        // One request after the other, with pauses about as long as the patience: some come just as it ends.
-        while server.output.stderr().matches("no request has come").count() == 0 {
-            let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
-            stream.set_read_timeout(Some(support::LIMIT)).unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-            asked += 1;
-            if server.output.stderr().contains("no request has come") {
-                left = Some(stream);
-                break;
+    let address = socket.local_addr().unwrap();
+    let is_over = AtomicBool::new(false);
+    let (started, asked) = thread::scope(|scope| {
+        // As systemd does it: whoever connects has a server started, if there is none.
+        let manager = scope.spawn(|| {
+            let mut started = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut waits = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut waits, PollTimeout::from(50_u8)).unwrap() > 0 {
+                    let mut server =
+                        Server::spawn(with_passed(&socket, &apps(), &["hello", "--idle", "0.2", "--die-on-idle"]));
+                    started += 1;
+                    assert_eq!(server.wait(), 0, "{}", server.log());
+                }
             }
-            assert_eq!(Response::read(&mut stream).unwrap().status, 200, "{}", server.log());
-            let end = Instant::now() + Duration::from_millis(195 + asked % 20);
+            started
+        });
+        let over = Over(&is_over);
+        let mut asked = 0;
+        // One request after the other, with pauses about as long as the patience: some come just as it ends.
+        for round in 0..40 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+            assert_eq!(Response::read(&mut stream).unwrap().status, 200);
+            asked += 1;
+            let end = Instant::now() + Duration::from_millis(190 + 3 * (round % 10));
             wait_until("a moment has passed", || Instant::now() > end);
         }
-        assert_eq!(server.wait(), 0, "{}", server.log());
-        if let Some(mut stream) = left {
-            let _next = Server::spawn(with_passed(&socket, &apps(), &words));
-            assert_eq!(Response::read(&mut stream).unwrap().status, 200, "it waited for the next server");
-        }
+        drop(over);
+        (manager.join().unwrap(), asked)
+    });
+    assert!(started >= 3, "{started} servers");
+    println!("{asked} requests to {started} servers, all answered");
+}
+
+/// Ends the manager, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    println!("{asked} requests, all answered");
 }
 
 #[test]

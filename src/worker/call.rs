@@ -55,6 +55,22 @@ pub(super) struct Desk {
     pub(super) is_measured: bool,
 }
 
+impl Desk {
+    fn begin(&self, started: u64, head: &[u8]) {
+        self.slot.begin(started, head);
+        if self.is_measured {
+            self.slot.enter(started);
+        }
+    }
+
+    fn end(&self) {
+        self.slot.end();
+        if self.is_measured {
+            self.slot.leave(clock::monotonic());
+        }
+    }
+}
+
 /// What is the same for every call of a thread.
 pub(super) struct Terms<'a> {
     pub(super) error_pages: &'a ErrorPages,
@@ -75,10 +91,7 @@ impl Call {
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
         terms.claim.open(connection.stream.as_fd());
-        desk.slot.begin(started, &connection.input[..head_length]);
-        if desk.is_measured {
-            desk.slot.enter(started);
-        }
+        desk.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
             request,
@@ -113,10 +126,7 @@ impl Call {
         exchange.pace.end(exchange.stream);
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
-        desk.slot.end();
-        if desk.is_measured {
-            desk.slot.leave(clock::monotonic());
-        }
+        desk.end();
         match streamed.map(|streamed| streamed.into_rest()) {
             None => {}
             Some(Some(rest)) => connection.input.extend_from_slice(&rest),
