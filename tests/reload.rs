@@ -37,8 +37,11 @@ impl Site {
         Site { server: Server::spawn(command), files }
     }
 
+    /// Written aside and renamed: whoever reads meanwhile finds one text or the other, whole.
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.files.path().join(name), text).unwrap();
+        let aside = self.files.path().join(format!("{name}.new"));
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, self.files.path().join(name)).unwrap();
     }
 
     /// New settings, with the same application.

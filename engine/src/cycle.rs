@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
-use rwsgi::settings::{Settings, Workers};
+use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
@@ -286,7 +286,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.url_scheme", "http")?;
     keys.set_item("wsgi.errors", Bound::new(py, ErrorStream::default())?)?;
     keys.set_item("wsgi.multithread", settings.threads() > 1)?;
-    keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
+    keys.set_item("wsgi.multiprocess", settings.most_workers(1) > 1)?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;

@@ -128,6 +128,7 @@ fn setup(
         signals,
         orders: Orders { channel: channel.as_fd(), next: Box::new(|| order(channel)) },
         slots,
+        is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
@@ -200,7 +201,7 @@ impl Member {
 
 fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {
     // Slots are given out from the first on; replacements stand beside those that end.
-    let workers = 2 * inheritance.start.settings.workers.number(1) + SCALED_UP;
+    let workers = 2 * inheritance.start.settings.most_workers(1) + SCALED_UP;
     Handover::new(&inheritance.handover, inheritance.scoreboard.clone(), workers, threads, fork.slot)
 }
 

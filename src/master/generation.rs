@@ -17,7 +17,7 @@ use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::settings::{Settings, Workers};
-use crate::supervisor::Plan;
+use crate::supervisor::{Plan, Scaling};
 
 /// One reading of the settings, and what came of it.
 pub(super) struct Generation {
@@ -41,7 +41,7 @@ impl Generation {
         logs: impl FnOnce(&Settings, &Origins) -> Result<Logs, AnyError>,
     ) -> Result<Generation, AnyError> {
         let Reading { mut settings, origins } = reading;
-        let workers = settings.workers.number(process::usable_cpus());
+        let workers = settings.first_workers(process::usable_cpus());
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
         sockets::check_directories(&settings, &origins)?;
@@ -66,8 +66,18 @@ impl Generation {
         let settings = &self.settings;
         let workers = settings.workers.number(1);
         let step = usize::try_from(settings.reload_step).unwrap_or(usize::MAX);
+        let scaling = settings.worker_bounds(1).map(|(least, most)| Scaling {
+            least,
+            most,
+            step: usize::try_from(settings.workers_step).unwrap_or(usize::MAX),
+            busy: settings.busyness_max,
+            quiet: settings.busyness_min,
+            calm: settings.workers_cooldown.duration(),
+        });
         Plan {
             workers,
+            scaling,
+            die_on_idle: settings.dies_on_idle(),
             timeout: settings.kill_after(),
             graceful_timeout: settings.graceful_timeout.duration(),
             shutdown_delay: settings.shutdown_delay.duration(),
@@ -77,9 +87,11 @@ impl Generation {
         }
     }
 
-    /// How many workers may be asked for: each may have a replacement.
+    /// How many workers may be asked for: as many as the settings take, each with room for a replacement, and where the load
+    /// decides, no more than it may.
     pub(super) fn most_workers(&self) -> usize {
-        (room(&self.settings) / 2).max(1)
+        let most = (room(&self.settings) / 2).clamp(1, Workers::MOST as usize);
+        self.settings.worker_bounds(1).map_or(most, |(_, scaled)| scaled.min(most))
     }
 
     /// Says to the zygote what there is to serve.

@@ -6,6 +6,7 @@ mod configuration;
 mod control;
 mod conversation;
 mod generation;
+mod load;
 mod logs;
 mod orders;
 mod pool;
@@ -48,6 +49,7 @@ use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
 use configuration::Trial;
 use control::Control;
 use generation::Generation;
+use load::Meter;
 use logs::Logs;
 use orders::Orders;
 use pool::Pool;
@@ -140,6 +142,7 @@ struct Master<'a> {
     orders: Orders,
     pool: Pool,
     watch: Watch,
+    meter: Meter,
     finish: Option<i32>,
 }
 
@@ -190,6 +193,7 @@ impl<'a> Master<'a> {
             orders: Orders::new(control, now()),
             pool: Pool::default(),
             watch: Watch::new(now()),
+            meter: Meter::default(),
             finish: None,
         })
     }
@@ -222,6 +226,7 @@ impl<'a> Master<'a> {
         let wakes = [
             self.supervisor.wake_at(now),
             self.watch.next_look(self.settings()),
+            self.next_load(now),
             self.beat(now),
             self.service.wake_at(),
             self.orders.wake_at(),
@@ -257,6 +262,7 @@ impl<'a> Master<'a> {
         for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
+        self.look_at_load();
         self.look_at_memory();
         self.end_late_trial();
         self.tell(&Event::Tick);
@@ -302,12 +308,16 @@ impl<'a> Master<'a> {
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
-                report::kill(slot, pid, why);
+                let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
+                let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
+                report::kill(slot, pid, why, threads);
                 self.end(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
             }
+            // Who measured says why.
+            Action::Scaled(_) => {}
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
@@ -320,7 +330,10 @@ impl<'a> Master<'a> {
     fn trace(&self, slot: usize, pid: i32, why: Why) {
         let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
-            report::stuck(slot, pid, why, generation.oldest_request(slot).as_ref(), &generation.settings);
+            let state = generation
+                .oldest_request(slot)
+                .filter(|thread| thread.busy_since().is_some() || !self.pool.is_stopped(slot));
+            report::stuck(slot, pid, why, state.as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
     }

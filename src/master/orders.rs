@@ -64,6 +64,11 @@ impl Orders {
 }
 
 impl Master<'_> {
+    /// Where it was opened is where it comes back, whatever the settings say by now.
+    pub(super) fn renew_control(&mut self) {
+        self.orders.control.renew(self.poll.registry());
+    }
+
     /// Takes who knocks, hears who has something to ask.
     pub(super) fn hear_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
@@ -267,6 +272,7 @@ impl Master<'_> {
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
             failure: self.orders.failure.clone(),
+            new_master: self.other.successor().map(Pid::as_raw),
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Worker {
     /// Its channel has ended.
     closed: bool,
     service: Service,
+    /// Since when it is stopped by a signal.
+    stopped: Option<Moment>,
     /// It was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
     /// Messages that came over its channel.
@@ -98,6 +100,7 @@ impl Pool {
             pid: None,
             closed: false,
             service: Service::Booting,
+            stopped: None,
             expected: false,
             words: 0,
         });
@@ -258,6 +261,11 @@ impl Pool {
         (0..self.workers.len()).filter(move |slot| is_its(&self.workers[*slot]))
     }
 
+    /// How many slots there were so far.
+    pub(super) fn slots(&self) -> usize {
+        self.workers.len()
+    }
+
     /// The workers that have said a first word.
     pub(super) fn known(&self) -> Vec<(usize, Pid)> {
         let known = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.pid?));
@@ -285,13 +293,27 @@ impl Pool {
         }
     }
 
+    /// The worker in `slot` is stopped by a signal since then, or goes on.
+    pub(super) fn note_stopped(&mut self, slot: usize, since: Option<Moment>) {
+        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+            worker.stopped = since;
+        }
+    }
+
+    /// Is the worker in `slot` stopped by a signal?
+    pub(super) fn is_stopped(&self, slot: usize) -> bool {
+        self.workers.get(slot).and_then(Option::as_ref).is_some_and(|worker| worker.stopped.is_some())
+    }
+
     /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
-    /// its threads run.
+    /// its threads run. Or since when it has done nothing, though it had to.
     pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
             let busy = generations.get(&worker.generation)?.oldest_request(slot);
-            Some((slot, busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos)))
+            let busy = busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos);
+            // A request that was extended does not make a stopped worker go on.
+            Some((slot, busy.into_iter().chain(worker.stopped).min()))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }

@@ -13,8 +13,8 @@ use super::zygote::{Stage, Zygote};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
 use crate::message::ToWorker;
-use crate::os::process::{self, Exit};
-use crate::supervisor::Event;
+use crate::os::process::{self, Change, Exit};
+use crate::supervisor::{Event, Moment};
 
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
@@ -88,8 +88,23 @@ impl Master<'_> {
     }
 
     pub(super) fn reap(&mut self) {
-        while let Some((pid, exit)) = process::reap() {
-            self.reaped(pid, exit);
+        while let Some((pid, change)) = process::reap() {
+            match change {
+                Change::Ended(exit) => self.reaped(pid, exit),
+                Change::Stopped => self.stood_still(pid, Some(now())),
+                Change::Continued => self.stood_still(pid, None),
+            }
+        }
+    }
+
+    /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
+    fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
+        let Some(slot) = self.pool.slot_of(pid) else { return };
+        self.pool.note_stopped(slot, since);
+        let pid = pid.as_raw();
+        match since {
+            Some(_) => tracing::warn!(slot, pid, "worker was stopped by a signal, CONT lets it go on"),
+            None => tracing::info!(slot, pid, "worker goes on"),
         }
     }
 
@@ -158,8 +173,8 @@ impl Master<'_> {
             let mut events = Events::with_capacity(8);
             let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
             while self.signals.next().is_some() {}
-            while let Some((pid, _)) = process::reap() {
-                zygotes.retain(|zygote| *zygote != pid);
+            while let Some((pid, change)) = process::reap() {
+                zygotes.retain(|zygote| *zygote != pid || !matches!(change, Change::Ended(_)));
             }
         }
         for pid in zygotes {

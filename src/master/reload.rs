@@ -1,6 +1,7 @@
 //! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
 
 use super::commands::By;
+use super::load::Meter;
 use super::logs::Logs;
 use super::orders::Progress;
 use super::zygote::Zygote;
@@ -15,6 +16,7 @@ impl Master<'_> {
         let number = self.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
+        self.renew_control();
         self.orders.failure = None;
         self.service.reload_begins(now());
         if self.file.is_some() {
@@ -47,6 +49,8 @@ impl Master<'_> {
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
         let before = std::mem::replace(&mut self.current, number);
+        // What is measured is measured of its workers, and by its settings.
+        self.meter = Meter::default();
         let Generation { settings, logs, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
         self.orders.failure = None;

@@ -193,12 +193,26 @@ pub fn die_with_parent(signal: Signal) -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(signal)?)
 }
 
-/// One child that has ended, or `None` when no further one has.
-pub fn reap() -> Option<(Pid, Exit)> {
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended.
+    Ended(Exit),
+    /// A signal has stopped it.
+    Stopped,
+    /// It goes on.
+    Continued,
+}
+
+/// A child of which something has become, or `None` when there is no further one. One that has ended is gone with this.
+pub fn reap() -> Option<(Pid, Change)> {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Exit::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Exit::Signal(signal as i32))),
+        match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Change::Ended(Exit::Code(code)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Change::Ended(Exit::Signal(signal as i32)))),
+            Ok(WaitStatus::Stopped(pid, _)) => return Some((pid, Change::Stopped)),
+            Ok(WaitStatus::Continued(pid)) => return Some((pid, Change::Continued)),
             Ok(WaitStatus::StillAlive) => return None,
             // EINVAL: nix does not name every signal; the process has been reaped all the same.
             Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}

@@ -152,7 +152,38 @@ settings! {
     workers: Workers = Workers::Count(1), one, Workers,
         ["-w", "--workers"], "N", "how many worker processes, or auto",
         "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
-         environment variable `WEB_CONCURRENCY` does. At most 1024.";
+         environment variable `WEB_CONCURRENCY` does. At most 1024. With `workers_min` or `workers_max` it is how many there \
+         are at the start.";
+    workers_min: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--workers-min"], "N", "how few workers there may be when there is little to do",
+        "With this or `workers_max` the number of workers follows the load ([the guide](../guides/scaling.md)). 0 is as many \
+         as `workers`. uWSGI's `cheaper`; gunicorn has no such setting.";
+    workers_max: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--workers-max"], "N", "how many workers there may be when there is much to do",
+        "0 is as many as `workers`. uWSGI's `processes` beside `cheaper`.";
+    workers_step: u32 = 1, whole_u32::<1, 1024>, Workers,
+        ["--workers-step"], "N", "how many workers are added at a time",
+        "More are added when these serve and there is still too much to do. uWSGI's `cheaper-step`.";
+    workers_cooldown: Seconds = Seconds::whole(30), one, Workers,
+        ["--workers-cooldown"], "SECONDS", "how long there must be little to do before a worker is taken away",
+        "One at a time, and for each as long. Seconds, fractions allowed. uWSGI's `cheaper-overload` times \
+         `cheaper-busyness-multiplier`.";
+    busyness_max: u32 = 50, whole_u32::<1, 100>, Workers,
+        ["--busyness-max"], "PERCENT", "above this share of busy time workers are added",
+        "The share of time, measured each second, that the workers' threads are in the application. uWSGI's \
+         `cheaper-busyness-max`.";
+    busyness_min: u32 = 25, whole_u32::<0, 99>, Workers,
+        ["--busyness-min"], "PERCENT", "below this share of busy time a worker is taken away",
+        "Less than `busyness_max`; at most half of it, and the number does not swing. uWSGI's `cheaper-busyness-min`.";
+    idle: Seconds = Seconds::whole(0), one, Workers,
+        ["--idle"], "SECONDS", "how long there may be no request before the server rests",
+        "Then there are only `workers_min` workers left, at once; with `die_on_idle` the server ends. Seconds, fractions \
+         allowed; 0 is never. Of uWSGI, where it stops all workers.";
+    die_on_idle: bool = false, switch, Workers,
+        ["--die-on-idle"], "", "end the server, with exit code 0, when there is no request for idle",
+        "For sockets that systemd passes: it listens on, and starts the server with the next connection. Without such a \
+         socket nobody would, so that the server stays. The unit needs `Restart=on-failure` ([the guide](../guides/systemd.md)). \
+         Of uWSGI.";
     worker_class: WorkerClass = WorkerClass::Sync, one, Workers,
         ["-k", "--worker-class"], "CLASS", "how a worker runs the application: sync or gthread",
         "`sync`: one request at a time. `gthread`: as many as there are `threads`; with more than one thread it is what \

@@ -45,7 +45,14 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["reload_mercy", "worker_reload_mercy"], "graceful_timeout", ""),
     (&["touch_reload", "fs_reload", "py_autoreload", "touch_chain_reload"], "", "rwsgi reload --wait loads changed code"),
     (&["stats", "stats_server"], "", "rwsgi status --json, and rwsgi requests --json"),
-    (&["cheaper", "cheaper_initial", "cheaper_step", "cheaper_algo"], "", "not there yet; rwsgi scale changes the number of workers"),
+    (&["cheaper"], "workers_min", "and processes is workers_max"),
+    (&["cheaper_initial"], "workers", ""),
+    (&["cheaper_step"], "workers_step", ""),
+    (&["cheaper_busyness_max"], "busyness_max", ""),
+    (&["cheaper_busyness_min"], "busyness_min", ""),
+    (&["cheaper_overload", "cheaper_busyness_multiplier"], "workers_cooldown", "in seconds; busyness is measured each second"),
+    (&["cheaper_algo", "cheaper_busyness_backlog_alert"], "", "leave it out: workers are added by busyness, and when connections wait"),
+    (&["cheap"], "", "leave it out; workers_min is 1 at the least"),
     (&["static_map", "check_static", "attach_daemon", "cron", "spooler", "emperor", "plugin", "plugins"], "", "not there; nginx serves files, systemd runs other programs"),
 ];
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::types::{ControlSocket, TimeoutMode};
+use super::types::{Bind, ControlSocket, TimeoutMode};
 use super::{Settings, WorkerClass};
 use crate::http::{Limits, Trust};
 
@@ -49,6 +49,42 @@ impl Settings {
     /// How workers run the application: with several threads it is `gthread` whatever is said, as in gunicorn.
     pub fn class(&self) -> WorkerClass {
         if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
+    }
+
+    /// Between how many and how many workers the load decides, if it does, where `usable` CPUs are to be had.
+    pub fn worker_bounds(&self, usable: usize) -> Option<(usize, usize)> {
+        let (least, most) = self.bounds(usable);
+        (least < most).then_some((least, most))
+    }
+
+    /// How many workers there are at the start.
+    pub fn first_workers(&self, usable: usize) -> usize {
+        let (least, most) = self.bounds(usable);
+        self.workers.number(usable).clamp(least, most)
+    }
+
+    /// The most workers that the load may ask for.
+    pub fn most_workers(&self, usable: usize) -> usize {
+        self.bounds(usable).1
+    }
+
+    fn bounds(&self, usable: usize) -> (usize, usize) {
+        let workers = self.workers.number(usable);
+        let or_workers = |count: u32| if count == 0 { workers } else { count as usize };
+        let (least, most) = (or_workers(self.workers_min), or_workers(self.workers_max));
+        // Where only one of them is given and `workers` lies beyond it.
+        if self.workers_max == 0 { (least, most.max(least)) } else { (least.min(most), most) }
+    }
+
+    /// Does somebody want to know how busy the workers are?
+    pub fn is_measured(&self) -> bool {
+        self.worker_bounds(1).is_some() || self.idle.limit().is_some()
+    }
+
+    /// Is there a socket that somebody else holds, who starts the server again, and is it to end when nobody comes?
+    pub fn dies_on_idle(&self) -> bool {
+        let is_passed = |bind: &Bind| matches!(bind, Bind::Fd(_) | Bind::Named(_));
+        self.die_on_idle && self.bind.iter().any(is_passed)
     }
 
     /// When a worker with a request that has begun so long ago is killed, if ever: well after it should have ended that itself.

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
+use crate::os::clock;
 use crate::os::scoreboard::Slot;
 
 /// A request that is about to be answered.
@@ -50,6 +51,24 @@ pub(super) struct Desk {
     pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
+    /// Does somebody want to know how busy it is?
+    pub(super) is_measured: bool,
+}
+
+impl Desk {
+    fn begin(&self, started: u64, head: &[u8]) {
+        self.slot.begin(started, head);
+        if self.is_measured {
+            self.slot.enter(started);
+        }
+    }
+
+    fn end(&self) {
+        self.slot.end();
+        if self.is_measured {
+            self.slot.leave(clock::monotonic());
+        }
+    }
 }
 
 /// What is the same for every call of a thread.
@@ -72,7 +91,7 @@ impl Call {
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
         terms.claim.open(connection.stream.as_fd());
-        desk.slot.begin(started, &connection.input[..head_length]);
+        desk.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
             request,
@@ -107,7 +126,7 @@ impl Call {
         exchange.pace.end(exchange.stream);
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
-        desk.slot.end();
+        desk.end();
         match streamed.map(|streamed| streamed.into_rest()) {
             None => {}
             Some(Some(rest)) => connection.input.extend_from_slice(&rest),

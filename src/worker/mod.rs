@@ -98,6 +98,8 @@ pub struct Setup<'a> {
     pub orders: Orders<'a>,
     /// The slots of the scoreboard, one a thread: so many threads there are.
     pub slots: Vec<Slot>,
+    /// Is it noted how busy the threads are?
+    pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
     pub handover: Handover<'a>,
     /// How many connections there may be.

@@ -333,9 +333,13 @@ impl EventLoop<'_> {
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
             return After::Close;
         }
-        // A request that came this instant is served, not cut off.
-        if connection.is_idle() && socket::has_unread(connection.stream.as_fd()) {
-            return self.receive(connection);
+        // What came this instant, or while the whole process stood still, is read and not cut off.
+        let reads = matches!(connection.stage, Stage::Idle | Stage::Head | Stage::Body(_));
+        if reads && socket::has_unread(connection.stream.as_fd()) {
+            connection.reading = Reading::More;
+            connection.deadline = in_time(LAST_LOOK);
+            self.ready.push_back(connection.token);
+            return After::Keep;
         }
         match connection.stage {
             Stage::Waiting(_) => {
@@ -351,6 +355,8 @@ impl EventLoop<'_> {
     }
 }
 
+/// Beyond its time, for what has come already: the next turn reads it.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
 /// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
 const LINGER: Duration = Duration::from_secs(30);

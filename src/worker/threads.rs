@@ -99,6 +99,7 @@ impl<'a> Worker<'a> {
             number,
             cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
+            is_measured: self.setup.is_measured,
         };
         let mut held = self.lock();
         held.crew.moves(number, Place::Attending);
@@ -114,7 +115,9 @@ impl<'a> Worker<'a> {
                 held = self.perform(held, task, app, &mut desk);
                 continue;
             }
-            match held.look() {
+            let looked = held.look();
+            desk.slot.turn(held.now);
+            match looked {
                 Ok(true) if held.now - desk.laid_down > OWN_WORK_NS => held = self.lay_down(held, app, &mut desk),
                 Ok(true) => {}
                 Ok(false) => match self.rest(held, app, &mut desk) {
@@ -130,6 +133,7 @@ impl<'a> Worker<'a> {
         held.hand_over_access();
         held.crew.moves(number, Place::Away);
         drop(held);
+        desk.slot.rest();
         self.wake_all();
         outcome
     }
@@ -243,6 +247,7 @@ impl<'a> Worker<'a> {
         loop {
             held.crew.moves(desk.number, Place::Parked);
             drop(held);
+            desk.slot.rest();
             let woken = app.detached(|| self.park(desk.number));
             desk.laid_down = clock::monotonic();
             held = self.lock();
@@ -260,16 +265,20 @@ impl<'a> Worker<'a> {
     /// Sleeps until there is something that needs the interpreter. It is taken only for that.
     fn sleep(&self, number: usize) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS];
+        let slot = &self.setup.slots[number];
         let mut held = self.lock();
         loop {
             let limit = held.sleep_limit();
             held.hand_over_access();
             drop(held);
+            // Nothing is expected of it, until it wakes up.
+            slot.rest();
             let waited = wait(&self.epoll, &mut events, limit);
             held = self.lock();
             held.crew.moves(number, Place::Attending);
             let count = waited?;
             held.take_in(&events[..count]);
+            slot.turn(held.now);
             held = self.attend(held, Until::Request);
             // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
             if count == 0 || held.has_work() || held.ended().is_some() || !held.crew.may_sleep() {

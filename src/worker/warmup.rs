@@ -36,8 +36,15 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
-    let mut desk =
-        Desk { slot, response: ResponseHead::default(), thread: 0, number: 0, cork: Arc::default(), laid_down: 0 };
+    let mut desk = Desk {
+        slot,
+        response: ResponseHead::default(),
+        thread: 0,
+        number: 0,
+        cork: Arc::default(),
+        laid_down: 0,
+        is_measured: false,
+    };
     let terms = Terms {
         error_pages: &ErrorPages::default(),
         allowance: &Allowance { stall: None, rate: None },
