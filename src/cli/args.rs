@@ -19,9 +19,7 @@ use crate::settings::gunicorn::Absent;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
 use crate::settings::uwsgi;
-use crate::settings::{
-    AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value,
-};
+use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Options of gunicorn that are written otherwise than those of this program, or not needed here: words to words. Only
 //! whole names are known, so that `--http` and `--ini`, which uWSGI has, are the beginning of none.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use crate::settings::ProxyMode;
 use crate::settings::gunicorn::{Absent, NEEDLESS_FLAGS};
@@ -24,7 +24,9 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
         kept.push(match flag {
             "--no-control-socket" => "--control-socket=off".into(),
             // gunicorn takes what follows for the value, the application's name, too; here only a mode is one.
-            "--proxy-protocol" if value.is_none() && !words.peek().is_some_and(is_mode) => "--proxy-protocol=auto".into(),
+            "--proxy-protocol" if value.is_none() && !words.peek().is_some_and(|next| is_mode(next)) => {
+                "--proxy-protocol=auto".into()
+            }
             "--limit-request-field_size" => text.replace("field_size", "field-size").into(),
             _ => word,
         });
@@ -32,7 +34,7 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
     (kept, passed_over)
 }
 
-fn is_mode(word: &OsString) -> bool {
+fn is_mode(word: &OsStr) -> bool {
     word.to_str().is_some_and(|word| ProxyMode::parse(word).is_ok())
 }
 

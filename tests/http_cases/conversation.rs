@@ -38,9 +38,10 @@ pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) 
         received.extend_from_slice(piece);
         end += piece.len();
         while let Some(used) = open(&mut awaits_proxy, &received, rules, &mut transcript)
-            .and_then(|opened| match opened {
-                Some(used) => Ok(used),
-                None => step(&mut head, &mut body, &mut received, rules, &mut transcript),
+            .and_then(|begun| match begun {
+                Begun::Waits => Ok(None),
+                Begun::Header(used) => Ok(Some(used)),
+                Begun::Request => step(&mut head, &mut body, &mut received, rules, &mut transcript),
             })
             .unwrap_or_else(|reject| {
                 let hint = reject.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
@@ -65,19 +66,24 @@ pub(crate) fn is_refused(transcript: &str) -> bool {
     transcript.lines().next_back().is_some_and(|line| line.starts_with("refused "))
 }
 
-/// The beginning of a connection: what a step comes to, as long as there is one to go.
-fn open(
-    awaits_proxy: &mut bool,
-    bytes: &[u8],
-    rules: &Rules,
-    transcript: &mut String,
-) -> Result<Option<Option<usize>>, Reject> {
-    let Some(asked) = rules.asked.as_ref().filter(|_| *awaits_proxy) else { return Ok(None) };
+/// How the beginning of a connection goes.
+enum Begun {
+    /// It waits for more.
+    Waits,
+    /// A header of so many bytes.
+    Header(usize),
+    /// What follows is a request.
+    Request,
+}
+
+/// The beginning of a connection.
+fn open(awaits_proxy: &mut bool, bytes: &[u8], rules: &Rules, transcript: &mut String) -> Result<Begun, Reject> {
+    let Some(asked) = rules.asked.as_ref().filter(|_| *awaits_proxy) else { return Ok(Begun::Request) };
     let opening = opening(bytes, asked.peer, &asked.proxy)?;
     *awaits_proxy = opening == Opening::NeedMore;
     Ok(match opening {
-        Opening::NeedMore => Some(None),
-        Opening::Plain => None,
+        Opening::NeedMore => Begun::Waits,
+        Opening::Plain => Begun::Request,
         Opening::Header { used, proxied } => {
             match proxied {
                 Some(said @ Proxied { source, destination }) => {
@@ -85,7 +91,7 @@ fn open(
                 }
                 None => transcript.push_str("proxied, nothing said\n"),
             }
-            Some(Some(used))
+            Begun::Header(used)
         }
     })
 }
