@@ -58,14 +58,14 @@ struct Watch {
 impl Watch {
     fn run(&mut self, channel: &Channel) -> io::Result<()> {
         loop {
-            let changed = match &self.changes {
+            let latest = match &self.changes {
                 Some(changes) => self.told(changes)?,
                 None => {
                     std::thread::sleep(EVERY);
                     self.seen()
                 }
             };
-            if let Some((file, at)) = changed {
+            if let Some((file, at)) = latest {
                 tracing::info!(file = %file.display(), "code has changed");
                 channel.say(&FromWorker::Changed(at), &[])?;
             }
@@ -106,7 +106,7 @@ impl Watch {
     /// What the kernel tells within a while: a file of the application, and when the last one changed. Editors and version
     /// control write several, so it waits until nothing more comes.
     fn told(&self, changes: &Changes) -> io::Result<Option<(PathBuf, u64)>> {
-        let mut changed = None;
+        let mut latest = None;
         let mut limit = EVERY;
         for _ in 0..MOST_PAUSES {
             let told = changes.wait(limit)?;
@@ -114,13 +114,13 @@ impl Watch {
             let is_ours =
                 |file: &PathBuf| self.files.contains_key(file) || file.extension().is_some_and(|end| end == "py");
             match told.into_iter().find(is_ours) {
-                Some(file) => changed = Some((file, clock::monotonic())),
-                None if changed.is_some() => break,
+                Some(file) => latest = Some((file, clock::monotonic())),
+                None if latest.is_some() => break,
                 None => return Ok(None),
             }
             limit = PAUSE;
         }
-        Ok(changed)
+        Ok(latest)
     }
 
     /// A file that was written since it was last looked at, and when.
