@@ -177,6 +177,8 @@ pub enum FromWorker {
     Failed(BootFailure),
     /// Replace me.
     Spent(Spent),
+    /// A file of the application has changed, at this moment in ns of the clock that all processes share.
+    Changed(u64),
 }
 
 /// Why a worker is to be replaced.

@@ -292,17 +292,31 @@ def helper(server: Arbiter, worker: Worker) -> Response:
 
 Logger(None).info("not lost: %s", "it has a level")
 assert gunicorn.version_info > (20,)
-raw_env = ["VERSION=" + gunicorn.__version__, "SET_UP=%s" % Logger(None).is_set_up]
+from gunicorn.config import Config
+from gunicorn.errors import HaltServer
+
+raw_env = ["ORIGIN=%s" % gunicorn.__spec__.origin, "VERSION=" + gunicorn.__version__, "SET_UP=%s" % Logger(None).is_set_up]
 try:
     import gunicorn.nothing
 except ModuleNotFoundError:
     raw_env.append("NOTHING=indeed")
 "#;
     let files = site(conf);
-    let server = start(&files, &["app", "-b", "127.0.0.1:0"]);
+    // The interpreter that the virtualenv was made of has no packages; the virtualenv has the real one.
+    let bare = fs::canonicalize(support::virtualenv().join("bin/python")).unwrap();
+    let server = start(&files, &["app", "-b", "127.0.0.1:0", "--python", bare.to_str().unwrap()]);
+    assert_eq!(server.get("/ORIGIN").text(), "rwsgi");
     assert!(server.get("/VERSION").text().split('.').count() == 3);
     assert_eq!(server.get("/SET_UP").text(), "True");
     assert_eq!(server.get("/NOTHING").text(), "indeed");
+}
+
+#[test]
+fn the_real_gunicorn_is_imported_where_it_is_installed() {
+    let conf = "import gunicorn, gunicorn.config\nraw_env = ['KNOWN=%d' % len(gunicorn.config.KNOWN_SETTINGS)]\n";
+    let files = site(conf);
+    let server = start(&files, &["app", "-b", "127.0.0.1:0"]);
+    assert!(server.get("/KNOWN").text().parse::<usize>().unwrap() > 100);
 }
 
 #[test]

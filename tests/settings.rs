@@ -164,6 +164,9 @@ max_worker_lifetime_jitter = 3600.5
 reload_on_rss = "512 MiB"
 reload_step = 2
 lame_duck = 1.5
+reload = true
+reload_engine = "poll"
+reload_extra_files = ["templates/*.html"]
 keepalive = 0
 client_header_timeout = 10
 client_body_timeout = 20.5
@@ -184,9 +187,17 @@ forwarded_allow_ips = ["10.0.0.0/8", "::1"]
 secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
 forwarder_headers = "remote_user,SCRIPT_NAME"
 header_map = "refuse"
+proxy_protocol = "v2"
+proxy_allow_ips = ["10.0.0.0/8"]
+permit_obsolete_folding = true
+strip_header_spaces = true
+permit_unconventional_http_method = true
+permit_unconventional_http_version = true
+casefold_http_method = true
 user = "www-data"
 group = "33"
 pidfile = "/run/rwsgi.pid"
+daemon = true
 control_socket = "/run/rwsgi/control"
 limit_nofile = 4096
 limit_as = "2 GiB"
@@ -281,6 +292,8 @@ fn every_setting_can_be_given_in_the_environment() {
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
             "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),
+            "proxy_allow_ips" => "10.0.0.0/8".to_owned(),
+            "reload_extra_files" => "templates/*.html".to_owned(),
             "forwarder_headers" => "REMOTE_USER,SCRIPT_NAME".to_owned(),
             "proc_name" => "poll \"site\"".to_owned(),
             _ => (row.show)(&everything).unwrap().trim_matches('"').to_owned(),

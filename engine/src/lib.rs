@@ -28,6 +28,7 @@ mod file_wrapper;
 mod hooks;
 mod input;
 mod python;
+mod reload;
 mod response;
 mod variables;
 mod worker;

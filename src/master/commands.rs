@@ -12,20 +12,22 @@ pub(super) enum By {
     Signal(&'static str),
     /// `rwsgi VERB`.
     Verb(&'static str),
+    /// A file that has changed.
+    Change,
 }
 
 impl By {
     pub(super) fn signal(self) -> Option<&'static str> {
         match self {
             By::Signal(name) => Some(name),
-            By::Verb(_) => None,
+            By::Verb(_) | By::Change => None,
         }
     }
 
     pub(super) fn verb(self) -> Option<&'static str> {
         match self {
             By::Verb(name) => Some(name),
-            By::Signal(_) => None,
+            By::Signal(_) | By::Change => None,
         }
     }
 }

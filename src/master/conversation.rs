@@ -158,6 +158,10 @@ impl Master<'_> {
             if let Heard::Failure(failure) = &heard {
                 self.report(failure);
             }
+            if let Heard::Changed(at) = heard {
+                self.code_changed(at);
+                continue;
+            }
             self.tell(&heard.event(slot));
         }
         if let Some(exit) = self.pool.take_early_exit(slot) {

@@ -2,6 +2,7 @@
 //! it. When it comes and goes is the supervisor's business.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ impl Generation {
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
         sockets::check_directories(&settings, &origins)?;
+        check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
         let logs = logs(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
@@ -175,6 +177,18 @@ impl Generation {
 /// The pages of a board that nobody writes to are not there.
 fn room(settings: &Settings) -> usize {
     (MAX_SLOTS / settings.threads().max(1)).clamp(1, MOST_ROOM)
+}
+
+/// Files that are to be watched are there, but for patterns.
+fn check_watched(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
+    let directory = settings.chdir.as_deref().unwrap_or(Path::new(""));
+    let is_pattern = |file: &Path| file.to_string_lossy().contains(['*', '?', '[']);
+    for file in settings.reload_extra_files.iter().filter(|file| settings.reload && !is_pattern(file)) {
+        std::fs::metadata(directory.join(file)).map_err(|error| {
+            origins.blame("reload_extra_files", &format!("{}: {}", file.display(), crate::os::words(&error)))
+        })?;
+    }
+    Ok(())
 }
 
 fn random_up_to(most: u64) -> u64 {

@@ -38,6 +38,7 @@ use crate::command;
 use crate::log::CRITICAL;
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
+use crate::os::background::Background;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::process;
@@ -45,7 +46,7 @@ use crate::os::program::Program;
 use crate::os::signal::Signals;
 use crate::os::successor::CommandLine;
 use crate::settings::{Defined, Settings};
-use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
 use configuration::Trial;
 use control::Control;
 use generation::Generation;
@@ -105,6 +106,8 @@ pub struct Launch<'a> {
     pub addressed: Vec<&'static str>,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
+    /// This process, if it is in the background.
+    pub background: Option<&'a Background>,
 }
 
 /// Serves until told to stop, and says with which code the process is to end. An error is one of the surroundings:
@@ -127,6 +130,7 @@ struct Master<'a> {
     /// Sockets of an old master that no generation has yet.
     inherited: Vec<Rc<Socket>>,
     check: bool,
+    background: Option<&'a Background>,
     program: Program,
     poll: Poll,
     signals: Signals,
@@ -137,6 +141,8 @@ struct Master<'a> {
     current: u64,
     /// The last number that was given.
     newest: u64,
+    /// When the code was last about to be read.
+    read_at: Moment,
     pidfile: Option<PidFile>,
     service: Service,
     orders: Orders,
@@ -148,7 +154,8 @@ struct Master<'a> {
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { file, read, arguments, command_line, predecessor, engine, announcer, addressed, check } = launch;
+        let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
+        let Launch { announcer, addressed, check, background, .. } = launch;
         let program = Program::open(engine)?;
         let first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
@@ -182,6 +189,7 @@ impl<'a> Master<'a> {
             other,
             inherited: inherited.unwrap_or_default(),
             check,
+            background,
             program,
             poll,
             signals,
@@ -189,6 +197,7 @@ impl<'a> Master<'a> {
             generations: BTreeMap::from([(FIRST, first)]),
             current: FIRST,
             newest: FIRST,
+            read_at: now(),
             pidfile,
             orders: Orders::new(control, now()),
             pool: Pool::default(),
@@ -202,7 +211,11 @@ impl<'a> Master<'a> {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
-            self.service.look(self.standing(), now());
+            let standing = self.standing();
+            self.service.look(standing, now());
+            if matches!(standing, Standing::Serving { .. }) {
+                self.leave_terminal();
+            }
             if let Some(code) = self.finish {
                 return code;
             }
@@ -355,7 +368,8 @@ fn first_generation(
     let evaluated = file.map(|file| configuration::configured(program, file, arguments)).transpose()?;
     let (zygote, defined) = evaluated.unzip();
     let open = if check { Logs::check } else { Logs::open };
-    let mut first = Generation::new(FIRST, read(defined.as_ref())?, |settings, origins| {
+    let reading = read(defined.as_ref()).inspect_err(|_| zygote.iter().for_each(configuration::discard))?;
+    let mut first = Generation::new(FIRST, reading, |settings, origins| {
         let logs = open(settings, origins)?;
         logs.take(settings)?;
         Ok(logs)

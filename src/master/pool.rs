@@ -32,6 +32,8 @@ pub(super) enum Heard {
     Event(Event),
     /// Why it could not boot.
     Failure(BootFailure),
+    /// When a file of the application changed.
+    Changed(Moment),
 }
 
 impl Heard {
@@ -40,6 +42,7 @@ impl Heard {
         match self {
             Heard::Event(event) => event,
             Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
+            Heard::Changed(_) => Event::Tick,
         }
     }
 }
@@ -60,8 +63,9 @@ pub(super) struct Worker {
     stopped: Option<Moment>,
     /// It was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
-    /// Messages that came over its channel.
+    /// Messages that came over its channel, and how many may.
     words: u32,
+    most_words: u32,
 }
 
 /// What a worker can be relied on for.
@@ -103,6 +107,7 @@ impl Pool {
             stopped: None,
             expected: false,
             words: 0,
+            most_words: if generation.settings.reload { CHANGES } else { WORDS },
         });
         Ok(fd)
     }
@@ -129,11 +134,12 @@ impl Pool {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
-                Ok(Received::Packet(mut packet)) if worker.words == WORDS => {
+                Ok(Received::Packet(mut packet)) if worker.words == worker.most_words => {
                     packet.refuse_descriptors();
+                    let most = worker.most_words;
                     tracing::error!(
                         slot,
-                        "worker: expected at most {WORDS} messages, found more, not listened to any more"
+                        "worker: expected at most {most} messages, found more, not listened to any more"
                     );
                     worker.closed = true;
                     return None;
@@ -208,6 +214,9 @@ impl Pool {
                 worker.service = Service::Spent;
                 report::spent(slot, pid, spent);
                 Some(Heard::Event(Event::Spent(slot)))
+            }
+            (FromWorker::Changed(at), Some(_)) if worker.service != Service::Booting => {
+                Some(Heard::Changed(Duration::from_nanos(at)))
             }
             (_, _) => None,
         }
@@ -322,6 +331,8 @@ impl Pool {
 /// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps
 /// the master from its other work.
 const WORDS: u32 = 8;
+/// With `reload`: so often may somebody save code that does not load.
+const CHANGES: u32 = 1000;
 /// Exits that are kept. Between a fork and its first word there are at most as many as there are slots starting;
 /// orphans of the application push old ones out.
 const EARLY: usize = 256;

@@ -6,9 +6,10 @@ use super::logs::Logs;
 use super::orders::Progress;
 use super::zygote::Zygote;
 use super::{AnyError, Generation, Master, configuration, now, report, sockets};
+use crate::command::Command;
 use crate::os::process;
 use crate::settings::Defined;
-use crate::supervisor::{Cause, Event};
+use crate::supervisor::{Cause, Event, Moment};
 
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
@@ -17,12 +18,20 @@ impl Master<'_> {
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
         self.renew_control();
+        self.read_at = now();
         self.orders.failure = None;
         self.service.reload_begins(now());
         if self.file.is_some() {
             return self.try_configuration(number);
         }
         self.try_generation(number, None, None);
+    }
+
+    /// A worker has seen a change. All see it, and what was read since then has it already.
+    pub(super) fn code_changed(&mut self, at: Moment) {
+        if self.settings().reload && at > self.read_at && at <= now() {
+            self.obey(Command::Reload, By::Change);
+        }
     }
 
     /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has

@@ -38,5 +38,6 @@ pub use resolve::{Resolved, Sources, resolve};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel,
-    LogTarget, Mode, Peers, SchemeFields, Seconds, TimeoutMode, WarmupRequest, WorkerClass, Workers,
+    LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, TimeoutMode, WarmupRequest, WorkerClass,
+    Workers,
 };

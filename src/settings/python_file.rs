@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::given::{Given, Item, Origin, Value};
-use super::gunicorn::{self, Absent};
+use super::gunicorn::{self, Absent, State};
 use super::problem::{Cause, Problem};
 use super::resolve::meant;
 use super::table::Row;
@@ -92,7 +92,15 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &
             } else {
                 given.push(Given { name: row.name, value: written(row, value), origin });
             }
+        } else if name == "control_socket_disable" {
+            if *value == Plain::Bool(true) {
+                given.push(Given { name: "control_socket", value: Value::Word("off".to_owned()), origin });
+            }
         } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
+            if absent.state == State::Needless {
+                remarks.push(absent.remark(&format!("{origin}: {name}")));
+                continue;
+            }
             let cause = Cause::Absent { key: name.clone(), state: absent.state() };
             problems.push(Problem { origin, cause, hint: Some(absent.hint.to_owned()) });
         }

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::given::Value;
 use super::problem::{Cause, Problem};
-use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
+use super::read::{
+    Kind, Read, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+};
 use super::types::{
     AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    SchemeFields, Seconds, Text as _, TimeoutMode, WarmupRequest, WorkerClass, Workers,
+    ProxyMode, ReloadEngine, SchemeFields, Seconds, Text as _, TimeoutMode, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -254,6 +256,18 @@ settings! {
         "By a reload and by all that recycles workers: so many are started beyond the number wanted, and each old worker goes \
          only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn replaces all at once, and stops the \
          old ones first.";
+    reload: bool = false, switch, Workers,
+        ["--reload"], "", "load the code anew when a file of it changes, for development",
+        "Files of loaded modules, the configuration file in Python and those of `reload_extra_files` are watched. What then \
+         happens is [a reload](../guides/reloading.md): code that does not load changes nothing, and the log says why.";
+    reload_engine: ReloadEngine = ReloadEngine::Auto, one, Workers,
+        ["--reload-engine"], "ENGINE", "how changes are noticed: auto, inotify or poll",
+        "`inotify`: the kernel tells. `poll`: files are asked for their times each second, as network file systems and some \
+         virtual machines need it. `auto`: `inotify`, where the kernel gives it.";
+    reload_extra_files: Vec<PathBuf> = Vec::new(), list, Workers,
+        ["--reload-extra-file"], "FILE", "a file or pattern to watch as well, with reload; may be given several times",
+        "Templates, say. `*`, `?`, `[...]` and `**` are patterns, looked up anew each second; any other file must be there. \
+         Relative ones count from `chdir`.";
     lame_duck: Seconds = Seconds::whole(2), one, Workers,
         ["--lame-duck"], "SECONDS", "how long a worker that is replaced waits for requests on the connections that it keeps",
         "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. At most \
@@ -334,6 +348,35 @@ settings! {
         "The application cannot tell `X_Forwarded_Proto` from `X-Forwarded-Proto`: both are `HTTP_X_FORWARDED_PROTO`. \
          `drop` hides them from the application, `refuse` answers 400, `dangerous` lets them pass.";
 
+    proxy_protocol: ProxyMode = ProxyMode::Off, proxy_mode, Requests,
+        ["--proxy-protocol"], "MODE", "which PROXY headers are understood: off, v1, v2 or auto; the option alone is auto",
+        "What `send-proxy` and `send-proxy-v2` of HAProxy, `proxy_protocol on` of nginx's streams and load balancers of TCP \
+         send before the first request: who connected to them. It is `REMOTE_ADDR` and `REMOTE_PORT` of every request of the \
+         connection; where the client connected to is `PROXY_ADDR` and `PROXY_PORT`. A connection may begin without a \
+         header, as in gunicorn; a header that says no address of TCP (`UNKNOWN`, `LOCAL`) changes nothing.";
+    proxy_allow_ips: Vec<Peers> = Peers::local(), list, Requests,
+        ["--proxy-allow-from"], "PEERS", "peers that may send a PROXY header",
+        "As `forwarded_allow_ips`; a peer on a unix socket always may. Others get 403. Who may is not yet believed about \
+         the scheme: that is `forwarded_allow_ips`, and the peer of the connection.";
+    permit_obsolete_folding: bool = false, switch, Requests,
+        ["--permit-obsolete-folding"], "", "take header fields that go on in a line that begins with a blank",
+        "The pieces are joined with one blank between. A risk: HTTP forbids it since 2014, and a proxy in front may see another \
+         field, or another request, than the application does.";
+    strip_header_spaces: bool = false, switch, Requests,
+        ["--strip-header-spaces"], "", "take header fields with blanks before the colon",
+        "The blanks are removed. A risk: a proxy in front may have taken `Content-Length : 5` for another field, and so the \
+         body for a request.";
+    permit_unconventional_http_method: bool = false, switch, Requests,
+        ["--permit-unconventional-http-method"], "", "take methods of any length, with small letters and #",
+        "Without, a method has 3 to 20 bytes and no small letters. A risk where a proxy in front allows methods by name.";
+    permit_unconventional_http_version: bool = false, switch, Requests,
+        ["--permit-unconventional-http-version"], "", "take versions other than HTTP/1.0 to 1.9",
+        "Below 1.0 they are served as HTTP/1.0, above 1.9 as HTTP/1.1. A risk: what such a request means, nobody has written down.";
+    casefold_http_method: bool = false, switch, Requests,
+        ["--casefold-http-method"], "", "put methods into capitals",
+        "Of any use with `permit_unconventional_http_method` alone. A risk: methods differ by their case (RFC 9110 section \
+         9.1), and a proxy in front that forbids `DELETE` may let `delete` pass.";
+
     error_pages: Option<PathBuf> = None, optional, Requests,
         ["--error-pages"], "DIR", "pages of your own for refused and failed requests, such as 413.html",
         "`<status>.html` in this directory, 400 to 599, is sent in place of rwsgi's own few words, when a request is \
@@ -347,6 +390,11 @@ settings! {
     group: Option<String> = None, optional, Process,
         ["-g", "--group"], "GROUP", "the group as which the application runs, a name or a number",
         "Without it, the first group of `user`.";
+    daemon: bool = false, switch, Process,
+        ["-D", "--daemon"], "", "run in the background, in a session of its own",
+        "The command ends when the server serves, with exit code 0, or when it does not, with the server's [exit \
+         code](exit-codes.md) and words why; gunicorn's ends at once, whatever follows. Standard streams are `/dev/null` then: \
+         set `errorlog`. The umask of the processes is 022. Under systemd, in a container and under supervisord leave it out.";
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
         "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::types::{Bind, ControlSocket, TimeoutMode};
 use super::{Settings, WorkerClass};
-use crate::http::{Limits, Trust};
+use crate::http::{Leniency, Limits, ProxyRules, Trust};
 
 impl Settings {
     /// How much of a request is taken. In the settings, 0 is the most there can be.
@@ -20,6 +20,13 @@ impl Settings {
             // Never so small that a line within its own limit is refused.
             head: most(self.limit_request_head, MOST_HEAD).max(request_line + field_size + LINE_ENDS),
             body: self.limit_request_body.limit().into_iter().chain(self.largest_buffered()).min(),
+            leniency: Leniency {
+                folding: self.permit_obsolete_folding,
+                blanks_before_colon: self.strip_header_spaces,
+                any_method: self.permit_unconventional_http_method,
+                any_version: self.permit_unconventional_http_version,
+                casefold_method: self.casefold_http_method,
+            },
             ..Limits::default()
         }
     }
@@ -28,6 +35,12 @@ impl Settings {
     fn largest_buffered(&self) -> Option<u64> {
         let memory = self.post_buffering.limit()?;
         self.spill_limit.limit().map(|file| file.max(memory))
+    }
+
+    /// Which PROXY headers are taken, and from whom.
+    pub fn proxy(&self) -> ProxyRules {
+        let peers = self.proxy_allow_ips.iter().flat_map(|peers| peers.networks()).collect();
+        ProxyRules { mode: self.proxy_protocol, peers }
     }
 
     /// Whom to believe about a request.

@@ -100,6 +100,7 @@ impl Call {
             streamed,
             failure_status: None,
             peer: &connection.peer,
+            proxied: connection.proxied.as_deref(),
             scheme,
             listener: connection.listener,
             head: &mut desk.response,

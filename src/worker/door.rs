@@ -11,6 +11,7 @@ use super::connection::{Connection, Reading};
 use super::event_loop::{After, EventLoop, Task};
 use super::table::Missed;
 use super::timers::{Millis, in_time};
+use crate::http::ProxyMode;
 use crate::os::socket;
 
 /// Are new connections taken?
@@ -149,6 +150,7 @@ impl EventLoop<'_> {
         match socket.accept() {
             Ok(Some((stream, peer))) => {
                 let mut connection = Box::new(Connection::new(stream, peer, listener));
+                connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
                 connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
                 let token = self.table.insert(connection);
                 self.make_room();

@@ -17,7 +17,7 @@ use super::streamed::{BodyError, Streamed};
 use super::timers::Millis;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Request, Scheme};
+use crate::http::{CONTINUE, Proxied, Request, Scheme};
 use crate::os::clock;
 use crate::os::forked;
 use crate::os::listener::Peer;
@@ -35,6 +35,7 @@ pub struct Exchange<'c> {
     /// The status of the error page, if it is not 500.
     pub(super) failure_status: Option<u16>,
     pub(super) peer: &'c Peer,
+    pub(super) proxied: Option<&'c Proxied>,
     pub(super) scheme: Scheme,
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
@@ -130,6 +131,11 @@ impl<'c> Exchange<'c> {
     /// Who asked.
     pub fn peer(&self) -> &'c Peer {
         self.peer
+    }
+
+    /// Who connected to the proxy that sent a PROXY header. What counts for trust is the peer.
+    pub fn proxied(&self) -> Option<&'c Proxied> {
+        self.proxied
     }
 
     /// By which scheme the client came.

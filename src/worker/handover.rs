@@ -12,7 +12,7 @@ use super::body::Body;
 use super::connection::{Arrived, Connection, Reading, Stage};
 use super::exchange::State;
 use super::timers::Millis;
-use crate::http::BodyLength;
+use crate::http::{BodyLength, Proxied};
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::stream::{Channel, MAX_MESSAGE, Received};
@@ -39,6 +39,8 @@ struct Described {
     listener: usize,
     /// None for a unix socket.
     peer: Option<SocketAddr>,
+    /// Who connected to the proxy.
+    proxied: Option<Proxied>,
     /// Has a request been answered on it?
     served: bool,
     /// Since when its request waits, on the clock that all processes share.
@@ -90,8 +92,13 @@ impl<'a> Handover<'a> {
         }
         let Some(received) = as_received(connection, &waiting.arrived) else { return false };
         let peer = if let Peer::Tcp(address) = connection.peer { Some(address) } else { None };
-        let described =
-            Described { listener: connection.listener, peer, served: connection.has_served(), since: waiting.since };
+        let described = Described {
+            listener: connection.listener,
+            peer,
+            proxied: connection.proxied.as_deref().copied(),
+            served: connection.has_served(),
+            since: waiting.since,
+        };
         let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
         packet.push(b'\n');
         packet.extend_from_slice(&received);
@@ -131,6 +138,7 @@ fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
     // What came since was told to somebody else.
     connection.reading = Reading::More;
     connection.waits_since = Some(described.since);
+    connection.proxied = described.proxied.map(Box::new);
     if described.served {
         connection.answered = State::Finished { keep_alive: true };
     }

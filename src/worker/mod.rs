@@ -42,7 +42,7 @@ pub use threads::Worker;
 pub use warmup::warm_up;
 
 use crate::http::access_log::AccessFormat;
-use crate::http::{Limits, Trust};
+use crate::http::{Limits, ProxyRules, Trust};
 use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
@@ -108,6 +108,8 @@ pub struct Setup<'a> {
     pub queue_timeout: Option<Duration>,
     /// What a request may be.
     pub limits: Limits,
+    /// Which PROXY headers are taken, and from whom.
+    pub proxy: ProxyRules,
     /// Who is believed about a request.
     pub trust: Trust,
     /// Pages of one's own for refused and failed requests.

@@ -128,6 +128,7 @@ impl EventLoop<'_> {
     pub(super) fn serve_received(&mut self, connection: &mut Connection) -> After {
         let rules = BodyRules {
             limits: &self.setup.limits,
+            proxy: &self.setup.proxy,
             post_buffering: self.setup.post_buffering,
             timeout: self.setup.body_timeout,
         };
@@ -225,7 +226,7 @@ impl EventLoop<'_> {
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response,
-            remote_addr: connection.peer.ip(),
+            remote_addr: connection.client_ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
             elapsed: Duration::from_nanos(elapsed),

@@ -13,7 +13,7 @@ use super::connection::{BodyRules, Connection, Step};
 use super::{Allowance, Application, ErrorPages};
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
-use crate::http::{Limits, imf_fixdate};
+use crate::http::{Limits, ProxyRules, imf_fixdate};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
@@ -27,7 +27,8 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let mut connection = Box::new(Connection::new(ours.into(), peer, 0));
     let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rwsgi-warmup\r\n\r\n");
     connection.input.extend_from_slice(head.as_bytes());
-    let rules = BodyRules { limits: &Limits::default(), post_buffering: 0, timeout: None };
+    let rules =
+        BodyRules { limits: &Limits::default(), proxy: &ProxyRules::default(), post_buffering: 0, timeout: None };
     let Step::Request(arrived) = connection.step(&rules) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
