@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
+use super::generation::ForHooks;
 use super::pool::Heard;
 use super::zygote::{Stage, Zygote};
 use super::{AnyError, FIRST, Generation, Master, report, sockets};
@@ -96,6 +97,9 @@ impl Master<'_> {
                 self.pool.forget(slot);
                 self.tell(&Event::ForkFailed(slot));
             }
+            (FromZygote::MayUpgrade(may), Stage::Ready) if self.waits_for_pre_exec(number) => {
+                self.pre_exec_is_over(may);
+            }
             _ => self.zygote_confused(number, &"a message out of its turn"),
         }
     }
@@ -149,12 +153,26 @@ impl Master<'_> {
             true if number == FIRST => Occasion::Starting,
             true => Occasion::Reloading,
         };
-        generation.start(&self.arguments, occasion, self.check)?;
+        let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(occasion)? };
+        self.generations[&number].start(&self.arguments, occasion, self.check, &for_hooks)?;
         Ok(is_first)
+    }
+
+    fn for_hooks(&mut self, occasion: Occasion) -> Result<ForHooks, AnyError> {
+        let memory_before = match (occasion, &self.generations[&self.current].memory) {
+            (Occasion::Reloading, Some(memory)) => Some(memory.try_clone()?),
+            _ => None,
+        };
+        let is_start = occasion == Occasion::Starting;
+        let keeper = if is_start { self.make_keeper()? } else { None };
+        Ok(ForHooks { memory_before, keeper, workers_before: (!is_start).then(|| self.supervisor.workers()) })
     }
 
     pub(super) fn hear_worker(&mut self, slot: usize) {
         while let Some(heard) = self.pool.hear(slot) {
+            if let Heard::Vanished(age) = heard {
+                self.note_exit(age, None);
+            }
             if let Heard::Failure(failure) = &heard {
                 self.report(failure);
             }

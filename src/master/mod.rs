@@ -6,6 +6,7 @@ mod configuration;
 mod control;
 mod conversation;
 mod generation;
+mod hooks;
 mod logs;
 mod orders;
 mod pool;
@@ -48,12 +49,13 @@ use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
 use configuration::Trial;
 use control::Control;
 use generation::Generation;
+use hooks::{Hooks, Keeper};
 use logs::Logs;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
 use sockets::Socket;
-use upgrade::{OLD_MASTER, Other};
+use upgrade::{OLD_MASTER, Other, Upgrading};
 use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -122,6 +124,9 @@ struct Master<'a> {
     arguments: Vec<String>,
     command_line: CommandLine,
     other: Other,
+    upgrading: Option<Upgrading>,
+    /// The process of `when_ready`, if there is one.
+    keeper: Option<Keeper>,
     /// Sockets of an old master that no generation has yet.
     inherited: Vec<Rc<Socket>>,
     check: bool,
@@ -177,6 +182,8 @@ impl<'a> Master<'a> {
             command_line,
             service: Service::new(announcer, other.is_successor()),
             other,
+            upgrading: None,
+            keeper: None,
             inherited: inherited.unwrap_or_default(),
             check,
             program,
@@ -273,6 +280,9 @@ impl<'a> Master<'a> {
 
     /// Tells the supervisor and does what it says.
     fn tell(&mut self, event: &Event) {
+        if let Event::Spent(slot) = *event {
+            self.note_leaving(slot);
+        }
         for action in self.supervisor.on(event, now()) {
             self.act(&action);
         }
@@ -307,6 +317,7 @@ impl<'a> Master<'a> {
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
+                self.note_leaving(slot);
             }
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
@@ -347,6 +358,7 @@ fn first_generation(
         logs.take(settings)?;
         Ok(logs)
     })?;
+    first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
     Ok(first)
 }

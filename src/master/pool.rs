@@ -32,6 +32,8 @@ pub(super) enum Heard {
     Event(Event),
     /// Why it could not boot.
     Failure(BootFailure),
+    /// It ended before its first word; this is its age.
+    Vanished(u64),
 }
 
 impl Heard {
@@ -39,6 +41,7 @@ impl Heard {
     pub(super) fn event(self, slot: usize) -> Event {
         match self {
             Heard::Event(event) => event,
+            Heard::Vanished(_) => Event::Exited(slot),
             Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
         }
     }
@@ -49,6 +52,10 @@ pub(super) struct Worker {
     channel: Channel,
     stacks: Stacks,
     generation: u64,
+    /// As [`Fork::age`] says it.
+    pub(super) age: u64,
+    /// The hooks know that it is to end.
+    leaving: bool,
     /// How long it is to live once it is ready.
     lifetime: Option<Duration>,
     /// Known from its first word on.
@@ -94,6 +101,8 @@ impl Pool {
             channel: ours,
             stacks,
             generation: generation.number,
+            age: self.age,
+            leaving: false,
             lifetime: generation.draw_lifetime(),
             pid: None,
             closed: false,
@@ -149,11 +158,10 @@ impl Pool {
                     if let Err(error) = closed {
                         tracing::error!(slot, %error, "worker: expected a message");
                     }
-                    if worker.pid.is_none() {
-                        self.workers[slot] = None;
-                        return Some(Heard::Event(Event::Exited(slot)));
+                    if worker.pid.is_some() {
+                        return None;
                     }
-                    return None;
+                    return self.workers[slot].take().map(|worker| Heard::Vanished(worker.age));
                 }
             }
         }
@@ -225,6 +233,12 @@ impl Pool {
         if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
             worker.expected = true;
         }
+    }
+
+    /// The worker in `slot` is to end: answers its age, once.
+    pub(super) fn leaves(&mut self, slot: usize) -> Option<u64> {
+        let worker = self.workers.get_mut(slot)?.as_mut()?;
+        (!std::mem::replace(&mut worker.leaving, true)).then_some(worker.age)
     }
 
     /// Empties a slot.

@@ -75,13 +75,9 @@ const ABSENT: &[Absent] = &[
     unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
     unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
     unplanned(
-        &["on_starting", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "pre_request", "post_request",
-          "worker_exit", "nworkers_changed"],
+        &["on_starting", "when_ready", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
+          "pre_request", "post_request", "worker_exit", "child_exit", "nworkers_changed", "pre_exec", "on_exit"],
         "hooks are functions in a configuration file in Python: -c gunicorn.conf.py",
-    ),
-    planned(
-        &["when_ready", "worker_abort", "pre_exec", "child_exit", "on_exit"],
-        "on_starting, post_fork, post_worker_init and worker_exit are called; what this one does may fit there",
     ),
 ];
 
