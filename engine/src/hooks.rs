@@ -69,7 +69,7 @@ impl Hooks {
 
     /// Calls a worker's hook whose failure is noted and changes nothing.
     pub(crate) fn may(&self, py: Python<'_>, name: &str) {
-        noted(py, name, self.object.bind(py).call_method1("call", (name,)));
+        noted(py, name, &self.object.bind(py).call_method1("call", (name,)));
     }
 
     /// The hooks that come before all others, with the rights that the server was started with. What hooks have left to the
@@ -95,12 +95,12 @@ impl Hooks {
     /// The rights are what they will be.
     pub(crate) fn go_on(&self, py: Python<'_>, before: Option<&OwnedFd>) {
         self.remember(py, before);
-        noted(py, "server", self.object.bind(py).call_method0("save"));
+        noted(py, "server", &self.object.bind(py).call_method0("save"));
     }
 
     fn remember(&self, py: Python<'_>, before: Option<&OwnedFd>) {
         let before = before.map_or(-1, AsRawFd::as_raw_fd);
-        noted(py, "server", self.object.bind(py).call_method1("remember", (before,)));
+        noted(py, "server", &self.object.bind(py).call_method1("remember", (before,)));
     }
 
     /// This process is the keeper.
@@ -111,7 +111,7 @@ impl Hooks {
 
     /// All workers are gone.
     pub(crate) fn end(&self, py: Python<'_>) {
-        noted(py, "on_exit", self.object.bind(py).call_method1("in_master", ("on_exit",)));
+        noted(py, "on_exit", &self.object.bind(py).call_method1("in_master", ("on_exit",)));
     }
 
     /// A worker is about to be forked.
@@ -122,7 +122,7 @@ impl Hooks {
 
     /// That worker has this pid.
     pub(crate) fn started(&self, py: Python<'_>, pid: i32) {
-        noted(py, "pre_fork", self.object.bind(py).call_method1("started", (pid,)));
+        noted(py, "pre_fork", &self.object.bind(py).call_method1("started", (pid,)));
     }
 
     /// Something has happened in the master. Answers what is to be said about an upgrade, if that is asked.
@@ -130,15 +130,15 @@ impl Hooks {
         let object = self.object.bind(py);
         match note {
             Note::Workers { new, old } => {
-                noted(py, "nworkers_changed", object.call_method1("workers", (new, old)));
+                noted(py, "nworkers_changed", &object.call_method1("workers", (new, old)));
             }
             Note::Leaving(age) => {
-                noted(py, "server", object.call_method1("leaving", (age,)));
+                noted(py, "server", &object.call_method1("leaving", (age,)));
             }
             Note::Exited(gone) => {
-                noted(py, "child_exit", object.call_method1("exited", (gone.age, gone.pid, gone.call)));
+                noted(py, "child_exit", &object.call_method1("exited", (gone.age, gone.pid, gone.call)));
             }
-            Note::Upgrading => return Some(noted(py, "pre_exec", object.call_method1("in_master", ("pre_exec",)))),
+            Note::Upgrading => return Some(noted(py, "pre_exec", &object.call_method1("in_master", ("pre_exec",)))),
             Note::Ending => self.end(py),
             Note::Closing => {}
         }
@@ -147,7 +147,7 @@ impl Hooks {
 
     /// A request has taken too long.
     pub(crate) fn abort(&self, py: Python<'_>) {
-        noted(py, "worker_abort", self.object.bind(py).call_method0("abort"));
+        noted(py, "worker_abort", &self.object.bind(py).call_method0("abort"));
     }
 
     /// This process is the worker.
@@ -284,8 +284,8 @@ impl Load {
 }
 
 /// Says in the log what a hook raised, if it did, and whether it did not.
-fn noted(py: Python<'_>, name: &str, called: PyResult<Bound<'_, PyAny>>) -> bool {
-    if let Err(error) = &called {
+fn noted(py: Python<'_>, name: &str, called: &PyResult<Bound<'_, PyAny>>) -> bool {
+    if let Err(error) = called {
         tracing::warn!(hook = name, "hook failed\n{}", python::traceback(py, error));
     }
     called.is_ok()

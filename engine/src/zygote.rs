@@ -80,18 +80,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
     inheritance.hooks = hooks(py, &mut inheritance, channel)?;
     take_identity(&inheritance.start)?;
-    let before = inheritance.for_hooks.memory_before.take();
-    if let Some(hooks) = inheritance.hooks.as_ref().filter(|_| !inheritance.start.check) {
-        hooks.go_on(py, before.as_ref());
-    }
-    let settings = &inheritance.start.settings;
-    if settings.preload_app || inheritance.start.check {
-        let loaded = app::load(py, app_name(settings)?)?;
-        if settings.preload_app {
-            warm_up(py, &loaded, &inheritance).map_err(|error| BootFailure::setup(&error))?;
-        }
-        inheritance.application = Some(loaded.unbind());
-    }
+    load(py, &mut inheritance)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
@@ -113,9 +102,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                 match fork_away(py) {
                     Ok(Side::Caller(pid)) => {
                         has_forked = true;
-                        if let Some(hooks) = &inheritance.hooks {
-                            hooks.started(py, pid.as_raw());
-                        }
+                        inheritance.hooks.iter().for_each(|hooks| hooks.started(py, pid.as_raw()));
                     }
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
@@ -125,13 +112,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
-            ToZygote::Note(Note::Closing) => inheritance.listeners.clear(),
-            ToZygote::Note(note) => {
-                if let Some(may) = inheritance.hooks.as_ref().and_then(|hooks| hooks.note(py, note)) {
-                    let said = channel.say(&FromZygote::MayUpgrade(may), &[]);
-                    said.map_err(|error| BootFailure::setup(&error))?;
-                }
-            }
+            ToZygote::Note(note) => inheritance.note(py, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }
@@ -169,6 +150,23 @@ fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Re
     Ok(hooks)
 }
 
+/// Loads the application, if it is preloaded or checked. What hooks of an earlier process have left reaches it.
+fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure> {
+    let before = inheritance.for_hooks.memory_before.take();
+    if let Some(hooks) = inheritance.hooks.as_ref().filter(|_| !inheritance.start.check) {
+        hooks.go_on(py, before.as_ref());
+    }
+    let settings = &inheritance.start.settings;
+    if settings.preload_app || inheritance.start.check {
+        let loaded = app::load(py, app_name(settings)?)?;
+        if settings.preload_app {
+            warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
+        }
+        inheritance.application = Some(loaded.unbind());
+    }
+    Ok(())
+}
+
 /// Makes the requests that are to come before all others.
 fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
     let settings = &inheritance.start.settings;
@@ -192,6 +190,17 @@ fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inherit
 }
 
 impl Inheritance {
+    /// Something has happened in the master, which is the business of hooks.
+    fn note(&mut self, py: Python<'_>, note: Note, channel: &Channel) -> Result<(), BootFailure> {
+        if note == Note::Closing {
+            self.listeners.clear();
+        }
+        match self.hooks.as_ref().and_then(|hooks| hooks.note(py, note)) {
+            Some(may) => channel.say(&FromZygote::MayUpgrade(may), &[]).map_err(|error| BootFailure::setup(&error)),
+            None => Ok(()),
+        }
+    }
+
     /// The log files were opened anew: takes them, for this process and for the workers to come.
     fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
