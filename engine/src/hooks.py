@@ -1,5 +1,6 @@
 """What hooks of a configuration file are handed: ordinary objects, with gunicorn's names, that take further attributes."""
 
+import inspect
 import logging
 import os
 import pickle
@@ -11,13 +12,21 @@ import zlib
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+def address_of(bind):
+    """An address as Python's sockets have it: a path, or a host and a port."""
+    if bind.startswith("unix:"):
+        return bind[5:]
+    host, _, port = bind.rpartition("://")[2].rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdigit() else bind
+
+
 class Config:
     """The settings, as attributes."""
 
     def __init__(self, values, hooks):
         self.settings = dict(values, **hooks)
         self.env = dict(pair.partition("=")[::2] for pair in values.get("raw_env") or ())
-        self.address = list(values.get("bind") or ())
+        self.address = [address_of(bind) for bind in values.get("bind") or ()]
         self.is_ssl = False
         self.worker_class_str = values.get("worker_class")
 
@@ -77,11 +86,9 @@ class Listener:
 
     def __init__(self, name):
         self.name = name
-        host, _, port = name.rpartition("://")[2].rpartition(":")
-        self.address = name[5:] if name.startswith("unix:") else (host.strip("[]"), int(port or 0))
 
     def getsockname(self):
-        return self.address
+        return address_of(self.name)
 
     def __str__(self):
         return self.name
@@ -193,13 +200,26 @@ def change(req, environ):
         environ["PATH_INFO"] = req.path
 
 
-def resolve(name, value):
-    """A hook may be named by a dotted name."""
+def resolve(name, value, takes, file):
+    """A hook may be named by a dotted name. That it takes what it will be given is known better before than after."""
     if isinstance(value, str):
         module, _, attribute = value.rpartition(".")
         value = getattr(__import__(module, fromlist=[attribute]), attribute)
     if not callable(value):
-        raise TypeError("%s: expected a function, found a value of type %s" % (name, type(value).__name__))
+        raise TypeError("%s: %s: expected a function, found a value of type %s" % (file, name, type(value).__name__))
+    try:
+        signature = inspect.signature(value)
+        for count in takes:
+            try:
+                signature.bind(*[None] * count)
+                break
+            except TypeError:
+                pass
+        else:
+            raise TypeError("%s: %s: expected a function of %d argument(s), found %s" % (file, name, takes[-1], signature))
+    except ValueError:
+        # Python does not know what some builtins take.
+        pass
     return value
 
 
@@ -267,11 +287,23 @@ def pickled(thing, known, name, lost):
 class Hooks:
     """The functions of a file, and what they are called with."""
 
+    # How many arguments they take, those that take another number than one.
+    TAKES = {
+        "nworkers_changed": (3,),
+        "pre_fork": (2,),
+        "post_fork": (2,),
+        "pre_request": (2,),
+        "post_request": (4, 3, 2),
+        "worker_exit": (2,),
+        "child_exit": (2,),
+    }
     # What these do to os.environ lasts in gunicorn's master.
     LASTING = ("nworkers_changed", "on_starting", "on_reload")
 
     def __init__(self, write, values, names, facts):
-        self.functions = {name: resolve(name, names[name]) for name in facts["hooks"] if names.get(name) is not None}
+        file = names.get("__file__")
+        defined = [name for name in facts["hooks"] if names.get(name) is not None]
+        self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), file) for name in defined}
         self.cfg = Config(values, self.functions)
         self.log = Log(self.cfg, write)
         self.server = Server(self.cfg, self.log, facts)
@@ -382,7 +414,8 @@ class Hooks:
         if self.has_remembered:
             return
         self.has_remembered = True
-        state = self.memory.load() or (Memory(fd).load() if fd >= 0 else None)
+        own = self.memory.load()
+        state = own or (Memory(fd).load() if fd >= 0 else None)
         if state is None:
             return
         self.environ = state["environ"]
@@ -394,10 +427,11 @@ class Hooks:
                     os.environ[name] = after
         self.restore(self.server, state["server"], "server", state["lost"])
         for pid, age, alive, attributes in state["workers"]:
-            # It may have ended while nobody was there to be told.
-            if parent_of(pid) == self.server.pid:
+            # Of one that has ended the zygote before was told; when that has died, this one will be.
+            is_there = parent_of(pid) == self.server.pid
+            if is_there or own:
                 worker = self.server.WORKERS[pid] = Worker(self.server, age, 0)
-                worker.pid, worker.alive = pid, alive
+                worker.pid, worker.alive = pid, alive and is_there
                 self.restore(worker, attributes, "worker", state["lost"])
         for name, why in state["lost"].items():
             self.log.warning("%s cannot be carried from one process to the next, its hooks begin without it: %s", name, why)

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule};
 
@@ -64,7 +64,12 @@ impl Hooks {
             let of_timeouts = has("worker_abort")?;
             Ok(Hooks { object: object.unbind(), of_requests, of_timeouts, _memory: memory })
         };
-        make().map(Some).map_err(|error| failure(py, "hooks", &error, BootCause::Setup))
+        make().map(Some).map_err(|error| {
+            if error.is_instance_of::<PyTypeError>(py) {
+                return BootFailure::setup(&error.value(py));
+            }
+            failure(py, "hooks", &error, BootCause::Setup)
+        })
     }
 
     /// Calls a worker's hook whose failure is noted and changes nothing.

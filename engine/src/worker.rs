@@ -179,6 +179,7 @@ impl Team {
         let Inheritance { listeners, start, hooks, .. } = self.inheritance;
         let application = self.application.bind(py).clone();
         let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        let cycle = cycle.with_logged(&self.worker.environ_keys());
         Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }

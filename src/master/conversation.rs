@@ -77,6 +77,7 @@ impl Master<'_> {
             }
             (FromZygote::Ready, Stage::Entering) => {
                 zygote.stage = Stage::Ready;
+                self.meet_keeper();
                 if self.check {
                     self.finish = Some(0);
                 } else {
@@ -154,7 +155,10 @@ impl Master<'_> {
             true => Occasion::Reloading,
         };
         let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(occasion)? };
-        self.generations[&number].start(&self.arguments, occasion, self.check, &for_hooks)?;
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.start(&self.arguments, occasion, self.check, &for_hooks)?;
+            generation.note_missed();
+        }
         Ok(is_first)
     }
 

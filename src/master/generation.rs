@@ -12,7 +12,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading};
-use crate::message::{self, BUILD_ID, Occasion, Reopen, Start, ToZygote};
+use crate::message::{self, BUILD_ID, Note, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -35,6 +35,8 @@ pub(super) struct Generation {
     pub(super) hooks: Hooks,
     /// Where these keep what they put on `server`.
     pub(super) memory: Option<OwnedFd>,
+    /// What they are to be told when there is a zygote again.
+    pub(super) missed: Vec<Note>,
 }
 
 /// What a zygote gets for its hooks.
@@ -74,6 +76,7 @@ impl Generation {
             zygote: None,
             hooks: Hooks::default(),
             memory: None,
+            missed: Vec::new(),
         })
     }
 

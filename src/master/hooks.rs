@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
-use super::zygote::{Stage, Zygote};
+use super::zygote::Stage;
 use super::{Generation, Master};
 use crate::message::{FromKeeper, Gone, Note, ToKeeper, ToZygote};
 use crate::os::process::{self, Exit};
@@ -69,12 +69,27 @@ impl Keeper {
 }
 
 impl Generation {
-    /// Tells the zygote what has happened, if that is of interest there.
-    fn note(&self, note: Note) {
-        let is_heard = |zygote: &&Zygote| !self.hooks.0.is_empty() && zygote.is_listening();
-        let Some(zygote) = self.zygote.as_ref().filter(is_heard) else { return };
+    /// Tells the zygote what has happened, if that is of interest there. While there is none, ends of workers are kept for
+    /// the next one.
+    fn note(&mut self, note: Note) {
+        if self.hooks.0.is_empty() {
+            return;
+        }
+        let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.is_listening()) else {
+            if matches!(note, Note::Exited(gone) if gone.call) && self.missed.len() < MISSED {
+                self.missed.push(note);
+            }
+            return;
+        };
         if let Err(error) = zygote.channel.say(&ToZygote::Note(note), &[]) {
             tracing::error!(?note, %error, "hooks not told");
+        }
+    }
+
+    /// The zygote listens now.
+    pub(super) fn note_missed(&mut self) {
+        for note in std::mem::take(&mut self.missed) {
+            self.note(note);
         }
     }
 
@@ -92,8 +107,10 @@ impl Generation {
 
 impl Master<'_> {
     /// Tells the hooks of the generation in charge.
-    pub(super) fn note(&self, note: Note) {
-        self.generations[&self.current].note(note);
+    pub(super) fn note(&mut self, note: Note) {
+        if let Some(generation) = self.generations.get_mut(&self.current) {
+            generation.note(note);
+        }
     }
 
     /// The worker in `slot` is to end, sooner or later.
@@ -104,20 +121,20 @@ impl Master<'_> {
     }
 
     /// Every zygote knows the workers that there are; the one in charge calls the hook.
-    pub(super) fn note_exit(&self, age: u64, pid: Option<Pid>) {
-        for (number, generation) in &self.generations {
+    pub(super) fn note_exit(&mut self, age: u64, pid: Option<Pid>) {
+        for (number, generation) in &mut self.generations {
             let call = *number == self.current;
             generation.note(Note::Exited(Gone { age, pid: pid.map(Pid::as_raw), call }));
         }
     }
 
     /// Is `pre_exec` to be called first? Then the zygote was asked.
-    pub(super) fn asks_before_upgrade(&self) -> bool {
+    pub(super) fn asks_before_upgrade(&mut self) -> bool {
         let generation = &self.generations[&self.current];
         let is_ready = generation.zygote.as_ref().is_some_and(|zygote| zygote.stage == Stage::Ready);
         let asks = generation.hooks.has("pre_exec") && is_ready;
         if asks {
-            generation.note(Note::Upgrading);
+            self.note(Note::Upgrading);
         }
         asks
     }
@@ -132,9 +149,16 @@ impl Master<'_> {
         Ok(Some(theirs))
     }
 
+    /// The first zygote is ready, and so is the keeper, if there is one: it has said its word.
+    pub(super) fn meet_keeper(&mut self) {
+        if self.keeper.as_mut().is_some_and(|keeper| keeper.pid().is_none()) {
+            tracing::error!("keeper: expected its first word, found none");
+        }
+    }
+
     /// Was this process the keeper? What `when_ready` started is gone then.
     pub(super) fn is_keeper(&mut self, pid: Pid, exit: Exit) -> bool {
-        let is_it = self.keeper.as_mut().is_some_and(|keeper| keeper.pid() == Some(pid));
+        let is_it = self.keeper.as_ref().is_some_and(|keeper| keeper.pid == Some(pid));
         if is_it {
             self.keeper = None;
             if !self.supervisor.is_stopping() {
@@ -172,3 +196,6 @@ impl Master<'_> {
         !self.check && self.generations[&self.current].hooks.have_last_words()
     }
 }
+
+/// Ends of workers that are kept while no zygote listens; a fork needs one, so that there are at most as many as workers.
+const MISSED: usize = 4096;

@@ -12,6 +12,7 @@ use super::connection::{Arrived, Connection, Reading};
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::scoreboard::Slot;
@@ -50,6 +51,8 @@ pub(super) struct Desk {
     pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
+    /// What the application has left in its environ, as far as the access log wants it.
+    pub(super) environ: EnvironValues,
 }
 
 /// What is the same for every call of a thread.
@@ -74,6 +77,7 @@ impl Call {
         terms.claim.open(connection.stream.as_fd());
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
+        desk.environ.clear();
         let mut exchange = Exchange {
             request,
             body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
@@ -84,6 +88,7 @@ impl Call {
             scheme,
             listener: connection.listener,
             head: &mut desk.response,
+            environ: &mut desk.environ,
             stream: connection.stream.as_fd(),
             output: &mut connection.output,
             to: ResponseTo {

@@ -11,6 +11,7 @@ use super::call::{Call, Desk, Terms};
 use super::claim::Claim;
 use super::connection::{BodyRules, Connection, Step};
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
 use crate::http::{Limits, imf_fixdate};
@@ -36,8 +37,15 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
-    let mut desk =
-        Desk { slot, response: ResponseHead::default(), thread: 0, number: 0, cork: Arc::default(), laid_down: 0 };
+    let mut desk = Desk {
+        slot,
+        response: ResponseHead::default(),
+        thread: 0,
+        number: 0,
+        cork: Arc::default(),
+        laid_down: 0,
+        environ: EnvironValues::default(),
+    };
     let terms = Terms {
         error_pages: &ErrorPages::default(),
         allowance: &Allowance { stall: None, rate: None },
