@@ -601,9 +601,17 @@ def pre_fork(server, worker):
     let mut server = start(&files, &[]);
     server.signal(Signal::SIGHUP);
     server.wait_for("reload done");
+    // And not at all by another user.
+    let conf = fs::read_to_string(files.path().join("gunicorn.conf.py")).unwrap();
+    let conf =
+        conf.replace("user = \"nobody\"", "").replace("assert server.trap", "assert not hasattr(server, 'trap')");
+    fs::write(files.path().join("gunicorn.conf.py"), conf).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_lines("reload done", 2);
     server.stop();
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
-    let expected = ["on_starting by 0", "on_reload by 0 False", &format!("unpickled by {nobody}")];
+    let expected =
+        ["on_starting by 0", "on_reload by 0 False", &format!("unpickled by {nobody}"), "on_reload by 0 False"];
     assert_eq!(notes(&files), expected);
 }
 

@@ -154,7 +154,7 @@ impl Master<'_> {
             true if number == FIRST => Occasion::Starting,
             true => Occasion::Reloading,
         };
-        let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(occasion)? };
+        let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(number, occasion)? };
         if let Some(generation) = self.generations.get_mut(&number) {
             generation.start(&self.arguments, occasion, self.check, &for_hooks)?;
             generation.note_missed();
@@ -162,9 +162,11 @@ impl Master<'_> {
         Ok(is_first)
     }
 
-    fn for_hooks(&mut self, occasion: Occasion) -> Result<ForHooks, AnyError> {
-        let memory_before = match (occasion, &self.generations[&self.current].memory) {
-            (Occasion::Reloading, Some(memory)) => Some(memory.try_clone()?),
+    /// What a user has left is not for another one, who may have more rights, to unpickle.
+    fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<ForHooks, AnyError> {
+        let (old, new) = (&self.generations[&self.current], &self.generations[&number]);
+        let memory_before = match (occasion, &old.memory) {
+            (Occasion::Reloading, Some(memory)) if old.identity == new.identity => Some(memory.try_clone()?),
             _ => None,
         };
         let is_start = occasion == Occasion::Starting;
