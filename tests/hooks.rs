@@ -106,7 +106,11 @@ fn every_hook_is_called_in_gunicorns_order() {
         "on_exit 0",
     ];
     assert_eq!(notes(&files), expected, "{}", server.log());
-    fs::remove_file(files.path().join("notes")).unwrap();
+}
+
+#[test]
+fn hooks_about_the_number_of_workers_and_reloads_come_in_gunicorns_order() {
+    let files = site(EVERY_HOOK);
     let mut server = start(&files, &[]);
     server.signal(Signal::SIGTTIN);
     server.wait_for_lines("worker ready", 2);
