@@ -176,19 +176,20 @@ impl Master<'_> {
         }
     }
 
-    /// All workers are gone: `on_exit` is called where `when_ready` was, else by the zygote. Answers the keeper's pid.
-    pub(super) fn end_hooks(&mut self) -> Option<Pid> {
-        let keeper = self.keeper.take().and_then(|mut keeper| Some((keeper.pid()?, keeper)));
-        let Some((pid, keeper)) = keeper else {
-            if !self.check {
-                self.note(Note::Ending);
-            }
-            return None;
-        };
+    /// All workers are gone: the zygote calls `on_exit`, unless there is a keeper, which does that.
+    pub(super) fn note_end(&mut self) {
+        if self.keeper.is_none() && !self.check {
+            self.note(Note::Ending);
+        }
+    }
+
+    /// The keeper calls `on_exit`, where `when_ready` was called, and ends. Answers its pid, if there is one.
+    pub(super) fn end_keeper(&mut self) -> Option<Pid> {
+        let mut keeper = self.keeper.take()?;
         if let Err(error) = keeper.channel.say(&ToKeeper::End, &[]) {
             tracing::error!(%error, "the process of when_ready not told to end");
         }
-        Some(pid)
+        keeper.pid()
     }
 
     /// Is there anything to wait for at the end but the interpreters' own?

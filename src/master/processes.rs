@@ -164,26 +164,33 @@ impl Master<'_> {
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }
-        let mut zygotes: Vec<Pid> = self.end_hooks().into_iter().collect();
+        self.note_end();
         let patience = if self.has_last_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
-        for zygote in self.generations.values_mut().filter_map(|generation| generation.zygote.take()) {
-            zygotes.push(zygote.pid);
+        let zygotes = self.generations.values_mut().filter_map(|generation| generation.zygote.take());
+        let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
+        self.see_off(zygotes, patience);
+        // After the zygotes: its hook comes last.
+        let keeper = self.end_keeper().into_iter().collect();
+        self.see_off(keeper, patience);
+        if !self.check {
+            tracing::info!(code, "stopped");
         }
+    }
+
+    /// Waits until these have ended, at most so long, and then ends them.
+    fn see_off(&mut self, mut pids: Vec<Pid>, patience: Duration) {
         let end = now() + patience.max(ZYGOTE_END);
-        zygotes.retain(|pid| process::is_child(*pid));
-        while !zygotes.is_empty() && now() < end {
+        pids.retain(|pid| process::is_child(*pid));
+        while !pids.is_empty() && now() < end {
             let mut events = Events::with_capacity(8);
             let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
             while self.signals.next().is_some() {}
-            while let Some((pid, _)) = process::reap() {
-                zygotes.retain(|zygote| *zygote != pid);
+            while let Some((gone, _)) = process::reap() {
+                pids.retain(|pid| *pid != gone);
             }
         }
-        for pid in zygotes {
+        for pid in pids {
             let _ = process::signal(pid, Signal::SIGKILL);
-        }
-        if !self.check {
-            tracing::info!(code, "stopped");
         }
     }
 }
