@@ -205,7 +205,7 @@ impl Supervisor {
         let complete = self.starting() == 0 && self.fresh() >= wanted;
         let workers = self.trend.follow(load, &scaling, (wanted, complete), now);
         if workers != wanted {
-            actions.push(Action::Scaled(workers));
+            actions.push(Action::Scaled { old: wanted, new: workers });
             self.want(workers, now, actions);
         }
     }
@@ -223,7 +223,7 @@ impl Supervisor {
         let Some(scaling) = self.current.plan.scaling else { return };
         let floor = self.trend.floor(&scaling);
         if self.workers() > floor {
-            actions.push(Action::Scaled(floor));
+            actions.push(Action::Scaled { old: self.workers(), new: floor });
             self.want(floor, now, actions);
         }
     }

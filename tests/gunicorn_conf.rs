@@ -525,7 +525,7 @@ fn hooks_are_called_in_gunicorns_order_with_what_they_put_on_server_and_worker()
     server.wait_for("reload done");
     wait_until("the old worker's end", || notes(&files).iter().any(|note| note.starts_with("worker_exit")));
     let log = server.stop();
-    let reloaded = ["nworkers_changed 1 None", "on_reload", "pre_fork 2", "post_fork ", "post_worker_init"];
+    let reloaded = ["nworkers_changed 1 1", "on_reload", "pre_fork 2", "post_fork token", "post_worker_init"];
     assert_eq!(notes(&files)[5..10], reloaded, "{log}");
     assert_eq!(notes(&files)[10..], ["worker_exit 0", "worker_exit 0"], "{log}");
     assert!(log.contains("[INFO] starting app\n") && log.contains("[WARNING] forked 10\n"), "{log}");
@@ -609,13 +609,13 @@ fn a_hook_that_raises_is_fatal_where_the_server_or_the_worker_cannot_go_on_and_n
     let files = site(&raising("worker_exit", "server, worker"));
     let log = start(&files, &[]).stop();
     assert!(log.contains("hook failed") && log.contains("KeyError: 'worker_exit'"), "{log}");
-    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nchild_exit = print\n");
+    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nssl_context = print\n");
     let (code, _, log) = run_command(command(&files, &[]));
     assert_eq!(code, 1, "{log}");
     for words in [
         "gunicorn.conf.py:2: post_fork: expected a function, found 5\n",
         "gunicorn.conf.py:5: worker_exit: expected a function, found a list\n",
-        "gunicorn.conf.py:6: child_exit: this setting of gunicorn is not there yet\n",
+        "gunicorn.conf.py:6: ssl_context: this setting of gunicorn is not planned\n",
     ] {
         assert!(log.contains(words), "expected {words:?} in\n{log}");
     }

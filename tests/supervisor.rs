@@ -159,7 +159,7 @@ fn action(action: &Action) -> String {
         Action::Trace(slot, pid, why) => format!("trace {slot} ({pid}) for {why:?}"),
         Action::Kill(slot, pid, why) => format!("KILL {slot} ({pid}) for {why:?}"),
         Action::Outlived(slot, pid) => format!("outlived {slot} ({pid})"),
-        Action::Scaled(workers) => format!("{workers} workers"),
+        Action::Scaled { new, .. } => format!("{new} workers"),
         Action::BackOff(delay) => format!("hold back {}", delay.as_secs_f64()),
         Action::Promote(generation) => format!("promote {generation}"),
         Action::GiveUp(generation, cause) => format!("give up {generation} for {cause:?}"),

@@ -101,8 +101,9 @@ fn boot(
     let setup = Box::leak(Box::new(setup(inheritance, fork, signals, channel)?));
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
-    setup.deadline = deadline::deadline(settings, fork.slot, callers);
-    deadline::install(py, &callers[0]).map_err(|error| BootFailure::setup(&error))?;
+    let hooks = inheritance.hooks.as_ref();
+    setup.deadline = deadline::deadline(settings, fork.slot, callers, hooks);
+    deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     let spent = |why| {
         let why = match why {
             Spent::Requests => message::Spent::Requests,
@@ -184,6 +185,7 @@ impl Team {
         let Inheritance { listeners, start, hooks, .. } = self.inheritance;
         let application = self.application.bind(py).clone();
         let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        let cycle = cycle.with_logged(&self.worker.environ_keys());
         Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }
@@ -268,7 +270,7 @@ fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>
 /// The signals that mean something to a worker.
 const OURS: &[Signal] = &[Signal::SIGTERM, Signal::SIGQUIT];
 /// From the fork to being the master's child; the middle process only has to end.
-const ADOPTION: Duration = Duration::from_secs(5);
+pub(crate) const ADOPTION: Duration = Duration::from_secs(5);
 /// What a worker whose master died has for the requests that it holds.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 /// Workers that may have come by TTIN and are still seen as takers of connections.

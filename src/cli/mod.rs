@@ -88,7 +88,9 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
     match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
-        Ok(resolved) => ctl::run(errand, &resolved.settings, invocation.config.as_ref().map(Config::place)),
+        Ok(resolved) => {
+            ctl::run(errand, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
+        }
         Err(problems) => {
             complain(&problems);
             EXIT_CONFIG
@@ -201,7 +203,7 @@ fn attempt(
         resolved.remarks.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
-        Ok(Reading { settings: resolved.settings, origins: Origins(origins) })
+        Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins) })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));

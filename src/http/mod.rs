@@ -53,7 +53,7 @@ pub fn is_field_name(name: &[u8]) -> bool {
 }
 
 pub use access_format::{AccessFormat, AccessFormatError};
-pub use access_log::AccessRecord;
+pub use access_log::{AccessRecord, EnvironValues};
 pub use bad_response::BadResponse;
 pub use body::BodyDecoder;
 pub use date::imf_fixdate;

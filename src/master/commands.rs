@@ -1,8 +1,9 @@
 //! The commands that the master obeys, as signals give them.
 
+use super::upgrade::Wish;
 use super::{AnyError, EXIT_SETUP, Generation, Master};
 use crate::command::{self, Command};
-use crate::message::ToWorker;
+use crate::message::{Note, ToWorker};
 use crate::supervisor::{Event, Standing, Stop};
 
 /// Who gave a command, for the log.
@@ -63,6 +64,7 @@ impl Master<'_> {
             Command::Reopen => drop(self.reopen(by)),
             Command::Rest => {
                 tracing::info!(signal = by.signal(), verb = by.verb(), "the workers retire, the master stays");
+                self.note(Note::Workers { new: 0, old: self.supervisor.workers() });
                 self.tell(&Event::Scale(0));
             }
             Command::More => drop(self.scale(by, self.supervisor.workers() + 1)),
@@ -70,7 +72,7 @@ impl Master<'_> {
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
                 // Without an answer they are nothing; the control socket gives them.
             }
-            Command::Upgrade => drop(self.upgrade(by)),
+            Command::Upgrade => self.upgrade(Wish { by, client: None }),
         }
     }
 
@@ -94,6 +96,7 @@ impl Master<'_> {
         let most = self.generations[&self.current].most_workers();
         if (1..=most).contains(&workers) {
             tracing::info!(signal = by.signal(), verb = by.verb(), workers, "number of workers changed");
+            self.note(Note::Workers { new: workers, old: self.supervisor.workers() });
             self.tell(&Event::Scale(workers));
             Ok(())
         } else {
@@ -132,6 +135,7 @@ impl Master<'_> {
                 }
             }
         }
+        self.log_of_keeper();
         tracing::info!("log files opened anew");
         outcome
     }

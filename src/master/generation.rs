@@ -12,12 +12,13 @@ use nix::unistd::Pid;
 use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
-use super::{AnyError, Origins, Reading};
-use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
+use super::{AnyError, Hooks, Origins, Reading};
+use crate::message::{self, BUILD_ID, Note, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
-use crate::settings::{Settings, Workers};
+use crate::os::stream::Channel;
+use crate::settings::{Defined, Settings, Workers};
 use crate::supervisor::{Plan, Scaling};
 
 /// One reading of the settings, and what came of it.
@@ -32,6 +33,21 @@ pub(super) struct Generation {
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
+    pub(super) hooks: Hooks,
+    /// Where these keep what they put on `server`.
+    pub(super) memory: Option<OwnedFd>,
+    /// What they are to be told when there is a zygote again.
+    pub(super) missed: Vec<Note>,
+}
+
+/// What a zygote gets for its hooks.
+#[derive(Default)]
+pub(super) struct ForHooks {
+    /// The memory of the generation before.
+    pub(super) memory_before: Option<OwnedFd>,
+    /// The keeper's end of its channel.
+    pub(super) keeper: Option<Channel>,
+    pub(super) workers_before: Option<usize>,
 }
 
 impl Generation {
@@ -60,7 +76,17 @@ impl Generation {
             logs,
             sockets: Vec::new(),
             zygote: None,
+            hooks: Hooks::default(),
+            memory: None,
+            missed: Vec::new(),
         })
+    }
+
+    /// The hooks of the file that the settings come from.
+    pub(super) fn take_hooks(&mut self, defined: Option<&Defined>) -> Result<(), AnyError> {
+        self.hooks = defined.map(Hooks::of).unwrap_or_default();
+        self.memory = self.hooks.memory()?;
+        Ok(())
     }
 
     /// What the supervisor decides by.
@@ -97,7 +123,13 @@ impl Generation {
     }
 
     /// Says to the zygote what there is to serve.
-    pub(super) fn start(&self, arguments: &[String], occasion: Occasion, check: bool) -> Result<(), AnyError> {
+    pub(super) fn start(
+        &self,
+        arguments: &[String],
+        occasion: Occasion,
+        check: bool,
+        hooks: &ForHooks,
+    ) -> Result<(), AnyError> {
         let Some(zygote) = &self.zygote else { return Ok(()) };
         let start = Start {
             build: BUILD_ID.to_owned(),
@@ -112,11 +144,20 @@ impl Generation {
             listeners: self.sockets.len(),
             error_log: self.logs.error.is_some(),
             access_log: self.logs.access.is_some(),
+            hooks: message::ForHooks {
+                memory: self.memory.is_some(),
+                memory_before: hooks.memory_before.is_some(),
+                keeper: hooks.keeper.is_some(),
+                workers_before: hooks.workers_before,
+            },
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
             .into_iter()
             .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
             .chain(self.logs.files())
+            .chain(self.memory.as_ref().map(AsFd::as_fd))
+            .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
+            .chain(hooks.keeper.as_ref().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }
@@ -167,7 +208,7 @@ impl Generation {
 
     /// Kills its zygote.
     pub(super) fn kill_zygote(&self) {
-        if let Some(zygote) = &self.zygote {
+        if let Some(zygote) = self.zygote.as_ref().filter(|zygote| !zygote.stays) {
             let _ = process::signal(zygote.pid, Signal::SIGKILL);
         }
     }

@@ -7,6 +7,7 @@ mod control;
 mod conversation;
 mod generation;
 mod load;
+mod hooks;
 mod logs;
 mod orders;
 mod pool;
@@ -36,7 +37,7 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
-use crate::message::Predecessor;
+use crate::message::{Note, Predecessor};
 use crate::os::announce::Announcer;
 use crate::os::background::Background;
 use crate::os::clock;
@@ -51,12 +52,13 @@ use configuration::Trial;
 use control::Control;
 use generation::Generation;
 use load::Meter;
+use hooks::{Hooks, Keeper};
 use logs::Logs;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
 use sockets::Socket;
-use upgrade::{OLD_MASTER, Other};
+use upgrade::{OLD_MASTER, Other, Upgrading};
 use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -127,6 +129,9 @@ struct Master<'a> {
     arguments: Vec<String>,
     command_line: CommandLine,
     other: Other,
+    upgrading: Option<Upgrading>,
+    /// The process of `when_ready`, if there is one.
+    keeper: Option<Keeper>,
     /// Sockets of an old master that no generation has yet.
     inherited: Vec<Rc<Socket>>,
     check: bool,
@@ -187,6 +192,8 @@ impl<'a> Master<'a> {
             command_line,
             service: Service::new(announcer, other.is_successor()),
             other,
+            upgrading: None,
+            keeper: None,
             inherited: inherited.unwrap_or_default(),
             check,
             background,
@@ -292,6 +299,9 @@ impl<'a> Master<'a> {
 
     /// Tells the supervisor and does what it says.
     fn tell(&mut self, event: &Event) {
+        if let Event::Spent(slot) = *event {
+            self.note_leaving(slot);
+        }
         for action in self.supervisor.on(event, now()) {
             self.act(&action);
         }
@@ -328,9 +338,10 @@ impl<'a> Master<'a> {
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
+                self.note_leaving(slot);
             }
             // Who measured says why.
-            Action::Scaled(_) => {}
+            Action::Scaled { old, new } => self.note(Note::Workers { new, old }),
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
@@ -374,6 +385,7 @@ fn first_generation(
         logs.take(settings)?;
         Ok(logs)
     })?;
+    first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
     Ok(first)
 }

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::commands::By;
 use super::control::Control;
+use super::upgrade::Wish;
 use super::{CLIENTS, CONTROL, Master, STACKS, now};
 use crate::command::Command;
 use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
@@ -101,7 +102,10 @@ impl Master<'_> {
             Ask::ReopenLogs => self.reopen_for(),
             Ask::Stop => return self.stop_for(client, Command::Stop),
             Ask::Quit => return self.stop_for(client, Command::Quit),
-            Ask::Upgrade => self.upgrade_for(),
+            Ask::Upgrade => {
+                let by = By::Verb(Command::Upgrade.row().name);
+                return self.upgrade(Wish { by, client: Some(client) });
+            }
         };
         self.orders.control.answer(client, &answer);
     }
@@ -163,13 +167,6 @@ impl Master<'_> {
         match self.scale(By::Verb(Command::Scale.row().name), workers) {
             Ok(()) => Answer::Done(format!("{workers} workers wanted")),
             Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {scale}")),
-        }
-    }
-
-    fn upgrade_for(&mut self) -> Answer {
-        match self.upgrade(By::Verb(Command::Upgrade.row().name)) {
-            Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
-            Err(why) => Answer::Refused(why),
         }
     }
 

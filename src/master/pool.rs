@@ -34,6 +34,8 @@ pub(super) enum Heard {
     Failure(BootFailure),
     /// When a file of the application changed.
     Changed(Moment),
+    /// It ended before its first word; this is its age.
+    Vanished(u64),
 }
 
 impl Heard {
@@ -41,6 +43,7 @@ impl Heard {
     pub(super) fn event(self, slot: usize) -> Event {
         match self {
             Heard::Event(event) => event,
+            Heard::Vanished(_) => Event::Exited(slot),
             Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
             Heard::Changed(_) => Event::Tick,
         }
@@ -52,6 +55,10 @@ pub(super) struct Worker {
     channel: Channel,
     stacks: Stacks,
     generation: u64,
+    /// As [`Fork::age`] says it.
+    pub(super) age: u64,
+    /// The hooks know that it is to end.
+    leaving: bool,
     /// How long it is to live once it is ready.
     lifetime: Option<Duration>,
     /// Known from its first word on.
@@ -100,6 +107,8 @@ impl Pool {
             channel: ours,
             stacks,
             generation: generation.number,
+            age: self.age,
+            leaving: false,
             lifetime: generation.draw_lifetime(),
             pid: None,
             closed: false,
@@ -158,11 +167,10 @@ impl Pool {
                     if let Err(error) = closed {
                         tracing::error!(slot, %error, "worker: expected a message");
                     }
-                    if worker.pid.is_none() {
-                        self.workers[slot] = None;
-                        return Some(Heard::Event(Event::Exited(slot)));
+                    if worker.pid.is_some() {
+                        return None;
                     }
-                    return None;
+                    return self.workers[slot].take().map(|worker| Heard::Vanished(worker.age));
                 }
             }
         }
@@ -237,6 +245,12 @@ impl Pool {
         if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
             worker.expected = true;
         }
+    }
+
+    /// The worker in `slot` is to end: answers its age, once.
+    pub(super) fn leaves(&mut self, slot: usize) -> Option<u64> {
+        let worker = self.workers.get_mut(slot)?.as_mut()?;
+        (!std::mem::replace(&mut worker.leaving, true)).then_some(worker.age)
     }
 
     /// Empties a slot.

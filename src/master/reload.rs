@@ -37,7 +37,7 @@ impl Master<'_> {
     /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has
     /// evaluated that file.
     pub(super) fn try_generation(&mut self, number: u64, defined: Option<&Defined>, zygote: Option<Zygote>) {
-        match (self.read)(defined).and_then(|reading| Generation::new(number, reading, Logs::open)) {
+        match self.read_generation(number, defined) {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
@@ -55,6 +55,12 @@ impl Master<'_> {
         }
     }
 
+    fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
+        let mut generation = Generation::new(number, (self.read)(defined)?, Logs::open)?;
+        generation.take_hooks(defined)?;
+        Ok(generation)
+    }
+
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
         let before = std::mem::replace(&mut self.current, number);
@@ -66,6 +72,7 @@ impl Master<'_> {
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
+        self.log_of_keeper();
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         if settings.pidfile != self.generations[&before].settings.pidfile {
             if let Err(error) = self.move_pidfile() {

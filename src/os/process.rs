@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::background;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User};
@@ -135,8 +135,9 @@ pub fn random() -> u64 {
 
 /// Which side of [`fork_away`] this process is.
 pub enum Side {
-    /// The process that called. The new process is nobody's child here: it belongs to the nearest subreaper.
-    Caller,
+    /// The process that called, with the pid of the new process, which is nobody's child here: it belongs to the nearest
+    /// subreaper.
+    Caller(Pid),
     /// The new process.
     New,
 }
@@ -145,20 +146,29 @@ pub enum Side {
 ///
 /// The caller must have one thread; the middle process runs nothing but the second fork.
 pub fn fork_away() -> io::Result<Side> {
+    // By which the middle process says the new one's pid.
+    let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
     match unsafe { nix::unistd::fork()? } {
         ForkResult::Child => {
             // SAFETY: as above; the middle process has one thread.
             match unsafe { nix::unistd::fork() } {
                 Ok(ForkResult::Child) => Ok(Side::New),
-                Ok(ForkResult::Parent { .. }) => exit_now(0),
+                Ok(ForkResult::Parent { child }) => {
+                    let said = nix::unistd::write(&tell, &child.as_raw().to_ne_bytes());
+                    exit_now(said.err().map_or(0, |errno| errno as i32))
+                }
                 Err(errno) => exit_now(errno as i32),
             }
         }
         ForkResult::Parent { child } => loop {
             match waitpid(child, None) {
                 Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, 0)) => return Ok(Side::Caller),
+                Ok(WaitStatus::Exited(_, 0)) => {
+                    let mut pid = [0; 4];
+                    nix::unistd::read(&told, &mut pid)?;
+                    return Ok(Side::Caller(Pid::from_raw(i32::from_ne_bytes(pid))));
+                }
                 Ok(WaitStatus::Exited(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Ok(status) => return Err(io::Error::other(format!("the middle process ended by {status:?}"))),
                 Err(errno) => return Err(errno.into()),

@@ -94,13 +94,9 @@ const ABSENT: &[Absent] = &[
     unplanned(&["dirty_apps"], "run long tasks in a process of their own, such as a Celery worker"),
     needless(&["dirty_*", "on_dirty_starting"], "there are no dirty workers"),
     unplanned(
-        &["on_starting", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "pre_request", "post_request",
-          "worker_exit", "nworkers_changed"],
+        &["on_starting", "when_ready", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
+          "pre_request", "post_request", "worker_exit", "child_exit", "nworkers_changed", "pre_exec", "on_exit"],
         "hooks are functions in a configuration file in Python: -c gunicorn.conf.py",
-    ),
-    planned(
-        &["when_ready", "worker_abort", "pre_exec", "child_exit", "on_exit"],
-        "on_starting, post_fork, post_worker_init and worker_exit are called; what this one does may fit there",
     ),
 ];
 

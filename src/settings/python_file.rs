@@ -29,6 +29,13 @@ pub struct Defined {
     pub unused: Vec<(String, usize)>,
 }
 
+impl Defined {
+    /// Is there such a hook?
+    pub fn has_hook(&self, hook: &str) -> bool {
+        self.names.iter().any(|name| name.name == hook && name.value != Plain::Nothing)
+    }
+}
+
 /// One name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
@@ -178,6 +185,7 @@ fn is_default(name: &str, value: &Plain) -> bool {
 pub const HOOKS: &[&str] = &[
     "nworkers_changed",
     "on_starting",
+    "when_ready",
     "on_reload",
     "pre_fork",
     "post_fork",
@@ -185,7 +193,11 @@ pub const HOOKS: &[&str] = &[
     "pre_request",
     "post_request",
     "worker_int",
+    "worker_abort",
     "worker_exit",
+    "child_exit",
+    "pre_exec",
+    "on_exit",
 ];
 
 /// Settings whose ints are permission bits.

@@ -104,9 +104,8 @@ settings! {
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "change to this directory before the application is loaded",
         "Without it, the directory in which rwsgi was started; a relative path counts from there, also in the configuration \
-         file. The directory is the first one of `sys.path`, and where the paths of `wsgi_app`, `pythonpath`, \
-         `worker_tmp_dir` and `error_pages` count from. Other paths, that of the configuration file among them, are not \
-         affected.";
+         file. The directory is the first one of `sys.path`, and where other relative paths count from, but those of \
+         the configuration file and of `python`.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
         ["--pythonpath"], "DIRS", "directories to put at the front of sys.path, with commas between",
         "A list, or one string with commas. Each is put in front of what is there, so that the last one comes first, as in \
@@ -397,12 +396,12 @@ settings! {
          set `errorlog`. The umask of the processes is 022. Under systemd, in a container and under supervisord leave it out.";
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
-        "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
+        "Removed at the end if it still holds that id. A relative path counts from `chdir`.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "where `rwsgi status` and its like find the server; off: nowhere",
         "A unix socket with mode 0600, for root and the user that started the server. Without this setting it is beside \
          `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
-         start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
+         start: a reload does not move it. A relative path counts from `chdir`. gunicorn's \
          has the same name and another protocol.";
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "how many files each process may have open",
@@ -418,7 +417,7 @@ settings! {
 
     errorlog: LogTarget = LogTarget::Standard, one, Logs,
         ["--error-logfile", "--log-file"], "FILE", "where the error log goes; - is standard error",
-        "Opened for appending. A relative path counts from the directory in which rwsgi was started.";
+        "Opened for appending. A relative path counts from `chdir`.";
     loglevel: LogLevel = LogLevel::Info, one, Logs,
         ["--log-level"], "LEVEL", "debug, info, warning, error or critical",
         "Lines of less weight are not written. gunicorn takes an unknown level for info; here it is an error.";
@@ -427,14 +426,15 @@ settings! {
         "Of the error log.";
     accesslog: Option<LogTarget> = None, optional, Logs,
         ["--access-logfile"], "FILE", "where the access log goes; - is standard output",
-        "Without it there is none. Opened for appending. A relative path counts from the directory in which rwsgi was started.";
+        "Without it there is none. Opened for appending. A relative path counts from `chdir`.";
     access_log_format: String = ACCESS_LOG_FORMAT.to_owned(), one, Logs,
         ["--access-logformat"], "FORMAT", "what a line of the access log holds",
         "gunicorn's template: `%(h)s` the client, `%(l)s` a dash, `%(u)s` the user, `%(t)s` the time, `%(r)s` the request \
          line, `%(s)s` the status, `%(b)s` the bytes of the body, `%(f)s` the referer, `%(a)s` the user agent, `%(T)s`, \
          `%(M)s`, `%(D)s` and `%(L)s` the time taken in seconds, milliseconds, microseconds and seconds with a fraction, \
          `%(p)s` the process, `%(m)s`, `%(U)s`, `%(q)s` and `%(H)s` method, path, query and protocol, `%({name}i)s` a \
-         field of the request, `%({name}o)s` one of the response. What could end a line or a quote is escaped.";
+         field of the request, `%({name}o)s` one of the response, `%({name}e)s` a key of the environ, as the application \
+         has left it; so is `%(h)s`, if middleware changes `REMOTE_ADDR`. What could end a line or a quote is escaped.";
 }
 
 /// gunicorn's default: the combined format of Apache and nginx.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::types::{Bind, ControlSocket, TimeoutMode};
+use super::types::{Bind, ControlSocket, LogTarget, TimeoutMode};
 use super::{Settings, WorkerClass};
 use crate::http::{Leniency, Limits, ProxyRules, Trust};
 
@@ -121,6 +121,29 @@ impl Settings {
                 .map(|path| path.with_extension("ctl"))
                 .filter(|path| Some(path) != self.pidfile.as_ref()),
         }
+    }
+
+    /// The same, with the relative paths of what the server opens itself as they are seen from where it is started: they
+    /// count from `chdir`, as in gunicorn.
+    #[must_use]
+    pub fn seen_from_start(mut self) -> Settings {
+        let Some(directory) = self.chdir.clone() else { return self };
+        let place = |path: &mut PathBuf| *path = directory.join(&*path);
+        self.pidfile.iter_mut().for_each(place);
+        for target in [Some(&mut self.errorlog), self.accesslog.as_mut()].into_iter().flatten() {
+            if let LogTarget::File(path) = target {
+                place(path);
+            }
+        }
+        if let Some(ControlSocket::At(path)) = &mut self.control_socket {
+            place(path);
+        }
+        for bind in &mut self.bind {
+            if let Bind::Unix(path) = bind {
+                place(path);
+            }
+        }
+        self
     }
 
     /// What the processes are called: `proc_name`, else the application's name.

@@ -12,6 +12,7 @@ use super::connection::{Arrived, Connection, Reading};
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::clock;
@@ -53,6 +54,8 @@ pub(super) struct Desk {
     pub(super) laid_down: u64,
     /// Does somebody want to know how busy it is?
     pub(super) is_measured: bool,
+    /// What the application has left in its environ, as far as the access log wants it.
+    pub(super) environ: EnvironValues,
 }
 
 impl Desk {
@@ -93,6 +96,7 @@ impl Call {
         terms.claim.open(connection.stream.as_fd());
         desk.begin(started, &connection.input[..head_length]);
         desk.response.clear();
+        desk.environ.clear();
         let mut exchange = Exchange {
             request,
             body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
@@ -104,6 +108,7 @@ impl Call {
             scheme,
             listener: connection.listener,
             head: &mut desk.response,
+            environ: &mut desk.environ,
             stream: connection.stream.as_fd(),
             output: &mut connection.output,
             to: ResponseTo {

@@ -15,6 +15,7 @@ use super::output::{Kept, LONG, Output};
 use super::patience::{Allowance, Patience, Verdict};
 use super::streamed::{BodyError, Streamed};
 use super::timers::Millis;
+use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Proxied, Request, Scheme};
@@ -39,6 +40,7 @@ pub struct Exchange<'c> {
     pub(super) scheme: Scheme,
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
+    pub(super) environ: &'c mut EnvironValues,
     pub(super) stream: BorrowedFd<'c>,
     pub(super) output: &'c mut Output,
     pub(super) to: ResponseTo,
@@ -151,6 +153,11 @@ impl<'c> Exchange<'c> {
     /// The response's head, to be filled in before anything is sent.
     pub fn head(&mut self) -> &mut ResponseHead {
         self.head
+    }
+
+    /// What the access log is to know of the environ, in the places of [`super::Worker::environ_keys`].
+    pub fn environ(&mut self) -> &mut EnvironValues {
+        self.environ
     }
 
     /// How many bytes of the response's body the application has given.

@@ -14,7 +14,7 @@ use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
 use super::table::Missed;
 use super::timers::{Millis, in_about, in_time, millis};
-use crate::http::access_log::AccessRecord;
+use crate::http::access_log::{AccessRecord, EnvironValues};
 use crate::http::error_page::error_response;
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
@@ -218,6 +218,7 @@ impl EventLoop<'_> {
         &mut self,
         connection: &Connection,
         response: &ResponseHead,
+        environ: &EnvironValues,
         body_bytes: u64,
         started: Option<u64>,
     ) {
@@ -226,6 +227,7 @@ impl EventLoop<'_> {
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response,
+            environ,
             remote_addr: connection.client_ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
@@ -290,7 +292,7 @@ impl EventLoop<'_> {
         connection.output = Output::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
-        self.note(connection, &response, body_bytes, None);
+        self.note(connection, &response, &EnvironValues::default(), body_bytes, None);
         if flushed { self.linger(connection) } else { After::Close }
     }
 

@@ -34,6 +34,7 @@ use super::deadlines::{Deadline, Then};
 use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
 use super::{Application, Setup, Spent};
+use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
 
@@ -84,6 +85,11 @@ impl<'a> Worker<'a> {
         self.lock().deadlines.lost() > 0
     }
 
+    /// The keys of the environ of which the access log wants to know what the application has left there.
+    pub fn environ_keys(&self) -> Vec<String> {
+        self.setup.access.as_ref().map(|(_, format)| format.environ_keys()).unwrap_or_default()
+    }
+
     /// How many threads are to [`work`](Self::work).
     pub fn threads(&self) -> usize {
         self.setup.slots.len()
@@ -100,6 +106,7 @@ impl<'a> Worker<'a> {
             cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
             is_measured: self.setup.is_measured,
+            environ: EnvironValues::new(self.environ_keys()),
         };
         let mut held = self.lock();
         held.crew.moves(number, Place::Attending);
@@ -178,7 +185,7 @@ impl<'a> Worker<'a> {
                         self.was_late(&mut held);
                     }
                     held.thread_is_free();
-                    held.finish(served, &desk.response)
+                    held.finish(served, desk)
                 }
                 Task::Disk(mut connection) => {
                     drop(held);

@@ -11,6 +11,7 @@ use super::call::{Call, Desk, Terms};
 use super::claim::Claim;
 use super::connection::{BodyRules, Connection, Step};
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
 use crate::http::{Limits, ProxyRules, imf_fixdate};
@@ -45,6 +46,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
         cork: Arc::default(),
         laid_down: 0,
         is_measured: false,
+        environ: EnvironValues::default(),
     };
     let terms = Terms {
         error_pages: &ErrorPages::default(),

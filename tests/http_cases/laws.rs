@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rwsgi::http::forwarded::{FieldPolicy, field_policy, scheme};
 use rwsgi::http::{
-    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, Head, LAST_CHUNK, Leniency, Limits, Progress,
+    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, EnvironValues, Head, LAST_CHUNK, Leniency, Limits, Progress,
     ProxyMode, ProxyRules, Reject, Request, ResponseHead, ResponseTo, Transfer, Trust, Version, cgi, encode_chunk,
     error_response, is_field_name,
 };
@@ -226,6 +226,7 @@ fn check_answer(request: Option<Request<'_>>, reject: Option<Reject>) {
     let record = AccessRecord {
         request,
         response: &response,
+        environ: &EnvironValues::default(),
         remote_addr: Some(std::net::Ipv6Addr::LOCALHOST.into()),
         body_bytes: Some(sent),
         time_text: "-",
