@@ -140,7 +140,12 @@ pub enum Action {
     /// Say that the worker has lived long enough; it is replaced.
     Outlived(usize, i32),
     /// So many workers are wanted from now on: the load asks for them.
-    Scaled { old: usize, new: usize },
+    Scaled {
+        /// Wanted so far.
+        old: usize,
+        /// Wanted from now on.
+        new: usize,
+    },
     /// Boots are held back for this long.
     BackOff(Duration),
     /// This generation has a worker that serves: it is in charge from now on.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rwsgi::http::forwarded::{FieldPolicy, field_policy, scheme};
 use rwsgi::http::{
-    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, EnvironValues, Head, LAST_CHUNK, Leniency, Limits, Progress,
-    ProxyMode, ProxyRules, Reject, Request, ResponseHead, ResponseTo, Transfer, Trust, Version, cgi, encode_chunk,
-    error_response, is_field_name,
+    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, EnvironValues, Head, LAST_CHUNK, Leniency, Limits,
+    Progress, ProxyMode, ProxyRules, Reject, Request, ResponseHead, ResponseTo, Transfer, Trust, Version, cgi,
+    encode_chunk, error_response, is_field_name,
 };
 
 use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
