@@ -182,9 +182,13 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
     let environment = environment(me);
     let Invocation { words, flags, .. } = invocation;
-    let resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
-    if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
+    let mut resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
+    let origin = resolved.origin_of("access_log_format");
+    match AccessFormat::parse(&resolved.settings.access_log_format) {
+        Err(error) => return Err(format!("{origin}: {error}").into()),
+        Ok(format) => resolved.remarks.extend(
+            format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
+        ),
     }
     Ok(resolved)
 }
