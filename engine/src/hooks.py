@@ -1,10 +1,7 @@
 """What hooks of a configuration file are handed: ordinary objects, with gunicorn's names, that take further attributes."""
 
-import logging
 import os
 import sys
-
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Config:
@@ -22,36 +19,6 @@ class Config:
             return self.__dict__["settings"][name]
         except KeyError:
             raise AttributeError("no setting has the name %r" % name) from None
-
-
-class Handler(logging.Handler):
-    """From Python's logging to the error log."""
-
-    def __init__(self, write):
-        super().__init__()
-        self.write = write
-
-    def emit(self, record):
-        try:
-            self.write(record.levelno, self.format(record))
-        except Exception:
-            self.handleError(record)
-
-
-class Log:
-    """gunicorn's logger, as far as hooks use it."""
-
-    def __init__(self, cfg, write):
-        self.cfg = cfg
-        self.error_log = logging.getLogger("gunicorn.error")
-        self.access_log = logging.getLogger("gunicorn.access")
-        self.error_log.handlers[:] = [Handler(write)]
-        self.error_log.propagate = False
-        self.error_log.setLevel(LEVELS.get(cfg.loglevel, 20))
-        self.loglevel = self.error_log.level
-        for name in ("critical", "error", "warning", "info", "debug", "exception", "log"):
-            setattr(self, name, getattr(self.error_log, name))
-        self.warn = self.warning
 
 
 class App:
@@ -194,10 +161,11 @@ def places(function):
 class Hooks:
     """The functions of a file, and what they are called with."""
 
-    def __init__(self, write, values, names, facts):
+    def __init__(self, values, names, facts):
         self.functions = {name: resolve(name, names[name]) for name in facts["hooks"] if names.get(name) is not None}
-        self.cfg = Config(values, self.functions)
-        self.log = Log(self.cfg, write)
+        self.cfg = facts["cfg"] or Config(values, {})
+        self.cfg.settings.update(self.functions)
+        self.log = facts["log"]
         self.server = Server(self.cfg, self.log, facts)
         self.worker = None
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0

@@ -12,7 +12,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Origins, Reading};
-use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
+use crate::message::{BUILD_ID, Occasion, Remotes, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -28,6 +28,8 @@ pub(super) struct Generation {
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) logs: Logs,
+    /// Where lines go besides.
+    pub(super) remotes: Remotes,
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
@@ -56,6 +58,7 @@ impl Generation {
             board,
             board_file,
             logs,
+            remotes: Remotes::default(),
             sockets: Vec::new(),
             zygote: None,
         })
@@ -98,6 +101,7 @@ impl Generation {
             listeners: self.sockets.len(),
             error_log: self.logs.error.is_some(),
             access_log: self.logs.access.is_some(),
+            remotes: self.remotes.clone(),
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
             .into_iter()

@@ -7,10 +7,12 @@ mod control;
 mod conversation;
 mod generation;
 mod logs;
+mod metrics;
 mod orders;
 mod pool;
 mod processes;
 mod reload;
+mod remotes;
 mod report;
 mod service;
 mod sockets;
@@ -49,6 +51,7 @@ use configuration::Trial;
 use control::Control;
 use generation::Generation;
 use logs::Logs;
+use metrics::Metrics;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
@@ -140,6 +143,7 @@ struct Master<'a> {
     orders: Orders,
     pool: Pool,
     watch: Watch,
+    metrics: Metrics,
     finish: Option<i32>,
 }
 
@@ -190,6 +194,7 @@ impl<'a> Master<'a> {
             orders: Orders::new(control, now()),
             pool: Pool::default(),
             watch: Watch::new(now()),
+            metrics: Metrics::default(),
             finish: None,
         })
     }
@@ -226,6 +231,7 @@ impl<'a> Master<'a> {
             self.service.wake_at(),
             self.orders.wake_at(),
             self.trial.as_ref().and_then(Trial::until),
+            self.next_backlog(),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.watch.sleeps(now, limit);
@@ -261,6 +267,7 @@ impl<'a> Master<'a> {
         self.end_late_trial();
         self.tell(&Event::Tick);
         self.forget_generations();
+        self.tell_statsd();
         let gap = self.watch.rests(now());
         self.note_gap(gap);
     }
@@ -348,6 +355,10 @@ fn first_generation(
         Ok(logs)
     })?;
     first.zygote = zygote;
+    if !check {
+        first.remotes = remotes::look_up(&first.settings, &first.origins);
+        remotes::take(&first.remotes);
+    }
     Ok(first)
 }
 

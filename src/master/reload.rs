@@ -4,7 +4,7 @@ use super::commands::By;
 use super::logs::Logs;
 use super::orders::Progress;
 use super::zygote::Zygote;
-use super::{AnyError, Generation, Master, configuration, now, report, sockets};
+use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
 use crate::os::process;
 use crate::settings::Defined;
 use crate::supervisor::{Cause, Event};
@@ -30,6 +30,7 @@ impl Master<'_> {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
+                generation.remotes = remotes::look_up(&generation.settings, &generation.origins);
                 self.generations.insert(number, generation);
                 self.tell(&Event::Reload(number, plan));
             }
@@ -47,12 +48,13 @@ impl Master<'_> {
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
         let before = std::mem::replace(&mut self.current, number);
-        let Generation { settings, logs, .. } = &self.generations[&number];
+        let Generation { settings, logs, remotes, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
         self.orders.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
+        remotes::take(remotes);
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         if settings.pidfile != self.generations[&before].settings.pidfile {
             if let Err(error) = self.move_pidfile() {

@@ -146,6 +146,21 @@ impl Listener {
         Ok(())
     }
 
+    /// How many connections wait to be accepted; none for a socket that is not TCP (the kernel does not tell).
+    pub fn waiting(&self) -> Option<u32> {
+        if !matches!(self.address, Address::Tcp(_)) {
+            return None;
+        }
+        // SAFETY: tcp_info is a C struct of numbers, for which all zeros is a valid value.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut size = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+        let room = (&raw mut info).cast();
+        // SAFETY: the kernel writes at most `size` bytes to `info`.
+        let got = unsafe { libc::getsockopt(self.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut size) };
+        // Of a listening socket this is the length of its queue (net/ipv4/tcp.c, tcp_get_info).
+        Errno::result(got).ok().map(|_| info.tcpi_unacked)
+    }
+
     /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener); none
     /// if no one waits. A connection that broke before it was taken is passed over (accept(2)). Errors are this process's
     /// own lack: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`; the connection stays in the queue then.

@@ -66,11 +66,7 @@ const ABSENT: &[Absent] = &[
         "leave it out: such requests are refused, and the log says which",
     ),
     unplanned(&["paste", "raw_paste_global_conf"], "serve a module that holds application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
-    planned(&["logconfig", "logconfig_dict", "logconfig_json", "logger_class"], "errorlog, loglevel and log_format set the server's log, the application its own logging"),
-    planned(&["capture_output"], "redirect rwsgi's standard output: what the application prints goes there"),
-    planned(&["enable_stdio_inheritance"], "leave it out: the application has rwsgi's standard output and error"),
-    planned(&["syslog", "syslog_*", "disable_redirect_access_to_syslog"], "leave errorlog at -, and let systemd's journal or logger(1) take it"),
-    planned(&["statsd_*", "dogstatsd_tags", "enable_backlog_metric"], "count by the access log, or let nginx in front count"),
+    unplanned(&["logconfig_dict"], "it is a dictionary in a configuration file in Python, -c gunicorn.conf.py; logconfig_json names a file"),
     unplanned(&["control_socket_*"], "control_socket = \"off\" makes none; its mode is 0600"),
     unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
     unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
@@ -97,28 +93,17 @@ pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
     ("proxy_protocol", "off"),
     ("proxy_allow_ips", "127.0.0.1,::1"),
     ("uwsgi_allow_ips", "127.0.0.1,::1"),
-    ("logger_class", "gunicorn.glogging.Logger"),
-    ("logger_class", "simple"),
-    ("syslog_addr", "udp://localhost:514"),
-    ("syslog_facility", "user"),
 ];
 
 /// Flags that are not the name of their setting.
 const FLAGS: &[(&str, &str)] = &[
     ("-D", "daemon"),
-    ("-R", "enable_stdio_inheritance"),
     ("--reload-extra-file", "reload_extra_files"),
     ("--no-sendfile", "sendfile"),
     ("--proxy-allow-from", "proxy_allow_ips"),
     ("--uwsgi-allow-from", "uwsgi_allow_ips"),
     ("--paster", "paste"),
     ("--paste-global", "raw_paste_global_conf"),
-    ("--log-config", "logconfig"),
-    ("--log-config-json", "logconfig_json"),
-    ("--log-syslog", "syslog"),
-    ("--log-syslog-to", "syslog_addr"),
-    ("--log-syslog-prefix", "syslog_prefix"),
-    ("--log-syslog-facility", "syslog_facility"),
     ("--no-control-socket", "control_socket_disable"),
 ];
 
@@ -133,7 +118,7 @@ mod tests {
             assert_eq!(Absent::by_flag(flag), Absent::named(name), "{flag}");
             assert!(Absent::named(name).is_some(), "{flag}");
         }
-        assert_eq!(Absent::by_flag("--statsd-host"), Absent::named("statsd_prefix"));
+        assert_eq!(Absent::by_flag("--http2-max-frame-size"), Absent::named("http2_max_frame_size"));
         assert_eq!(Absent::by_flag("--no-such-thing"), None);
     }
 

@@ -29,6 +29,13 @@ pub struct Defined {
     pub unused: Vec<(String, usize)>,
 }
 
+impl Defined {
+    /// Does it configure Python's logging by a dictionary?
+    pub fn has_logconfig_dict(&self) -> bool {
+        self.names.iter().any(|name| name.name == LOGCONFIG_DICT && name.value != Plain::Nothing)
+    }
+}
+
 /// One name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
@@ -65,7 +72,12 @@ pub enum Plain {
 
 /// Is this a setting, here or in gunicorn, or a hook?
 pub fn is_known(name: &str) -> bool {
-    Row::named(name).is_some() || HOOKS.contains(&name) || Absent::named(name).is_some()
+    Row::named(name).is_some() || HOOKS.contains(&name) || is_object(name) || Absent::named(name).is_some()
+}
+
+/// Does it stay with the process that runs the file, whatever it holds?
+pub fn is_object(name: &str) -> bool {
+    name == LOGCONFIG_DICT
 }
 
 /// Could somebody have meant a setting by this name?
@@ -82,7 +94,11 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &
         if *value == Plain::Nothing {
             continue;
         }
-        if HOOKS.contains(&name.as_str()) {
+        if is_object(name) {
+            let is_table = matches!(value, Plain::Table(_));
+            let cause = || Cause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
+            problems.extend((!is_table).then(|| Problem { origin, cause: cause(), hint: None }));
+        } else if HOOKS.contains(&name.as_str()) {
             problems.extend(not_callable(name, value, origin));
         } else if let Some(row) = Row::named(name) {
             if row.name == "python" {
@@ -179,6 +195,9 @@ pub const HOOKS: &[&str] = &[
     "worker_int",
     "worker_exit",
 ];
+
+/// A dictionary for `logging.config.dictConfig`, with classes and functions in it.
+pub const LOGCONFIG_DICT: &str = "logconfig_dict";
 
 /// Settings whose ints are permission bits.
 const MODES: &[&str] = &["umask", "unix_socket_mode"];

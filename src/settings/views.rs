@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::table::LOGGER_CLASS;
 use super::types::{ControlSocket, TimeoutMode};
 use super::{Settings, WorkerClass};
 use crate::http::{Limits, Trust};
@@ -72,6 +73,12 @@ impl Settings {
                 .map(|path| path.with_extension("ctl"))
                 .filter(|path| Some(path) != self.pidfile.as_ref()),
         }
+    }
+
+    /// Do the settings name a logger of Python's? A `logconfig_dict`, which is no setting, may do so, too.
+    pub fn is_logged_by_python(&self) -> bool {
+        let is_usual = ["simple", LOGGER_CLASS].contains(&self.logger_class.as_str());
+        !is_usual || self.logconfig.is_some() || self.logconfig_json.is_some()
     }
 
     /// What the processes are called: `proc_name`, else the application's name.

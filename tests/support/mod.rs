@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod fronts;
+pub mod gunicorn;
 pub mod load;
 pub mod outside;
 pub mod wire;
