@@ -33,7 +33,7 @@ trait Datagrams {
 
 impl Datagrams for UdpSocket {
     fn next(&self) -> String {
-        let mut bytes = [0; 65536];
+        let mut bytes = vec![0; 65536];
         let count = self.recv(&mut bytes).expect("a datagram within the limit");
         String::from_utf8(bytes[..count].to_vec()).unwrap()
     }
@@ -41,7 +41,7 @@ impl Datagrams for UdpSocket {
 
 impl Datagrams for UnixDatagram {
     fn next(&self) -> String {
-        let mut bytes = [0; 65536];
+        let mut bytes = vec![0; 65536];
         let count = self.recv(&mut bytes).expect("a datagram within the limit");
         String::from_utf8(bytes[..count].to_vec()).unwrap()
     }
@@ -114,7 +114,7 @@ fn statsd_gets_prefix_and_tags_also_over_a_unix_socket_that_is_made_anew() {
     wait_until("metrics on the new socket", || {
         server.get("/");
         socket.set_nonblocking(true).unwrap();
-        socket.recv(&mut [0; 65536]).is_ok()
+        socket.recv(&mut vec![0; 65536]).is_ok()
     });
     server.stop();
 }
@@ -179,7 +179,9 @@ fn syslog_gets_both_logs_over_udp() {
     let access = r#""GET /a%0ab HTTP/1.1" 200 4 "-" "\"x\"""#;
     let found =
         messages(|| socket.next(), &["worker ready", access, "ValueError: on demand", "GET /raise HTTP/1.1\" 500"]);
-    found.iter().for_each(|message| assert_form(message, "my.site", 19));
+    for message in &found {
+        assert_form(message, "my.site", 19);
+    }
     let priority = |text: &str| found.iter().find(|message| message.contains(text)).unwrap()[..5].to_owned();
     assert_eq!((priority(access), priority("on demand")), ("<158>".to_owned(), "<155>".to_owned()));
     // A traceback is one message; nothing but standard error has it besides.
@@ -209,7 +211,9 @@ fn syslog_gets_the_error_log_alone_when_asked_to() {
     server.get("/");
     server.get("/raise");
     let found = messages(|| socket.next(), &["worker ready", "ValueError"]);
-    found.iter().for_each(|message| assert_form(message, "p", 1));
+    for message in &found {
+        assert_form(message, "p", 1);
+    }
     assert!(!found.iter().any(|message| message.contains(".access:")), "{found:?}");
     server.stop();
 }
@@ -255,7 +259,9 @@ fn syslog_gets_whole_messages_over_connections() {
         let wanted: Vec<String> = (0..50).map(|number| format!("GET /n{number} HTTP/1.1")).collect();
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).chain(["worker ready"]).collect();
         let found = messages(|| messages_of.recv_timeout(LIMIT).expect("a message within the limit"), &wanted);
-        found.iter().for_each(|message| assert_form(message, "app", 1));
+        for message in &found {
+            assert_form(message, "app", 1);
+        }
         server.stop();
     }
 }

@@ -2,6 +2,8 @@
 
 import logging
 
+# Names of classes that need not be looked for.
+USUAL = ("simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -68,7 +70,7 @@ def construct(given, cfg):
     """An instance of a logger class, as gunicorn makes it."""
     from gunicorn import glogging
 
-    maker = glogging.Logger if given in ("simple", "gunicorn.glogging.Logger") else resolve(given)
+    maker = glogging.Logger if given in USUAL else resolve(given)
     if not callable(maker):
         raise TypeError("expected a class, found a value of type %s" % type(maker).__name__)
     cfg.settings["logger_class"] = maker
@@ -121,6 +123,6 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
     log.access(resp, req, environ, timedelta(microseconds=microseconds))
 
 
-def exception(log, uri, error):
-    """An application has raised."""
-    log.exception("Error handling request %s", uri, exc_info=(type(error), error, error.__traceback__))
+def exception(log, uri, error, traceback):
+    """An application has raised. Before Python 3.12 its exception does not carry the traceback."""
+    log.exception("Error handling request %s", uri, exc_info=(type(error), error, traceback))

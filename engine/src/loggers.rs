@@ -141,8 +141,10 @@ impl<'py> RequestLogger<'py> {
     /// The application has raised; says whether the logger knows now.
     pub(crate) fn exception(&self, request: Request<'_>, error: &PyErr) -> bool {
         let py = self.log.py();
-        let told = latin1(py, request.target())
-            .and_then(|target| self.module.call_method1("exception", (&self.log, target, error.value(py))));
+        let told = latin1(py, request.target()).and_then(|target| {
+            let raised = (&self.log, target, error.value(py), error.traceback(py));
+            self.module.call_method1("exception", raised)
+        });
         rwsgi::log::count_exception();
         told.inspect_err(|error| tracing::error!("the logger failed\n{}", python::traceback(py, error))).is_ok()
     }

@@ -77,7 +77,7 @@ impl Settings {
 
     /// Do the settings name a logger of Python's? A `logconfig_dict`, which is no setting, may do so, too.
     pub fn is_logged_by_python(&self) -> bool {
-        let is_usual = ["simple", LOGGER_CLASS].contains(&self.logger_class.as_str());
+        let is_usual = [LOGGER_CLASS].iter().chain(OTHER_NAMES).any(|name| *name == self.logger_class);
         !is_usual || self.logconfig.is_some() || self.logconfig_json.is_some()
     }
 
@@ -88,6 +88,8 @@ impl Settings {
     }
 }
 
+/// What else gunicorn calls classes that do no more than rwsgi does by itself.
+const OTHER_NAMES: &[&str] = &["simple", "gunicorn.instrument.statsd.Statsd"];
 /// A worker that is at work has done its part by then, on a busy machine too.
 const SECOND_LINE: Duration = Duration::from_millis(500);
 /// The largest value that the settings take, in bytes.
