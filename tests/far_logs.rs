@@ -282,7 +282,13 @@ fn a_syslog_daemon_that_starts_anew_is_found_again() {
     });
     drop((old, tcp));
     assert_eq!(server.get("/").status, 200);
-    let tcp = TcpListener::bind(address).unwrap();
+    // The kernel may have lent the port to somebody meanwhile.
+    let mut again = None;
+    wait_until("the port of the old daemon", || {
+        again = TcpListener::bind(address).ok();
+        again.is_some()
+    });
+    let tcp = again.unwrap();
     let found = collect(move || tcp.accept().ok().map(|(stream, _)| stream));
     wait_until("a line of the access log on a new connection", || {
         server.get("/again");
