@@ -1,5 +1,5 @@
 //! The error log, by `tracing`, and the access log's batches: lines out, without ever making a request wait. Knows nothing
-//! of requests or settings; who logs says what.
+//! of requests or settings; who logs says what. Both can go to syslog besides, and be counted by statsd.
 //!
 //! A process without the log's thread (master, zygote, the first moments of a worker) writes each line itself, and drops
 //! what the file cannot take at once. A worker calls [`start_thread`] after its fork; from then on lines go to a bounded
@@ -12,7 +12,9 @@
 //! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
 mod access;
+mod far;
 mod line;
+mod remote;
 mod sink;
 mod subscriber;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
+use crate::message::Remotes;
 use crate::os;
 pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
@@ -97,6 +100,42 @@ pub fn redirect(error: Option<&OwnedFd>, access: Option<&OwnedFd>) -> io::Result
     access.map_or(Ok(()), |file| WRITER.redirect(ACCESS_LOG, file))
 }
 
+/// Sends lines to syslog and statsd, too, from now on. Called again, as [`init`].
+pub fn connect(remotes: &Remotes) -> io::Result<()> {
+    WRITER.set_far(remotes)
+}
+
+/// Gives a process that was forked connections of its own to those.
+pub fn part() -> io::Result<()> {
+    WRITER.part()
+}
+
+/// Makes a file this process's standard output and standard error.
+pub fn capture(file: &OwnedFd) -> io::Result<()> {
+    nix::unistd::dup2_stdout(file)?;
+    Ok(nix::unistd::dup2_stderr(file)?)
+}
+
+/// Tells statsd, if there is one, what is so now.
+pub fn gauge(name: &str, value: u64) {
+    WRITER.measure(|statsd, out| statsd.metric(name, &value.to_string(), "g", out));
+}
+
+/// Tells statsd, if there is one, one of many values of something.
+pub fn histogram(name: &str, value: u64) {
+    WRITER.measure(|statsd, out| statsd.metric(name, &value.to_string(), "h", out));
+}
+
+/// Tells statsd, if there is one, of an exception that Python's logging was told of in this log's place.
+pub fn count_exception() {
+    WRITER.measure(crate::message::Statsd::exception);
+}
+
+/// A line that an application writes to the access log, if this process has one.
+pub fn access(line: &str) {
+    WRITER.push_named(ACCESS_LOG, format!("{line}\n").as_bytes());
+}
+
 /// What an application wrote to its error stream: lines as they are, or in a log of JSON the message of an object. Never
 /// waits and never fails; what finds no room is counted.
 pub fn application(text: &str) {
@@ -126,5 +165,7 @@ pub const CRITICAL: &str = "critical";
 /// What the logs are called in the line about lost lines.
 const ERROR_LOG: &str = "log";
 const ACCESS_LOG: &str = "access log";
+const SYSLOG: &str = "syslog";
+const STATSD: &str = "statsd";
 
 static WRITER: Writer = Writer::new();

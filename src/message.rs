@@ -5,6 +5,8 @@
 //! length by the channel, speaks for its own channel's slot alone, and names no path, pid or index that is followed.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -168,6 +170,8 @@ pub struct Start {
     pub access_log: bool,
     /// What comes for the hooks of a configuration file.
     pub hooks: ForHooks,
+    /// Where lines go besides.
+    pub remotes: Remotes,
 }
 
 /// What a zygote gets for the hooks of a configuration file, after the log files.
@@ -181,6 +185,52 @@ pub struct ForHooks {
     pub keeper: bool,
     /// How many workers were wanted before this zygote was started; none if it is the first.
     pub workers_before: Option<usize>,
+}
+
+/// Where lines go besides the files of the logs, names of hosts looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remotes {
+    /// Messages.
+    pub syslog: Option<Syslog>,
+    /// Counters and times.
+    pub statsd: Option<Statsd>,
+}
+
+/// A daemon that takes messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syslog {
+    /// Where it is.
+    pub place: Place,
+    /// What this server is called there.
+    pub name: String,
+    /// The facility's code (RFC 3164 section 4.1.1).
+    pub facility: u8,
+    /// Does the access log go there, too?
+    pub has_access: bool,
+}
+
+/// A daemon that takes metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statsd {
+    /// Where it is.
+    pub place: Place,
+    /// What stands before each name, its point included.
+    pub prefix: String,
+    /// What stands behind each value, if anything.
+    pub tags: String,
+}
+
+/// An address to send to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Datagrams over the network.
+    Udp(SocketAddr),
+    /// A connection over the network.
+    Tcp(SocketAddr),
+    /// Datagrams, a path.
+    UnixDatagrams(PathBuf),
+    /// A connection, a path.
+    UnixStream(PathBuf),
 }
 
 /// What a zygote is started for, and so which hooks it calls.

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use support::outside::bare_virtualenv;
 use support::{Gate, Response, Server, children, directory, run, run_command, rwsgi, wait_gone, wait_until};
 use tempfile::TempDir;
 
@@ -217,8 +218,8 @@ bind = [8000, "127.0.0.1:port"]
 user = 4_000_000_000_000
 worker_class = "gevent"
 
-capture_output = True
-logconfig_dict = {"version": 1}
+reuse_port = True
+http2_max_frame_size = 16385
 on_starting = 5
 "#;
     let files = site(conf);
@@ -229,8 +230,8 @@ on_starting = 5
         "gunicorn.conf.py:4: threads: expected a whole number from 1 to 512, found 2.5\n",
         "gunicorn.conf.py:6: bind: expected ",
         "gunicorn.conf.py:8: worker_class: expected sync or gthread, found \"gevent\", which is not planned\n",
-        "gunicorn.conf.py:10: capture_output: this setting of gunicorn is not there yet\nhint: ",
-        "gunicorn.conf.py:11: logconfig_dict: this setting of gunicorn is not there yet\nhint: ",
+        "gunicorn.conf.py:10: reuse_port: this setting of gunicorn is not there yet\nhint: ",
+        "gunicorn.conf.py:11: http2_max_frame_size: this setting of gunicorn is not there yet\nhint: ",
     ] {
         assert!(log.contains(words), "expected {words:?} in\n{log}");
     }
@@ -302,10 +303,8 @@ except ModuleNotFoundError:
     raw_env.append("NOTHING=indeed")
 "#;
     let files = site(conf);
-    // The interpreter that the virtualenv was made of has no packages; the virtualenv has the real one.
-    let bare = fs::canonicalize(support::virtualenv().join("bin/python")).unwrap();
-    let server = start(&files, &["app", "-b", "127.0.0.1:0", "--python", bare.to_str().unwrap()]);
-    assert_eq!(server.get("/ORIGIN").text(), "rwsgi");
+    bare_virtualenv(files.path(), "bare");
+    let server = start(&files, &["app", "-b", "127.0.0.1:0", "--python", "bare"]);
     assert!(server.get("/VERSION").text().split('.').count() == 3);
     assert_eq!(server.get("/SET_UP").text(), "True");
     assert_eq!(server.get("/NOTHING").text(), "indeed");

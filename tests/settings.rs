@@ -207,6 +207,20 @@ loglevel = "Warning"
 log_format = "json"
 accesslog = "-"
 access_log_format = "%(h)s"
+capture_output = true
+enable_stdio_inheritance = true
+logger_class = "site.logs.Logger"
+logconfig = "logging.ini"
+logconfig_json = "logging.json"
+syslog = true
+syslog_addr = "unix:///dev/log#dgram"
+syslog_prefix = "polls"
+syslog_facility = "local3"
+disable_redirect_access_to_syslog = true
+statsd_host = "statsd.local"
+statsd_prefix = "polls"
+dogstatsd_tags = "env:production"
+enable_backlog_metric = true
 "#;
 
 #[test]

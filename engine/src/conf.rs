@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString, PyTuple};
 
 use rwsgi::message::{BootCause, BootFailure, Configure};
-use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken};
+use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken, is_object};
 use rwsgi::settings::{Defined, Script};
 
 use crate::python;
@@ -111,7 +111,13 @@ fn look(names: &Bound<'_, PyDict>, source: &Source, path: String) -> PyResult<De
         let Ok(name) = name.extract::<String>() else { continue };
         let line = source.lines.get(&name).copied().unwrap_or(0);
         if is_known(&name) {
-            defined.names.push(Name { value: plain(&value, DEEPEST)?, name, line });
+            // An empty dictionary stands for what stays here.
+            let value = if is_object(&name) && value.is_instance_of::<PyDict>() {
+                Plain::Table(Vec::new())
+            } else {
+                plain(&value, DEEPEST)?
+            };
+            defined.names.push(Name { value, name, line });
         } else if is_mistaken(&name) && line > 0 && !source.read.contains(&name) && is_plain(&value) {
             defined.unused.push((name, line));
         }
@@ -162,17 +168,22 @@ fn plain(value: &Bound<'_, PyAny>, depth: u32) -> PyResult<Plain> {
         return elements.collect::<PyResult<_>>().map(Plain::List);
     }
     if value.is_callable() {
-        let text = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).unwrap_or_default();
-        return Ok(Plain::Callable(format!("{}.{}", text("__module__"), text("__qualname__"))));
+        return Ok(Plain::Callable(qualified(value)));
     }
     Ok(Plain::Other(kind()))
 }
 
+/// The name of a function or a class, its module's before it.
+pub(crate) fn qualified(value: &Bound<'_, PyAny>) -> String {
+    let text = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).unwrap_or_default();
+    format!("{}.{}", text("__module__"), text("__qualname__"))
+}
+
 /// `import gunicorn` works in the file and in what it imports, also where no such package is installed.
-fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
     let code = std::ffi::CString::new(include_str!("gunicorn.py"))?;
     let shim = PyModule::from_code(py, &code, c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;
-    shim.call_method0("offer")?;
+    shim.call_method1("offer", (include_str!("glogging.py"),))?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
+use rwsgi::os::clock;
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
@@ -21,6 +22,7 @@ use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
 use crate::hooks::RequestHooks;
+use crate::loggers::RequestLogger;
 use crate::python;
 use crate::response::Callables;
 
@@ -31,6 +33,7 @@ pub(crate) struct Cycle<'py> {
     caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
     hooks: Option<RequestHooks<'py>>,
+    logger: Option<RequestLogger<'py>>,
     /// The keys of the environ that the access log reads when the application is through.
     logged: Vec<Logged<'py>>,
 }
@@ -67,7 +70,7 @@ impl<'py> Cycle<'py> {
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, caller, parts, hooks: None, logged: Vec::new() })
+        Ok(Cycle { py, application, caller, parts, hooks: None, logger: None, logged: Vec::new() })
     }
 
     /// The same, which tells the access log of these keys of the environ.
@@ -80,18 +83,33 @@ impl<'py> Cycle<'py> {
         Cycle { hooks, ..self }
     }
 
-    /// One request between `pre_request` and `post_request`. What goes wrong within is dealt with before the latter.
-    fn respond_hooked(&self, hooks: &RequestHooks<'py>, exchange: &mut Exchange<'_>) {
-        let request = match hooks.before(exchange) {
-            Ok(request) => request,
-            Err(error) => return self.failed(exchange, &error, false),
-        };
-        let mut environ = None;
-        self.respond_or_fail(exchange, |made| {
-            environ = Some(made.clone());
-            hooks.change(&request, made)
-        });
-        hooks.after(&request, environ.as_ref(), exchange);
+    /// The same, with a logger that is told of each request.
+    pub(crate) fn with_logger(self, logger: Option<RequestLogger<'py>>) -> Cycle<'py> {
+        Cycle { logger, ..self }
+    }
+
+    /// One request between `pre_request` and `post_request`, with its line in a log of Python's. What goes wrong within is
+    /// dealt with before these.
+    fn respond_watched(&self, exchange: &mut Exchange<'_>) {
+        let started = clock::monotonic();
+        let hooks = self.hooks.as_ref();
+        let (mut request, mut environ) = (None, None);
+        match hooks.map(|hooks| hooks.before(exchange)).transpose() {
+            Ok(seen) => {
+                request = seen;
+                self.respond_or_fail(exchange, |made| {
+                    environ = Some(made.clone());
+                    hooks.zip(request.as_ref()).map_or(Ok(()), |(hooks, request)| hooks.change(request, made))
+                });
+            }
+            Err(error) => self.failed(exchange, &error, false),
+        }
+        if let Some(logger) = &self.logger {
+            logger.note(request.as_ref(), environ.as_ref(), exchange, started);
+        }
+        if let Some((hooks, request)) = hooks.zip(request.as_ref()) {
+            hooks.after(request, environ.as_ref(), exchange);
+        }
     }
 
     fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
@@ -114,7 +132,7 @@ impl<'py> Cycle<'py> {
         } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %target, answered, "request ended by its timeout");
-        } else {
+        } else if self.logger.as_ref().is_none_or(|logger| !logger.exception(request, error)) {
             tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
         }
         if timed_out {
@@ -170,9 +188,10 @@ impl<'py> Cycle<'py> {
 
 impl Application for Cycle<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
-        match &self.hooks {
-            Some(hooks) => self.respond_hooked(hooks, exchange),
-            None => self.respond_or_fail(exchange, |_| Ok(())),
+        if self.hooks.is_none() && self.logger.is_none() {
+            self.respond_or_fail(exchange, |_| Ok(()));
+        } else {
+            self.respond_watched(exchange);
         }
         forked::end_if_forked();
         let mut parts = self.parts.borrow_mut();

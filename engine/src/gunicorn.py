@@ -2,33 +2,10 @@
 
 import importlib.abc
 import importlib.machinery
-import logging
 import sys
 
 SOFTWARE = "gunicorn"
 VERSION = (27, 0, 1)
-
-
-class Logger:
-    """Enough of gunicorn.glogging.Logger to be subclassed and constructed."""
-
-    error_fmt = r"%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-    datefmt = r"[%Y-%m-%d %H:%M:%S %z]"
-    access_fmt = "%(message)s"
-
-    def __init__(self, cfg):
-        self.error_log = logging.getLogger("gunicorn.error")
-        self.access_log = logging.getLogger("gunicorn.access")
-        self.cfg = cfg
-        self.setup(cfg)
-
-    def setup(self, cfg):
-        pass
-
-    def __getattr__(self, name):
-        if name in ("critical", "error", "warning", "info", "debug", "exception", "log"):
-            return getattr(self.error_log, name)
-        raise AttributeError(name)
 
 
 class Arbiter:
@@ -80,7 +57,8 @@ NAMES = {
     "arbiter": {"Arbiter": Arbiter},
     "config": {"Config": Config, "Setting": Setting, "KNOWN_SETTINGS": []},
     "errors": {"HaltServer": HaltServer, "ConfigError": ConfigError, "AppImportError": AppImportError},
-    "glogging": {"Logger": Logger, "CONFIG_DEFAULTS": {}},
+    # Made from its text when somebody imports it.
+    "glogging": {},
     "http": {"Request": Request},
     "http.message": {"Request": Request},
     "http.wsgi": {"Response": Response},
@@ -104,8 +82,13 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module):
-        module.__dict__.update(NAMES[module.__name__.partition(".")[2]])
+        rest = module.__name__.partition(".")[2]
+        module.__dict__.update(NAMES[rest])
+        if rest == "glogging":
+            exec(compile(self.glogging, "<rwsgi glogging>", "exec"), module.__dict__)
 
 
-def offer():
-    sys.meta_path.append(Finder())
+def offer(glogging):
+    finder = Finder()
+    finder.glogging = glogging
+    sys.meta_path.append(finder)

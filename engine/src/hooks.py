@@ -1,15 +1,12 @@
 """What hooks of a configuration file are handed: ordinary objects, with gunicorn's names, that take further attributes."""
 
 import inspect
-import logging
 import os
 import pickle
 import struct
 import sys
 import time
 import zlib
-
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def address_of(bind):
@@ -35,36 +32,6 @@ class Config:
             return self.__dict__["settings"][name]
         except KeyError:
             raise AttributeError("no setting has the name %r" % name) from None
-
-
-class Handler(logging.Handler):
-    """From Python's logging to the error log."""
-
-    def __init__(self, write):
-        super().__init__()
-        self.write = write
-
-    def emit(self, record):
-        try:
-            self.write(record.levelno, self.format(record))
-        except Exception:
-            self.handleError(record)
-
-
-class Log:
-    """gunicorn's logger, as far as hooks use it."""
-
-    def __init__(self, cfg, write):
-        self.cfg = cfg
-        self.error_log = logging.getLogger("gunicorn.error")
-        self.access_log = logging.getLogger("gunicorn.access")
-        self.error_log.handlers[:] = [Handler(write)]
-        self.error_log.propagate = False
-        self.error_log.setLevel(LEVELS.get(cfg.loglevel, 20))
-        self.loglevel = self.error_log.level
-        for name in ("critical", "error", "warning", "info", "debug", "exception", "log"):
-            setattr(self, name, getattr(self.error_log, name))
-        self.warn = self.warning
 
 
 class App:
@@ -300,12 +267,13 @@ class Hooks:
     # What these do to os.environ lasts in gunicorn's master.
     LASTING = ("nworkers_changed", "on_starting", "on_reload")
 
-    def __init__(self, write, values, names, facts):
+    def __init__(self, values, names, facts):
         file = names.get("__file__")
         defined = [name for name in facts["hooks"] if names.get(name) is not None]
         self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), file) for name in defined}
-        self.cfg = Config(values, self.functions)
-        self.log = Log(self.cfg, write)
+        self.cfg = facts["cfg"] or Config(values, {})
+        self.cfg.settings.update(self.functions)
+        self.log = facts["log"]
         self.server = Server(self.cfg, self.log, facts)
         self.worker = None
         self.memory = Memory(facts["memory"])

@@ -21,6 +21,7 @@ use rwsgi::settings::{Settings, TABLE};
 use rwsgi::worker::Exchange;
 
 use crate::environ::latin1;
+use crate::loggers::Loggers;
 use crate::{app, python};
 
 /// The hooks of a process, and `server` and `worker` as they are handed to them.
@@ -42,13 +43,13 @@ impl Hooks {
         start: &Start,
         listeners: &[Listener],
         memory: Option<OwnedFd>,
+        loggers: Option<&Loggers>,
     ) -> Result<Option<Hooks>, BootFailure> {
         let is_there =
             |name: &&str| names.get_item(name).is_ok_and(|value| value.is_some_and(|value| !value.is_none()));
         let Some(memory) = memory.filter(|_| HOOKS.iter().any(is_there)) else { return Ok(None) };
         let make = || -> PyResult<Hooks> {
-            let code = CString::new(include_str!("hooks.py"))?;
-            let module = PyModule::from_code(py, &code, c"<rwsgi hooks>", c"_rwsgi_hooks")?;
+            let module = module(py)?;
             let facts = PyDict::new(py);
             facts.set_item("master", start.master)?;
             facts.set_item("title", start.settings.title())?;
@@ -57,8 +58,9 @@ impl Hooks {
             let listeners: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
             facts.set_item("listeners", listeners)?;
             facts.set_item("load", Bound::new(py, Load { name: start.settings.wsgi_app.clone() })?)?;
-            let write = pyo3::wrap_pyfunction!(write, py)?;
-            let object = module.call_method1("Hooks", (write, values(py, &start.settings)?, names, facts))?;
+            facts.set_item("log", loggers.map(|loggers| loggers.log(py)))?;
+            facts.set_item("cfg", loggers.and_then(|loggers| loggers.cfg(py)))?;
+            let object = module.call_method1("Hooks", (values(py, &start.settings)?, names, facts))?;
             let has = |name: &str| object.call_method1("has", (name,))?.is_truthy();
             let of_requests = has("pre_request")? || has("post_request")?;
             let of_timeouts = has("worker_abort")?;
@@ -217,7 +219,13 @@ impl<'py> RequestHooks<'py> {
     }
 }
 
-fn facts<'py>(py: Python<'py>, exchange: &Exchange<'_>) -> PyResult<Bound<'py, PyDict>> {
+/// The classes of what hooks are handed.
+pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    PyModule::from_code(py, &CString::new(include_str!("hooks.py"))?, c"<rwsgi hooks>", c"_rwsgi_hooks")
+}
+
+/// What a request says.
+pub(crate) fn facts<'py>(py: Python<'py>, exchange: &Exchange<'_>) -> PyResult<Bound<'py, PyDict>> {
     let request = exchange.request();
     let facts = PyDict::new(py);
     facts.set_item("method", latin1(py, request.method())?)?;
@@ -235,7 +243,8 @@ fn facts<'py>(py: Python<'py>, exchange: &Exchange<'_>) -> PyResult<Bound<'py, P
     Ok(facts)
 }
 
-fn pairs<'py, 'a>(
+/// Names and values, the names as they are to be spelled.
+pub(crate) fn pairs<'py, 'a>(
     py: Python<'py>,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     spelled: impl Fn(&[u8]) -> Vec<u8>,
@@ -248,7 +257,7 @@ fn pairs<'py, 'a>(
 }
 
 /// The settings as Python has them: by way of the text that a file would hold.
-fn values<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn values<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyAny>> {
     let mut text = String::new();
     for row in TABLE {
         if let Some(value) = (row.show)(settings) {
@@ -264,7 +273,7 @@ fn values<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyAn
 
 /// A line of the error log, with a level of Python's `logging`.
 #[pyfunction]
-fn write(level: i64, text: &str) {
+pub(crate) fn write(level: i64, text: &str) {
     match level {
         ..20 => tracing::debug!("{text}"),
         20..30 => tracing::info!("{text}"),

@@ -13,6 +13,7 @@
 //! | `deadline` | requests that take too long, from Python's side |
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
+//! | `loggers` | Python's `logging`: the loggers that gunicorn has, and the slow way to log |
 //! | `hooks` | the hooks of that file, and what they are handed |
 //! | `keeper` | the process of `when_ready` |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
@@ -29,6 +30,7 @@ mod file_wrapper;
 mod hooks;
 mod input;
 mod keeper;
+mod loggers;
 mod python;
 mod reload;
 mod response;

@@ -70,6 +70,15 @@ pub(crate) fn flush_standard(py: Python<'_>) {
     }
 }
 
+/// What is printed is written line by line, also where it goes to a file.
+pub(crate) fn print_by_lines(py: Python<'_>) -> PyResult<()> {
+    let keywords = pyo3::types::PyDict::new(py);
+    keywords.set_item("line_buffering", true)?;
+    let stdout = py.import("sys")?.getattr("stdout")?;
+    // None where the process was started without one.
+    if stdout.is_none() { Ok(()) } else { stdout.call_method("reconfigure", (), Some(&keywords)).map(drop) }
+}
+
 /// Ends the process as Python would, without finalising the interpreter, which hangs on threads and dirties pages:
 /// threads are waited for (`patient`), atexit handlers run, streams are flushed.
 pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {

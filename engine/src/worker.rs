@@ -1,6 +1,6 @@
 //! A worker, from the fork to its end.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setu
 
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
+use crate::loggers::Loggers;
 use crate::zygote::{Inheritance, app_name};
 use crate::{app, deadline, python, reload};
 
@@ -85,6 +86,7 @@ fn boot(
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
+    log::part().map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = &inheritance.hooks {
         hooks.forked(py)?;
     }
@@ -131,7 +133,7 @@ fn setup(
     Ok(Setup {
         listeners: &inheritance.listeners,
         signals,
-        orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, settings, fork.slot)) },
+        orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) },
         slots,
         is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
@@ -182,11 +184,12 @@ impl Team {
 
     /// The application, ready to be called by the thread that calls this, which has this number.
     fn cycle<'py>(&self, py: Python<'py>, number: usize) -> PyResult<Cycle<'py>> {
-        let Inheritance { listeners, start, hooks, .. } = self.inheritance;
+        let Inheritance { listeners, start, hooks, loggers, .. } = self.inheritance;
         let application = self.application.bind(py).clone();
         let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
         let cycle = cycle.with_logged(&self.worker.environ_keys());
-        Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
+        let cycle = cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py)));
+        Ok(cycle.with_logger(loggers.as_ref().and_then(|loggers| loggers.of_requests(py))))
     }
 }
 
@@ -213,7 +216,7 @@ fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Ha
 }
 
 /// The next word of the master, as far as it is the loop's business.
-fn order(channel: &Channel, settings: &Settings, slot: usize) -> Order {
+fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> Order {
     let packet = match channel.try_receive() {
         Ok(Received::Packet(packet)) => packet,
         Ok(Received::Nothing) => return Order::Nothing,
@@ -225,17 +228,21 @@ fn order(channel: &Channel, settings: &Settings, slot: usize) -> Order {
     };
     match serde_json::from_slice(&packet.bytes) {
         Ok(ToWorker::Retire) => {
-            set_title(settings, slot, ", retiring");
+            set_title(&inheritance.start.settings, slot, ", retiring");
             Order::Retire
         }
         Ok(ToWorker::Reopen(reopen)) => {
             let mut files = packet.fds.iter();
             let mut file_if = |is_there: bool| is_there.then(|| files.next()).flatten();
             let (error_log, access_log) = (file_if(reopen.error_log), file_if(reopen.access_log));
-            if let Err(error) = log::redirect(error_log, access_log) {
+            let redirected = log::redirect(error_log, access_log);
+            if let Err(error) = redirected.and_then(|()| inheritance.capture(error_log)) {
                 tracing::error!(%error, "log files not opened anew");
             }
-            order(channel, settings, slot)
+            if let Some(loggers) = &inheritance.loggers {
+                loggers.reopen_soon();
+            }
+            order(channel, inheritance, slot)
         }
         Err(error) => {
             tracing::error!(%error, "worker: expected a message");
@@ -257,11 +264,14 @@ fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
 
 fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
     let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(file) = &*file else {
-        return Ok(None);
-    };
-    let file = file.try_clone().map_err(|error| BootFailure::setup(&error))?;
-    let log = AccessLog::open(Destination::Fd(file)).map_err(|error| BootFailure::setup(&error))?;
+    let file = file.as_ref().map(OwnedFd::try_clone).transpose().map_err(|error| BootFailure::setup(&error))?;
+    let is_elsewhere = inheritance.loggers.as_ref().is_some_and(Loggers::write_access);
+    let log = AccessLog::open(file.map(Destination::Fd), is_elsewhere).map_err(|error| BootFailure::setup(&error))?;
+    let Some(log) = log else { return Ok(None) };
+    if is_elsewhere {
+        // It counts, and takes no lines.
+        return Ok(Some((log, AccessFormat::default())));
+    }
     let format = AccessFormat::parse(&inheritance.start.settings.access_log_format)
         .map_err(|error| BootFailure::setup(&error))?;
     Ok(Some((log, format)))

@@ -25,6 +25,7 @@ use crate::conf::Conf;
 use crate::cycle::Cycle;
 use crate::deadline::{self, Caller};
 use crate::hooks::Hooks;
+use crate::loggers::Loggers;
 use crate::{app, conf, keeper, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
@@ -40,6 +41,8 @@ pub(crate) struct Inheritance {
     pub(crate) error_fd: i32,
     /// The configuration file, if it is in Python.
     pub(crate) conf: Option<Conf>,
+    /// The loggers that Python's code finds.
+    pub(crate) loggers: Option<Loggers>,
     /// The hooks of that file, if it has any.
     pub(crate) hooks: Option<Hooks>,
     /// What came for them.
@@ -78,6 +81,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     };
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
+    inheritance.loggers = Some(Loggers::new(py, inheritance.conf.as_ref(), &inheritance.start)?);
     inheritance.hooks = hooks(py, &mut inheritance, channel)?;
     take_identity(&inheritance.start)?;
     load(py, &mut inheritance)?;
@@ -111,7 +115,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                     Err(error) => fork_failed(channel, fork, &error),
                 }
             }
-            ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
+            ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
             ToZygote::Note(note) => inheritance.note(py, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
@@ -139,8 +143,8 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootF
 /// The hooks of the configuration file; those of the server's own life are called, with the rights that it was started with.
 fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Result<Option<Hooks>, BootFailure> {
     let memory = inheritance.for_hooks.memory.take();
-    let Inheritance { conf: Some(conf), start, listeners, .. } = &*inheritance else { return Ok(None) };
-    let hooks = Hooks::new(py, conf.names.bind(py), start, listeners, memory)?;
+    let Inheritance { conf: Some(conf), start, listeners, loggers, .. } = &*inheritance else { return Ok(None) };
+    let hooks = Hooks::new(py, conf.names.bind(py), start, listeners, memory, loggers.as_ref())?;
     if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
         hooks.begin(py, start, inheritance.for_hooks.memory_before.as_ref())?;
         if let Some(master) = inheritance.for_hooks.keeper.take() {
@@ -202,15 +206,27 @@ impl Inheritance {
     }
 
     /// The log files were opened anew: takes them, for this process and for the workers to come.
-    fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
+    fn reopen(&self, py: Python<'_>, reopen: Reopen, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let error_log = reopen.error_log.then(|| fds.next()).flatten();
-        if let Err(error) = log::redirect(error_log.as_ref(), None) {
+        python::flush_standard(py);
+        let redirected = log::redirect(error_log.as_ref(), None);
+        if let Err(error) = redirected.and_then(|()| self.capture(error_log.as_ref())) {
             tracing::error!(%error, "log file not opened anew");
+        }
+        if let Some(loggers) = &self.loggers {
+            loggers.reopen(py);
         }
         if reopen.access_log {
             *self.access_log.lock().unwrap_or_else(PoisonError::into_inner) = fds.next();
         }
+    }
+}
+
+impl Inheritance {
+    /// Sends what is printed to the error log's file, if there is one and that is asked for.
+    pub(crate) fn capture(&self, error_log: Option<&OwnedFd>) -> std::io::Result<()> {
+        error_log.filter(|_| self.start.settings.capture_output).map_or(Ok(()), log::capture)
     }
 }
 
@@ -297,7 +313,11 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         keeper: start.hooks.keeper.then(&mut next).transpose()?.map(Channel::from_fd),
     };
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
+    if let Some(file) = error_log.as_ref().filter(|_| start.settings.capture_output) {
+        log::capture(file).map_err(|error| BootFailure::setup(&error))?;
+    }
     start_log(&start.settings, error_log)?;
+    log::connect(&start.remotes).map_err(|error| BootFailure::setup(&error))?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
     Ok(Inheritance {
         start,
@@ -307,6 +327,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         access_log,
         error_fd,
         conf: None,
+        loggers: None,
         hooks: None,
         for_hooks,
         application: None,
@@ -345,6 +366,9 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
         }
     }
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
+    if start.error_log && start.settings.capture_output {
+        python::print_by_lines(py)?;
+    }
     deadline::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;

@@ -256,8 +256,15 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
     let Invocation { words, flags, .. } = invocation;
     let mut resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
     resolved.remarks.extend(invocation.passed_over.iter().cloned());
-    if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
-        return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
+    let origin = resolved.origin_of("access_log_format");
+    // A logger of Python's makes of it what it likes.
+    let is_pythons = resolved.settings.is_logged_by_python() || defined.is_some_and(Defined::has_logconfig_dict);
+    match AccessFormat::parse(&resolved.settings.access_log_format) {
+        _ if is_pythons => {}
+        Err(error) => return Err(format!("{origin}: {error}").into()),
+        Ok(format) => resolved.remarks.extend(
+            format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
+        ),
     }
     Ok(resolved)
 }

@@ -17,13 +17,17 @@ use std::fmt;
 /// | `f`, `a` | Referer, User-Agent |
 /// | `T`, `M`, `D`, `L` | duration in whole seconds, ms, µs, seconds with six places |
 /// | `p` | `<pid>` |
-/// | `{name}i`, `{name}o` | a field of the request, of the application's response |
+/// | `{name}i`, `{name}o` | a field of the request, of the application's response; the last one of that name |
 /// | `{name}e` | a key of the environ, as the application has left it |
 ///
-/// What is missing is `-`. A width, `-`, `0` and the conversions `s`, `d`, `i` work as in Python.
+/// What is missing is `-`, and so is any other name, as in gunicorn. Flags, width, precision and the conversions `s`, `d`,
+/// `i`, `u`, `x`, `X`, `o`, `f` and `F` work as in Python. A format that begins with `{` and ends with `}` makes objects of
+/// JSON: what is escaped in its values is escaped as JSON has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessFormat {
     pub(crate) pieces: Vec<Piece>,
+    pub(crate) is_json: bool,
+    unknown: Vec<String>,
 }
 
 /// A format that is none.
@@ -42,11 +46,37 @@ pub struct AccessFormatError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     Text(Vec<u8>),
-    Value { atom: Atom, width: usize, fill: Fill },
+    Value { atom: Atom, shape: Shape },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a value is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    pub(crate) width: usize,
+    /// Of a text the most characters, of a whole number the fewest digits, of a fraction the places.
+    pub(crate) precision: Option<usize>,
+    pub(crate) fill: Fill,
+    /// What stands before a number: `+`, a blank or nothing.
+    pub(crate) sign: &'static str,
+    /// `0x` or `0o` before a number.
+    pub(crate) prefixed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Text,
+    Decimal,
+    Hexadecimal,
+    CapitalHexadecimal,
+    Octal,
+    Fraction,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fill {
+    #[default]
     BlanksBefore,
     ZerosBefore,
     BlanksAfter,
@@ -74,12 +104,15 @@ pub(crate) enum Atom {
     RequestField(Vec<u8>),
     ResponseField(Vec<u8>),
     EnvironValue(String),
+    /// A name that means nothing.
+    Unknown,
 }
 
 impl AccessFormat {
     /// Compiles `format`.
     pub fn parse(format: &str) -> Result<AccessFormat, AccessFormatError> {
         let mut pieces = Vec::new();
+        let mut unknown = Vec::new();
         let mut text = Vec::new();
         let mut rest = format;
         while let Some(at) = rest.find('%') {
@@ -94,6 +127,9 @@ impl AccessFormat {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
             let (piece, length) = conversion(here).map_err(|wrong| wrong.at(format, here))?;
+            if let Piece::Value { atom: Atom::Unknown, .. } = piece {
+                unknown.push(here[..length].to_owned());
+            }
             pieces.push(piece);
             rest = &here[length..];
         }
@@ -101,8 +137,17 @@ impl AccessFormat {
         if !text.is_empty() {
             pieces.push(Piece::Text(text));
         }
-        Ok(AccessFormat { pieces })
+        let whole = format.trim();
+        Ok(AccessFormat { pieces, is_json: whole.starts_with('{') && whole.ends_with('}'), unknown })
     }
+
+    /// What it asks for by names that mean nothing, each as it stands there: `%(z)s`.
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
+    /// The names that there are, for a hint.
+    pub const NAMES: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
 
     /// The keys of the environ that are to be looked up once the application is through: middleware changes `REMOTE_ADDR`.
     pub fn environ_keys(&self) -> Vec<String> {
@@ -126,16 +171,16 @@ impl Piece {
 impl Default for AccessFormat {
     /// gunicorn's default.
     fn default() -> Self {
-        AccessFormat::parse(DEFAULT).unwrap_or(AccessFormat { pieces: Vec::new() })
+        AccessFormat::parse(DEFAULT).unwrap_or(AccessFormat { pieces: Vec::new(), is_json: false, unknown: Vec::new() })
     }
 }
 
 impl Atom {
-    fn parse(name: &str) -> Result<Atom, Wrong> {
+    fn parse(name: &str) -> Atom {
         if let Some((field, kind)) = name.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
             return Atom::parse_field(field, kind);
         }
-        Ok(match name {
+        match name {
             "h" => Atom::RemoteAddress,
             "l" => Atom::Dash,
             "u" => Atom::User,
@@ -155,22 +200,17 @@ impl Atom {
             "D" => Atom::Microseconds,
             "L" => Atom::DecimalSeconds,
             "p" => Atom::Pid,
-            _ => {
-                return Err(Wrong { expected: "a known name", hint: NAMES_HINT });
-            }
-        })
+            _ => Atom::Unknown,
+        }
     }
 
-    fn parse_field(name: &str, kind: &str) -> Result<Atom, Wrong> {
+    fn parse_field(name: &str, kind: &str) -> Atom {
         let field = name.as_bytes().to_vec();
         match kind {
-            "i" => Ok(Atom::RequestField(field)),
-            "o" => Ok(Atom::ResponseField(field)),
-            "e" => Ok(Atom::EnvironValue(name.to_owned())),
-            _ => Err(Wrong {
-                expected: "{name}i, {name}o or {name}e",
-                hint: "i is the request, o the response, e the environ",
-            }),
+            "i" => Atom::RequestField(field),
+            "o" => Atom::ResponseField(field),
+            "e" => Atom::EnvironValue(name.to_owned()),
+            _ => Atom::Unknown,
         }
     }
 
@@ -211,36 +251,66 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
     let wrong = |hint| Wrong { expected: "%(name)s", hint };
     let name_and_rest = text.strip_prefix("%(").and_then(|rest| rest.split_once(')'));
     let (name, rest) = name_and_rest.ok_or(wrong("a percent sign is written %%"))?;
-    let atom = Atom::parse(name)?;
-    let digits = rest.trim_start_matches(['-', '0', ' ', '+', '#']);
-    let flags = &rest[..rest.len() - digits.len()];
-    let kind = digits.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    let width = &digits[..digits.len() - kind.len()];
-    let conversion = kind.chars().next();
-    let number = matches!(conversion, Some('d' | 'i' | 'u'));
-    if !(number && atom.is_number() || conversion == Some('s')) {
-        return Err(wrong("after the bracket stands s, or d for a number"));
+    let atom = Atom::parse(name);
+    let (shape, length) = Shape::parse(rest)?;
+    if shape.kind != Kind::Text && !atom.is_number() {
+        return Err(wrong(KINDS));
     }
-    let width = match width.parse() {
-        _ if width.is_empty() => 0,
-        Ok(width) if width <= WIDEST => width,
-        _ => {
-            return Err(Wrong { expected: "a width of at most 1000", hint: "leave the width out" });
+    Ok((Piece::Value { atom, shape }, text.len() - rest.len() + length))
+}
+
+impl Shape {
+    /// The shape at the start of `text`, which is what follows the bracket, and its length in bytes.
+    fn parse(text: &str) -> Result<(Shape, usize), Wrong> {
+        let after_flags = text.trim_start_matches(['-', '0', ' ', '+', '#']);
+        let flags = &text[..text.len() - after_flags.len()];
+        let (width, mut rest) = number(after_flags)?;
+        let mut precision = None;
+        if let Some(after) = rest.strip_prefix('.') {
+            let (places, after) = number(after)?;
+            (precision, rest) = (Some(places), after);
         }
-    };
-    let fill = match flags {
-        _ if flags.contains('-') => Fill::BlanksAfter,
-        _ if flags.contains('0') && number => Fill::ZerosBefore,
-        _ => Fill::BlanksBefore,
-    };
-    Ok((Piece::Value { atom, width, fill }, text.len() - kind.len() + 1))
+        let kind = match rest.chars().next() {
+            Some('s') => Kind::Text,
+            Some('d' | 'i' | 'u') => Kind::Decimal,
+            Some('x') => Kind::Hexadecimal,
+            Some('X') => Kind::CapitalHexadecimal,
+            Some('o') => Kind::Octal,
+            Some('f' | 'F') => Kind::Fraction,
+            _ => return Err(Wrong { expected: "%(name)s", hint: KINDS }),
+        };
+        let fill = match flags {
+            _ if flags.contains('-') => Fill::BlanksAfter,
+            _ if flags.contains('0') && kind != Kind::Text => Fill::ZerosBefore,
+            _ => Fill::BlanksBefore,
+        };
+        let sign = match flags {
+            _ if kind == Kind::Text => "",
+            _ if flags.contains('+') => "+",
+            _ if flags.contains(' ') => " ",
+            _ => "",
+        };
+        let shape = Shape { kind, width, precision, fill, sign, prefixed: flags.contains('#') };
+        Ok((shape, text.len() - rest.len() + 1))
+    }
+}
+
+/// The digits at the start of `text`, none being 0, and what follows.
+fn number(text: &str) -> Result<(usize, &str), Wrong> {
+    let rest = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let digits = &text[..text.len() - rest.len()];
+    match digits.parse() {
+        _ if digits.is_empty() => Ok((0, rest)),
+        Ok(number) if number <= WIDEST => Ok((number, rest)),
+        _ => Err(Wrong { expected: "a width of at most 1000", hint: "leave the width out" }),
+    }
 }
 
 /// `%(f)s` and `%(a)s` stand in quotes, the rest is separated by blanks: the combined log format.
 pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
-const NAMES_HINT: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
 /// What `%(h)s` is, where it is known.
 pub(crate) const REMOTE_ADDR: &str = "REMOTE_ADDR";
+const KINDS: &str = "after the bracket stands s, or one of d i u x X o f F for a number";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;
 /// How much of a wrong format a message shows, in characters.
@@ -253,19 +323,23 @@ mod tests {
     #[test]
     fn a_format_that_is_none_says_where_and_why() {
         for (format, error) in [
-            ("%(h)s %(z)s", "character 7: expected a known name, found \"%(z)s\"\nhint: names are"),
             ("\u{e4}%", "character 2: expected %(name)s, found \"%\"\nhint: a percent sign is written %%"),
             ("%h", "character 1: expected %(name)s, found \"%h\""),
             ("%(h", "character 1: expected %(name)s, found \"%(h\""),
             ("%(h)", "character 1: expected %(name)s, found \"%(h)\"\nhint: after the bracket"),
             ("%(h)d", "character 1: expected %(name)s, found \"%(h)d\""),
-            ("%(s)x", "character 1: expected %(name)s, found \"%(s)x\""),
+            ("%(s)c", "character 1: expected %(name)s, found \"%(s)c\""),
+            ("%(L)f", "character 1: expected %(name)s, found \"%(L)f\""),
+            ("%(a).9999s", "character 1: expected a width of at most 1000"),
             ("%(s)99999s", "character 1: expected a width of at most 1000"),
-            ("%({a}x)s", "character 1: expected {name}i, {name}o or {name}e"),
-            ("%({a)s", "character 1: expected a known name"),
         ] {
             let found = AccessFormat::parse(format).unwrap_err().to_string();
             assert!(found.starts_with(error), "{format}: {found}");
         }
+    }
+    #[test]
+    fn names_that_mean_nothing_are_told() {
+        let format = AccessFormat::parse("%(h)s %(z)s %({a}x)-3s %({a)s").unwrap();
+        assert_eq!(format.unknown(), ["%(z)s", "%({a}x)-3s", "%({a)s"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::access_format::{Atom, Fill, Piece, REMOTE_ADDR};
+use super::access_format::{Atom, Fill, Kind, Piece, REMOTE_ADDR, Shape};
 use super::basic_auth::basic_user;
 use super::cgi;
 use super::grammar;
@@ -72,32 +72,72 @@ impl EnvironValues {
 
 impl AccessFormat {
     /// Appends the line of `record` to `out`, without an end of line. Whatever a client sent, it stays one line: control
-    /// bytes and what is not ASCII are written `\xNN`, `"` and `\` have a `\` before them.
+    /// bytes and what is not ASCII are written `\xNN`, in JSON `\u00NN`; `"` and `\` have a `\` before them.
     pub fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+        let escapes = if self.is_json { Escapes::Json } else { Escapes::Text };
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text),
-                Piece::Value { atom, width, fill } => {
-                    let start = out.len();
-                    atom.render(record, out);
-                    if *width > 0 {
-                        pad(out, start, *width, *fill);
-                    }
-                }
+                Piece::Value { atom, shape } if *shape == Shape::default() => atom.render(record, escapes, out),
+                Piece::Value { atom, shape } => shape.render(atom, record, escapes, out),
             }
         }
     }
 }
 
+/// How bytes are written that must not stand in a line as they are.
+#[derive(Clone, Copy)]
+enum Escapes {
+    Text,
+    Json,
+}
+
+impl Shape {
+    fn render(&self, atom: &Atom, record: &AccessRecord<'_>, escapes: Escapes, out: &mut Vec<u8>) {
+        let mut start = out.len();
+        if self.kind == Kind::Text {
+            atom.render(record, escapes, out);
+            if let Some(most) = self.precision {
+                cut(out, start, most);
+            }
+        } else {
+            let number = atom.number(record);
+            let digits = match (self.kind, self.precision.unwrap_or(1)) {
+                (Kind::Hexadecimal, digits) => format!("{number:0digits$x}"),
+                (Kind::CapitalHexadecimal, digits) => format!("{number:0digits$X}"),
+                (Kind::Octal, digits) => format!("{number:0digits$o}"),
+                (Kind::Fraction, _) => fraction(number, self.precision.unwrap_or(6)),
+                (_, digits) => format!("{number:0digits$}"),
+            };
+            let prefix = match self.kind {
+                Kind::Hexadecimal if self.prefixed => "0x",
+                Kind::CapitalHexadecimal if self.prefixed => "0X",
+                Kind::Octal if self.prefixed => "0o",
+                _ => "",
+            };
+            out.extend_from_slice(self.sign.as_bytes());
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(digits.as_bytes());
+            if self.fill == Fill::ZerosBefore {
+                // Zeros stand behind sign and prefix.
+                let before = self.sign.len() + prefix.len();
+                start += before;
+                return pad(out, start, self.width.saturating_sub(before), self.fill);
+            }
+        }
+        pad(out, start, self.width, self.fill);
+    }
+}
+
 impl Atom {
-    fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+    fn render(&self, record: &AccessRecord<'_>, escapes: Escapes, out: &mut Vec<u8>) {
         match self {
             Atom::RemoteAddress => match record.environ.of(REMOTE_ADDR) {
-                Some(address) => escape(out, address),
+                Some(address) => escape(out, escapes, address),
                 None => push_address(out, record.remote_addr),
             },
-            Atom::EnvironValue(key) => escape_or_dash(out, record.environ.of(key)),
-            Atom::Dash => out.push(b'-'),
+            Atom::EnvironValue(key) => escape_or_dash(out, escapes, record.environ.of(key)),
+            Atom::Dash | Atom::Unknown => out.push(b'-'),
             Atom::Time => out.extend_from_slice(record.time_text.as_bytes()),
             Atom::Status => grammar::push_decimal(out, u64::from(record.response.code())),
             Atom::BytesOrDash => match record.body_bytes {
@@ -120,37 +160,73 @@ impl Atom {
                 grammar::push_decimal(out, u64::from(record.pid));
                 out.push(b'>');
             }
-            Atom::ResponseField(name) => escape_or_dash(out, record.response.field(name)),
+            Atom::ResponseField(name) => escape_or_dash(out, escapes, record.response.last_field(name)),
             _ => match &record.request {
-                Some(request) => self.render_request(request, out),
+                Some(request) => self.render_request(request, escapes, out),
                 None => out.push(b'-'),
             },
         }
     }
 
     /// The atoms that the request alone has.
-    fn render_request(&self, request: &Request<'_>, out: &mut Vec<u8>) {
+    fn render_request(&self, request: &Request<'_>, escapes: Escapes, out: &mut Vec<u8>) {
         match self {
-            Atom::User => escape_or_dash(out, request.field(b"authorization").and_then(basic_user).as_deref()),
+            Atom::User => {
+                escape_or_dash(out, escapes, request.field(b"authorization").and_then(basic_user).as_deref());
+            }
             Atom::RequestLine => {
-                escape(out, request.method());
+                escape(out, escapes, request.method());
                 out.push(b' ');
-                escape(out, request.target());
+                escape(out, escapes, request.target());
                 out.push(b' ');
                 out.extend_from_slice(request.version().as_str().as_bytes());
             }
-            Atom::Method => escape(out, request.method()),
+            Atom::Method => escape(out, escapes, request.method()),
             Atom::Path => {
                 let mut path = Vec::new();
                 cgi::decode_path(request.path(), &mut path);
-                escape(out, &path);
+                escape(out, escapes, &path);
             }
-            Atom::Query => escape(out, request.query()),
+            Atom::Query => escape(out, escapes, request.query()),
             Atom::Protocol => out.extend_from_slice(request.version().as_str().as_bytes()),
-            Atom::RequestField(name) => escape_or_dash(out, request.field(name)),
+            Atom::RequestField(name) => escape_or_dash(out, escapes, request.last_field(name)),
             _ => {}
         }
     }
+}
+
+impl Atom {
+    /// The value of an atom that is a number.
+    fn number(&self, record: &AccessRecord<'_>) -> u64 {
+        let wide = |value| u64::try_from(value).unwrap_or(u64::MAX);
+        match self {
+            Atom::Status => u64::from(record.response.code()),
+            Atom::Seconds => record.elapsed.as_secs(),
+            Atom::Milliseconds => wide(record.elapsed.as_millis()),
+            Atom::Microseconds => wide(record.elapsed.as_micros()),
+            _ => record.body_bytes.unwrap_or(0),
+        }
+    }
+}
+
+/// A whole number with so many places behind the point.
+fn fraction(number: u64, places: usize) -> String {
+    if places == 0 { number.to_string() } else { format!("{number}.{}", "0".repeat(places)) }
+}
+
+/// Leaves at most so many characters of what stands in `out` from `start` on; what was escaped is one.
+fn cut(out: &mut Vec<u8>, start: usize, most: usize) {
+    let mut end = start;
+    for _ in 0..most {
+        end += match out.get(end..) {
+            None | Some([]) => return,
+            Some([b'\\', b'x', ..]) => 4,
+            Some([b'\\', b'u', ..]) => 6,
+            Some([b'\\', ..]) => 2,
+            Some(_) => 1,
+        };
+    }
+    out.truncate(end);
 }
 
 /// Pads what stands in `out` from `start` on.
@@ -186,14 +262,14 @@ fn push_wide(out: &mut Vec<u8>, value: u128) {
     grammar::push_decimal(out, u64::try_from(value).unwrap_or(u64::MAX));
 }
 
-fn escape_or_dash(out: &mut Vec<u8>, value: Option<&[u8]>) {
+fn escape_or_dash(out: &mut Vec<u8>, escapes: Escapes, value: Option<&[u8]>) {
     match value {
-        Some(value) => escape(out, value),
+        Some(value) => escape(out, escapes, value),
         None => out.push(b'-'),
     }
 }
 
-fn escape(out: &mut Vec<u8>, mut value: &[u8]) {
+fn escape(out: &mut Vec<u8>, escapes: Escapes, mut value: &[u8]) {
     loop {
         let (plain, rest) = value.split_at(grammar::run(value, &PLAIN));
         out.extend_from_slice(plain);
@@ -201,7 +277,7 @@ fn escape(out: &mut Vec<u8>, mut value: &[u8]) {
         if matches!(byte, b'"' | b'\\') {
             out.extend_from_slice(&[b'\\', *byte]);
         } else {
-            out.extend_from_slice(b"\\x");
+            out.extend_from_slice(if let Escapes::Json = escapes { br"\u00" } else { br"\x" });
             for digit in [byte >> 4, byte & 15] {
                 grammar::push_hexadecimal(out, u64::from(digit));
             }
@@ -262,6 +338,16 @@ mod tests {
             ("%({HOST}i)s|%({x-none}i)s|%({x-took}o)s|%({server}o)s", "h|-|3 s|-"),
             ("100%%|%%(h)s|", "100%|%(h)s|"),
             ("%(D)d|%(s)6d|%(s)06d|%(s)-6d|%(m)6s|%(m)-6s|", "1002003|   404|000404|404   |   GET|GET   |"),
+            ("%(T)s %(z)s %({a}x)s", "1 - -"),
+            (
+                "%(D)x|%(D)#X|%(s)o|%(M).6d|%(s)+d|%(s)+06d|%(s) d|%(T)f|%(T).1f|%(T).0f",
+                "f4a13|0XF4A13|624|001002|+404|+00404| 404|1.000000|1.0|1",
+            ),
+            ("%(h).3s|%(m).9s|%(U).4s|%(U)-9.3s|%(U)9.4s|", r#"127|GET|/a \"|/a       |    /a \"|"#),
+            (
+                r#"{"r": "%(r)s", "u": "%(u)s", "U": "%(U).5s", "a": "%(a)s"}"#,
+                r#"{"r": "GET /a%20%22%0ab?q=\"1\" HTTP/1.1", "u": "ala\u000aaddin", "U": "/a \"\u000a", "a": "x\\y\"\u00e4"}"#,
+            ),
             ("\u{e4}", "\u{e4}"),
             ("", ""),
         ] {

@@ -2,12 +2,13 @@
 
 use super::grammar;
 
-/// The user of `Basic base64(user:password)` (RFC 7617).
+/// The user of `Basic base64(user:password)` (RFC 7617). As in gunicorn, an empty one is none, and so is one that is not
+/// UTF-8; without a colon it is all user.
 pub(crate) fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
     let mut decoded = scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(grammar::trim(rest)))??;
-    decoded.truncate(decoded.iter().position(|&byte| byte == b':')?);
-    Some(decoded)
+    decoded.truncate(decoded.iter().position(|&byte| byte == b':').unwrap_or(decoded.len()));
+    (!decoded.is_empty() && std::str::from_utf8(&decoded).is_ok()).then_some(decoded)
 }
 
 /// RFC 4648 section 4, padding optional.

@@ -54,6 +54,12 @@ impl<'a> Request<'a> {
         fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The value of the last field of this name.
+    pub fn last_field(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let fields = self.head.fields_of(Lengths::of(name.len()), self.bytes);
+        fields.filter(|(found, _)| found.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
+    }
+
     /// How the body is delimited.
     pub fn body_length(&self) -> BodyLength {
         self.head.body

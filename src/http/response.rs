@@ -146,6 +146,11 @@ impl ResponseHead {
         self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The value of the last field of this name.
+    pub fn last_field(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields().filter(|(found, _)| found.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
+    }
+
     /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
     /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
     pub fn encode(&self, out: &mut Vec<u8>, to: &ResponseTo, known_length: Option<u64>, date: &[u8]) -> Begun {

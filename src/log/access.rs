@@ -1,55 +1,117 @@
-//! The access log: gathers lines and hands them over in batches. Knows not what is in a line.
+//! The access log: gathers lines and hands them over in batches, and what statsd is told of requests. Knows not what is in a
+//! line.
 
 use std::io;
+use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::sink::Sink;
-use super::writer::{Hurry, Output, Writer};
+use super::writer::{Far, Hurry, Output, Writer};
 use super::{ACCESS_LOG, Destination, WRITER};
+use crate::message::Statsd;
 
 /// The access log of one process. [`AccessLog::append`] costs a copy; the file is written by the log's thread.
 pub struct AccessLog {
     writer: &'static Writer,
+    file: Option<Gathered>,
+    /// Beside the lines, what stands before each.
+    syslog: Option<(Gathered, Vec<u8>)>,
+    statsd: Option<(Gathered, Statsd)>,
+}
+
+struct Gathered {
     output: Output,
-    gathered: Mutex<Vec<u8>>,
+    bytes: Mutex<Vec<u8>>,
 }
 
 impl AccessLog {
-    /// An access log to `destination`. One a process: what is opened stays open.
-    pub fn open(destination: Destination) -> io::Result<AccessLog> {
-        Ok(AccessLog::with(&WRITER, Sink::new(destination.into_fd()?, ACCESS_LOG)))
+    /// An access log to `destination`, to syslog if this process has one for it, and to statsd if it has one; none of all that
+    /// is none. `is_elsewhere`: somebody else writes the lines. One a process: what is opened stays open.
+    pub fn open(destination: Option<Destination>, is_elsewhere: bool) -> io::Result<Option<AccessLog>> {
+        let Far { syslog, statsd } = WRITER.far();
+        let syslog = syslog.filter(|(_, syslog)| syslog.has_access && !is_elsewhere);
+        let file = destination.filter(|_| !is_elsewhere).map(Destination::into_fd).transpose()?;
+        if file.is_none() && syslog.is_none() && statsd.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(AccessLog {
+            writer: &WRITER,
+            file: file.map(|file| Gathered::new(WRITER.add(Sink::new(file, ACCESS_LOG)))),
+            syslog: syslog.map(|(output, syslog)| (Gathered::new(output), syslog.before_access(process::id()))),
+            statsd: statsd.map(|(output, statsd)| (Gathered::new(output), statsd)),
+        }))
+    }
+
+    /// Does it take lines, or only count?
+    pub fn takes_lines(&self) -> bool {
+        self.file.is_some() || self.syslog.is_some()
     }
 
     /// Adds a line, which has no newline in it. It reaches the file some time after the next [`AccessLog::hand_over`].
     pub fn append(&self, line: &[u8]) {
-        let mut gathered = self.gathered();
-        gathered.extend_from_slice(line);
-        gathered.push(b'\n');
-        if gathered.len() >= BATCH {
-            self.give(&mut gathered);
+        if let Some(file) = &self.file {
+            file.add(self.writer, &[line, b"\n"]);
+        }
+        if let Some((syslog, before)) = &self.syslog {
+            syslog.add(self.writer, &[before, line, b"\0"]);
+        }
+    }
+
+    /// Tells statsd of a request, if there is one.
+    pub fn count(&self, status: u16, elapsed: Duration) {
+        if let Some((gathered, statsd)) = &self.statsd {
+            let mut bytes = gathered.bytes();
+            statsd.request(status, elapsed, &mut bytes);
+            gathered.give_batch(self.writer, &mut bytes);
         }
     }
 
     /// Hands the gathered lines over. A worker does it before it sleeps, and about every 100 ms while it does not. Nothing
     /// gathered costs next to nothing.
     pub fn hand_over(&self) {
-        let mut gathered = self.gathered();
-        if !gathered.is_empty() {
-            self.give(&mut gathered);
+        let besides =
+            [self.syslog.as_ref().map(|(gathered, _)| gathered), self.statsd.as_ref().map(|(gathered, _)| gathered)];
+        for gathered in self.file.iter().chain(besides.into_iter().flatten()) {
+            let mut bytes = gathered.bytes();
+            if !bytes.is_empty() {
+                gathered.give(self.writer, &mut bytes);
+            }
         }
     }
 
+    #[cfg(test)]
     pub(super) fn with(writer: &'static Writer, sink: Sink) -> AccessLog {
-        AccessLog { writer, output: writer.add(sink), gathered: Mutex::new(Vec::new()) }
+        AccessLog { writer, file: Some(Gathered::new(writer.add(sink))), syslog: None, statsd: None }
+    }
+}
+
+impl Gathered {
+    fn new(output: Output) -> Gathered {
+        Gathered { output, bytes: Mutex::new(Vec::new()) }
     }
 
-    fn give(&self, gathered: &mut Vec<u8>) {
-        self.writer.push(&self.output, gathered, Hurry::Later);
-        gathered.clear();
+    fn add(&self, writer: &Writer, pieces: &[&[u8]]) {
+        let mut bytes = self.bytes();
+        for piece in pieces {
+            bytes.extend_from_slice(piece);
+        }
+        self.give_batch(writer, &mut bytes);
     }
 
-    fn gathered(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn give_batch(&self, writer: &Writer, bytes: &mut Vec<u8>) {
+        if bytes.len() >= BATCH {
+            self.give(writer, bytes);
+        }
+    }
+
+    fn give(&self, writer: &Writer, bytes: &mut Vec<u8>) {
+        writer.push(&self.output, bytes, Hurry::Later);
+        bytes.clear();
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -30,14 +30,18 @@ impl Line {
         }
     }
 
-    /// The fields follow the message's first line, before a traceback.
     fn text(&self) -> String {
-        let mut text = clock::log_time(self.wall.as_secs());
-        // Writing to a String cannot fail.
-        let _ = write!(text, " [{}] [{}] ", self.pid, self.level.label());
+        let time = clock::log_time(self.wall.as_secs());
+        format!("{time} [{}] [{}] {}\n", self.pid, self.level.label(), self.words())
+    }
+
+    /// What it says. The fields follow the message's first line, before a traceback.
+    pub(super) fn words(&self) -> String {
+        let mut text = String::new();
         let mut lines = self.message.trim_end_matches('\n').split('\n');
         escape_into(&mut text, lines.next().unwrap_or_default());
         for (name, value) in &self.fields {
+            // Writing to a String cannot fail.
             let _ = write!(text, " {name}=");
             match value {
                 Value::String(value) => value_into(&mut text, value),
@@ -48,7 +52,6 @@ impl Line {
             text.push_str(if line.starts_with('[') { "\n " } else { "\n" });
             escape_into(&mut text, line);
         }
-        text.push('\n');
         text
     }
 

@@ -1,5 +1,5 @@
-//! One open log file, pipe or terminal: writes what goes in without waiting, and counts the lines that were lost. Knows no
-//! queue.
+//! One open log file, pipe, terminal or socket: writes what goes in without waiting, and counts the lines that were lost.
+//! Knows no queue.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,12 +11,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
+use super::remote::Remote;
+
 /// One destination.
 #[derive(Debug)]
 pub(super) struct Sink {
     fd: OwnedFd,
     /// How the line about lost lines calls it.
     name: &'static str,
+    /// Where it leads, if it is a socket that was made for a log.
+    remote: Option<Remote>,
     /// Takes any amount at once: a file on a disk.
     regular: AtomicBool,
     dropped: AtomicU64,
@@ -38,7 +42,23 @@ pub(super) enum Outcome {
 impl Sink {
     pub(super) fn new(fd: OwnedFd, name: &'static str) -> Sink {
         let regular = AtomicBool::new(is_regular(&fd));
-        Sink { fd, name, regular, dropped: AtomicU64::new(0), torn: AtomicBool::new(false) }
+        Sink { fd, name, remote: None, regular, dropped: AtomicU64::new(0), torn: AtomicBool::new(false) }
+    }
+
+    /// A socket that leads there.
+    pub(super) fn remote(remote: Remote, name: &'static str) -> io::Result<Sink> {
+        let fd = remote.open()?;
+        Ok(Sink { remote: Some(remote), ..Sink::new(fd, name) })
+    }
+
+    /// Gives this process a connection of its own: who forked it goes on with the old one.
+    pub(super) fn part(&self) -> io::Result<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.open()?))
+    }
+
+    /// The byte that ends a line.
+    fn end(&self) -> u8 {
+        self.remote.as_ref().map_or(b'\n', Remote::end)
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -59,7 +79,7 @@ impl Sink {
     /// [`PIECE`] bytes (unless another process fills it that instant); a file on a disk takes all.
     pub(super) fn write(&self, bytes: &[u8]) -> (usize, Outcome) {
         if self.torn.load(Ordering::Relaxed) {
-            match self.write_from(b"\n") {
+            match self.write_from(&[self.end()]) {
                 (_, Outcome::Done) => self.torn.store(false, Ordering::Relaxed),
                 (_, other) => return (0, other),
             }
@@ -68,6 +88,9 @@ impl Sink {
     }
 
     fn write_from(&self, bytes: &[u8]) -> (usize, Outcome) {
+        if let Some(remote) = &self.remote {
+            return remote.write(&self.fd, bytes, |socket| self.redirect(socket));
+        }
         let regular = self.regular.load(Ordering::Relaxed);
         let mut written = 0;
         while written < bytes.len() {
@@ -90,13 +113,13 @@ impl Sink {
     /// Counts the lines of `bytes` from `written` on as lost.
     pub(super) fn lose(&self, bytes: &[u8], written: usize) {
         self.note_torn(bytes, written);
-        let lines = bytes[written..].split(|byte| *byte == b'\n').count() - 1;
+        let lines = bytes[written..].split(|byte| *byte == self.end()).count() - 1;
         self.add_dropped(lines as u64);
     }
 
     /// Notes that of `bytes` only the first `written` ones were written: what comes next starts a new line.
     pub(super) fn note_torn(&self, bytes: &[u8], written: usize) {
-        if written > 0 && bytes[written - 1] != b'\n' {
+        if written > 0 && bytes[written - 1] != self.end() {
             self.torn.store(true, Ordering::Relaxed);
         }
     }

@@ -18,8 +18,11 @@ use std::time::Duration;
 
 use nix::poll::PollTimeout;
 
+use super::line::{self, Line};
+use super::remote::{Cut, Remote};
 use super::sink::{Outcome, Sink, wait_writable};
-use super::{ERROR_LOG, Format, Level, line};
+use super::{ERROR_LOG, Format, Level, STATSD, SYSLOG};
+use crate::message::{Place, Remotes, Statsd, Syslog};
 use crate::os::thread;
 
 /// The logs of one process.
@@ -28,11 +31,19 @@ pub(super) struct Writer {
     level: AtomicU8,
     format: AtomicU8,
     error: OnceLock<Output>,
+    far: Mutex<Far>,
     queues: Mutex<Queues>,
     /// The thread waits here.
     wake: Condvar,
     /// [`Writer::flush`] waits here.
     rested: Condvar,
+}
+
+/// Where lines go besides.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Far {
+    pub(super) syslog: Option<(Output, Syslog)>,
+    pub(super) statsd: Option<(Output, Statsd)>,
 }
 
 /// A log that was added to a writer.
@@ -68,6 +79,7 @@ impl Writer {
             level: AtomicU8::new(Level::Info as u8),
             format: AtomicU8::new(Format::Text as u8),
             error: OnceLock::new(),
+            far: Mutex::new(Far { syslog: None, statsd: None }),
             queues: Mutex::new(Queues { list: Vec::new(), state: State::Asleep, hurried: false }),
             wake: Condvar::new(),
             rested: Condvar::new(),
@@ -121,8 +133,88 @@ impl Writer {
         }
     }
 
+    /// Lines go there besides, from now on.
+    pub(super) fn set_far(&self, remotes: &Remotes) -> io::Result<()> {
+        let add = |place: &Place, cut, name| {
+            Ok::<_, io::Error>(self.add(Sink::remote(Remote::new(place.clone(), cut), name)?))
+        };
+        let Far { syslog, statsd } = self.far();
+        let syslog = match &remotes.syslog {
+            Some(wanted) => match syslog {
+                Some((output, has)) if has.place == wanted.place => Some((output, wanted.clone())),
+                _ => Some((add(&wanted.place, Cut::OneEach, SYSLOG)?, wanted.clone())),
+            },
+            None => None,
+        };
+        let statsd = match &remotes.statsd {
+            Some(wanted) => match statsd {
+                Some((output, has)) if has.place == wanted.place => Some((output, wanted.clone())),
+                _ => Some((add(&wanted.place, Cut::Packed(room(&wanted.place)), STATSD)?, wanted.clone())),
+            },
+            None => None,
+        };
+        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = Far { syslog, statsd };
+        Ok(())
+    }
+
+    /// Gives this process, which was forked, connections of its own.
+    pub(super) fn part(&self) -> io::Result<()> {
+        let Far { syslog, statsd } = self.far();
+        let outputs = syslog.into_iter().map(|(output, _)| output).chain(statsd.into_iter().map(|(output, _)| output));
+        outputs.into_iter().try_for_each(|output| output.sink.part())
+    }
+
+    pub(super) fn far(&self) -> Far {
+        let is_own = self.owner.load(Ordering::Relaxed) == process::id();
+        // A child that the application has forked may find it locked for ever.
+        let held = if is_own { self.far.lock().ok() } else { self.far.try_lock().ok() };
+        held.map(|far| far.clone()).unwrap_or_default()
+    }
+
+    /// The same line for those who are told besides.
+    pub(super) fn far_line(&self, line: &Line) {
+        let Far { syslog, statsd } = self.far();
+        if let Some((output, syslog)) = syslog {
+            self.push(&output, &syslog.error(line.level, line.pid, &line.words()), Hurry::Now);
+        }
+        if let Some((output, statsd)) = statsd {
+            let mut counted = Vec::new();
+            statsd.line(line.level, &line.message, &mut counted);
+            self.push(&output, &counted, Hurry::Later);
+        }
+    }
+
+    /// Tells statsd, if there is one.
+    pub(super) fn measure(&self, tell: impl FnOnce(&Statsd, &mut Vec<u8>)) {
+        if let Some((output, statsd)) = self.far().statsd {
+            let mut told = Vec::new();
+            tell(&statsd, &mut told);
+            self.push(&output, &told, Hurry::Later);
+        }
+    }
+
+    /// Whole lines for the logs of this name.
+    pub(super) fn push_named(&self, name: &str, lines: &[u8]) {
+        if self.owner.load(Ordering::Relaxed) != process::id() {
+            return;
+        }
+        let found = self
+            .lock()
+            .list
+            .iter()
+            .enumerate()
+            .find(|(_, queue)| queue.sink.name() == name)
+            .map(|(number, queue)| Output { sink: Arc::clone(&queue.sink), number });
+        if let Some(output) = found {
+            self.push(&output, lines, Hurry::Later);
+        }
+    }
+
     /// Whole lines for a log.
     pub(super) fn push(&self, output: &Output, lines: &[u8], hurry: Hurry) {
+        if lines.is_empty() {
+            return;
+        }
         if self.owner.load(Ordering::Relaxed) != process::id() {
             self.write_now(output, lines);
             return;
@@ -293,6 +385,12 @@ impl Batch {
             self.bytes = Vec::new();
         }
     }
+}
+
+/// What goes in one datagram, in bytes: what an Ethernet takes whole, less the heads of IPv6 and UDP; on a unix socket what
+/// daemons read at a time (Datadog's: 8 KiB).
+fn room(place: &Place) -> usize {
+    if matches!(place, Place::Udp(_)) { 1432 } else { 8192 }
 }
 
 /// How much may be queued for each log, in bytes; as much again may be on its way to the file. Some ten thousand lines:

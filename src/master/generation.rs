@@ -13,7 +13,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading};
-use crate::message::{self, BUILD_ID, Note, Occasion, Reopen, Start, ToZygote};
+use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -30,6 +30,8 @@ pub(super) struct Generation {
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) logs: Logs,
+    /// Where lines go besides.
+    pub(super) remotes: Remotes,
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
@@ -74,6 +76,7 @@ impl Generation {
             board,
             board_file,
             logs,
+            remotes: Remotes::default(),
             sockets: Vec::new(),
             zygote: None,
             hooks: Hooks::default(),
@@ -150,6 +153,7 @@ impl Generation {
                 keeper: hooks.keeper.is_some(),
                 workers_before: hooks.workers_before,
             },
+            remotes: self.remotes.clone(),
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
             .into_iter()

@@ -9,10 +9,12 @@ mod generation;
 mod hooks;
 mod load;
 mod logs;
+mod metrics;
 mod orders;
 mod pool;
 mod processes;
 mod reload;
+mod remotes;
 mod report;
 mod service;
 mod sockets;
@@ -54,6 +56,7 @@ use generation::Generation;
 use hooks::{Hooks, Keeper};
 use load::Meter;
 use logs::Logs;
+use metrics::Metrics;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
@@ -154,6 +157,7 @@ struct Master<'a> {
     pool: Pool,
     watch: Watch,
     meter: Meter,
+    metrics: Metrics,
     finish: Option<i32>,
 }
 
@@ -210,6 +214,7 @@ impl<'a> Master<'a> {
             pool: Pool::default(),
             watch: Watch::new(now()),
             meter: Meter::default(),
+            metrics: Metrics::default(),
             finish: None,
         })
     }
@@ -251,6 +256,7 @@ impl<'a> Master<'a> {
             self.service.wake_at(),
             self.orders.wake_at(),
             self.trial.as_ref().and_then(Trial::until),
+            self.next_backlog(),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.watch.sleeps(now, limit);
@@ -287,6 +293,7 @@ impl<'a> Master<'a> {
         self.end_late_trial();
         self.tell(&Event::Tick);
         self.forget_generations();
+        self.tell_statsd();
         let gap = self.watch.rests(now());
         self.note_gap(gap);
     }
@@ -387,6 +394,10 @@ fn first_generation(
     })?;
     first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
+    if !check {
+        first.remotes = remotes::look_up(&first.settings, &first.origins);
+        remotes::take(&first.remotes);
+    }
     Ok(first)
 }
 

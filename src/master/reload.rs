@@ -5,7 +5,7 @@ use super::load::Meter;
 use super::logs::Logs;
 use super::orders::Progress;
 use super::zygote::Zygote;
-use super::{AnyError, Generation, Master, configuration, now, report, sockets};
+use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
 use crate::command::Command;
 use crate::os::process;
 use crate::settings::Defined;
@@ -41,6 +41,7 @@ impl Master<'_> {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
+                generation.remotes = remotes::look_up(&generation.settings, &generation.origins);
                 self.generations.insert(number, generation);
                 self.tell(&Event::Reload(number, plan));
             }
@@ -66,13 +67,14 @@ impl Master<'_> {
         let before = std::mem::replace(&mut self.current, number);
         // What is measured is measured of its workers, and by its settings.
         self.meter = Meter::default();
-        let Generation { settings, logs, .. } = &self.generations[&number];
+        let Generation { settings, logs, remotes, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
         self.orders.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
         self.log_of_keeper();
+        remotes::take(remotes);
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         if settings.pidfile != self.generations[&before].settings.pidfile {
             if let Err(error) = self.move_pidfile() {

@@ -82,17 +82,13 @@ const ABSENT: &[Absent] = &[
     unplanned(&["check_config", "print_config"], "rwsgi check and rwsgi settings do that"),
     planned(&["protocol", "uwsgi_allow_ips"], "let nginx speak HTTP: proxy_pass in place of uwsgi_pass"),
     unplanned(&["paste", "raw_paste_global_conf"], "serve a module that holds application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
-    planned(&["logconfig", "logconfig_dict", "logconfig_json", "logger_class"], "errorlog, loglevel and log_format set the server's log, the application its own logging"),
-    planned(&["capture_output"], "redirect rwsgi's standard output: what the application prints goes there"),
-    planned(&["enable_stdio_inheritance"], "leave it out: the application has rwsgi's standard output and error"),
-    planned(&["syslog", "syslog_*", "disable_redirect_access_to_syslog"], "leave errorlog at -, and let systemd's journal or logger(1) take it"),
-    planned(&["statsd_*", "dogstatsd_tags", "enable_backlog_metric"], "count by the access log, or let nginx in front count"),
     needless(&["control_socket_mode"], "its mode is 0600"),
     unplanned(&["control_socket_disable"], "control_socket = \"off\" makes none"),
     needless(&["root_path"], "it is for ASGI; raw_env sets SCRIPT_NAME for an application below a path"),
     needless(&["asgi_*", "websocket_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
     unplanned(&["dirty_apps"], "run long tasks in a process of their own, such as a Celery worker"),
     needless(&["dirty_*", "on_dirty_starting"], "there are no dirty workers"),
+    unplanned(&["logconfig_dict"], "it is a dictionary in a configuration file in Python, -c gunicorn.conf.py; logconfig_json names a file"),
     unplanned(
         &["on_starting", "when_ready", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
           "pre_request", "post_request", "worker_exit", "child_exit", "nworkers_changed", "pre_exec", "on_exit"],
@@ -104,16 +100,8 @@ const ABSENT: &[Absent] = &[
 pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile", "suppress_ragged_eofs"];
 
 /// Texts that say what gunicorn does without them.
-pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
-    ("http_parser", "auto"),
-    ("http_protocols", "h1"),
-    ("protocol", "http"),
-    ("uwsgi_allow_ips", "127.0.0.1,::1"),
-    ("logger_class", "gunicorn.glogging.Logger"),
-    ("logger_class", "simple"),
-    ("syslog_addr", "udp://localhost:514"),
-    ("syslog_facility", "user"),
-];
+pub(super) const DEFAULT_TEXTS: &[(&str, &str)] =
+    &[("http_parser", "auto"), ("http_protocols", "h1"), ("protocol", "http"), ("uwsgi_allow_ips", "127.0.0.1,::1")];
 
 /// Flags that are passed over with a warning, and whether each takes a value.
 pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
@@ -127,17 +115,10 @@ pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
 
 /// Flags that are not the name of their setting.
 const FLAGS: &[(&str, &str)] = &[
-    ("-R", "enable_stdio_inheritance"),
     ("--no-sendfile", "sendfile"),
     ("--uwsgi-allow-from", "uwsgi_allow_ips"),
     ("--paster", "paste"),
     ("--paste-global", "raw_paste_global_conf"),
-    ("--log-config", "logconfig"),
-    ("--log-config-json", "logconfig_json"),
-    ("--log-syslog", "syslog"),
-    ("--log-syslog-to", "syslog_addr"),
-    ("--log-syslog-prefix", "syslog_prefix"),
-    ("--log-syslog-facility", "syslog_facility"),
     ("--no-control-socket", "control_socket_disable"),
 ];
 
@@ -152,7 +133,7 @@ mod tests {
             assert_eq!(Absent::by_flag(flag), Absent::named(name), "{flag}");
             assert!(Absent::named(name).is_some(), "{flag}");
         }
-        assert_eq!(Absent::by_flag("--statsd-host"), Absent::named("statsd_prefix"));
+        assert_eq!(Absent::by_flag("--http2-max-frame-size"), Absent::named("http2_max_frame_size"));
         assert_eq!(Absent::by_flag("--no-such-thing"), None);
     }
 

@@ -34,6 +34,11 @@ impl Defined {
     pub fn has_hook(&self, hook: &str) -> bool {
         self.names.iter().any(|name| name.name == hook && name.value != Plain::Nothing)
     }
+
+    /// Does it configure Python's logging by a dictionary?
+    pub fn has_logconfig_dict(&self) -> bool {
+        self.names.iter().any(|name| name.name == LOGCONFIG_DICT && name.value != Plain::Nothing)
+    }
 }
 
 /// One name.
@@ -72,7 +77,12 @@ pub enum Plain {
 
 /// Is this a setting, here or in gunicorn, or a hook?
 pub fn is_known(name: &str) -> bool {
-    Row::named(name).is_some() || HOOKS.contains(&name) || Absent::named(name).is_some()
+    Row::named(name).is_some() || HOOKS.contains(&name) || is_object(name) || Absent::named(name).is_some()
+}
+
+/// Does it stay with the process that runs the file, whatever it holds?
+pub fn is_object(name: &str) -> bool {
+    name == LOGCONFIG_DICT
 }
 
 /// Could somebody have meant a setting by this name?
@@ -89,7 +99,11 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &
         if *value == Plain::Nothing {
             continue;
         }
-        if HOOKS.contains(&name.as_str()) {
+        if is_object(name) {
+            let is_table = matches!(value, Plain::Table(_));
+            let cause = || Cause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
+            problems.extend((!is_table).then(|| Problem { origin, cause: cause(), hint: None }));
+        } else if HOOKS.contains(&name.as_str()) {
             problems.extend(not_callable(name, value, origin));
         } else if let Some(row) = Row::named(name) {
             if row.name == "python" {
@@ -199,6 +213,9 @@ pub const HOOKS: &[&str] = &[
     "pre_exec",
     "on_exit",
 ];
+
+/// A dictionary for `logging.config.dictConfig`, with classes and functions in it.
+pub const LOGCONFIG_DICT: &str = "logconfig_dict";
 
 /// Settings whose ints are permission bits.
 const MODES: &[&str] = &["umask", "unix_socket_mode"];

@@ -15,7 +15,8 @@ use super::read::{
 };
 use super::types::{
     AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    ProxyMode, ReloadEngine, SchemeFields, Seconds, Text as _, TimeoutMode, WarmupRequest, WorkerClass, Workers,
+    ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress, SyslogFacility, Text as _, TimeoutMode,
+    WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -433,9 +434,66 @@ settings! {
          line, `%(s)s` the status, `%(b)s` the bytes of the body, `%(f)s` the referer, `%(a)s` the user agent, `%(T)s`, \
          `%(M)s`, `%(D)s` and `%(L)s` the time taken in seconds, milliseconds, microseconds and seconds with a fraction, \
          `%(p)s` the process, `%(m)s`, `%(U)s`, `%(q)s` and `%(H)s` method, path, query and protocol, `%({name}i)s` a \
-         field of the request, `%({name}o)s` one of the response, `%({name}e)s` a key of the environ, as the application \
-         has left it; so is `%(h)s`, if middleware changes `REMOTE_ADDR`. What could end a line or a quote is escaped.";
+         field of the request, `%({name}o)s` one of the response, `%({name}e)s` a key of the environ, as the application has \
+         left it; so is `%(h)s`, if middleware changes `REMOTE_ADDR`. Any other name is `-`. Widths, precisions and the \
+         conversions of numbers are Python's: `%(a).80s`, `%(D)09d`. What could end a line or a quote is escaped, in a format \
+         that begins with `{` and ends with `}` as JSON has it.";
+    capture_output: bool = false, switch, Logs,
+        ["--capture-output"], "", "send what the application prints to the error log's file",
+        "Standard output and standard error of the application's processes, of what is written in C too, with `errorlog` in a \
+         file; where that is standard error it changes nothing. Lines come when they end, not when Python's buffer is full.";
+    enable_stdio_inheritance: bool = false, switch, Logs,
+        ["-R", "--enable-stdio-inheritance"], "", "keep standard output and standard error in a server that leaves its terminal",
+        "It matters with `daemon` alone: any other server has the streams with which it was started.";
+    logger_class: String = LOGGER_CLASS.to_owned(), one, Logs,
+        ["--logger-class"], "CLASS", "a class of Python that writes the access log in rwsgi's place",
+        "In a configuration file in Python the class itself, or its dotted name; a subclass of `gunicorn.glogging.Logger`, which \
+         rwsgi has where gunicorn is not installed. This is the slow way to log: each request calls Python once more, and a \
+         file that does not take a line holds the request up. See [the guide](../guides/logging.md#through-pythons-logging).";
+    logconfig: Option<PathBuf> = None, optional, Logs,
+        ["--log-config"], "FILE", "a file for Python's logging.config.fileConfig",
+        "Turns the access log on, through Python's `logging`: the slow way, as with `logger_class`. A relative path counts from \
+         `chdir`. `logconfig_dict`, a dictionary in a configuration file in Python, comes before `logconfig_json`, and that \
+         before this one.";
+    logconfig_json: Option<PathBuf> = None, optional, Logs,
+        ["--log-config-json"], "FILE", "a file of JSON for Python's logging.config.dictConfig",
+        "As `logconfig`. A file that is not there is an error; gunicorn passes over it.";
+    syslog: bool = false, switch, Logs,
+        ["--log-syslog"], "", "send the logs to syslog, too",
+        "Error log and access log, beside the files of `errorlog` and `accesslog`: turns the access log on. A line that the \
+         daemon does not take at once is lost and counted.";
+    syslog_addr: SyslogAddress = SyslogAddress::usual(), one, Logs,
+        ["--log-syslog-to"], "ADDRESS", "where syslog listens: udp://HOST:PORT, tcp://HOST:PORT or unix://PATH",
+        "The port is 514 if none is given. Behind the path of a unix socket `#dgram` or `#stream` may stand. Names are looked up \
+         at the start and with each reload.";
+    syslog_prefix: Option<String> = None, optional, Logs,
+        ["--log-syslog-prefix"], "NAME", "what the server is called in syslog",
+        "Lines come from `gunicorn.NAME.error` and `gunicorn.NAME.access`, as with gunicorn, so that filters go on to fit. \
+         Without it, `proc_name`.";
+    syslog_facility: SyslogFacility = SyslogFacility::USER, one, Logs,
+        ["--log-syslog-facility"], "NAME", "the facility of lines in syslog, such as daemon or local0",
+        "In any case of letters.";
+    disable_redirect_access_to_syslog: bool = false, switch, Logs,
+        ["--disable-redirect-access-to-syslog"], "", "send the error log alone to syslog",
+        "Then `syslog` does not turn the access log on.";
+    statsd_host: Option<StatsdHost> = None, optional, Logs,
+        ["--statsd-host"], "ADDRESS", "where statsd listens: HOST:PORT or unix://PATH",
+        "Requests, their duration and their status, workers, and lines of the error log are counted there by gunicorn's names: \
+         [the list](../guides/logging.md#statsd). The port is 8125 if none is given. Names are looked up at the start and with \
+         each reload.";
+    statsd_prefix: String = String::new(), one, Logs,
+        ["--statsd-prefix"], "PREFIX", "what stands before the names of metrics",
+        "A point is put behind it.";
+    dogstatsd_tags: String = String::new(), one, Logs,
+        ["--dogstatsd-tags"], "TAGS", "tags of each metric, with commas between, for Datadog's statsd",
+        "As `env:production,service:polls`.";
+    enable_backlog_metric: bool = false, switch, Logs,
+        ["--enable-backlog-metric"], "", "tell statsd once a second how many connections wait to be accepted",
+        "The sum over TCP listeners, as `gunicorn.backlog`. Needs `statsd_host`.";
 }
+
+/// gunicorn's class of loggers, which is not used: the fast way to log.
+pub const LOGGER_CLASS: &str = "gunicorn.glogging.Logger";
 
 /// gunicorn's default: the combined format of Apache and nginx.
 pub const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;

@@ -4,6 +4,7 @@
 mod app_name;
 mod bind;
 mod numbers;
+mod remote;
 mod trust;
 mod warmup;
 mod words;
@@ -12,6 +13,7 @@ pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
+pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
 pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, ReloadEngine, TimeoutMode, WorkerClass};

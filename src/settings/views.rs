@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::table::LOGGER_CLASS;
 use super::types::{Bind, ControlSocket, LogTarget, TimeoutMode};
 use super::{Settings, WorkerClass};
 use crate::http::{Leniency, Limits, ProxyRules, Trust};
@@ -146,6 +147,12 @@ impl Settings {
         self
     }
 
+    /// Do the settings name a logger of Python's? A `logconfig_dict`, which is no setting, may do so, too.
+    pub fn is_logged_by_python(&self) -> bool {
+        let is_usual = [LOGGER_CLASS].iter().chain(OTHER_NAMES).any(|name| *name == self.logger_class);
+        !is_usual || self.logconfig.is_some() || self.logconfig_json.is_some()
+    }
+
     /// What the processes are called: `proc_name`, else the application's name.
     pub fn title(&self) -> String {
         let app = || self.wsgi_app.as_ref().map(ToString::to_string);
@@ -153,6 +160,8 @@ impl Settings {
     }
 }
 
+/// What else gunicorn calls classes that do no more than rwsgi does by itself.
+const OTHER_NAMES: &[&str] = &["simple", "gunicorn.instrument.statsd.Statsd"];
 /// A worker that is at work has done its part by then, on a busy machine too.
 const SECOND_LINE: Duration = Duration::from_millis(500);
 /// The largest value that the settings take, in bytes.

@@ -224,6 +224,11 @@ impl EventLoop<'_> {
     ) {
         let Some((log, format)) = &self.setup.access else { return };
         let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
+        let elapsed = Duration::from_nanos(elapsed);
+        log.count(response.code(), elapsed);
+        if !log.takes_lines() {
+            return;
+        }
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response,
@@ -231,7 +236,7 @@ impl EventLoop<'_> {
             remote_addr: connection.client_ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
-            elapsed: Duration::from_nanos(elapsed),
+            elapsed,
             pid: self.pid,
         };
         self.line.clear();

@@ -30,6 +30,11 @@ pub fn python<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> 
     tool(virtualenv().join("bin/python"), words)
 }
 
+/// Makes a virtualenv with nothing in it.
+pub fn bare_virtualenv(directory: &Path, name: &str) {
+    run_tool(python(["-m", "venv", "--without-pip", name]).current_dir(directory));
+}
+
 /// Runs a tool to its end, which must be a success, and says what it wrote to standard output.
 pub fn run_tool(command: &mut Command) -> String {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,0 +1,128 @@
+"""Python's logging in this server: the loggers that gunicorn has, and classes that write the access log."""
+
+import logging
+
+# Names of classes that need not be looked for.
+USUAL = ("simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class Handler(logging.Handler):
+    """From Python's logging to a log of rwsgi."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.write = write
+
+    def emit(self, record):
+        try:
+            self.write(record.levelno, self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class Log:
+    """gunicorn's logger, as far as hooks and applications use it; what it is told goes to rwsgi's logs."""
+
+    def __init__(self, level, write, write_access):
+        self.error_log = logging.getLogger("gunicorn.error")
+        self.access_log = logging.getLogger("gunicorn.access")
+        for log, writer, weight in ((self.error_log, write, LEVELS[level]), (self.access_log, write_access, 20)):
+            log.handlers[:] = [Handler(writer)]
+            log.propagate = False
+            log.setLevel(weight)
+        self.loglevel = self.error_log.level
+        for name in ("critical", "error", "warning", "info", "debug", "exception", "log"):
+            setattr(self, name, getattr(self.error_log, name))
+        self.warn = self.warning
+
+
+def one_line(wrapper, is_json):
+    """gunicorn's mapping of atoms, with which no client can end a line, or break an object of JSON."""
+    short = "\\u%04x" if is_json else "\\x%02x"
+
+    def safe(value):
+        if is_json:
+            value = value.replace("\\", "\\\\")
+        if value.isprintable():
+            return value
+        # What is beyond ASCII stays as gunicorn leaves it, unless it moves the cursor or ends a line somewhere.
+        return "".join(char if char.isprintable() else (short if char < "\u0100" else "\\u%04x") % ord(char) for char in value)
+
+    class Atoms(wrapper):
+        def __init__(self, atoms):
+            super().__init__({key: safe(value) if isinstance(value, str) else value for key, value in atoms.items()})
+
+    return Atoms
+
+
+def resolve(given):
+    """A class by its dotted name, or as itself."""
+    if not isinstance(given, str):
+        return given
+    module, _, name = given.rpartition(".")
+    if not module:
+        raise ImportError("expected the dotted name of a class, found %r" % given)
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+def construct(given, cfg):
+    """An instance of a logger class, as gunicorn makes it."""
+    from gunicorn import glogging
+
+    maker = glogging.Logger if given in USUAL else resolve(given)
+    if not callable(maker):
+        raise TypeError("expected a class, found a value of type %s" % type(maker).__name__)
+    cfg.settings["logger_class"] = maker
+    log = maker(cfg)
+    wrapper = getattr(log, "atoms_wrapper_class", None)
+    if wrapper is not None and wrapper is getattr(glogging, "SafeAtoms", None):
+        log.atoms_wrapper_class = one_line(wrapper, cfg.access_log_format.strip().startswith("{"))
+    return log
+
+
+def find(path):
+    """fileConfig takes a file that is not there for an empty one, and says so in words of its own."""
+    open(path).close()
+
+
+def reopen(log):
+    """The files of Python's handlers were renamed, maybe."""
+    if hasattr(log, "reopen_files"):
+        log.reopen_files()
+        others = [logging.getLogger()]
+    else:
+        others = [logging.getLogger()] + [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    for handler in {handler for logger in others for handler in logger.handlers}:
+        if isinstance(handler, logging.FileHandler):
+            handler.acquire()
+            try:
+                if handler.stream:
+                    handler.close()
+                    handler.stream = handler._open()
+            finally:
+                handler.release()
+
+
+def access(log, classes, req, environ, status, headers, length, sent, microseconds):
+    """A request was answered. `req` is what a pre_request hook has seen, or the facts of the request."""
+    from datetime import timedelta
+
+    if isinstance(req, dict):
+        req = classes.Request(req)
+    if environ is None:
+        environ = {
+            "REMOTE_ADDR": req.peer_addr[0] if req.peer_addr else "",
+            "REQUEST_METHOD": req.method,
+            "RAW_URI": req.uri,
+            "PATH_INFO": req.path,
+            "QUERY_STRING": req.query,
+            "SERVER_PROTOCOL": "HTTP/%d.%d" % req.version,
+        }
+    resp = classes.Response(req, status, headers, length, sent)
+    log.access(resp, req, environ, timedelta(microseconds=microseconds))
+
+
+def exception(log, uri, error, traceback):
+    """An application has raised. Before Python 3.12 its exception does not carry the traceback."""
+    log.exception("Error handling request %s", uri, exc_info=(type(error), error, traceback))

@@ -1,0 +1,46 @@
+//! What the master itself tells statsd: how many workers there are, and how many connections wait to be accepted. Costs
+//! nothing where no statsd is named.
+
+use std::time::Duration;
+
+use super::{Master, now};
+use crate::log;
+use crate::os::listener::Address;
+use crate::supervisor::Moment;
+
+/// What was told last.
+#[derive(Default)]
+pub(super) struct Metrics {
+    workers: Option<usize>,
+    backlog: Moment,
+}
+
+impl Master<'_> {
+    /// When the backlog is to be told next, if it is to be told.
+    pub(super) fn next_backlog(&self) -> Option<Moment> {
+        let settings = self.settings();
+        (settings.enable_backlog_metric && settings.statsd_host.is_some()).then(|| self.metrics.backlog + EVERY)
+    }
+
+    /// Tells what has changed.
+    pub(super) fn tell_statsd(&mut self) {
+        if self.settings().statsd_host.is_none() {
+            return;
+        }
+        let workers = self.pool.known().len();
+        if self.metrics.workers != Some(workers) {
+            self.metrics.workers = Some(workers);
+            log::gauge("gunicorn.workers", workers as u64);
+        }
+        if self.next_backlog().is_some_and(|at| at <= now()) {
+            self.metrics.backlog = now();
+            let sockets = &self.generations[&self.current].sockets;
+            let listeners = sockets.iter().map(|socket| &socket.listener);
+            let tcp = listeners.filter(|listener| matches!(listener.address(), Address::Tcp(_)));
+            log::histogram("gunicorn.backlog", tcp.map(|listener| listener.waiting() as u64).sum());
+        }
+    }
+}
+
+/// gunicorn's master looks up so often.
+const EVERY: Duration = Duration::from_secs(1);
