@@ -161,7 +161,8 @@ impl Door {
     fn ask(&self, request: &[u8], server: &Listening) -> Response {
         let mut stream: Box<dyn Stream> = match self {
             Door::Tcp(port) => {
-                let stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
+                let stream = TcpStream::connect(("127.0.0.1", *port));
+                let stream = stream.unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
                 Box::new(stream)
             }

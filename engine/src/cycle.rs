@@ -223,6 +223,8 @@ impl Application for Detach<'_> {
     }
 
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
+        // What came while this thread was attached would not end the sleep.
+        self.run_signal_handlers();
         // SAFETY: `Python` in hand says that this thread is attached; the guard attaches it again, also when `step`
         // panics, before anything Python is touched: `step` gets no `Python`.
         let result = unsafe {
@@ -230,17 +232,25 @@ impl Application for Detach<'_> {
             step()
         };
         bytes::give_up(self.0);
-        // The application's own signal handlers get their turn: a signal may have ended the sleep.
+        // A signal may have ended the sleep.
+        self.run_signal_handlers();
+        result
+    }
+}
+
+impl Detach<'_> {
+    /// The application's own signal handlers get their turn.
+    fn run_signal_handlers(&self) {
         // SAFETY: the thread is attached.
-        if unsafe { ffi::PyErr_CheckSignals() } != 0 {
-            let error = PyErr::fetch(self.0);
-            if error.is_instance_of::<RequestTimeout>(self.0) {
-                deadline::put_off(self.0);
-                return result;
-            }
+        if unsafe { ffi::PyErr_CheckSignals() } == 0 {
+            return;
+        }
+        let error = PyErr::fetch(self.0);
+        if error.is_instance_of::<RequestTimeout>(self.0) {
+            deadline::put_off(self.0);
+        } else {
             tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
-        result
     }
 }
 

@@ -12,6 +12,7 @@ use rwsgi::message::{BootFailure, FromKeeper, Start, ToKeeper};
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::signal::Signals;
 use rwsgi::os::stream::{Channel, Packet, Received};
+use rwsgi::os::title;
 
 use crate::hooks::Hooks;
 use crate::python;
@@ -83,7 +84,7 @@ fn hear(py: Python<'_>, channel: &Channel) -> Option<Packet> {
 }
 
 fn begin(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
-    process::set_title(&format!("rwsgi: keeper [{}]", start.settings.title()));
+    title::set(&format!("rwsgi: keeper [{}]", start.settings.title()));
     // Not the zygote's pipe, in which it would note its own.
     let signals = Signals::install(&[]).map_err(|error| BootFailure::setup(&error))?;
     let parent = Pid::from_raw(start.master);

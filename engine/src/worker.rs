@@ -15,7 +15,7 @@ use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
-use rwsgi::os::{forked, process, thread};
+use rwsgi::os::{forked, process, thread, title};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
 
@@ -253,7 +253,7 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
 
 /// What ps and top show. What changes with each request is not in it: that would cost one.
 fn set_title(settings: &Settings, slot: usize, state: &str) {
-    process::set_title(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
+    title::set(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {

@@ -18,6 +18,7 @@ use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
+use rwsgi::os::title;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{self, Ends};
 
@@ -343,7 +344,7 @@ fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailu
 fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     let start = &inheritance.start;
     let name = start.settings.title();
-    process::set_title(&format!("rwsgi: zygote [{name}]"));
+    title::set(&format!("rwsgi: zygote [{name}]"));
     process::die_with_parent(Signal::SIGKILL)?;
     if getppid() != Pid::from_raw(start.master) {
         process::exit_now(0);

@@ -44,10 +44,10 @@ use crate::os::announce::Announcer;
 use crate::os::background::Background;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
-use crate::os::process;
 use crate::os::program::Program;
 use crate::os::signal::Signals;
 use crate::os::successor::CommandLine;
+use crate::os::{process, title};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
 use configuration::Trial;
@@ -179,15 +179,10 @@ impl<'a> Master<'a> {
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
         first.limit_files()?;
-        process::set_title(&format!("rwsgi: master [{}]", first.settings.title()));
+        title::set(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
-        let control = match check {
-            true => Control::check(&first.settings, &first.origins),
-            // The old master has it until it is gone.
-            false if other.is_successor() => Ok(Control::default()),
-            false => Control::open(&first.settings, &first.origins, poll.registry()),
-        };
-        let control = control.inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
+        let control =
+            control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         Ok(Master {
             read,
             file,
@@ -399,6 +394,17 @@ fn first_generation(
         remotes::take(&first.remotes);
     }
     Ok(first)
+}
+
+/// The control socket; the old master has it until that is gone.
+fn control(check: bool, other: &Other, first: &Generation, poll: &Poll) -> Result<Control, AnyError> {
+    if check {
+        Control::check(&first.settings, &first.origins)
+    } else if other.is_successor() {
+        Ok(Control::default())
+    } else {
+        Control::open(&first.settings, &first.origins, poll.registry())
+    }
 }
 
 fn catch_signals(poll: &Poll) -> io::Result<Signals> {

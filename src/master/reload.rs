@@ -7,7 +7,7 @@ use super::orders::Progress;
 use super::zygote::Zygote;
 use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
 use crate::command::Command;
-use crate::os::process;
+use crate::os::title;
 use crate::settings::Defined;
 use crate::supervisor::{Cause, Event, Moment};
 
@@ -75,7 +75,7 @@ impl Master<'_> {
         }
         self.log_of_keeper();
         remotes::take(remotes);
-        process::set_title(&format!("rwsgi: master [{}]", settings.title()));
+        title::set(&format!("rwsgi: master [{}]", settings.title()));
         if settings.pidfile != self.generations[&before].settings.pidfile {
             if let Err(error) = self.move_pidfile() {
                 tracing::error!(%error, "pid file not written");

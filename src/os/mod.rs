@@ -26,6 +26,7 @@ pub mod stacks;
 pub mod stream;
 pub mod successor;
 pub mod thread;
+pub mod title;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.
 pub fn words(error: &io::Error) -> String {

@@ -1,4 +1,4 @@
-//! Processes: starting the zygote, forking a worker away from it, reaping, signalling, privileges, titles.
+//! Processes: starting the zygote, forking a worker away from it, reaping, signalling, privileges.
 //!
 //! No child returns into its parent's stack: `start` ends in exec, and `fork_away` is told apart by its return value
 //! in processes that share nothing further.
@@ -424,32 +424,4 @@ extern "C" fn orphaned(_: i32) {
     // SAFETY: the id came from timer_create in this process; the handler is set after it was stored.
     unsafe { libc::timer_settime(LAST_WORD.load(Ordering::SeqCst), 0, &raw const when, std::ptr::null_mut()) };
     super::signal::write_noted(libc::SIGTERM);
-}
-
-/// Sets what `ps` and `top` show of this process: the name (15 bytes) and, as far as the room that the kernel gave the
-/// command line reaches, the whole title (proc(5), `/proc/pid/cmdline`).
-pub fn set_title(title: &str) {
-    let name: String = title.chars().filter(char::is_ascii).take(15).collect();
-    if let Ok(name) = CString::new(name) {
-        let _ = nix::sys::prctl::set_name(&name);
-    }
-    let Some((start, end)) = argument_room() else { return };
-    let title = title.as_bytes();
-    let shown = title.len().min(end - start - 1);
-    // SAFETY: the kernel says that [start, end) holds this process's arguments: writable memory of the initial stack,
-    // which nobody reads after the start (std copied what it needed; CPython copies its own).
-    unsafe {
-        std::ptr::write_bytes(start as *mut u8, 0, end - start);
-        std::ptr::copy_nonoverlapping(title.as_ptr(), start as *mut u8, shown);
-    }
-}
-
-/// `arg_start` and `arg_end` of /proc/self/stat (fields 48 and 49).
-fn argument_room() -> Option<(usize, usize)> {
-    let line = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the name in brackets, which may itself hold blanks and brackets.
-    let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
-    let start = fields.nth(45)?.parse().ok()?;
-    let end = fields.next()?.parse().ok()?;
-    (start != 0 && start < end).then_some((start, end))
 }

@@ -12,7 +12,8 @@ use super::{LIMIT, Output, virtualenv, wait};
 /// A command line of gunicorn in `directory`. Its control socket, one for all servers of a user, is off.
 pub fn gunicorn(directory: &Path, words: &[&str]) -> Command {
     let mut command = tool(virtualenv().join("bin/gunicorn"), words);
-    command.arg("--no-control-socket").current_dir(directory);
+    // A worker of gunicorn's may miss TERM (a signal between two looks at it): its master kills it then.
+    command.args(["--no-control-socket", "--graceful-timeout", "5"]).current_dir(directory);
     command
 }
 
@@ -31,8 +32,9 @@ impl Listening {
         let output = Output::of(&mut child);
         let server = Listening { child, output, ended: false };
         let found = server.output.wait(|written| {
-            let listens = |line: &str| line.to_lowercase().contains("listening");
-            written.stderr.lines().any(listens) || written.open == 0
+            // Its address, too: the line is whole.
+            let listens = |line: &str| line.ends_with('\n') && line.to_lowercase().contains("listening");
+            written.stderr.split_inclusive('\n').any(listens) || written.open == 0
         });
         assert!(found, "{command:?} does not listen within {LIMIT:?}\n{}", server.log());
         server
