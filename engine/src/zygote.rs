@@ -13,12 +13,14 @@ use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Occasion, Reopen, Start, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
-use rwsgi::os::process::{self, Identity, Side};
+use rwsgi::os::process::{self, Side};
 use rwsgi::os::scoreboard::Scoreboard;
+use rwsgi::os::sealed;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
-use rwsgi::settings::Settings;
+use rwsgi::settings::{Settings, TlsTerms};
+use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::{self, Ends};
 
 use crate::conf::Conf;
@@ -32,6 +34,8 @@ pub(crate) struct Inheritance {
     pub(crate) start: Start,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
+    pub(crate) tls: Option<Identity>,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
     /// Another one when the logs were opened anew.
@@ -260,6 +264,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
     let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
+    let tls = start.settings.tls().map(|terms| identity(&terms, next()?)).transpose()?;
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
@@ -267,6 +272,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         start,
         listeners,
         scoreboard,
+        tls,
         handover,
         access_log,
         error_fd,
@@ -274,6 +280,13 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         hooks: None,
         application: None,
     })
+}
+
+/// What the master has read and checked, which this process may have no right to read.
+fn identity(terms: &TlsTerms, file: OwnedFd) -> Result<Identity, BootFailure> {
+    let bytes = sealed::read(file).map_err(|error| BootFailure::setup(&error))?;
+    let material: Material = serde_json::from_slice(&bytes).map_err(|error| BootFailure::setup(&error))?;
+    Identity::new(&material, terms).map_err(|problem| BootFailure::setup(&format!("{}: {problem}", problem.setting)))
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
@@ -300,9 +313,13 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
+    let environ = py.import("os")?.getattr("environ")?;
+    // By which libraries see that a server runs them.
+    if !start.settings.raw_env.iter().any(|pair| pair.key == "SERVER_SOFTWARE") {
+        environ.set_item("SERVER_SOFTWARE", python::SOFTWARE)?;
+    }
     if inheritance.conf.is_some() {
         // Without a file that may give some they were there from this process's start.
-        let environ = py.import("os")?.getattr("environ")?;
         for pair in &start.settings.raw_env {
             environ.set_item(&pair.key, &pair.value)?;
         }
@@ -317,7 +334,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
 
 /// From here on nothing that this process says is trusted by a root master.
 fn take_identity(start: &Start) -> Result<(), BootFailure> {
-    let identity = Identity { user: start.user.clone(), group: start.group };
+    let identity = process::Identity { user: start.user.clone(), group: start.group };
     identity.take().map_err(|error| BootFailure::setup(&error))?;
     process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))
 }

@@ -10,6 +10,8 @@ use super::grammar;
 /// `line` counts the lines of the head from 1, the request line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
+    /// Plain HTTP where TLS is spoken.
+    NoTls,
     /// More than the one empty line that may come before a request (RFC 9112 section 2.2).
     EmptyLines,
     /// A line ended by LF without CR. RFC 9112 section 2.2 lets a recipient take it; peers that differ in it are how
@@ -238,13 +240,14 @@ impl Reject {
     /// What would help, for the log: the setting that sets the limit, what the client means. Without the word `hint:`.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Reject::NoTls => "with certfile every address speaks TLS alone: clients ask for https://",
             Reject::RequestLineTooLong { .. } => "limit_request_line sets this limit",
             Reject::FieldsTooMany { .. } => "limit_request_fields sets this limit",
             Reject::FieldTooLong { .. } => "limit_request_field_size sets this limit",
             Reject::HeadTooLarge { .. } => "limit_request_head sets this limit",
             Reject::BodyTooLarge { limit } if *limit < u64::MAX => "limit_request_body or spill_limit sets this limit",
             Reject::Method { found } if found.bytes().first() == Some(&TLS_HANDSHAKE) => {
-                "this looks like TLS; rwsgi speaks plain HTTP"
+                "this looks like TLS; certfile and keyfile serve it"
             }
             Reject::Trailer { cause } => return cause.hint(),
             _ => return None,
@@ -256,6 +259,7 @@ impl fmt::Display for Reject {
     #[rustfmt::skip] // A table: cause, sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Reject::NoTls => write!(f, "connection: expected TLS, found plain HTTP"),
             Reject::EmptyLines => write!(f, "request line: expected a method, found a second empty line"),
             Reject::BareLf { line } => write!(f, "line {line}: expected crlf, found lf alone"),
             Reject::RequestLine { found } => write!(f, "request line: expected method, target and version, found {found}"),

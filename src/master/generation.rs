@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
-use super::{AnyError, Origins, Reading};
+use super::{AnyError, Origins, Reading, certificates};
 use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
@@ -28,6 +28,8 @@ pub(super) struct Generation {
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) logs: Logs,
+    /// Certificates and keys, as a sealed file.
+    tls: Option<OwnedFd>,
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
@@ -47,6 +49,7 @@ impl Generation {
         sockets::check_directories(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
         let logs = logs(&settings, &origins)?;
+        let tls = certificates::read(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
         Ok(Generation {
             number,
@@ -56,6 +59,7 @@ impl Generation {
             board,
             board_file,
             logs,
+            tls,
             sockets: Vec::new(),
             zygote: None,
         })
@@ -103,6 +107,7 @@ impl Generation {
             .into_iter()
             .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
             .chain(self.logs.files())
+            .chain(self.tls.iter().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }

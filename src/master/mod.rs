@@ -1,6 +1,7 @@
 //! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
 //! and does not know a request.
 
+mod certificates;
 mod commands;
 mod configuration;
 mod control;

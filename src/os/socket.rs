@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use libc::c_long;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
 
@@ -39,6 +40,13 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     read
 }
 
+/// As [`read_into`], over bytes that are there.
+pub fn read_slice(stream: BorrowedFd<'_>, room: &mut [u8]) -> Read {
+    // SAFETY: MaybeUninit has the layout of what it holds, and only bytes are written through it.
+    let room = unsafe { &mut *(ptr::from_mut(room) as *mut [MaybeUninit<u8>]) };
+    read_into(stream, room)
+}
+
 /// Writes what is there to the front of `room`, which must not be empty. A reset is reported as [`Read::Closed`].
 pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     loop {
@@ -66,7 +74,14 @@ pub fn cut(stream: RawFd, bytes: &[u8]) {
     let _ = shutdown(stream, Shutdown::Both);
 }
 
-const NO_FLAGS: c_long = 0;
+/// Does `step` with a connection that somebody else holds; it has to be open meanwhile, as for [`cut`].
+pub fn with_open(stream: RawFd, step: impl FnOnce(BorrowedFd<'_>)) {
+    // SAFETY: the caller's promise.
+    step(unsafe { BorrowedFd::borrow_raw(stream) });
+}
+
+/// An application that has the socket, too, may have it block.
+const AT_ONCE: c_long = libc::MSG_DONTWAIT as c_long;
 const NO_SIZE: c_long = 0;
 
 /// Does anything follow what is written?
@@ -81,7 +96,7 @@ pub enum More {
 /// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
 /// gone. `more` lets the kernel wait for what follows before it sends a short packet.
 pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
-    let flags = libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
     let stream = stream.as_raw_fd();
     if let [only, [], []] = pieces {
         // SAFETY: the kernel reads `only` and nothing else.
@@ -103,7 +118,7 @@ pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Res
 unsafe fn receive(stream: RawFd, start: *mut libc::c_void, room: usize) -> isize {
     let nobody = ptr::null::<libc::c_void>();
     // SAFETY: as above; the sender's address is not asked for.
-    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, NO_FLAGS, nobody, nobody) };
+    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, AT_ONCE, nobody, nobody) };
     isize::try_from(got).unwrap_or(-1)
 }
 
@@ -205,6 +220,12 @@ pub fn push(stream: RawFd) {
 /// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
+}
+
+/// From now on reads and writes do not wait, by whichever descriptor of this socket.
+pub fn never_block(stream: BorrowedFd<'_>) {
+    let flags = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let _ = flags.and_then(|flags| fcntl(stream, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)));
 }
 
 /// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.

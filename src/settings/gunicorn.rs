@@ -44,12 +44,8 @@ const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent
 const ABSENT: &[Absent] = &[
     planned(&["daemon"], "run it by systemd, or in the background by & with --error-logfile FILE"),
     planned(&["reload", "reload_engine", "reload_extra_files"], "send HUP to the master to load changed code"),
-    planned(
-        &["certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "do_handshake_on_connect", "suppress_ragged_eofs", "ssl_version"],
-        "let nginx in front take TLS",
-    ),
-    unplanned(&["ssl_context"], "let nginx in front take TLS"),
-    planned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2"),
+    unplanned(&["ssl_context"], "TLS is not Python's here: certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers say what a context would"),
+    unplanned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2, which needs no HTTP/2 behind it; without such a setting rwsgi speaks HTTP/1.1"),
     planned(&["reuse_port"], "leave it out: all workers accept from the same sockets"),
     unplanned(&["http_parser"], "leave it out: there is one parser"),
     unplanned(&["sendfile"], "leave it out: files of wsgi.file_wrapper are sent by the kernel"),
@@ -86,7 +82,7 @@ const ABSENT: &[Absent] = &[
 ];
 
 /// Switches that are on without being said.
-pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile", "suppress_ragged_eofs"];
+pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
 
 /// Texts that say what gunicorn does without them.
 pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[

@@ -4,6 +4,7 @@
 mod app_name;
 mod bind;
 mod numbers;
+mod tls;
 mod trust;
 mod warmup;
 mod words;
@@ -11,6 +12,7 @@ mod words;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
+pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
 pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, TimeoutMode, WorkerClass};

@@ -1,7 +1,6 @@
 //! One request on its way through the application: what is needed for it is taken along, so that nothing of the worker
 //! is locked meanwhile.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -71,7 +70,7 @@ impl Call {
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
-        terms.claim.open(connection.stream.as_fd());
+        terms.claim.open(&connection.stream);
         desk.slot.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         let mut exchange = Exchange {
@@ -84,7 +83,7 @@ impl Call {
             scheme,
             listener: connection.listener,
             head: &mut desk.response,
-            stream: connection.stream.as_fd(),
+            stream: &connection.stream,
             output: &mut connection.output,
             to: ResponseTo {
                 version: request.version(),
@@ -100,11 +99,12 @@ impl Call {
             state: State::Open,
             body_bytes: 0,
             pace: Pace::new(&desk.cork),
+            handed: None,
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
             exchange.fail();
         }
-        exchange.pace.end(exchange.stream);
+        exchange.come_back();
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.slot.end();
