@@ -302,46 +302,8 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_the_start() {
     authority.sign("weak", "/CN=weak", "subjectAltName=IP:127.0.0.1", "-days 10");
     fs::write(directory.path().join("text"), "nothing\n").unwrap();
     fs::write(directory.path().join("cut.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
-    let cases: [(&[&str], &str, &str); 12] = [
-        (&["--certfile", "none.pem"], "--certfile: ", "none.pem: expected a file that can be read, found no such file"),
-        (&["--certfile", "text"], "--certfile: ", "text: expected certificates in PEM, found none\nhint: "),
-        (
-            &["--certfile", "site.der"],
-            "--certfile: ",
-            "expected certificates in PEM, found one in DER\nhint: openssl x509",
-        ),
-        (&["--certfile", "cut.pem"], "--certfile: ", "expected certificates in PEM, found a part without its END line"),
-        (&["--certfile", "site.pem"], "--certfile: ", "found none, and keyfile names no other file"),
-        (&["--keyfile", "site.key"], "certfile: ", "expected a file with the certificate of keyfile, found none"),
-        (&["--certfile", "site.pem", "--keyfile", "text"], "--keyfile: ", "without a password, found none\nhint: "),
-        (
-            &["--certfile", "site.pem", "--keyfile", "locked.key"],
-            "--keyfile: ",
-            "found one with a password\nhint: openssl",
-        ),
-        (
-            &["--certfile", "site.pem", "--keyfile", "other.key"],
-            "--keyfile: ",
-            "expected the key of the certificate in certfile, found the key of another one\nhint: ",
-        ),
-        (
-            &["--certfile", "weak.pem", "--keyfile", "weak.key"],
-            "--keyfile: ",
-            "expected a key of RSA (2048 to 8192 bits)",
-        ),
-        (
-            &["--certfile", "site.pem", "--keyfile", "site.key", "--cert-reqs", "2"],
-            "ca_certs: ",
-            "expected a file with the authorities",
-        ),
-        (
-            &["--certfile", "site.pem", "--keyfile", "site.key", "--cert-reqs", "2", "--ca-certs", "site.key"],
-            "--ca-certs: ",
-            "expected certificates in PEM, found none",
-        ),
-    ];
     fs::write(directory.path().join("hello.py"), "def application(environ, start_response): pass\n").unwrap();
-    for (words, origin, text) in cases {
+    for (words, origin, text) in WRONG {
         for command in ["", "check"] {
             let words = [&[command][..], words, &["-b", "127.0.0.1:0", "hello"]].concat();
             let (code, _, stderr) = run(directory.path(), words.iter().filter(|word| !word.is_empty()));
@@ -350,6 +312,34 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_the_start() {
         }
     }
 }
+
+/// Options, the setting that is to blame, and what is said of it.
+const WRONG: [(&[&str], &str, &str); 12] = [
+    (&["--certfile", "none.pem"], "--certfile: ", "none.pem: expected a file that can be read, found no such file"),
+    (&["--certfile", "text"], "--certfile: ", "text: expected certificates in PEM, found none\nhint: "),
+    (&["--certfile", "site.der"], "--certfile: ", "expected certificates in PEM, found one in DER\nhint: openssl x509"),
+    (&["--certfile", "cut.pem"], "--certfile: ", "expected certificates in PEM, found a part without its END line"),
+    (&["--certfile", "site.pem"], "--certfile: ", "found none, and keyfile names no other file"),
+    (&["--keyfile", "site.key"], "certfile: ", "expected a file with the certificate of keyfile, found none"),
+    (&["--certfile", "site.pem", "--keyfile", "text"], "--keyfile: ", "without a password, found none\nhint: "),
+    (&["--certfile", "site.pem", "--keyfile", "locked.key"], "--keyfile: ", "found one with a password\nhint: openssl"),
+    (
+        &["--certfile", "site.pem", "--keyfile", "other.key"],
+        "--keyfile: ",
+        "expected the key of the certificate in certfile, found the key of another one\nhint: ",
+    ),
+    (&["--certfile", "weak.pem", "--keyfile", "weak.key"], "--keyfile: ", "expected a key of RSA (2048 to 8192 bits)"),
+    (
+        &["--certfile", "site.pem", "--keyfile", "site.key", "--cert-reqs", "2"],
+        "ca_certs: ",
+        "expected a file with the authorities",
+    ),
+    (
+        &["--certfile", "site.pem", "--keyfile", "site.key", "--cert-reqs", "2", "--ca-certs", "site.key"],
+        "--ca-certs: ",
+        "expected certificates in PEM, found none",
+    ),
+];
 
 #[test]
 fn a_certificate_that_has_expired_is_served_with_a_warning() {
@@ -398,7 +388,7 @@ fn a_handshake_that_does_not_go_on_holds_nobody_up_and_has_an_end() {
     let mut stalled: Vec<_> = (0..20).map(|_| server.connect()).collect();
     for (at, stream) in stalled.iter_mut().enumerate() {
         // The beginning of a record that says how long it will be.
-        stream.write_all(&[22, 3, 1, 2, 0, 1][..at % 6 + 1]).unwrap();
+        stream.write_all(&[22, 3, 1, 2, 0, 1][..=(at % 6)]).unwrap();
     }
     assert!(get(&authority, &server, "/", &[]).contains("ello"));
     for stream in &mut stalled {
@@ -527,7 +517,7 @@ tls.sendall(b"GET / HTTP/1.0\r\n\r\n")
 try:
     while tls.recv(65536):
         pass
-except (ssl.SSLEOFError, ConnectionResetError):
+except (ssl.SSLError, ConnectionResetError):
     print("broken off")
 "#;
     let port = server.port().to_string();

@@ -173,7 +173,12 @@ impl<'py> Environs<'py> {
         Ok(())
     }
 
-    fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &mut Exchange<'_>) -> PyResult<()> {
+    fn set_fields(
+        &mut self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        exchange: &mut Exchange<'_>,
+    ) -> PyResult<()> {
         let mut asks_for_another = false;
         self.variables.begin();
         for (name, value) in exchange.request().fields() {
