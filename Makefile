@@ -40,19 +40,19 @@ test-door:
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh
 
-BENCHES = benches/run.py --rwsgi $(RWSGI) --floor $(TARGET)/floor
+BENCHES = benches/run.py --rwsgi $(RWSGI) --floor $(TARGET)/floor.so
 
-bench: build $(TARGET)/floor $(TARGET)/bench/venv/.filled ## rwsgi beside its peers, for hours; BENCH="hello flask" or BENCH=--resume for a part
+bench: build $(TARGET)/floor.so $(TARGET)/bench/venv/.filled ## rwsgi beside its peers, for hours; BENCH="hello flask" or BENCH=--resume for a part
 	$(BENCHES) --python $(TARGET)/bench/venv --results $(TARGET)/bench/full --page docs/benchmarks.md $(BENCH)
 
-bench-quick: build $(TARGET)/floor $(TARGET)/bench/venv/.filled ## a few rows of it, in two minutes, with a page in target/bench
+bench-quick: build $(TARGET)/floor.so $(TARGET)/bench/venv/.filled ## a few rows of it, in two minutes, with a page in target/bench
 	$(BENCHES) --python $(TARGET)/bench/venv --results $(TARGET)/bench/quick --page $(TARGET)/bench/quick/benchmarks.md \
 	    --quick $(BENCH)
 
 bench-report: ## docs/benchmarks.md again, from what make bench measured
 	benches/run.py --results $(TARGET)/bench/full --page docs/benchmarks.md --report
 
-bench-floor: build $(TARGET)/floor $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
+bench-floor: build $(TARGET)/floor.so $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
 	$(BENCHES) --python $(VENV) --results $(TARGET)/bench/floor --servers floor,rwsgi hello $(BENCH)
 
 install: $(RWSGI) ## copy the binary to $(PREFIX)/bin, the units of systemd to $(PREFIX)/lib/systemd/system
@@ -94,12 +94,10 @@ $(TARGET)/python: FORCE
 	@$(PYTHON) -c 'import sys; print(sys.executable, sys.base_prefix, sys.version)' > $@.now
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
-# The base interpreter's own python3.x-config: the floor must run on the library that rwsgi finds.
-PYTHON_CONFIG = $$($(PYTHON) -c 'import sys; print("%s/bin/python%d.%d-config" % (sys.base_prefix, *sys.version_info[:2]))')
-$(TARGET)/floor: benches/floor.c $(TARGET)/python
-	@test -x "$(PYTHON_CONFIG)" || { echo "make: $(PYTHON_CONFIG) not found: apt-get install python3-dev" >&2; exit 1; }
-	$(CC) -O2 -Wall -Wextra -std=gnu17 -isystem $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') \
-	    -o $@ $< $$($(PYTHON_CONFIG) --embed --ldflags)
+INCLUDE = $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+$(TARGET)/floor.so: benches/floor.c $(TARGET)/python
+	@test -f "$(INCLUDE)/Python.h" || { echo "make: $(INCLUDE)/Python.h not found: apt-get install python3-dev" >&2; exit 1; }
+	$(CC) -O2 -Wall -Wextra -std=gnu17 -shared -fPIC -isystem "$(INCLUDE)" -o $@ $<
 
 # What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
 NEEDED := cc:build-essential curl:curl openssl:openssl nginx:nginx-light apache2:apache2-bin haproxy:haproxy ab:apache2-utils \

@@ -1,17 +1,17 @@
 /* The floor: what a WSGI request costs when the server does next to nothing.
  *
- *     floor [-c] [-n PROCESSES] PYTHON PORT MODULE[:CALLABLE] [TARGET]
- *     floor [-c] [-n PROCESSES] - PORT
+ *     python -c 'import floor; floor.main()' [-c] [-n PROCESSES] PORT MODULE[:CALLABLE] [TARGET]
+ *     python -c 'import floor; floor.main()' [-c] [-n PROCESSES] PORT
  *
+ * An extension module: the interpreter that runs it is the one that rwsgi executes, linked as that one is.
  * One thread, one epoll, the interpreter held all the time. It reads until an empty line, copies a ready environ (the
  * keys that rwsgi gives for wrk's GET of TARGET; checks.py holds them equal), calls the application, joins head and
  * body and sends them with one call. It parses nothing, checks nothing, knows no request bodies, no pipelining, no time
  * limits and no shutdown: it is a yardstick, not a server.
  * The application has to give a Content-Length, or -c has to be said: a body is never chunked.
- * PYTHON is the interpreter of the virtualenv; the library linked here must be that interpreter's own version. With "-"
- * there is no Python: the same loop sends the bytes of hello.py, which is the floor below the floor.
+ * Without an application nothing is called: the same loop sends the bytes of hello.py, the floor below the floor.
  * -c ends each connection after its answer, whatever the client asked for.
- * -n forks before anything else is done; each process has an epoll of its own on one listening socket.
+ * -n forks before the application is loaded; each process has an epoll of its own on one listening socket.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 /* What wrk, ab, curl or a browser sends fits many times. */
 enum { HEAD_ROOM = 16384, EVENTS = 64, BACKLOG = 2048 };
@@ -271,20 +272,6 @@ static int listen_on(const char *port)
     return fd;
 }
 
-/* The interpreter configures itself as PYTHON would: its pyvenv.cfg decides what can be imported. */
-static void start_python(const char *python)
-{
-    PyConfig config;
-    PyConfig_InitPythonConfig(&config);
-    config.install_signal_handlers = 0;
-    PyStatus done = PyConfig_SetBytesString(&config, &config.program_name, python);
-    if (!PyStatus_Exception(done))
-        done = Py_InitializeFromConfig(&config);
-    if (PyStatus_Exception(done))
-        Py_ExitStatusException(done);
-    PyConfig_Clear(&config);
-}
-
 static const char *prepare =
     "import importlib, io, sys\n"
     "from urllib.parse import unquote_to_bytes\n"
@@ -329,30 +316,50 @@ static void fork_to(int processes)
     }
 }
 
-int main(int argc, char **argv)
+/* Never returns. Ctrl-C and SIGTERM end it as they end any C program. */
+static PyObject *run(PyObject *self, PyObject *nothing)
 {
+    (void)self, (void)nothing;
+    int argc;
+    wchar_t **wide;
+    char *words[16] = {NULL};
     bool close_after = false;
     int processes = 1;
-    for (int option; (option = getopt(argc, argv, "+cn:")) != -1;) {
+    Py_GetArgcArgv(&argc, &wide);
+    /* sys.argv begins at "-c". */
+    int first = 1;
+    while (first < argc && wcscmp(wide[first], L"-c"))
+        first++;
+    argc = argc - first - 1 < 15 ? argc - first - 1 : 15;
+    for (int i = 0; i < argc; i++)
+        words[i] = Py_EncodeLocale(wide[first + 1 + i], NULL);
+    for (int option; (option = getopt(argc, words, "+cn:")) != -1;) {
         if (option == 'c')
             close_after = true, connection_line = "Connection: close\r\n";
         else if (option == 'n')
             processes = atoi(optarg);
         else
-            return 2;
+            exit(2);
     }
-    argv += optind;
+    char **argv = words + optind;
     argc -= optind;
-    bool is_bare = argc == 2 && !strcmp(argv[0], "-");
-    if (argc < 3 && !is_bare) {
-        fprintf(stderr, "usage: floor [-c] [-n PROCESSES] PYTHON PORT MODULE[:CALLABLE] [TARGET]\n");
-        return 2;
+    if (argc < 1) {
+        fprintf(stderr, "usage: floor [-c] [-n PROCESSES] PORT [MODULE[:CALLABLE] [TARGET]]\n");
+        exit(2);
     }
-    int listener = listen_on(argv[1]);
+    signal(SIGINT, SIG_DFL);
+    int listener = listen_on(argv[0]);
     fork_to(processes);
-    if (!is_bare) {
-        start_python(argv[0]);
-        load(argv[1], argv[2], argc > 3 ? argv[3] : "/");
-    }
+    if (argc > 1)
+        load(argv[0], argv[1], argc > 2 ? argv[2] : "/");
     loop(listener, close_after);
+    return NULL;
+}
+
+static PyMethodDef methods[] = {{"main", run, METH_NOARGS, "Serves until it is killed."}, {0}};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "floor", .m_size = -1, .m_methods = methods};
+
+PyMODINIT_FUNC PyInit_floor(void)
+{
+    return PyModule_Create(&module);
 }

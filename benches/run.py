@@ -205,7 +205,7 @@ def words():
     parser.add_argument("--report", action="store_true", help="measure nothing, write the page from the results")
     parser.add_argument("--python", type=Path, default=Path("target/bench/venv"), help="virtualenv with the servers")
     parser.add_argument("--rwsgi", type=Path, default=Path("target/release/rwsgi"), help="the built rwsgi")
-    parser.add_argument("--floor", type=Path, default=Path("target/floor"), help="the built floor.c")
+    parser.add_argument("--floor", type=Path, default=Path("target/floor.so"), help="the built floor.c")
     parser.add_argument("--results", type=Path, default=Path("target/bench/full"), help="where the results go")
     parser.add_argument("--page", type=Path, help="the page to write (default: none)")
     parser.add_argument("--servers", type=lambda text: text.split(","), help=f"of {', '.join(SERVERS)}")

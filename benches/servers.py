@@ -63,12 +63,17 @@ class Server:
 
 
 def floor(setup):
-    words = [setup.floor, "-n", setup.workers, *(["-c"] if setup.close else [])]
-    return [([*words, setup.python, setup.port, setup.app, setup.target], setup.port)]
+    return [(floor_words(setup) + [setup.app, setup.target], setup.port)]
 
 
 def floor_bare(setup):
-    return [([setup.floor, "-n", setup.workers, *(["-c"] if setup.close else []), "-", setup.port], setup.port)]
+    return [(floor_words(setup), setup.port)]
+
+
+def floor_words(setup):
+    load = f"import sys; sys.path.insert(0, {str(setup.floor.parent)!r}); import floor; floor.main()"
+    closing = ["-c"] if setup.close else []
+    return [setup.python, "-c", load, "-n", setup.workers, *closing, setup.port]
 
 
 def rwsgi(setup):

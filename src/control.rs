@@ -176,6 +176,9 @@ pub struct Status {
     pub workers: Vec<Worker>,
     /// Why the last reload failed; nothing if it did not.
     pub failure: Option<String>,
+    /// The process of a second master that was started beside this one (`rwsgi upgrade`).
+    #[serde(default)]
+    pub new_master: Option<i32>,
 }
 
 /// A worker.
@@ -263,6 +266,9 @@ impl fmt::Display for Status {
         write!(f, "generation {}, {ready} of {} workers ready", self.generation, self.wanted)?;
         if spent > 0 {
             write!(f, ", {spent} to be replaced")?;
+        }
+        if let Some(pid) = self.new_master {
+            write!(f, "\nan upgrade is under way: a new master serves beside this one, its pid is {pid}")?;
         }
         if let Some(failure) = &self.failure {
             write!(f, "\nthe last reload failed: {}", failure.lines().next().unwrap_or_default())?;
@@ -374,6 +380,7 @@ mod tests {
             wanted: 2,
             workers: vec![worker(0, "ready"), worker(10, "booting")],
             failure: Some("no module named x\nTraceback".to_owned()),
+            new_master: None,
         }
     }
 
@@ -398,6 +405,9 @@ slot  pid   state    generation  requests  under way
         let text = Answer::Status(stopping).to_string();
         let head = "stopping, up 3 h 12 min, pid 4700, rwsgi 0.1.0\nmysite.wsgi, listening no longer\ngeneration 2, ";
         assert!(text.starts_with(head), "{text}");
+        let upgraded = Status { new_master: Some(4711), failure: None, ..status() };
+        let text = Answer::Status(upgraded).to_string();
+        assert!(text.contains("workers ready\nan upgrade is under way: a new master serves"), "{text}");
         let mut spent = Status { failure: None, ..status() };
         spent.workers.iter_mut().for_each(|worker| worker.state = "spent".to_owned());
         let text = Answer::Status(spent).to_string();

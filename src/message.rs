@@ -23,6 +23,61 @@ pub enum ToZygote {
     Fork(Fork),
     /// The log files were opened anew. With it come those that it names.
     Reopen(Reopen),
+    /// What has happened, for hooks that gunicorn's master calls.
+    Note(Note),
+}
+
+/// What happens in the master and is the business of hooks, which it has called elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// So many workers are wanted, no longer so many (`nworkers_changed`).
+    Workers {
+        /// From now on.
+        new: usize,
+        /// Until now.
+        old: usize,
+    },
+    /// The worker of this [`Fork::age`] is to be replaced, or to end without.
+    Leaving(u64),
+    /// A worker has ended.
+    Exited(Gone),
+    /// Another master is about to be started beside this one (`pre_exec`): answered by [`FromZygote::MayUpgrade`].
+    Upgrading,
+    /// The server stops: let go of the listeners, and stay.
+    Closing,
+    /// All workers are gone (`on_exit`), and the zygote, too, is to go.
+    Ending,
+}
+
+/// A worker that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Its [`Fork::age`].
+    pub age: u64,
+    /// Its pid, unless it ended before its first word.
+    pub pid: Option<i32>,
+    /// Is this the zygote that calls `child_exit`?
+    pub call: bool,
+}
+
+/// What a master says to the keeper, the process that called `when_ready`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// The error log is another file from now on. It comes with the message.
+    Reopen,
+    /// All workers are gone (`on_exit`), and the keeper, too, is to go.
+    End,
+}
+
+/// What a keeper says: to the master its first word, to the zygote how `when_ready` went.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromKeeper {
+    /// The packet's credentials say the pid.
+    Hello,
+    /// `when_ready` is through.
+    Ready,
+    /// It raised.
+    Failed(BootFailure),
 }
 
 /// What a master says to the one that it starts beside itself, in an environment variable.
@@ -112,6 +167,21 @@ pub struct Start {
     /// Does the access log's file come with this message? Behind it comes what TLS needs, as a sealed file, where the settings
     /// ask for TLS.
     pub access_log: bool,
+    /// What comes for the hooks of a configuration file.
+    pub hooks: ForHooks,
+}
+
+/// What a zygote gets for the hooks of a configuration file, after the log files.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ForHooks {
+    /// Does the file come in which this generation's hooks keep what they put on `server`?
+    pub memory: bool,
+    /// Does that of the generation before come?
+    pub memory_before: bool,
+    /// Does the keeper's end of its channel come? Then there is to be one.
+    pub keeper: bool,
+    /// How many workers were wanted before this zygote was started; none if it is the first.
+    pub workers_before: Option<usize>,
 }
 
 /// What a zygote is started for, and so which hooks it calls.
@@ -154,6 +224,8 @@ pub enum FromZygote {
         /// Why.
         error: String,
     },
+    /// `pre_exec` is through; `false` if it raised.
+    MayUpgrade(bool),
 }
 
 /// The Python that was found.
@@ -178,6 +250,8 @@ pub enum FromWorker {
     Failed(BootFailure),
     /// Replace me.
     Spent(Spent),
+    /// A file of the application has changed, at this moment in ns of the clock that all processes share.
+    Changed(u64),
 }
 
 /// Why a worker is to be replaced.

@@ -21,15 +21,21 @@
 //! are wanted, as many are booted as are missing among the fresh, but beyond the number wanted at most `step` at a time; and
 //! while more are ready than wanted, the stalest is retired. So capacity never falls. After a failure only workers that
 //! have lived for [`SOUND_LIFE`] count: what dies young takes nobody's place.
+//!
+//! The number wanted is the settings', a person's, or follows the load (`scaling.rs`); whichever it is, workers come and
+//! go by the rule above.
 
 mod questions;
+mod scaling;
 mod state;
 mod words;
 
 use std::time::Duration;
 
+use scaling::Trend;
 use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 
+pub use scaling::{Load, Scaling};
 pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
 /// How a worker is asked to end.
@@ -52,6 +58,7 @@ pub struct Supervisor {
     /// Workers of an earlier generation are being replaced.
     rolling: bool,
     slots: Vec<Slot>,
+    trend: Trend,
     /// Deaths in a row that came before their time.
     failures: u32,
     failed_at: Moment,
@@ -70,6 +77,7 @@ impl Supervisor {
             past: Vec::new(),
             rolling: false,
             slots: Vec::new(),
+            trend: Trend::default(),
             failures: 0,
             failed_at: Moment::ZERO,
             fork_not_before: Moment::ZERO,
@@ -88,6 +96,8 @@ impl Supervisor {
             Event::ZygoteGone(generation) => self.zygote_gone(generation, now, &mut actions),
             Event::Reload(generation, ref plan) => self.reload(generation, plan, now, &mut actions),
             Event::Scale(workers) => self.scale(workers, now, &mut actions),
+            Event::Load(load) => self.follow(load, now, &mut actions),
+            Event::Quiet => self.quiet(now, &mut actions),
             Event::Stop(stop) => self.asked_to_stop(stop, now, &mut actions),
             Event::Hello(slot, pid) => self.hello(slot, pid, now, &mut actions),
             Event::ForkFailed(slot) => self.fork_failed(slot, now, &mut actions),
@@ -141,6 +151,11 @@ impl Supervisor {
         let mut old = std::mem::replace(&mut self.current, next);
         self.dismiss(old.number, now, actions);
         old.leave(now, actions);
+        // The load is as it was: nobody starts again from the number of the settings.
+        if let (Some(scaling), Some(_), 1..) = (self.current.plan.scaling, old.plan.scaling, old.plan.workers) {
+            self.current.plan.workers = old.plan.workers.clamp(scaling.least, scaling.most);
+        }
+        self.trend = Trend::default();
         self.past.push(old);
         self.rolling = true;
         self.failures = 0;
@@ -174,7 +189,47 @@ impl Supervisor {
         if workers == 0 {
             self.give_up(Cause::Withdrawn, now, actions);
             self.rolling = false;
+        } else if let Some(scaling) = &self.current.plan.scaling {
+            self.trend.set(workers, self.workers(), scaling);
         }
+        self.want(workers, now, actions);
+    }
+
+    /// The load has been measured. While workers are replaced or there are none to be, it decides nothing.
+    fn follow(&mut self, load: Load, now: Moment, actions: &mut Vec<Action>) {
+        let Some(scaling) = self.current.plan.scaling else { return };
+        let wanted = self.workers();
+        if self.phase != Phase::Serving || self.is_reloading() || wanted == 0 {
+            return self.trend.interrupt();
+        }
+        let complete = self.starting() == 0 && self.fresh() >= wanted;
+        let workers = self.trend.follow(load, &scaling, (wanted, complete), now);
+        if workers != wanted {
+            actions.push(Action::Scaled { old: wanted, new: workers });
+            self.want(workers, now, actions);
+        }
+    }
+
+    /// No request has come for as long as `idle` says.
+    fn quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        // Whoever has the workers rest wants the master to stay.
+        if self.phase != Phase::Serving || self.is_reloading() || self.workers() == 0 {
+            return;
+        }
+        if self.current.plan.die_on_idle {
+            // Nobody looks here who would have to be given time to look away.
+            return self.stop(Stop::Graceful, 0, now, actions);
+        }
+        let Some(scaling) = self.current.plan.scaling else { return };
+        let floor = self.trend.floor(&scaling);
+        if self.workers() > floor {
+            actions.push(Action::Scaled { old: self.workers(), new: floor });
+            self.want(floor, now, actions);
+        }
+    }
+
+    /// So many workers are wanted from now on; of those that are not there yet, those beyond it are not waited for.
+    fn want(&mut self, workers: usize, now: Moment, actions: &mut Vec<Action>) {
         self.current.plan.workers = workers;
         let mut surplus = (self.fresh() + self.starting()).saturating_sub(workers);
         for slot in (0..self.slots.len()).rev() {
@@ -510,15 +565,17 @@ impl Supervisor {
         actions.push(Action::Fork(free, generation));
     }
 
-    /// While more are ready than wanted: the stalest may go, and of these the oldest. A replacement may be stale itself by
-    /// the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
+    /// While more are ready than wanted: the stalest may go, of these one that idles, and of these the oldest. A replacement
+    /// may be stale itself by the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
     fn retire_surplus(&mut self, now: Moment, actions: &mut Vec<Action>) {
         while self.ready_count() > self.workers() {
             let goes_first = self.slots.iter().enumerate().filter_map(|(number, slot)| match slot.state {
-                State::Ready { since, .. } => Some((self.is_fresh(slot), slot.generation, since, number)),
+                State::Ready { since, busy, .. } => {
+                    Some((self.is_fresh(slot), slot.generation, busy.is_some(), since, number))
+                }
                 _ => None,
             });
-            let Some((_, _, _, victim)) = goes_first.min() else { return };
+            let Some((_, _, _, _, victim)) = goes_first.min() else { return };
             let sound = |(number, slot): &(usize, &Slot)| *number != victim && slot.is_sound(now);
             if self.failures > 0 && self.slots.iter().enumerate().filter(sound).count() < self.workers() {
                 return;

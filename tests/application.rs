@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Map, Value, json};
 use support::wire::json_of;
-use support::{Response, Server};
+use support::{Response, Server, reading};
 
 #[test]
 fn the_environ_is_what_pep_3333_says_and_nothing_else() {
@@ -194,34 +194,18 @@ fn a_client_that_invents_names_spoils_nothing() {
 fn the_input_reads_like_any_file() {
     let server = Server::start(&["input", "--post-buffering", "100"]);
     let mut stream = server.connect();
-    let short = "one\ntwo\n\nlast".to_owned();
-    // Its first lines are the same, and it is in a file.
-    let long = format!("{short}\n{}", "x".repeat(200));
-    let whole = |body: &str| json!([body]);
-    for body in [&short, &long] {
-        let last = if body == &short { "last" } else { "last\n" };
-        let lines: Vec<&str> = body.split_inclusive('\n').collect();
-        for (verbs, expected) in [
-            ("read", whole(body)),
-            ("read:-1", whole(body)),
-            ("read:None", whole(body)),
-            ("read:3,read:0,read:1000,read,read:5", json!(["one", "", &body[3..], "", ""])),
-            ("readline,readline,readline,readline", json!(["one\n", "two\n", "\n", last])),
-            ("readline:2,readline:0,readline:-1,readline:100", json!(["on", "", "e\n", "two\n"])),
-            ("readlines,read", json!([lines, ""])),
-            ("readlines:5,readline", json!([["one\n", "two\n"], "\n"])),
-            ("iterate,readline,iterate", json!([lines, "", []])),
-            ("readline,iterate", json!(["one\n", lines[1..]])),
-        ] {
+    // The longer one is in a file.
+    for body in &reading::bodies(200) {
+        for (verbs, expected) in reading::cases(body) {
             let request =
                 format!("POST /?do={verbs} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             assert_eq!(json_of(&ask(&mut stream, request)), expected, "{verbs}");
         }
     }
     for length in ["", "Content-Length: 0\r\n"] {
-        let verbs = "read,read:5,read:None,readline,readline:3,readlines,readlines:3,iterate,read";
+        let (verbs, nothing) = reading::of_nothing();
         let request = format!("GET /?do={verbs} HTTP/1.1\r\nHost: test\r\n{length}\r\n");
-        assert_eq!(json_of(&ask(&mut stream, request)), json!(["", "", "", "", "", [], [], [], ""]), "{length}");
+        assert_eq!(json_of(&ask(&mut stream, request)), nothing, "{length}");
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
-use support::{Response, Server, apps, directory, run_command, rwsgi, wait_gone};
+use support::{Response, Server, apps, directory, run, run_command, rwsgi, wait_gone};
 
 /// A user without rights.
 const NOBODY: u32 = 65_534;
@@ -120,14 +120,20 @@ fn a_socket_that_somebody_else_put_there_is_not_removed() {
 }
 
 #[test]
-fn a_relative_socket_path_is_below_the_directory_of_the_start() {
+fn relative_paths_are_below_chdir() {
     let files = directory(&[("inner/app.py", "def app(environ, start):\n    start('200 OK', [])\n    return [b'']")]);
-    let mut server = Server::start_in(files.path(), &["app", "--chdir", "inner", "-b", "unix:here", "-p", "pid"]);
-    let path = files.path().join("here");
-    assert_eq!(ask(UnixStream::connect(&path).unwrap()).status, 200);
-    assert!(files.path().join("pid").exists());
+    let mut server = Server::start_in(
+        files.path(),
+        &["app", "--chdir", "inner", "-b", "unix:here", "-p", "pid", "--access-logfile", "access.log"],
+    );
+    let inner = files.path().join("inner");
+    assert_eq!(ask(UnixStream::connect(inner.join("here")).unwrap()).status, 200);
+    assert!(inner.join("pid").exists());
+    let (code, _, log) = run(files.path(), ["status", "--chdir", "inner", "--pid", "pid"]);
+    assert_eq!(code, 0, "{log}");
     server.stop();
-    assert!(!path.exists() && !files.path().join("pid").exists());
+    assert!(inner.join("access.log").exists());
+    assert!(!inner.join("here").exists() && !inner.join("pid").exists());
 }
 
 /// The program with a descriptor of this process inherited under its number.

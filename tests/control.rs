@@ -258,10 +258,10 @@ fn scale_and_recycle_change_and_replace_workers() {
         assert_eq!(site.done(&["scale", words]), format!("{count} workers wanted\n"));
         wait_until(words, || ready().len() == count);
     }
-    for words in ["0", "-4", "100000"] {
+    for words in ["0", "-4", "1025", "100000"] {
         let (code, _, err) = site.tell(&["scale", words]);
-        assert!(code == 1 && err.starts_with("expected 1 to "), "{words}: {err}");
-        assert!(err.ends_with(&format!(" workers, found {words}\n")), "{words}: {err}");
+        // As many as the setting takes.
+        assert_eq!((code, err), (1, format!("expected 1 to 1024 workers, found {words}\n")));
     }
     let before = ready();
     assert_eq!(site.done(&["recycle", "0"]), "workers that will be replaced: 1\n");
@@ -470,6 +470,51 @@ fn what_is_no_question_is_refused_and_nobody_keeps_others_from_asking() {
     assert_eq!(site.json(&["status"])["state"], "serving");
     drop(idle);
     assert_eq!(site.server.get("/").status, 200);
+}
+
+#[test]
+fn who_finds_too_many_waiting_is_told_so() {
+    let files = directory(&[]);
+    let gate = Gate::closed(files.path().join("open"));
+    let mut site = Controlled::start(&["gate"]);
+    let mut stream = site.server.begin(&format!("/gate{}/open", files.path().display()));
+    site.server.wait_for("under way: gate");
+    let waiting: Vec<_> = (0..32)
+        .map(|_| {
+            let mut socket = site.socket();
+            socket.write_all(b"\"stop\"\n").unwrap();
+            let mut lines = BufReader::new(socket).lines();
+            assert_eq!(lines.next().unwrap().unwrap(), "\"begun\"");
+            lines
+        })
+        .collect();
+    let (code, _, err) = site.tell(&["status"]);
+    assert_eq!((code, err.as_str()), (1, "32 others wait for an answer, try again later\n"));
+    let _open = gate.open();
+    assert_eq!(Response::read(&mut stream).unwrap().status, 200);
+    assert_eq!(site.server.wait(), 0);
+    for mut lines in waiting {
+        assert!(lines.next().is_none_or(|line| line.is_err()), "the connection ends with the master");
+    }
+}
+
+#[test]
+fn a_socket_that_somebody_removed_comes_back_with_a_reload() {
+    let site = Controlled::start(&["hello"]);
+    fs::remove_file(site.files.path().join("site.ctl")).unwrap();
+    assert_eq!(site.tell(&["status"]).0, 5);
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for("reload done");
+    assert_eq!(site.json(&["status"])["generation"], 2);
+    // One that is there stays, and so does who is connected.
+    let mut socket = site.socket();
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for_lines("reload done", 2);
+    socket.write_all(b"\"status\"\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"generation\":3"), "{answer}");
+    assert_eq!(site.server.log().matches("the file of the control socket was gone").count(), 1);
 }
 
 #[test]

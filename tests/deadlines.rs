@@ -87,6 +87,17 @@ fn what_no_exception_ends_is_answered_504_after_the_grace_and_its_worker_ends() 
     });
 }
 
+#[test]
+fn the_grace_is_two_seconds_unless_it_is_set() {
+    let mut server = server(1, &["--timeout", "0.3"]);
+    let began = Instant::now();
+    let mut stuck = server.begin("/swallow");
+    let (status, elapsed) = answer(&mut stuck, began);
+    assert_eq!(status, 504, "{}", server.log());
+    assert!(elapsed >= Duration::from_millis(2300) && elapsed < LIMIT, "{elapsed:?}");
+    server.stop();
+}
+
 /// Has the main thread, which could be interrupted, taken by a request that waits at a gate.
 fn take_main(server: &Server, directory: &Path) -> (TcpStream, Gate) {
     let mut others = Vec::new();

@@ -56,8 +56,8 @@ fn of_one_worker(server: &Server) -> (Kept<TcpStream>, Kept<TcpStream>) {
 #[test]
 fn a_request_on_a_connection_of_a_busy_worker_is_answered_by_one_that_idles() {
     let directory = tempfile::tempdir().unwrap();
-    for threads in ["1", "2"] {
-        let server = Server::start(&["-w", "2", "--threads", threads, "threaded"]);
+    for (threads, queue_timeout) in [("1", "0"), ("2", "0"), ("1", "60"), ("2", "60")] {
+        let server = Server::start(&["-w", "2", "--threads", threads, "--queue-timeout", queue_timeout, "threaded"]);
         let (mut holding, mut kept) = of_one_worker(&server);
         let gate_path = directory.path().join("gate");
         let gate = Gate::closed(gate_path.clone());

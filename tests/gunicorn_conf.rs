@@ -292,17 +292,31 @@ def helper(server: Arbiter, worker: Worker) -> Response:
 
 Logger(None).info("not lost: %s", "it has a level")
 assert gunicorn.version_info > (20,)
-raw_env = ["VERSION=" + gunicorn.__version__, "SET_UP=%s" % Logger(None).is_set_up]
+from gunicorn.config import Config
+from gunicorn.errors import HaltServer
+
+raw_env = ["ORIGIN=%s" % gunicorn.__spec__.origin, "VERSION=" + gunicorn.__version__, "SET_UP=%s" % Logger(None).is_set_up]
 try:
     import gunicorn.nothing
 except ModuleNotFoundError:
     raw_env.append("NOTHING=indeed")
 "#;
     let files = site(conf);
-    let server = start(&files, &["app", "-b", "127.0.0.1:0"]);
+    // The interpreter that the virtualenv was made of has no packages; the virtualenv has the real one.
+    let bare = fs::canonicalize(support::virtualenv().join("bin/python")).unwrap();
+    let server = start(&files, &["app", "-b", "127.0.0.1:0", "--python", bare.to_str().unwrap()]);
+    assert_eq!(server.get("/ORIGIN").text(), "rwsgi");
     assert!(server.get("/VERSION").text().split('.').count() == 3);
     assert_eq!(server.get("/SET_UP").text(), "True");
     assert_eq!(server.get("/NOTHING").text(), "indeed");
+}
+
+#[test]
+fn the_real_gunicorn_is_imported_where_it_is_installed() {
+    let conf = "import gunicorn, gunicorn.config\nraw_env = ['KNOWN=%d' % len(gunicorn.config.KNOWN_SETTINGS)]\n";
+    let files = site(conf);
+    let server = start(&files, &["app", "-b", "127.0.0.1:0"]);
+    assert!(server.get("/KNOWN").text().parse::<usize>().unwrap() > 100);
 }
 
 #[test]
@@ -511,7 +525,7 @@ fn hooks_are_called_in_gunicorns_order_with_what_they_put_on_server_and_worker()
     server.wait_for("reload done");
     wait_until("the old worker's end", || notes(&files).iter().any(|note| note.starts_with("worker_exit")));
     let log = server.stop();
-    let reloaded = ["nworkers_changed 1 None", "on_reload", "pre_fork 2", "post_fork ", "post_worker_init"];
+    let reloaded = ["nworkers_changed 1 1", "on_reload", "pre_fork 2", "post_fork token", "post_worker_init"];
     assert_eq!(notes(&files)[5..10], reloaded, "{log}");
     assert_eq!(notes(&files)[10..], ["worker_exit 0", "worker_exit 0"], "{log}");
     assert!(log.contains("[INFO] starting app\n") && log.contains("[WARNING] forked 10\n"), "{log}");
@@ -595,13 +609,13 @@ fn a_hook_that_raises_is_fatal_where_the_server_or_the_worker_cannot_go_on_and_n
     let files = site(&raising("worker_exit", "server, worker"));
     let log = start(&files, &[]).stop();
     assert!(log.contains("hook failed") && log.contains("KeyError: 'worker_exit'"), "{log}");
-    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nchild_exit = print\n");
+    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nssl_context = print\n");
     let (code, _, log) = run_command(command(&files, &[]));
     assert_eq!(code, 1, "{log}");
     for words in [
         "gunicorn.conf.py:2: post_fork: expected a function, found 5\n",
         "gunicorn.conf.py:5: worker_exit: expected a function, found a list\n",
-        "gunicorn.conf.py:6: child_exit: this setting of gunicorn is not there yet\n",
+        "gunicorn.conf.py:6: ssl_context: this setting of gunicorn is not planned\n",
     ] {
         assert!(log.contains(words), "expected {words:?} in\n{log}");
     }

@@ -110,6 +110,8 @@ fn what_is_not_finished_within_graceful_timeout_is_killed() {
     server.wait_for("under way: stubborn");
     let log = server.stop();
     assert!(log.contains("worker did not end when asked, killed"), "{log}");
+    let line = line_with(&server, "request cut off by the end of its worker method=GET path=/stubborn elapsed=");
+    assert!(line.contains("slot=0 thread=0"), "{line}");
 }
 
 #[test]

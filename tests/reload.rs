@@ -37,8 +37,11 @@ impl Site {
         Site { server: Server::spawn(command), files }
     }
 
+    /// Written aside and renamed: whoever reads meanwhile finds one text or the other, whole.
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.files.path().join(name), text).unwrap();
+        let aside = self.files.path().join(format!("{name}.new"));
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, self.files.path().join(name)).unwrap();
     }
 
     /// New settings, with the same application.
@@ -122,7 +125,7 @@ fn a_reload_serves_new_code_and_new_settings() {
 #[test]
 fn a_reload_that_fails_changes_nothing() {
     let raises = "raise RuntimeError('not today')\n";
-    let hangs = "import time\ntime.sleep(3600)\n";
+    let hangs = "import threading\nthreading.Event().wait()\n";
     let cases = [
         (raises, "boot_timeout = 1", "RuntimeError: not today"),
         (raises, "boot_timeout = 1\npreload_app = true", "RuntimeError: not today"),
@@ -291,7 +294,7 @@ fn the_newer_of_two_reloads_wins() {
 #[test]
 fn many_reloads_at_once_have_one_generation_tried_at_a_time() {
     let mut site = Site::start(&app("one"), "workers = 2\npreload_app = true");
-    site.write("app.py", "import time\ntime.sleep(3600)\n");
+    site.write("app.py", "import threading\nthreading.Event().wait()\n");
     let ((), counted) = under_load(&site.targets(), |_| {
         for count in 1..=15 {
             site.server.signal(Signal::SIGHUP);
@@ -332,7 +335,7 @@ fn a_stop_in_the_middle_of_a_reload_leaves_nothing() {
         let mut site = Site::start(&app("one"), settings);
         site.write(
             "app.py",
-            "import sys, time\nprint('under way: import', file=sys.stderr, flush=True)\ntime.sleep(3600)\n",
+            "import sys, threading\nprint('under way: import', file=sys.stderr, flush=True)\nthreading.Event().wait()\n",
         );
         site.server.signal(Signal::SIGHUP);
         site.server.wait_for("under way: import");

@@ -5,6 +5,7 @@
 //! # words                              a comment
 //! 0.5 hello 0 100 -> fork 1, ...       a moment in seconds, an event, the actions that follow
 //! 9 reload 2 workers=3 -> ...          an event with settings of its own
+//! 9 load 80 0 -> ...                   80 % of the time was busy, and nobody waits
 //! ```
 //!
 //! Generations are named by their number, the first one by none.
@@ -15,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rwsgi::supervisor::{Action, Event, Moment, Plan, Stop, Supervisor};
+use rwsgi::supervisor::{Action, Event, Load, Moment, Plan, Scaling, Stop, Supervisor};
 
 #[test]
 fn every_scenario_goes_as_written() {
@@ -71,8 +72,18 @@ fn plan(settings: &str) -> Plan {
     };
     let time = |name: &str, default: &str| seconds(&of(name).unwrap_or_else(|| default.to_owned()));
     let number = |name: &str, default| of(name).map_or(default, |count| count.parse().unwrap());
+    let scaling = of("most").map(|_| Scaling {
+        least: number("least", 1),
+        most: number("most", 1),
+        step: number("by", 1),
+        busy: 50,
+        quiet: 25,
+        calm: time("calm", "30"),
+    });
     Plan {
         workers: number("workers", 1),
+        scaling,
+        die_on_idle: of("die-on-idle").is_some(),
         timeout: Some(time("timeout", "30")).filter(|timeout| !timeout.is_zero()),
         graceful_timeout: time("graceful", "30"),
         shutdown_delay: time("delay", "0"),
@@ -104,6 +115,9 @@ fn event(words: &str) -> Event {
         "busy" => Event::Seen(number(), Some(seconds(words.next().unwrap()))),
         "gone" => Event::Exited(number()),
         "scale" => Event::Scale(number()),
+        // A share in percent, and how many wait.
+        "load" => Event::Load(Load { busy: u32::try_from(number()).unwrap(), waiting: number() }),
+        "quiet" => Event::Quiet,
         "late" => Event::Late(seconds(words.next().unwrap())),
         "TERM" => Event::Stop(Stop::Graceful),
         "INT" => Event::Stop(Stop::Quick),
@@ -145,6 +159,7 @@ fn action(action: &Action) -> String {
         Action::Trace(slot, pid, why) => format!("trace {slot} ({pid}) for {why:?}"),
         Action::Kill(slot, pid, why) => format!("KILL {slot} ({pid}) for {why:?}"),
         Action::Outlived(slot, pid) => format!("outlived {slot} ({pid})"),
+        Action::Scaled { new, .. } => format!("{new} workers"),
         Action::BackOff(delay) => format!("hold back {}", delay.as_secs_f64()),
         Action::Promote(generation) => format!("promote {generation}"),
         Action::GiveUp(generation, cause) => format!("give up {generation} for {cause:?}"),

@@ -78,6 +78,10 @@ fn a_new_master_takes_over_and_no_request_is_lost() {
     let (new, counted) = under_load(&site.targets(), |progress| {
         let new = site.upgrade(1);
         assert_eq!((site.pid("pid"), site.pid("pid.2")), (Some(old), Some(new)));
+        let (code, said, _) = support::run(site.files.path(), ["status", "--pid", "pid"]);
+        assert_eq!(code, 0, "{said}");
+        let words = format!("an upgrade is under way: a new master serves beside this one, its pid is {new}\n");
+        assert!(said.contains(&words), "{said}");
         site.old.signal(Signal::SIGUSR2);
         site.old.wait_for("no new master: there is one already");
         kill(new, Signal::SIGUSR2).unwrap();
@@ -134,6 +138,27 @@ fn the_way_back_loses_no_request_either() {
     assert!(counted.failures.is_empty(), "{:#?}\n{}", counted.failures, site.old.log());
     println!("{} requests on {} connections, all answered", counted.answered, counted.connections);
     assert!(UnixStream::connect(site.path("socket")).is_ok(), "the new one left the socket file");
+    site.stop(old);
+}
+
+#[test]
+fn the_new_masters_workers_rest_and_come_back_too() {
+    let site = Site::start("1");
+    let old = site.old.pid();
+    let ((), counted) = under_load(&site.targets(), |progress| {
+        let new = site.upgrade(1);
+        let retiring = workers(new);
+        kill(new, Signal::SIGWINCH).unwrap();
+        wait_gone(&retiring);
+        let before = progress.answered();
+        wait_until("the old one serves alone", || progress.answered() > before + 100);
+        kill(new, Signal::SIGHUP).unwrap();
+        site.old.wait_for("reload done generation=2 workers=2");
+        assert_eq!(workers(new).len(), 2);
+        kill(new, Signal::SIGTERM).unwrap();
+        site.old.wait_for("new master ended, this one stays");
+    });
+    assert!(counted.failures.is_empty(), "{:#?}\n{}", counted.failures, site.old.log());
     site.stop(old);
 }
 

@@ -1,17 +1,18 @@
 //! The cycle of PEP 3333: an environ, a call, a response iterated and closed. What an application does wrong ends here,
 //! in the error log and an error page.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
-use rwsgi::settings::{Settings, Workers};
+use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
@@ -31,6 +32,21 @@ pub(crate) struct Cycle<'py> {
     caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
     hooks: Option<RequestHooks<'py>>,
+    /// The keys of the environ that the access log reads when the application is through.
+    logged: Vec<Logged<'py>>,
+}
+
+/// A key of the environ, as the format spells it and in capitals and small letters: gunicorn takes any spelling.
+struct Logged<'py>([Bound<'py, PyString>; 3]);
+
+impl<'py> Logged<'py> {
+    fn new(py: Python<'py>, key: &str) -> Logged<'py> {
+        Logged([key, &key.to_ascii_uppercase(), &key.to_ascii_lowercase()].map(|key| PyString::intern(py, key)))
+    }
+
+    fn of(&self, environ: &Bound<'py, PyDict>) -> Option<Bound<'py, PyAny>> {
+        self.0.iter().find_map(|key| environ.get_item(key).ok().flatten())
+    }
 }
 
 struct Parts<'py> {
@@ -55,7 +71,12 @@ impl<'py> Cycle<'py> {
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables });
         bytes::set_attached(true);
-        Ok(Cycle { py, application, caller, parts, hooks: None })
+        Ok(Cycle { py, application, caller, parts, hooks: None, logged: Vec::new() })
+    }
+
+    /// The same, which tells the access log of these keys of the environ.
+    pub(crate) fn with_logged(self, keys: &[String]) -> Cycle<'py> {
+        Cycle { logged: keys.iter().map(|key| Logged::new(self.py, key)).collect(), ..self }
     }
 
     /// The same, with hooks that are called for each request.
@@ -129,6 +150,25 @@ impl<'py> Cycle<'py> {
         let start_response = parts.callables.start_for(exchange).clone();
         drop(parts);
         look(&environ)?;
+        if self.logged.is_empty() {
+            return self.answer(exchange, environ, start_response);
+        }
+        let outcome = self.answer(exchange, environ.clone(), start_response);
+        for (place, key) in self.logged.iter().enumerate() {
+            if let Some(text) = key.of(&environ).and_then(|value| value.str().ok()) {
+                exchange.environ().set(place, &raw(&text.to_string_lossy()));
+            }
+        }
+        outcome
+    }
+
+    fn answer(
+        &self,
+        exchange: &mut Exchange<'_>,
+        environ: Bound<'py, PyDict>,
+        start_response: Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let py = self.py;
         self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
@@ -207,6 +247,15 @@ impl Drop for Attach {
         unsafe { ffi::PyEval_RestoreThread(self.state) };
         bytes::set_attached(self.was);
     }
+}
+
+/// The bytes that a text of an environ stands for (PEP 3333: a character a byte); UTF-8 if it stands for none.
+fn raw(text: &str) -> Cow<'_, [u8]> {
+    if text.is_ascii() {
+        return text.as_bytes().into();
+    }
+    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    bytes.map_or_else(|| text.as_bytes().into(), Cow::from)
 }
 
 /// Calls the application without making a tuple of the two arguments, if it needs none.
@@ -297,7 +346,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.url_scheme", "http")?;
     keys.set_item("wsgi.errors", Bound::new(py, ErrorStream::default())?)?;
     keys.set_item("wsgi.multithread", settings.threads() > 1)?;
-    keys.set_item("wsgi.multiprocess", settings.workers != Workers::Count(1))?;
+    keys.set_item("wsgi.multiprocess", settings.most_workers(1) > 1)?;
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;

@@ -19,6 +19,7 @@ use rwsgi::settings::types::TimeoutMode;
 use rwsgi::settings::{Seconds, Settings};
 use rwsgi::worker::{Deadline, Late, Then};
 
+use crate::hooks::Hooks;
 use crate::python;
 
 pyo3::create_exception!(
@@ -38,6 +39,8 @@ pub(crate) struct Caller {
     ident: AtomicU64,
     /// Is it in the application's code?
     inside: AtomicBool,
+    /// The main thread's handler is to call `worker_abort`.
+    told: AtomicBool,
     /// The main thread's handler is to raise.
     wanted: AtomicBool,
     /// Its request was ended.
@@ -51,6 +54,7 @@ impl Caller {
             timeout: settings.timeout.limit(),
             ident: AtomicU64::new(0),
             inside: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
@@ -84,6 +88,7 @@ impl Caller {
     fn forget(&self) -> bool {
         self.ended.store(false, Ordering::Relaxed);
         self.wanted.store(false, Ordering::Relaxed);
+        self.told.store(false, Ordering::Relaxed);
         // SAFETY: the thread is attached, and null takes back what was not raised yet.
         unsafe { ffi::PyThreadState_SetAsyncExc(self.ident(), std::ptr::null_mut()) };
         true
@@ -98,10 +103,11 @@ impl Caller {
         unsafe { ffi::PyThreadState_SetAsyncExc(self.ident(), class.as_ptr()) };
     }
 
-    /// Has the main thread raise, wherever it waits.
-    fn raise_in_main(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-        self.wanted.store(true, Ordering::Relaxed);
+    /// Has the main thread call `worker_abort` and raise, wherever it waits.
+    fn interrupt_main(&self, tell: bool, raise: bool) {
+        self.ended.fetch_or(raise, Ordering::Relaxed);
+        self.wanted.store(raise, Ordering::Relaxed);
+        self.told.store(tell, Ordering::Relaxed);
         // SAFETY: the main thread lives as long as the process.
         unsafe { libc::pthread_kill(self.ident.load(Ordering::Relaxed), process::interrupt_signal()) };
     }
@@ -145,16 +151,23 @@ pub(crate) fn make_module(py: Python<'_>) -> PyResult<()> {
     py.import("sys")?.getattr("modules")?.set_item("rwsgi", module)
 }
 
-/// Has the main thread, in which this is called, raise on the signal that ends its waits.
-pub(crate) fn install(py: Python<'_>, main: &'static Caller) -> PyResult<()> {
-    let alarm = Bound::new(py, Alarm { main })?;
+/// Has the main thread, in which this is called, raise on the signal that ends its waits; `hooks` are told before.
+pub(crate) fn install(py: Python<'_>, main: &'static Caller, hooks: Option<&'static Hooks>) -> PyResult<()> {
+    let alarm = Bound::new(py, Alarm { main, hooks })?;
     py.import("signal")?.call_method1("signal", (process::interrupt_signal(), alarm))?;
     Ok(())
 }
 
-/// What a worker does about requests that take too long; `callers` are its threads.
-pub(crate) fn deadline(settings: &Settings, worker: usize, callers: &'static [Caller]) -> Option<Deadline<'static>> {
+/// What a worker does about requests that take too long; `callers` are its threads, `hooks` are told.
+pub(crate) fn deadline(
+    settings: &Settings,
+    worker: usize,
+    callers: &'static [Caller],
+    hooks: Option<&'static Hooks>,
+) -> Option<Deadline<'static>> {
     let timeout = settings.timeout;
+    let hooks = hooks.filter(|hooks| hooks.of_timeouts && settings.timeout_mode != TimeoutMode::Warn);
+    let team = Team { worker, callers, hooks, timeout };
     Some(Deadline {
         timeout: timeout.limit()?,
         then: match settings.timeout_mode {
@@ -165,21 +178,31 @@ pub(crate) fn deadline(settings: &Settings, worker: usize, callers: &'static [Ca
         patience: settings.graceful_timeout.duration(),
         recycle: settings.timeout_recycle,
         worker,
-        tell: Box::new(move |late| tell(late, worker, callers, timeout)),
+        tell: Box::new(move |late| tell(late, team)),
     })
 }
 
+/// The threads of a worker, and who is told when a request of theirs takes too long.
+#[derive(Clone, Copy)]
+struct Team {
+    worker: usize,
+    callers: &'static [Caller],
+    hooks: Option<&'static Hooks>,
+    timeout: Seconds,
+}
+
 /// The interpreter may not be had for long, so that a thread of its own waits for it.
-fn tell(late: Late, worker: usize, callers: &'static [Caller], timeout: Seconds) {
+fn tell(late: Late, team: Team) {
     let started = thread::start_large("rwsgi-deadline", move || {
-        Python::attach(|py| end(py, &late, worker, callers, timeout));
+        Python::attach(|py| end(py, &late, team));
     });
     if let Err(error) = started {
         tracing::error!(%error, "cannot look where a request is stuck");
     }
 }
 
-fn end(py: Python<'_>, late: &Late, worker: usize, callers: &'static [Caller], timeout: Seconds) {
+fn end(py: Python<'_>, late: &Late, team: Team) {
+    let Team { worker, callers, hooks, timeout } = team;
     let Some(caller) = callers.get(late.thread) else { return };
     if !caller.is_in(late.request) {
         return;
@@ -195,8 +218,17 @@ fn end(py: Python<'_>, late: &Late, worker: usize, callers: &'static [Caller], t
         }
     }
     // Writing a stack may read source files, with the interpreter laid down.
+    if !caller.is_in(late.request) {
+        return;
+    }
+    if late.thread == 0 && (late.raise || hooks.is_some()) {
+        return caller.interrupt_main(hooks.is_some(), late.raise);
+    }
+    if let Some(hooks) = hooks {
+        hooks.abort(py);
+    }
     if late.raise && caller.is_in(late.request) {
-        if late.thread == 0 { caller.raise_in_main() } else { caller.raise(py) }
+        caller.raise(py);
     }
 }
 
@@ -211,11 +243,16 @@ fn stack(py: Python<'_>, ident: u64) -> PyResult<String> {
 #[pyclass(frozen, module = "rwsgi")]
 struct Alarm {
     main: &'static Caller,
+    hooks: Option<&'static Hooks>,
 }
 
 #[pymethods]
 impl Alarm {
-    fn __call__(&self, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn __call__(&self, py: Python<'_>, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.main.told.swap(false, Ordering::Relaxed) && self.main.inside.load(Ordering::Relaxed) {
+            // On top of the frame that is stuck, as in gunicorn.
+            self.hooks.iter().for_each(|hooks| hooks.abort(py));
+        }
         let due = self.main.wanted.swap(false, Ordering::Relaxed) && self.main.inside.load(Ordering::Relaxed);
         if due { Err(RequestTimeout::new_err(())) } else { Ok(()) }
     }

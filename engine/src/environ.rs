@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use rwsgi::http::forwarded::{self, FieldPolicy, Scheme, Trust};
-use rwsgi::http::{Version, cgi};
+use rwsgi::http::{Proxied, Version, cgi};
 use rwsgi::os::listener::{Address, Listener, Peer};
 use rwsgi::worker::Exchange;
 
@@ -128,7 +128,7 @@ impl<'py> Environs<'py> {
         if template.named_by_host {
             name_by_host(py, &environ, request.host().unwrap_or_default(), exchange.scheme())?;
         }
-        self.set_peer(py, &environ, exchange.peer())?;
+        self.set_peer(py, &environ, exchange)?;
         self.set_fields(py, &environ, exchange)?;
         set_tls(py, &environ, exchange)?;
         if let Some(length) = exchange.body_length() {
@@ -154,8 +154,12 @@ impl<'py> Environs<'py> {
     }
 
     /// The peer of a connection is the same for all its requests: its texts are kept for the next one.
-    fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
-        let Peer::Tcp(address) = *peer else { return Ok(()) };
+    fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
+        let address = match (exchange.proxied(), exchange.peer()) {
+            (Some(proxied), _) => set_proxied(py, environ, proxied)?,
+            (None, Peer::Tcp(address)) => *address,
+            (None, Peer::Unix) => return Ok(()),
+        };
         let place = usize::from(address.port()) % PEERS;
         if self.peers[place].as_ref().is_none_or(|kept| kept.address != address) {
             // Many peers are one proxy.
@@ -243,6 +247,15 @@ impl<'py> Template<'py> {
 fn set_tls(py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
     let Some(variables) = exchange.tls() else { return Ok(()) };
     variables.iter().try_for_each(|(key, value)| environ.set_item(key, latin1(py, value.as_bytes())?))
+}
+
+/// What a PROXY header says, by gunicorn's names; answers with the client's address.
+#[cold]
+fn set_proxied(py: Python<'_>, environ: &Bound<'_, PyDict>, proxied: &Proxied) -> PyResult<SocketAddr> {
+    environ.set_item(intern!(py, "PROXY_PROTOCOL"), proxied.protocol())?;
+    environ.set_item(intern!(py, "PROXY_ADDR"), proxied.destination.ip().to_string())?;
+    environ.set_item(intern!(py, "PROXY_PORT"), proxied.destination.port().to_string())?;
+    Ok(proxied.source)
 }
 
 /// A copy of a dict has the room of its original, and CPython's dicts grow at the 22nd and the 43rd key that they were ever

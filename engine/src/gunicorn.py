@@ -47,6 +47,29 @@ class Response:
     pass
 
 
+class Config:
+    """Enough of gunicorn.config.Config to be named in an annotation."""
+
+
+class Setting:
+    pass
+
+
+class HaltServer(BaseException):
+    def __init__(self, reason, exit_status=1):
+        super().__init__(reason, exit_status)
+        self.reason = reason
+        self.exit_status = exit_status
+
+
+class ConfigError(Exception):
+    pass
+
+
+class AppImportError(Exception):
+    pass
+
+
 NAMES = {
     "": {
         "SERVER": SOFTWARE,
@@ -55,8 +78,8 @@ NAMES = {
         "version_info": VERSION,
     },
     "arbiter": {"Arbiter": Arbiter},
-    "config": {},
-    "errors": {},
+    "config": {"Config": Config, "Setting": Setting, "KNOWN_SETTINGS": []},
+    "errors": {"HaltServer": HaltServer, "ConfigError": ConfigError, "AppImportError": AppImportError},
     "glogging": {"Logger": Logger, "CONFIG_DEFAULTS": {}},
     "http": {"Request": Request},
     "http.message": {"Request": Request},

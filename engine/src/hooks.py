@@ -1,10 +1,23 @@
 """What hooks of a configuration file are handed: ordinary objects, with gunicorn's names, that take further attributes."""
 
+import inspect
 import logging
 import os
+import pickle
+import struct
 import sys
+import time
+import zlib
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def address_of(bind):
+    """An address as Python's sockets have it: a path, or a host and a port."""
+    if bind.startswith("unix:"):
+        return bind[5:]
+    host, _, port = bind.rpartition("://")[2].rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdigit() else bind
 
 
 class Config:
@@ -13,7 +26,7 @@ class Config:
     def __init__(self, values, hooks):
         self.settings = dict(values, **hooks)
         self.env = dict(pair.partition("=")[::2] for pair in values.get("raw_env") or ())
-        self.address = list(values.get("bind") or ())
+        self.address = [address_of(bind) for bind in values.get("bind") or ()]
         self.is_ssl = False
         self.worker_class_str = values.get("worker_class")
 
@@ -57,12 +70,28 @@ class Log:
 class App:
     """What serves."""
 
-    def __init__(self, cfg):
+    def __init__(self, cfg, load):
         self.cfg = cfg
+        self.load = load
         self.callable = None
 
     def wsgi(self):
+        if self.callable is None:
+            self.callable = self.load()
         return self.callable
+
+
+class Listener:
+    """A socket that the master has bound."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def getsockname(self):
+        return address_of(self.name)
+
+    def __str__(self):
+        return self.name
 
 
 class Server:
@@ -71,7 +100,7 @@ class Server:
     def __init__(self, cfg, log, facts):
         self.cfg = cfg
         self.log = log
-        self.app = App(cfg)
+        self.app = App(cfg, facts["load"])
         self.pid = facts["master"]
         self.address = cfg.address
         self.num_workers = cfg.workers
@@ -84,7 +113,7 @@ class Server:
         self.reexec_pid = 0
         self.pidfile = cfg.pidfile
         self.systemd = False
-        self.LISTENERS = []
+        self.LISTENERS = [Listener(name) for name in facts["listeners"]]
         self.WORKERS = {}
         self.START_CTX = {"args": sys.argv, "cwd": os.getcwd(), 0: sys.executable}
 
@@ -171,13 +200,26 @@ def change(req, environ):
         environ["PATH_INFO"] = req.path
 
 
-def resolve(name, value):
-    """A hook may be named by a dotted name."""
+def resolve(name, value, takes, file):
+    """A hook may be named by a dotted name. That it takes what it will be given is known better before than after."""
     if isinstance(value, str):
         module, _, attribute = value.rpartition(".")
         value = getattr(__import__(module, fromlist=[attribute]), attribute)
     if not callable(value):
-        raise TypeError("%s: expected a function, found a value of type %s" % (name, type(value).__name__))
+        raise TypeError("%s: %s: expected a function, found a value of type %s" % (file, name, type(value).__name__))
+    try:
+        signature = inspect.signature(value)
+        for count in takes:
+            try:
+                signature.bind(*[None] * count)
+                break
+            except TypeError:
+                pass
+        else:
+            raise TypeError("%s: %s: expected a function of %d argument(s), found %s" % (file, name, takes[-1], signature))
+    except ValueError:
+        # Python does not know what some builtins take.
+        pass
     return value
 
 
@@ -191,42 +233,227 @@ def places(function):
     return max(2, min(4, count - (1 if hasattr(function, "__self__") and code else 0)))
 
 
+def parent_of(pid):
+    """The parent of a process; 0 if there is no such process."""
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+class Memory:
+    """A file in memory with what hooks have put on `server` and on workers, for the process that takes over at a reload, or
+    when this one dies. Who reads it may be faster than who writes it, and sees that by the sum."""
+
+    HEADER = struct.Struct("<QQ")
+    MOST = 1 << 26
+
+    def __init__(self, fd):
+        self.fd = fd
+
+    def save(self, state):
+        whole = pickle.dumps(state)
+        rest = memoryview(whole)
+        while rest:
+            rest = rest[os.pwrite(self.fd, rest, self.HEADER.size + len(whole) - len(rest)) :]
+        os.pwrite(self.fd, self.HEADER.pack(len(whole), zlib.crc32(whole)), 0)
+
+    def load(self):
+        for _ in range(100):
+            header = os.pread(self.fd, self.HEADER.size, 0)
+            if len(header) < self.HEADER.size:
+                return None
+            length, total = self.HEADER.unpack(header)
+            whole = os.pread(self.fd, min(length, self.MOST), self.HEADER.size)
+            if len(whole) == length and zlib.crc32(whole) == total:
+                return pickle.loads(whole)
+            time.sleep(0.01)
+        return None
+
+
+def pickled(thing, known, name, lost):
+    """The attributes that hooks have added, each by itself. Those that cannot be pickled are noted in `lost`."""
+    attributes = {}
+    for attribute, value in vars(thing).items():
+        if attribute not in known:
+            try:
+                attributes[attribute] = pickle.dumps(value)
+            except Exception as error:
+                lost["%s.%s" % (name, attribute)] = "%s: %s" % (type(error).__name__, error)
+    return attributes
+
+
 class Hooks:
     """The functions of a file, and what they are called with."""
 
+    # How many arguments they take, those that take another number than one.
+    TAKES = {
+        "nworkers_changed": (3,),
+        "pre_fork": (2,),
+        "post_fork": (2,),
+        "pre_request": (2,),
+        "post_request": (4, 3, 2),
+        "worker_exit": (2,),
+        "child_exit": (2,),
+    }
+    # What these do to os.environ lasts in gunicorn's master.
+    LASTING = ("nworkers_changed", "on_starting", "on_reload")
+
     def __init__(self, write, values, names, facts):
-        self.functions = {name: resolve(name, names[name]) for name in facts["hooks"] if names.get(name) is not None}
+        file = names.get("__file__")
+        defined = [name for name in facts["hooks"] if names.get(name) is not None]
+        self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), file) for name in defined}
         self.cfg = Config(values, self.functions)
         self.log = Log(self.cfg, write)
         self.server = Server(self.cfg, self.log, facts)
         self.worker = None
+        self.memory = Memory(facts["memory"])
+        self.known = (set(vars(self.server)), set(vars(Worker(self.server, 0, 0))))
+        self.environ = {}
+        self.has_remembered = False
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0
 
     def has(self, name):
         return name in self.functions
 
     def call(self, name):
-        """Calls a hook, if there is one, with what it takes."""
+        """Calls a hook of a worker, if there is one, with what it takes."""
         function = self.functions.get(name)
         if function is None:
             return
-        if name == "nworkers_changed":
-            function(self.server, self.server.num_workers, None)
-        elif name in ("post_worker_init", "worker_int", "worker_abort"):
+        if name in ("post_worker_init", "worker_int", "worker_abort"):
             function(self.worker)
-        elif name in ("pre_fork", "post_fork", "worker_exit", "child_exit"):
-            function(self.server, self.worker)
         else:
-            function(self.server)
+            function(self.server, self.worker)
+
+    # In the processes that stand for gunicorn's master.
+
+    def getppid(self):
+        """Who started the server, which is what gunicorn's master has for a parent."""
+        return parent_of(self.server.pid)
+
+    def in_master(self, name, *arguments):
+        """Calls a hook of the master, if there is one."""
+        function = self.functions.get(name)
+        if function is None:
+            return
+        real, os.getppid = os.getppid, self.getppid
+        before = dict(os.environ) if name in self.LASTING else None
+        try:
+            function(self.server, *arguments)
+        finally:
+            os.getppid = real
+            if before is not None:
+                self.note_environ(before)
+
+    def note_environ(self, before):
+        for name in before.keys() | os.environ.keys():
+            old, new = before.get(name), os.environ.get(name)
+            if old != new:
+                self.environ[name] = (self.environ.get(name, (old,))[0], new)
+
+    def begin(self, before):
+        """The first hook there is; `before` is how many workers were wanted then."""
+        self.in_master("nworkers_changed", self.server.num_workers, before)
+
+    def keep(self):
+        """This is the process of when_ready, for good."""
+        os.getppid = self.getppid
+        self.in_master("when_ready")
 
     def fork(self, age, max_requests):
         """A worker is about to be forked."""
         self.server.worker_age = age
         self.worker = Worker(self.server, age, max_requests)
+        self.in_master("pre_fork", self.worker)
+
+    def started(self, pid):
+        """It has been."""
+        self.worker.pid = pid
+        self.server.WORKERS[pid] = self.worker
+        self.save()
+
+    def workers(self, new, old):
+        self.server.num_workers = new
+        self.in_master("nworkers_changed", new, old)
+        self.save()
+
+    def leaving(self, age):
+        """The worker of this age has been told to end: what it has may be given to another one."""
+        for worker in self.server.WORKERS.values():
+            if worker.age == age:
+                worker.alive = False
+        self.save()
+
+    def exited(self, age, pid, call):
+        worker = next((worker for worker in self.server.WORKERS.values() if worker.age == age), None)
+        if worker is not None:
+            del self.server.WORKERS[worker.pid]
+        elif pid is not None:
+            # Forked by a zygote that is gone.
+            worker = Worker(self.server, age, 0)
+            worker.pid = pid
+        try:
+            if call and worker is not None:
+                self.in_master("child_exit", worker)
+        finally:
+            self.save()
+
+    def save(self):
+        server, worker = self.known
+        lost = {}
+        workers = [
+            (pid, one.age, one.alive, pickled(one, worker, "worker", lost)) for pid, one in self.server.WORKERS.items()
+        ]
+        state = {"server": pickled(self.server, server, "server", lost), "workers": workers, "environ": self.environ}
+        self.memory.save(dict(state, lost=lost))
+
+    def remember(self, fd):
+        """Takes over what the hooks of an earlier process have left; what there is already stays."""
+        if self.has_remembered:
+            return
+        self.has_remembered = True
+        own = self.memory.load()
+        state = own or (Memory(fd).load() if fd >= 0 else None)
+        if state is None:
+            return
+        self.environ = state["environ"]
+        for name, (before, after) in self.environ.items():
+            if os.environ.get(name) == before:
+                if after is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = after
+        self.restore(self.server, state["server"], "server", state["lost"])
+        for pid, age, alive, attributes in state["workers"]:
+            # Of one that has ended the zygote before was told; when that has died, this one will be.
+            is_there = parent_of(pid) == self.server.pid
+            if is_there or own:
+                worker = self.server.WORKERS[pid] = Worker(self.server, age, 0)
+                worker.pid, worker.alive = pid, alive and is_there
+                self.restore(worker, attributes, "worker", state["lost"])
+        for name, why in state["lost"].items():
+            self.log.warning("%s cannot be carried from one process to the next, its hooks begin without it: %s", name, why)
+
+    def restore(self, thing, attributes, name, lost):
+        for attribute, value in attributes.items():
+            if not hasattr(thing, attribute):
+                try:
+                    setattr(thing, attribute, pickle.loads(value))
+                except Exception as error:
+                    lost["%s.%s" % (name, attribute)] = "%s: %s" % (type(error).__name__, error)
+
+    # In a worker.
 
     def forked(self):
         """This process is the worker."""
         self.worker.pid = os.getpid()
+
+    def abort(self):
+        """A request has taken too long."""
+        self.worker.aborted = True
+        self.call("worker_abort")
 
     def loaded(self, application):
         """The application, which post_worker_init may wrap."""

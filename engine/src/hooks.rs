@@ -3,37 +3,49 @@
 
 use std::ffi::CString;
 use std::fmt::Write as _;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule};
 
 use rwsgi::http::Version;
 use rwsgi::http::forwarded::Scheme;
 use rwsgi::log::CRITICAL;
-use rwsgi::message::{BootCause, BootFailure, Fork, Start};
-use rwsgi::os::listener::Peer;
+use rwsgi::message::{BootCause, BootFailure, Fork, Note, Occasion, Start};
+use rwsgi::os::listener::{Listener, Peer};
+use rwsgi::os::process;
 use rwsgi::settings::python_file::HOOKS;
+use rwsgi::settings::types::AppName;
 use rwsgi::settings::{Settings, TABLE};
 use rwsgi::worker::Exchange;
 
 use crate::environ::latin1;
-use crate::python;
+use crate::{app, python};
 
 /// The hooks of a process, and `server` and `worker` as they are handed to them.
 pub(crate) struct Hooks {
     object: Py<PyAny>,
     /// Is anything to be called for a request?
     of_requests: bool,
+    /// Is anything to be called for one that takes too long?
+    pub(crate) of_timeouts: bool,
+    /// Where the next zygote finds what was put on `server`.
+    _memory: OwnedFd,
 }
 
 impl Hooks {
     /// The hooks among the names of a file, if there are any.
-    pub(crate) fn new(py: Python<'_>, names: &Bound<'_, PyDict>, start: &Start) -> Result<Option<Hooks>, BootFailure> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        names: &Bound<'_, PyDict>,
+        start: &Start,
+        listeners: &[Listener],
+        memory: Option<OwnedFd>,
+    ) -> Result<Option<Hooks>, BootFailure> {
         let is_there =
             |name: &&str| names.get_item(name).is_ok_and(|value| value.is_some_and(|value| !value.is_none()));
-        if !HOOKS.iter().any(is_there) {
-            return Ok(None);
-        }
+        let Some(memory) = memory.filter(|_| HOOKS.iter().any(is_there)) else { return Ok(None) };
         let make = || -> PyResult<Hooks> {
             let code = CString::new(include_str!("hooks.py"))?;
             let module = PyModule::from_code(py, &code, c"<rwsgi hooks>", c"_rwsgi_hooks")?;
@@ -41,43 +53,113 @@ impl Hooks {
             facts.set_item("master", start.master)?;
             facts.set_item("title", start.settings.title())?;
             facts.set_item("hooks", HOOKS)?;
+            facts.set_item("memory", memory.as_raw_fd())?;
+            let listeners: Vec<String> = listeners.iter().map(|listener| listener.address().to_string()).collect();
+            facts.set_item("listeners", listeners)?;
+            facts.set_item("load", Bound::new(py, Load { name: start.settings.wsgi_app.clone() })?)?;
             let write = pyo3::wrap_pyfunction!(write, py)?;
             let object = module.call_method1("Hooks", (write, values(py, &start.settings)?, names, facts))?;
             let has = |name: &str| object.call_method1("has", (name,))?.is_truthy();
             let of_requests = has("pre_request")? || has("post_request")?;
-            Ok(Hooks { object: object.unbind(), of_requests })
+            let of_timeouts = has("worker_abort")?;
+            Ok(Hooks { object: object.unbind(), of_requests, of_timeouts, _memory: memory })
         };
-        make().map(Some).map_err(|error| failure(py, "hooks", &error, BootCause::Setup))
+        make().map(Some).map_err(|error| {
+            if error.is_instance_of::<PyTypeError>(py) {
+                return BootFailure::setup(&error.value(py));
+            }
+            failure(py, "hooks", &error, BootCause::Setup)
+        })
     }
 
-    /// Calls a hook without which the server or the worker is not to go on.
-    pub(crate) fn must(&self, py: Python<'_>, name: &str, cause: BootCause) -> Result<(), BootFailure> {
-        self.call(py, name).map_err(|error| failure(py, name, &error, cause))
-    }
-
-    /// Calls a hook whose failure is noted and changes nothing.
+    /// Calls a worker's hook whose failure is noted and changes nothing.
     pub(crate) fn may(&self, py: Python<'_>, name: &str) {
-        if let Err(error) = self.call(py, name) {
-            tracing::warn!(hook = name, "hook failed\n{}", python::traceback(py, &error));
-        }
+        noted(py, name, &self.object.bind(py).call_method1("call", (name,)));
     }
 
-    fn call(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.object.bind(py).call_method1("call", (name,)).map(drop)
+    /// The hooks that come before all others, with the rights that the server was started with. What hooks have left to the
+    /// next process is taken over before; if that is to lose rights, only after: who left it may have had fewer.
+    pub(crate) fn begin(&self, py: Python<'_>, start: &Start, before: Option<&OwnedFd>) -> Result<(), BootFailure> {
+        let loses_rights = process::Identity { user: start.user.clone(), group: start.group }.is_change();
+        if !loses_rights {
+            self.remember(py, before);
+        }
+        let object = self.object.bind(py);
+        let must = |name: &str, called: PyResult<Bound<'_, PyAny>>| {
+            called.map(drop).map_err(|error| failure(py, name, &error, BootCause::Setup))
+        };
+        let first = match start.occasion {
+            Occasion::Starting => "on_starting",
+            Occasion::Reloading => "on_reload",
+            Occasion::Again => return Ok(()),
+        };
+        must("nworkers_changed", object.call_method1("begin", (start.hooks.workers_before,)))?;
+        must(first, object.call_method1("in_master", (first,)))
+    }
+
+    /// The rights are what they will be.
+    pub(crate) fn go_on(&self, py: Python<'_>, before: Option<&OwnedFd>) {
+        self.remember(py, before);
+        noted(py, "server", &self.object.bind(py).call_method0("save"));
+    }
+
+    fn remember(&self, py: Python<'_>, before: Option<&OwnedFd>) {
+        let before = before.map_or(-1, AsRawFd::as_raw_fd);
+        noted(py, "server", &self.object.bind(py).call_method1("remember", (before,)));
+    }
+
+    /// This process is the keeper.
+    pub(crate) fn keep(&self, py: Python<'_>) -> Result<(), BootFailure> {
+        let kept = self.object.bind(py).call_method0("keep");
+        kept.map(drop).map_err(|error| failure(py, "when_ready", &error, BootCause::Setup))
+    }
+
+    /// All workers are gone.
+    pub(crate) fn end(&self, py: Python<'_>) {
+        noted(py, "on_exit", &self.object.bind(py).call_method1("in_master", ("on_exit",)));
     }
 
     /// A worker is about to be forked.
     pub(crate) fn fork(&self, py: Python<'_>, fork: Fork) -> Result<(), BootFailure> {
-        let made = self.object.bind(py).call_method1("fork", (fork.age, fork.max_requests));
-        made.map_err(|error| failure(py, "pre_fork", &error, BootCause::Raised))?;
-        self.must(py, "pre_fork", BootCause::Raised)
+        let called = self.object.bind(py).call_method1("fork", (fork.age, fork.max_requests));
+        called.map(drop).map_err(|error| failure(py, "pre_fork", &error, BootCause::Raised))
+    }
+
+    /// That worker has this pid.
+    pub(crate) fn started(&self, py: Python<'_>, pid: i32) {
+        noted(py, "pre_fork", &self.object.bind(py).call_method1("started", (pid,)));
+    }
+
+    /// Something has happened in the master. Answers what is to be said about an upgrade, if that is asked.
+    pub(crate) fn note(&self, py: Python<'_>, note: Note) -> Option<bool> {
+        let object = self.object.bind(py);
+        match note {
+            Note::Workers { new, old } => {
+                noted(py, "nworkers_changed", &object.call_method1("workers", (new, old)));
+            }
+            Note::Leaving(age) => {
+                noted(py, "server", &object.call_method1("leaving", (age,)));
+            }
+            Note::Exited(gone) => {
+                noted(py, "child_exit", &object.call_method1("exited", (gone.age, gone.pid, gone.call)));
+            }
+            Note::Upgrading => return Some(noted(py, "pre_exec", &object.call_method1("in_master", ("pre_exec",)))),
+            Note::Ending => self.end(py),
+            Note::Closing => {}
+        }
+        None
+    }
+
+    /// A request has taken too long.
+    pub(crate) fn abort(&self, py: Python<'_>) {
+        noted(py, "worker_abort", &self.object.bind(py).call_method0("abort"));
     }
 
     /// This process is the worker.
     pub(crate) fn forked(&self, py: Python<'_>) -> Result<(), BootFailure> {
-        let made = self.object.bind(py).call_method0("forked");
-        made.map_err(|error| failure(py, "post_fork", &error, BootCause::Raised))?;
-        self.must(py, "post_fork", BootCause::Raised)
+        let object = self.object.bind(py);
+        let called = object.call_method0("forked").and_then(|_| object.call_method1("call", ("post_fork",)));
+        called.map(drop).map_err(|error| failure(py, "post_fork", &error, BootCause::Raised))
     }
 
     /// The application is loaded: answers what is to be called in its place.
@@ -190,6 +272,28 @@ fn write(level: i64, text: &str) {
         40..50 => tracing::error!("{text}"),
         50.. => tracing::error!(target: CRITICAL, "{text}"),
     }
+}
+
+/// What `server.app.wsgi()` loads where the application is not loaded otherwise.
+#[pyclass(frozen, module = "rwsgi")]
+struct Load {
+    name: Option<AppName>,
+}
+
+#[pymethods]
+impl Load {
+    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let name = self.name.as_ref().ok_or_else(|| PyRuntimeError::new_err("no application is named"))?;
+        app::load(py, name).map_err(|failure| PyRuntimeError::new_err(failure.to_string()))
+    }
+}
+
+/// Says in the log what a hook raised, if it did, and whether it did not.
+fn noted(py: Python<'_>, name: &str, called: &PyResult<Bound<'_, PyAny>>) -> bool {
+    if let Err(error) = called {
+        tracing::warn!(hook = name, "hook failed\n{}", python::traceback(py, error));
+    }
+    called.is_ok()
 }
 
 fn failure(py: Python<'_>, name: &str, error: &PyErr, cause: BootCause) -> BootFailure {

@@ -14,6 +14,7 @@
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `hooks` | the hooks of that file, and what they are handed |
+//! | `keeper` | the process of `when_ready` |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
 mod app;
@@ -28,7 +29,9 @@ mod errors;
 mod file_wrapper;
 mod hooks;
 mod input;
+mod keeper;
 mod python;
+mod reload;
 mod response;
 mod variables;
 mod worker;

@@ -22,7 +22,7 @@ use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setu
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
 use crate::zygote::{Inheritance, app_name};
-use crate::{app, deadline, python};
+use crate::{app, deadline, python, reload};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
 pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
@@ -34,6 +34,10 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
         let cycle = team.cycle(py, 0).map_err(|error| BootFailure::setup(&error))?;
         team.start(py).map_err(|error| BootFailure::setup(&error))?;
+        if let Err(error) = reload::start(py, &inheritance.start.settings, channel) {
+            tracing::warn!("changes of the code are not noticed\n{}", python::traceback(py, &error));
+        }
+        set_title(&inheritance.start.settings, fork.slot, "");
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
@@ -66,7 +70,7 @@ fn boot(
 ) -> Result<&'static Team, BootFailure> {
     let start = &inheritance.start;
     let settings = &start.settings;
-    process::set_title(&format!("rwsgi: worker [{}]", settings.title()));
+    set_title(settings, fork.slot, ", loading");
     let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
     // Before the first word: the master takes nobody for a worker who is not its child.
     if !process::wait_for_parent(Pid::from_raw(start.master), ADOPTION) {
@@ -97,8 +101,9 @@ fn boot(
     let setup = Box::leak(Box::new(setup(inheritance, fork, signals, channel)?));
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
-    setup.deadline = deadline::deadline(settings, fork.slot, callers);
-    deadline::install(py, &callers[0]).map_err(|error| BootFailure::setup(&error))?;
+    let hooks = inheritance.hooks.as_ref();
+    setup.deadline = deadline::deadline(settings, fork.slot, callers, hooks);
+    deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     let spent = |why| {
         let why = match why {
             Spent::Requests => message::Spent::Requests,
@@ -127,12 +132,14 @@ fn setup(
         listeners: &inheritance.listeners,
         tls: inheritance.tls.clone(),
         signals,
-        orders: Orders { channel: channel.as_fd(), next: Box::new(|| order(channel)) },
+        orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, settings, fork.slot)) },
         slots,
+        is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
+        proxy: settings.proxy(),
         trust: settings.trust(),
         error_pages: error_pages(settings)?,
         keep_alive: settings.keepalive.duration(),
@@ -179,6 +186,7 @@ impl Team {
         let Inheritance { listeners, start, hooks, .. } = self.inheritance;
         let application = self.application.bind(py).clone();
         let cycle = Cycle::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        let cycle = cycle.with_logged(&self.worker.environ_keys());
         Ok(cycle.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py))))
     }
 }
@@ -201,12 +209,12 @@ impl Member {
 
 fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {
     // Slots are given out from the first on; replacements stand beside those that end.
-    let workers = 2 * inheritance.start.settings.workers.number(1) + SCALED_UP;
+    let workers = 2 * inheritance.start.settings.most_workers(1) + SCALED_UP;
     Handover::new(&inheritance.handover, inheritance.scoreboard.clone(), workers, threads, fork.slot)
 }
 
 /// The next word of the master, as far as it is the loop's business.
-fn order(channel: &Channel) -> Order {
+fn order(channel: &Channel, settings: &Settings, slot: usize) -> Order {
     let packet = match channel.try_receive() {
         Ok(Received::Packet(packet)) => packet,
         Ok(Received::Nothing) => return Order::Nothing,
@@ -217,7 +225,10 @@ fn order(channel: &Channel) -> Order {
         }
     };
     match serde_json::from_slice(&packet.bytes) {
-        Ok(ToWorker::Retire) => Order::Retire,
+        Ok(ToWorker::Retire) => {
+            set_title(settings, slot, ", retiring");
+            Order::Retire
+        }
         Ok(ToWorker::Reopen(reopen)) => {
             let mut files = packet.fds.iter();
             let mut file_if = |is_there: bool| is_there.then(|| files.next()).flatten();
@@ -225,13 +236,18 @@ fn order(channel: &Channel) -> Order {
             if let Err(error) = log::redirect(error_log, access_log) {
                 tracing::error!(%error, "log files not opened anew");
             }
-            order(channel)
+            order(channel, settings, slot)
         }
         Err(error) => {
             tracing::error!(%error, "worker: expected a message");
             Order::Nothing
         }
     }
+}
+
+/// What ps and top show. What changes with each request is not in it: that would cost one.
+fn set_title(settings: &Settings, slot: usize, state: &str) {
+    process::set_title(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
@@ -255,7 +271,7 @@ fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>
 /// The signals that mean something to a worker.
 const OURS: &[Signal] = &[Signal::SIGTERM, Signal::SIGQUIT];
 /// From the fork to being the master's child; the middle process only has to end.
-const ADOPTION: Duration = Duration::from_secs(5);
+pub(crate) const ADOPTION: Duration = Duration::from_secs(5);
 /// What a worker whose master died has for the requests that it holds.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 /// Workers that may have come by TTIN and are still seen as takers of connections.

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Occasion, Reopen, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Side};
@@ -27,7 +27,7 @@ use crate::conf::Conf;
 use crate::cycle::Cycle;
 use crate::deadline::{self, Caller};
 use crate::hooks::Hooks;
-use crate::{app, conf, python, worker as worker_process};
+use crate::{app, conf, keeper, python, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -46,8 +46,21 @@ pub(crate) struct Inheritance {
     pub(crate) conf: Option<Conf>,
     /// The hooks of that file, if it has any.
     pub(crate) hooks: Option<Hooks>,
+    /// What came for them.
+    pub(crate) for_hooks: ForHooks,
     /// The application, if it is preloaded.
     pub(crate) application: Option<Py<PyAny>>,
+}
+
+/// What the hooks of a configuration file need of the master.
+#[derive(Default)]
+pub(crate) struct ForHooks {
+    /// Where they keep what they put on `server`.
+    memory: Option<OwnedFd>,
+    /// Where those of the generation before did.
+    memory_before: Option<OwnedFd>,
+    /// The keeper's end of its channel, if there is to be one.
+    keeper: Option<Channel>,
 }
 
 /// Takes over the interpreter's main thread.
@@ -69,16 +82,9 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     };
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
     let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
-    inheritance.hooks = hooks(py, &inheritance)?;
+    inheritance.hooks = hooks(py, &mut inheritance, channel)?;
     take_identity(&inheritance.start)?;
-    let settings = &inheritance.start.settings;
-    if settings.preload_app || inheritance.start.check {
-        let loaded = app::load(py, app_name(settings)?)?;
-        if settings.preload_app {
-            warm_up(py, &loaded, &inheritance).map_err(|error| BootFailure::setup(&error))?;
-        }
-        inheritance.application = Some(loaded.unbind());
-    }
+    load(py, &mut inheritance)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
@@ -97,8 +103,11 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                     }
                     return Ok(());
                 }
-                match fork_worker(py) {
-                    Ok(Side::Caller) => has_forked = true,
+                match fork_away(py) {
+                    Ok(Side::Caller(pid)) => {
+                        has_forked = true;
+                        inheritance.hooks.iter().for_each(|hooks| hooks.started(py, pid.as_raw()));
+                    }
                     Ok(Side::New) => {
                         write_stacks_to(py, stacks);
                         worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
@@ -107,6 +116,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(reopen, fds),
+            ToZygote::Note(note) => inheritance.note(py, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }
@@ -131,24 +141,34 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootF
 }
 
 /// The hooks of the configuration file; those of the server's own life are called, with the rights that it was started with.
-fn hooks(py: Python<'_>, inheritance: &Inheritance) -> Result<Option<Hooks>, BootFailure> {
-    let Inheritance { conf: Some(conf), start, .. } = inheritance else { return Ok(None) };
-    let hooks = Hooks::new(py, conf.names.bind(py), start)?;
+fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Result<Option<Hooks>, BootFailure> {
+    let memory = inheritance.for_hooks.memory.take();
+    let Inheritance { conf: Some(conf), start, listeners, .. } = &*inheritance else { return Ok(None) };
+    let hooks = Hooks::new(py, conf.names.bind(py), start, listeners, memory)?;
     if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
-        let cause = BootCause::Setup;
-        match start.occasion {
-            Occasion::Starting => {
-                hooks.must(py, "nworkers_changed", cause)?;
-                hooks.must(py, "on_starting", cause)?;
-            }
-            Occasion::Reloading => {
-                hooks.must(py, "nworkers_changed", cause)?;
-                hooks.must(py, "on_reload", cause)?;
-            }
-            Occasion::Again => {}
+        hooks.begin(py, start, inheritance.for_hooks.memory_before.as_ref())?;
+        if let Some(master) = inheritance.for_hooks.keeper.take() {
+            keeper::start(py, inheritance, hooks, master, channel)?;
         }
     }
     Ok(hooks)
+}
+
+/// Loads the application, if it is preloaded or checked. What hooks of an earlier process have left reaches it.
+fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure> {
+    let before = inheritance.for_hooks.memory_before.take();
+    if let Some(hooks) = inheritance.hooks.as_ref().filter(|_| !inheritance.start.check) {
+        hooks.go_on(py, before.as_ref());
+    }
+    let settings = &inheritance.start.settings;
+    if settings.preload_app || inheritance.start.check {
+        let loaded = app::load(py, app_name(settings)?)?;
+        if settings.preload_app {
+            warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
+        }
+        inheritance.application = Some(loaded.unbind());
+    }
+    Ok(())
 }
 
 /// Makes the requests that are to come before all others.
@@ -174,6 +194,17 @@ fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inherit
 }
 
 impl Inheritance {
+    /// Something has happened in the master, which is the business of hooks.
+    fn note(&mut self, py: Python<'_>, note: Note, channel: &Channel) -> Result<(), BootFailure> {
+        if note == Note::Closing {
+            self.listeners.clear();
+        }
+        match self.hooks.as_ref().and_then(|hooks| hooks.note(py, note)) {
+            Some(may) => channel.say(&FromZygote::MayUpgrade(may), &[]).map_err(|error| BootFailure::setup(&error)),
+            None => Ok(()),
+        }
+    }
+
     /// The log files were opened anew: takes them, for this process and for the workers to come.
     fn reopen(&self, reopen: Reopen, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
@@ -265,6 +296,11 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let error_log = start.error_log.then(&mut next).transpose()?;
     let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
     let tls = start.settings.tls().map(|terms| identity(&terms, next()?)).transpose()?;
+    let for_hooks = ForHooks {
+        memory: start.hooks.memory.then(&mut next).transpose()?,
+        memory_before: start.hooks.memory_before.then(&mut next).transpose()?,
+        keeper: start.hooks.keeper.then(&mut next).transpose()?.map(Channel::from_fd),
+    };
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     start_log(&start.settings, error_log)?;
     let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
@@ -278,6 +314,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         error_fd,
         conf: None,
         hooks: None,
+        for_hooks,
         application: None,
     })
 }
@@ -343,8 +380,8 @@ pub(crate) fn app_name(settings: &Settings) -> Result<&rwsgi::settings::types::A
     settings.app().map_err(|problem| BootFailure::setup(&problem))
 }
 
-/// Forks as `os.fork` does, but away: the worker becomes the master's child.
-fn fork_worker(py: Python<'_>) -> std::io::Result<Side> {
+/// Forks as `os.fork` does, but away: the new process becomes the master's child.
+pub(crate) fn fork_away(py: Python<'_>) -> std::io::Result<Side> {
     python::flush_standard(py);
     // What is alive now is shared with every worker; a collection must not write to it.
     if let Err(error) = py.import("gc").and_then(|gc| gc.call_method0("freeze")) {

@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
+use super::gunicorn::respelled;
 use super::shell;
 use super::verb;
 use crate::command::{self, Command};
@@ -44,6 +45,8 @@ pub struct Invocation {
     pub words: Vec<Given>,
     /// The settings given.
     pub flags: Vec<Given>,
+    /// Options of gunicorn that are passed over, a warning each.
+    pub passed_over: Vec<String>,
 }
 
 /// A configuration file.
@@ -120,6 +123,7 @@ impl std::error::Error for UsageError {}
 /// The first word that is no option is the verb if it is `check`, `settings` or the name of a command; an application of
 /// that name is called `check:application`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageError> {
+    let (words, passed_over) = respelled(words);
     let matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return refused(&error),
@@ -141,7 +145,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         let words = format!("expected one application, found also {}", quoted(word));
         return Err(beside(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
     }
-    let invocation = invocation(&matches, app);
+    let invocation = Invocation { passed_over, ..invocation(&matches, app) };
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -176,7 +180,7 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
 
 fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {
     let config = matches.get_one::<String>(CONFIG).map(|text| Config::parse(text));
-    Invocation { config, words: Vec::new(), flags: flags(matches, app) }
+    Invocation { config, words: Vec::new(), flags: flags(matches, app), passed_over: Vec::new() }
 }
 
 impl Invocation {
@@ -185,6 +189,7 @@ impl Invocation {
     pub fn with_words(mut self, text: &str) -> Result<Invocation, UsageError> {
         let refuse = |words: &str| UsageError { words: format!("{CMD_ARGS}: {words}"), exit_code: 2 };
         let words = shell::split(text).ok_or_else(|| refuse("expected closing quotes, found none"))?;
+        let (words, passed_over) = respelled(words.into_iter().map(OsString::from));
         let matches = match command().try_get_matches_from(words) {
             Ok(matches) => matches,
             Err(error) => {
@@ -196,6 +201,7 @@ impl Invocation {
         };
         let Invocation { config, flags, .. } = invocation(&matches, None);
         self.config = self.config.or(config);
+        self.passed_over.extend(passed_over);
         let origin = Origin::Env(CMD_ARGS.to_owned());
         self.words = flags.into_iter().map(|given| Given { origin: origin.clone(), ..given }).collect();
         Ok(self)

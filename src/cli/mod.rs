@@ -2,9 +2,11 @@
 
 pub mod args;
 pub mod ctl;
+mod gunicorn;
 mod shell;
 mod verb;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -17,6 +19,7 @@ use crate::http::AccessFormat;
 use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
+use crate::os::background::{self, Background, Side};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
 use crate::settings::unread::unread;
@@ -85,7 +88,9 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
     match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
-        Ok(resolved) => ctl::run(errand, &resolved.settings, invocation.config.as_ref().map(Config::place)),
+        Ok(resolved) => {
+            ctl::run(errand, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
+        }
         Err(problems) => {
             complain(&problems);
             EXIT_CONFIG
@@ -119,6 +124,64 @@ fn arguments() -> Vec<String> {
 
 fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     warn_of_unread();
+    // A file in Python may ask for the background, too; that is known when it has been run.
+    let known = settings(invocation, std::process::id(), None);
+    if !check && !is_successor() && known.is_ok_and(|resolved| resolved.settings.daemon) {
+        return in_background(invocation, engine);
+    }
+    match attempt(invocation, engine, check, None) {
+        Ok(code) => code,
+        Err(error) if error.is::<AsksForBackground>() => in_background(invocation, engine),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Starts the server in the background. In the process that was called: waits until it serves, or has failed.
+fn in_background(invocation: &Invocation, engine: &[u8]) -> i32 {
+    if variable("NOTIFY_SOCKET").is_some() {
+        warn(
+            &"daemon: the service manager cannot follow a server that leaves its process\nhint: leave it out of a unit",
+        );
+    }
+    match background::enter() {
+        Ok(Side::Caller(code)) => code,
+        Ok(Side::Background(background)) => {
+            let outcome = attempt(invocation, engine, false, Some(&background));
+            let code = outcome.unwrap_or_else(|error| failed(&error));
+            background.ended(code);
+            code
+        }
+        Err(error) => failed(&format!("daemon: {}", os::words(&error)).into()),
+    }
+}
+
+fn is_successor() -> bool {
+    variable(Predecessor::VARIABLE).is_some()
+}
+
+fn failed(error: &AnyError) -> i32 {
+    complain(error);
+    error.downcast_ref::<UsageError>().map_or(EXIT_CONFIG, |error| i32::from(error.exit_code()))
+}
+
+/// The file in Python says `daemon`, and this process is in the foreground: nothing was started yet.
+#[derive(Debug)]
+struct AsksForBackground;
+
+impl std::fmt::Display for AsksForBackground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("daemon: expected to be in the background already")
+    }
+}
+
+impl std::error::Error for AsksForBackground {}
+
+fn attempt(
+    invocation: &Invocation,
+    engine: &[u8],
+    check: bool,
+    background: Option<&Background>,
+) -> Result<i32, AnyError> {
     // Before the processes get titles, which take the room of these words.
     let arguments = arguments();
     let command_line = CommandLine::of_this_process();
@@ -126,8 +189,13 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
         variable(Predecessor::VARIABLE).and_then(|text| serde_json::from_str(&text).ok());
     let me = addressee(predecessor.as_ref());
     warn_of_foreign_sockets(me);
+    let is_first = Cell::new(true);
     let read = |defined: Option<&Defined>| {
         let resolved = settings(invocation, me, defined)?;
+        let may_ask = is_first.replace(false) && !check && background.is_none() && !is_successor();
+        if resolved.settings.daemon && may_ask {
+            return Err(AsksForBackground.into());
+        }
         invocation.app(&resolved.settings)?;
         if !check {
             verb::judge(invocation, &resolved.settings)?;
@@ -135,21 +203,25 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
         resolved.remarks.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
-        Ok(Reading { settings: resolved.settings, origins: Origins(origins) })
+        Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins) })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));
     let addressed = addressed.collect();
-    let launch =
-        |file| Launch { file, read: &read, arguments, command_line, predecessor, engine, announcer, addressed, check };
-    match python_file(invocation, me).and_then(|file| master::run(launch(file))) {
-        Ok(0) if check => print("configuration and application are sound\n"),
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            error.downcast_ref::<UsageError>().map_or(EXIT_CONFIG, |error| i32::from(error.exit_code()))
-        }
-    }
+    let launch = |file| Launch {
+        file,
+        read: &read,
+        arguments,
+        command_line,
+        predecessor,
+        engine,
+        announcer,
+        addressed,
+        check,
+        background,
+    };
+    let code = python_file(invocation, me).and_then(|file| master::run(launch(file)))?;
+    Ok(if code == 0 && check { print("configuration and application are sound\n") } else { code })
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -182,7 +254,8 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
     let environment = environment(me);
     let Invocation { words, flags, .. } = invocation;
-    let resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
+    let mut resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
+    resolved.remarks.extend(invocation.passed_over.iter().cloned());
     if let Err(error) = AccessFormat::parse(&resolved.settings.access_log_format) {
         return Err(format!("{}: {error}", resolved.origin_of("access_log_format")).into());
     }

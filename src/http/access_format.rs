@@ -18,6 +18,7 @@ use std::fmt;
 /// | `T`, `M`, `D`, `L` | duration in whole seconds, ms, µs, seconds with six places |
 /// | `p` | `<pid>` |
 /// | `{name}i`, `{name}o` | a field of the request, of the application's response |
+/// | `{name}e` | a key of the environ, as the application has left it |
 ///
 /// What is missing is `-`. A width, `-`, `0` and the conversions `s`, `d`, `i` work as in Python.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub(crate) enum Atom {
     Pid,
     RequestField(Vec<u8>),
     ResponseField(Vec<u8>),
+    EnvironValue(String),
 }
 
 impl AccessFormat {
@@ -100,6 +102,24 @@ impl AccessFormat {
             pieces.push(Piece::Text(text));
         }
         Ok(AccessFormat { pieces })
+    }
+
+    /// The keys of the environ that are to be looked up once the application is through: middleware changes `REMOTE_ADDR`.
+    pub fn environ_keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.pieces.iter().filter_map(Piece::environ_key).map(str::to_owned).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+impl Piece {
+    fn environ_key(&self) -> Option<&str> {
+        match self {
+            Piece::Value { atom: Atom::RemoteAddress, .. } => Some(REMOTE_ADDR),
+            Piece::Value { atom: Atom::EnvironValue(name), .. } => Some(name),
+            _ => None,
+        }
     }
 }
 
@@ -142,14 +162,16 @@ impl Atom {
     }
 
     fn parse_field(name: &str, kind: &str) -> Result<Atom, Wrong> {
-        let name = name.as_bytes().to_vec();
-        let hint = match kind {
-            "i" => return Ok(Atom::RequestField(name)),
-            "o" => return Ok(Atom::ResponseField(name)),
-            "e" => "environ values are not there yet",
-            _ => "i is the request, o the response",
-        };
-        Err(Wrong { expected: "{name}i or {name}o", hint })
+        let field = name.as_bytes().to_vec();
+        match kind {
+            "i" => Ok(Atom::RequestField(field)),
+            "o" => Ok(Atom::ResponseField(field)),
+            "e" => Ok(Atom::EnvironValue(name.to_owned())),
+            _ => Err(Wrong {
+                expected: "{name}i, {name}o or {name}e",
+                hint: "i is the request, o the response, e the environ",
+            }),
+        }
     }
 
     fn is_number(&self) -> bool {
@@ -216,7 +238,9 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
 
 /// `%(f)s` and `%(a)s` stand in quotes, the rest is separated by blanks: the combined log format.
 pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
-const NAMES_HINT: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o";
+const NAMES_HINT: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
+/// What `%(h)s` is, where it is known.
+pub(crate) const REMOTE_ADDR: &str = "REMOTE_ADDR";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;
 /// How much of a wrong format a message shows, in characters.
@@ -237,11 +261,7 @@ mod tests {
             ("%(h)d", "character 1: expected %(name)s, found \"%(h)d\""),
             ("%(s)x", "character 1: expected %(name)s, found \"%(s)x\""),
             ("%(s)99999s", "character 1: expected a width of at most 1000"),
-            (
-                "%({a}e)s",
-                "character 1: expected {name}i or {name}o, found \"%({a}e)s\"\nhint: environ values are not there yet",
-            ),
-            ("%({a}x)s", "character 1: expected {name}i or {name}o"),
+            ("%({a}x)s", "character 1: expected {name}i, {name}o or {name}e"),
             ("%({a)s", "character 1: expected a known name"),
         ] {
             let found = AccessFormat::parse(format).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::access_format::{Atom, Fill, Piece};
+use super::access_format::{Atom, Fill, Piece, REMOTE_ADDR};
 use super::basic_auth::basic_user;
 use super::cgi;
 use super::grammar;
@@ -19,7 +19,9 @@ pub struct AccessRecord<'a> {
     pub request: Option<Request<'a>>,
     /// Its response.
     pub response: &'a ResponseHead,
-    /// The client's address; none on Unix sockets, where the line has nothing in its place.
+    /// What the application has left in its environ.
+    pub environ: &'a EnvironValues,
+    /// The client's address, if `environ` knows none; none on Unix sockets, where the line has nothing in its place.
     pub remote_addr: Option<IpAddr>,
     /// Bytes of the response's body that were sent; `None` if nobody knows.
     pub body_bytes: Option<u64>,
@@ -29,6 +31,43 @@ pub struct AccessRecord<'a> {
     pub elapsed: Duration,
     /// The worker's process id.
     pub pid: u32,
+}
+
+/// What an environ said of the keys that a format names, once the application was through.
+#[derive(Clone, Debug, Default)]
+pub struct EnvironValues(Vec<EnvironValue>);
+
+#[derive(Clone, Debug)]
+struct EnvironValue {
+    key: String,
+    is_there: bool,
+    value: Vec<u8>,
+}
+
+impl EnvironValues {
+    /// Nothing of these keys.
+    pub fn new(keys: Vec<String>) -> EnvironValues {
+        let nothing = |key| EnvironValue { key, is_there: false, value: Vec::new() };
+        EnvironValues(keys.into_iter().map(nothing).collect())
+    }
+
+    /// Forgets the values.
+    pub fn clear(&mut self) {
+        self.0.iter_mut().for_each(|value| value.is_there = false);
+    }
+
+    /// Sets the value of the key in that place.
+    pub fn set(&mut self, place: usize, value: &[u8]) {
+        if let Some(known) = self.0.get_mut(place) {
+            known.is_there = true;
+            known.value.clear();
+            known.value.extend_from_slice(value);
+        }
+    }
+
+    fn of(&self, key: &str) -> Option<&[u8]> {
+        self.0.iter().find(|value| value.is_there && value.key == key).map(|value| &value.value[..])
+    }
 }
 
 impl AccessFormat {
@@ -53,7 +92,11 @@ impl AccessFormat {
 impl Atom {
     fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
         match self {
-            Atom::RemoteAddress => push_address(out, record.remote_addr),
+            Atom::RemoteAddress => match record.environ.of(REMOTE_ADDR) {
+                Some(address) => escape(out, address),
+                None => push_address(out, record.remote_addr),
+            },
+            Atom::EnvironValue(key) => escape_or_dash(out, record.environ.of(key)),
             Atom::Dash => out.push(b'-'),
             Atom::Time => out.extend_from_slice(record.time_text.as_bytes()),
             Atom::Status => grammar::push_decimal(out, u64::from(record.response.code())),
@@ -183,9 +226,12 @@ mod tests {
         head.parse(REQUEST, &Limits::default()).unwrap();
         response.start(b"404 Not Found").unwrap();
         response.push(b"X-Took", b"3 s").unwrap();
+        let mut environ = EnvironValues::new(vec!["a".to_owned(), "b".to_owned()]);
+        environ.set(1, b"\"1\"\n");
         let record = AccessRecord {
             request: Some(head.of(REQUEST)),
             response: &response,
+            environ: &environ,
             remote_addr: Some(IpAddr::from([127, 0, 0, 1])),
             body_bytes: None,
             time_text: "[20/Nov/2026:08:10:07 +0000]",
@@ -212,6 +258,7 @@ mod tests {
             ("%(h)s|%(l)s|%(m)s|%(H)s|%(s)s|%(B)s|%(b)s|%(p)s", "127.0.0.1|-|GET|HTTP/1.1|404|0|-|<77>"),
             ("%(T)s|%(M)s|%(D)s|%(L)s", "1|1002|1002003|1.002003"),
             ("%(U)s|%(q)s", r#"/a \"\x0ab|q=\"1\""#),
+            ("%({a}e)s|%({b}e)s", r#"-|\"1\"\x0a"#),
             ("%({HOST}i)s|%({x-none}i)s|%({x-took}o)s|%({server}o)s", "h|-|3 s|-"),
             ("100%%|%%(h)s|", "100%|%(h)s|"),
             ("%(D)d|%(s)6d|%(s)06d|%(s)-6d|%(m)6s|%(m)-6s|", "1002003|   404|000404|404   |   GET|GET   |"),
@@ -246,6 +293,7 @@ mod tests {
             let record = AccessRecord {
                 request: head.so_far(bytes),
                 response: &response,
+                environ: &EnvironValues::default(),
                 remote_addr: Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
                 body_bytes: Some(18),
                 time_text: "-",

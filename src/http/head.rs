@@ -9,6 +9,7 @@
 use super::fields::{self, Field, Lengths, Place, Span};
 use super::framing::{self, BodyLength};
 use super::grammar;
+use super::lenient::Leniency;
 use super::reject::{Excerpt, Reject};
 use super::target::{self, Target};
 
@@ -34,10 +35,12 @@ impl Version {
         }
     }
 
-    fn parse(found: &[u8]) -> Result<Version, Reject> {
+    fn parse(found: &[u8], any: bool) -> Result<Version, Reject> {
         match found {
             b"HTTP/1.0" => Ok(Version::Http10),
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
+            [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] if any => Ok(Version::Http10),
+            [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9'] if any => Ok(Version::Http11),
             [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
                 Err(Reject::VersionUnsupported { found: Excerpt::of(found) })
             }
@@ -71,6 +74,8 @@ pub struct Head {
     lines: usize,
     fields_start: usize,
     pub(super) method: Span,
+    /// The method in capitals, where it was received otherwise and that is permitted.
+    pub(super) folded_method: Vec<u8>,
     pub(super) target: Span,
     pub(super) authority: Option<Span>,
     pub(super) path: Span,
@@ -198,7 +203,7 @@ impl Head {
                 self.stage = Stage::Complete { used: next };
             }
             Stage::Start | Stage::AfterEmptyLine => {
-                self.take_request_line(content)?;
+                self.take_request_line(content, limits.leniency)?;
                 self.lines = 1;
                 self.fields_start = next;
                 self.stage = Stage::Fields;
@@ -210,7 +215,7 @@ impl Head {
         Ok(())
     }
 
-    fn take_request_line(&mut self, line: &[u8]) -> Result<(), Reject> {
+    fn take_request_line(&mut self, line: &[u8], leniency: Leniency) -> Result<(), Reject> {
         let mut words = line.split(|&byte| byte == b' ');
         let (method, target, version) = match (words.next(), words.next(), words.next(), words.next()) {
             (Some(method), Some(target), Some(version), None) if !target.is_empty() => (method, target, version),
@@ -218,11 +223,15 @@ impl Head {
                 return Err(Reject::RequestLine { found: Excerpt::of(line) });
             }
         };
-        if !is_method(method) {
+        if !is_method(method, leniency.any_method) {
             return Err(Reject::Method { found: Excerpt::of(method) });
         }
-        self.version = Version::parse(version)?;
-        let parts = Target::parse(method, target)?;
+        if leniency.casefold_method && method.iter().any(u8::is_ascii_lowercase) {
+            self.folded_method = method.to_ascii_uppercase();
+        }
+        self.version = Version::parse(version, leniency.any_version)?;
+        let meant = if self.folded_method.is_empty() { method } else { &self.folded_method };
+        let parts = Target::parse(meant, target)?;
         let start = self.line_start + method.len() + 1;
         let span = |range: std::ops::Range<usize>| Span::new(start + range.start, start + range.end);
         self.method = Span::new(self.line_start, self.line_start + method.len());
@@ -347,7 +356,10 @@ impl<'a> Meaning<'a> {
 }
 
 /// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.
-fn is_method(method: &[u8]) -> bool {
+fn is_method(method: &[u8], any: bool) -> bool {
+    if any {
+        return grammar::is_token(method);
+    }
     (3..=20).contains(&method.len())
         && method.iter().all(|&byte| grammar::is_token_byte(byte) && !byte.is_ascii_lowercase() && byte != b'#')
 }

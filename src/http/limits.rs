@@ -1,4 +1,6 @@
-//! How much is too much. Numbers; knows no setting, though most come from one.
+//! How much is too much, and what is let pass. Knows no setting, though most come from one.
+
+use super::lenient::Leniency;
 
 /// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Limits {
     pub chunk_overhead: u64,
     /// All trailers of a body, else 431.
     pub trailers: usize,
+    /// What is taken beyond HTTP.
+    pub leniency: Leniency,
 }
 
 impl Default for Limits {
@@ -32,6 +36,7 @@ impl Default for Limits {
             chunk_line: 4096,
             chunk_overhead: 16 * 1024,
             trailers: 8190,
+            leniency: Leniency::default(),
         }
     }
 }

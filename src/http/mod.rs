@@ -2,7 +2,9 @@
 //!
 //! | file | noun |
 //! |---|---|
+//! | [`proxy`] | the PROXY header before the first request of a connection |
 //! | [`limits`] | how much of a request is taken |
+//! | [`lenient`] | what is taken beyond HTTP, where somebody asked for it |
 //! | [`head`] | the request's head: request line and fields, parsed; reused for each request of a connection |
 //! | [`request`] | the view of a parsed head |
 //! | [`target`] | the forms of a request target and of a host |
@@ -19,7 +21,7 @@
 //! | [`access_log`] | the line of a request in it |
 //! | [`date`] | the Date field |
 //!
-//! A request walks: `head` (with `fields`, `target`), `framing`, `forwarded`, `body`, `cgi`; a response: `response`,
+//! A request walks: `proxy`, `head` (with `fields`, `target`, `lenient`), `framing`, `forwarded`, `body`, `cgi`; a response: `response`,
 //! `access_log`; a refusal: `reject`, `error_page`, `access_log`.
 //! All functions are total: any bytes give a value, however they were cut into pieces.
 
@@ -36,8 +38,10 @@ pub mod forwarded;
 pub mod framing;
 mod grammar;
 pub mod head;
+pub mod lenient;
 pub mod limits;
 pub mod network;
+pub mod proxy;
 pub mod reject;
 pub mod request;
 pub mod response;
@@ -49,7 +53,7 @@ pub fn is_field_name(name: &[u8]) -> bool {
 }
 
 pub use access_format::{AccessFormat, AccessFormatError};
-pub use access_log::AccessRecord;
+pub use access_log::{AccessRecord, EnvironValues};
 pub use bad_response::BadResponse;
 pub use body::BodyDecoder;
 pub use date::imf_fixdate;
@@ -57,8 +61,10 @@ pub use error_page::{ErrorPage, error_response};
 pub use forwarded::{FieldPolicy, Scheme, Trust};
 pub use framing::BodyLength;
 pub use head::{Head, Progress, Version};
+pub use lenient::Leniency;
 pub use limits::Limits;
 pub use network::Network;
+pub use proxy::{Opening, Proxied, ProxyMode, ProxyRules};
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
 pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};

@@ -12,6 +12,22 @@ use super::grammar;
 pub enum Reject {
     /// Plain HTTP where TLS is spoken.
     NoTls,
+    /// A PROXY header from a peer that may not send one.
+    ProxyForbidden,
+    /// A PROXY header of version 1 that is none.
+    ProxyLine {
+        /// The line.
+        found: Excerpt,
+    },
+    /// One that does not end.
+    ProxyLineTooLong,
+    /// A PROXY header of version 2 that is none.
+    ProxyBlock {
+        /// What was expected, in words.
+        expected: &'static str,
+        /// The number in its place.
+        found: u16,
+    },
     /// More than the one empty line that may come before a request (RFC 9112 section 2.2).
     EmptyLines,
     /// A line ended by LF without CR. RFC 9112 section 2.2 lets a recipient take it; peers that differ in it are how
@@ -221,6 +237,7 @@ impl Reject {
     /// The status of the answer.
     pub fn status(&self) -> u16 {
         match self {
+            Reject::ProxyForbidden => 403,
             Reject::BodyTooLarge { .. } => 413,
             Reject::RequestLineTooLong { .. } => 414,
             Reject::Expectation { .. } => 417,
@@ -241,6 +258,7 @@ impl Reject {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Reject::NoTls => "with certfile every address speaks TLS alone: clients ask for https://",
+            Reject::ProxyForbidden => "proxy_allow_ips says who may send one",
             Reject::RequestLineTooLong { .. } => "limit_request_line sets this limit",
             Reject::FieldsTooMany { .. } => "limit_request_fields sets this limit",
             Reject::FieldTooLong { .. } => "limit_request_field_size sets this limit",
@@ -260,6 +278,10 @@ impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reject::NoTls => write!(f, "connection: expected TLS, found plain HTTP"),
+            Reject::ProxyForbidden => write!(f, "proxy header: expected none from this peer, found one"),
+            Reject::ProxyLine { found } => write!(f, "proxy header: expected TCP4 or TCP6, two addresses, two ports and crlf, found {found}"),
+            Reject::ProxyLineTooLong => write!(f, "proxy header: expected at most 107 bytes, found more"),
+            Reject::ProxyBlock { expected, found } => write!(f, "proxy header: expected {expected}, found 0x{found:02x}"),
             Reject::EmptyLines => write!(f, "request line: expected a method, found a second empty line"),
             Reject::BareLf { line } => write!(f, "line {line}: expected crlf, found lf alone"),
             Reject::RequestLine { found } => write!(f, "request line: expected method, target and version, found {found}"),

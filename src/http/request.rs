@@ -14,7 +14,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// `GET`.
     pub fn method(&self) -> &'a [u8] {
-        self.head.method.of(self.bytes)
+        if self.head.folded_method.is_empty() { self.head.method.of(self.bytes) } else { &self.head.folded_method }
     }
 
     /// The whole request target.

@@ -200,9 +200,13 @@ fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpr
         None => answer.prefix.clone(),
     };
     let libpython = library_candidates(&answer).into_iter().find(|file| file.is_file());
+    // A libpython beside an interpreter that does not use it (Debian's) is the slower of the two: it is compiled as
+    // position-independent code.
+    let uses_library = !answer.library_mapped.as_os_str().is_empty();
     let door = match (wish, &libpython) {
-        (Some(DoorWish::Executable), _) | (None, None) => Door::Executable,
-        (_, Some(library)) => Door::Library(library.clone()),
+        (None, Some(library)) if uses_library => Door::Library(library.clone()),
+        (Some(DoorWish::Executable) | None, _) => Door::Executable,
+        (Some(DoorWish::Library), Some(library)) => Door::Library(library.clone()),
         (Some(DoorWish::Library), None) => {
             let searched = library_candidates(&answer);
             return Err(InterpreterError::NoLibrary { place, searched });

@@ -1,8 +1,9 @@
 //! The commands that the master obeys, as signals give them.
 
+use super::upgrade::Wish;
 use super::{AnyError, EXIT_SETUP, Generation, Master};
 use crate::command::{self, Command};
-use crate::message::ToWorker;
+use crate::message::{Note, ToWorker};
 use crate::supervisor::{Event, Standing, Stop};
 
 /// Who gave a command, for the log.
@@ -12,20 +13,22 @@ pub(super) enum By {
     Signal(&'static str),
     /// `rwsgi VERB`.
     Verb(&'static str),
+    /// A file that has changed.
+    Change,
 }
 
 impl By {
     pub(super) fn signal(self) -> Option<&'static str> {
         match self {
             By::Signal(name) => Some(name),
-            By::Verb(_) => None,
+            By::Verb(_) | By::Change => None,
         }
     }
 
     pub(super) fn verb(self) -> Option<&'static str> {
         match self {
             By::Verb(name) => Some(name),
-            By::Signal(_) => None,
+            By::Signal(_) | By::Change => None,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Master<'_> {
             Command::Reopen => drop(self.reopen(by)),
             Command::Rest => {
                 tracing::info!(signal = by.signal(), verb = by.verb(), "the workers retire, the master stays");
+                self.note(Note::Workers { new: 0, old: self.supervisor.workers() });
                 self.tell(&Event::Scale(0));
             }
             Command::More => drop(self.scale(by, self.supervisor.workers() + 1)),
@@ -68,7 +72,7 @@ impl Master<'_> {
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
                 // Without an answer they are nothing; the control socket gives them.
             }
-            Command::Upgrade => drop(self.upgrade(by)),
+            Command::Upgrade => self.upgrade(Wish { by, client: None }),
         }
     }
 
@@ -92,6 +96,7 @@ impl Master<'_> {
         let most = self.generations[&self.current].most_workers();
         if (1..=most).contains(&workers) {
             tracing::info!(signal = by.signal(), verb = by.verb(), workers, "number of workers changed");
+            self.note(Note::Workers { new: workers, old: self.supervisor.workers() });
             self.tell(&Event::Scale(workers));
             Ok(())
         } else {
@@ -130,6 +135,7 @@ impl Master<'_> {
                 }
             }
         }
+        self.log_of_keeper();
         tracing::info!("log files opened anew");
         outcome
     }

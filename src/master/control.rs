@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -17,9 +17,15 @@ use crate::settings::Settings;
 /// The socket and who is connected to it.
 #[derive(Default)]
 pub(super) struct Control {
-    door: Option<Listener>,
+    door: Option<Door>,
     clients: BTreeMap<usize, Client>,
     next: usize,
+}
+
+/// Where people knock.
+struct Door {
+    path: PathBuf,
+    listener: Listener,
 }
 
 struct Client {
@@ -36,17 +42,26 @@ impl Control {
     /// Opens the socket that the settings name. One that nobody named, beside the pid file, is not worth a failed start.
     pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<Control, AnyError> {
         let Some(path) = settings.control_path() else { return Ok(Control::default()) };
-        let opened = Listener::open(&place(&path), BACKLOG).map_err(AnyError::from).and_then(|door| {
-            registry.register(&mut SourceFd(&door.as_raw_fd()), CONTROL, Interest::READABLE)?;
-            Ok(door)
-        });
-        match opened {
+        match Door::open(path, registry) {
             Ok(door) => Ok(Control { door: Some(door), ..Control::default() }),
             Err(error) if settings.control_socket.is_some() => Err(origins.blame("control_socket", &error)),
             Err(error) => {
                 tracing::warn!(%error, "no control socket");
                 Ok(Control::default())
             }
+        }
+    }
+
+    /// Makes the socket's file again if somebody has removed it. Who is connected stays.
+    pub(super) fn renew(&mut self, registry: &Registry) {
+        let Some(door) = self.door.as_ref().filter(|door| !door.listener.is_reachable()) else { return };
+        match Door::open(door.path.clone(), registry) {
+            Ok(opened) => {
+                let _ = registry.deregister(&mut SourceFd(&door.listener.as_raw_fd()));
+                tracing::info!(path = %opened.path.display(), "the file of the control socket was gone, it is made again");
+                self.door = Some(opened);
+            }
+            Err(error) => tracing::error!(%error, "the file of the control socket is gone, and no other one is made"),
         }
     }
 
@@ -62,19 +77,21 @@ impl Control {
     /// changed.
     pub(super) fn accept(&mut self, registry: &Registry) {
         let Some(door) = &self.door else { return };
-        while let Ok(Some((stream, _))) = door.accept() {
+        while let Ok(Some((stream, _))) = door.listener.accept() {
             let user = socket::peer_user(stream.as_fd());
             if user.is_none_or(|user| user != 0 && user != nix::unistd::geteuid().as_raw()) {
                 tracing::warn!(user, "control socket: a user who may not ask, refused");
-                let refused = Answer::Refused("only root and the user that started the server may ask".to_owned());
-                let _ = socket::write(stream.as_fd(), &[&line(&refused), b"", b""], More::Ends);
+                refuse(&stream, "only root and the user that started the server may ask");
                 continue;
             }
             if self.clients.len() >= MOST_CLIENTS {
                 // Who asks nothing keeps nobody else from asking.
                 match self.clients.iter().find(|(_, client)| !client.has_asked).map(|(number, _)| *number) {
                     Some(idle) => drop(self.clients.remove(&idle)),
-                    None => continue,
+                    None => {
+                        refuse(&stream, &format!("{MOST_CLIENTS} others wait for an answer, try again later"));
+                        continue;
+                    }
                 }
             }
             let number = self.next;
@@ -148,15 +165,28 @@ impl Control {
     /// Takes the socket's file away. Who waits for the end of the master has it when the process ends.
     pub(super) fn close(&mut self) {
         if let Some(door) = self.door.take() {
-            door.unlink();
+            door.listener.unlink();
         }
     }
+}
+
+/// Says to somebody who is not listened to why that is so.
+fn refuse(stream: &OwnedFd, why: &str) {
+    let _ = socket::write(stream.as_fd(), &[&line(&Answer::Refused(why.to_owned())), b"", b""], More::Ends);
 }
 
 fn line(answer: &Answer) -> Vec<u8> {
     let mut line = serde_json::to_vec(answer).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+impl Door {
+    fn open(path: PathBuf, registry: &Registry) -> Result<Door, AnyError> {
+        let listener = Listener::open(&place(&path), BACKLOG)?;
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), CONTROL, Interest::READABLE)?;
+        Ok(Door { path, listener })
+    }
 }
 
 fn place(path: &Path) -> Where {

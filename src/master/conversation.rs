@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
+use super::generation::ForHooks;
 use super::pool::Heard;
 use super::zygote::{Stage, Zygote};
 use super::{AnyError, FIRST, Generation, Master, report, sockets};
@@ -76,6 +77,7 @@ impl Master<'_> {
             }
             (FromZygote::Ready, Stage::Entering) => {
                 zygote.stage = Stage::Ready;
+                self.meet_keeper();
                 if self.check {
                     self.finish = Some(0);
                 } else {
@@ -95,6 +97,9 @@ impl Master<'_> {
                 tracing::error!(slot, error, "worker not forked");
                 self.pool.forget(slot);
                 self.tell(&Event::ForkFailed(slot));
+            }
+            (FromZygote::MayUpgrade(may), Stage::Ready) if self.waits_for_pre_exec(number) => {
+                self.pre_exec_is_over(may);
             }
             _ => self.zygote_confused(number, &"a message out of its turn"),
         }
@@ -149,14 +154,37 @@ impl Master<'_> {
             true if number == FIRST => Occasion::Starting,
             true => Occasion::Reloading,
         };
-        generation.start(&self.arguments, occasion, self.check)?;
+        let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(number, occasion)? };
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.start(&self.arguments, occasion, self.check, &for_hooks)?;
+            generation.note_missed();
+        }
         Ok(is_first)
+    }
+
+    /// What a user has left is not for another one, who may have more rights, to unpickle.
+    fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<ForHooks, AnyError> {
+        let (old, new) = (&self.generations[&self.current], &self.generations[&number]);
+        let memory_before = match (occasion, &old.memory) {
+            (Occasion::Reloading, Some(memory)) if old.identity == new.identity => Some(memory.try_clone()?),
+            _ => None,
+        };
+        let is_start = occasion == Occasion::Starting;
+        let keeper = if is_start { self.make_keeper()? } else { None };
+        Ok(ForHooks { memory_before, keeper, workers_before: (!is_start).then(|| self.supervisor.workers()) })
     }
 
     pub(super) fn hear_worker(&mut self, slot: usize) {
         while let Some(heard) = self.pool.hear(slot) {
+            if let Heard::Vanished(age) = heard {
+                self.note_exit(age, None);
+            }
             if let Heard::Failure(failure) = &heard {
                 self.report(failure);
+            }
+            if let Heard::Changed(at) = heard {
+                self.code_changed(at);
+                continue;
             }
             self.tell(&heard.event(slot));
         }

@@ -2,6 +2,7 @@
 //! it. When it comes and goes is the supervisor's business.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use nix::unistd::Pid;
 use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
-use super::{AnyError, Origins, Reading, certificates};
-use crate::message::{BUILD_ID, Occasion, Reopen, Start, ToZygote};
+use super::{AnyError, Hooks, Origins, Reading, certificates};
+use crate::message::{self, BUILD_ID, Note, Occasion, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
-use crate::settings::{Settings, Workers};
-use crate::supervisor::Plan;
+use crate::os::stream::Channel;
+use crate::settings::{Defined, Settings, Workers};
+use crate::supervisor::{Plan, Scaling};
 
 /// One reading of the settings, and what came of it.
 pub(super) struct Generation {
@@ -33,6 +35,21 @@ pub(super) struct Generation {
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
+    pub(super) hooks: Hooks,
+    /// Where these keep what they put on `server`.
+    pub(super) memory: Option<OwnedFd>,
+    /// What they are to be told when there is a zygote again.
+    pub(super) missed: Vec<Note>,
+}
+
+/// What a zygote gets for its hooks.
+#[derive(Default)]
+pub(super) struct ForHooks {
+    /// The memory of the generation before.
+    pub(super) memory_before: Option<OwnedFd>,
+    /// The keeper's end of its channel.
+    pub(super) keeper: Option<Channel>,
+    pub(super) workers_before: Option<usize>,
 }
 
 impl Generation {
@@ -43,10 +60,11 @@ impl Generation {
         logs: impl FnOnce(&Settings, &Origins) -> Result<Logs, AnyError>,
     ) -> Result<Generation, AnyError> {
         let Reading { mut settings, origins } = reading;
-        let workers = settings.workers.number(process::usable_cpus());
+        let workers = settings.first_workers(process::usable_cpus());
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
         sockets::check_directories(&settings, &origins)?;
+        check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
         let logs = logs(&settings, &origins)?;
         let tls = certificates::read(&settings, &origins)?;
@@ -62,7 +80,17 @@ impl Generation {
             tls,
             sockets: Vec::new(),
             zygote: None,
+            hooks: Hooks::default(),
+            memory: None,
+            missed: Vec::new(),
         })
+    }
+
+    /// The hooks of the file that the settings come from.
+    pub(super) fn take_hooks(&mut self, defined: Option<&Defined>) -> Result<(), AnyError> {
+        self.hooks = defined.map(Hooks::of).unwrap_or_default();
+        self.memory = self.hooks.memory()?;
+        Ok(())
     }
 
     /// What the supervisor decides by.
@@ -70,8 +98,18 @@ impl Generation {
         let settings = &self.settings;
         let workers = settings.workers.number(1);
         let step = usize::try_from(settings.reload_step).unwrap_or(usize::MAX);
+        let scaling = settings.worker_bounds(1).map(|(least, most)| Scaling {
+            least,
+            most,
+            step: usize::try_from(settings.workers_step).unwrap_or(usize::MAX),
+            busy: settings.busyness_max,
+            quiet: settings.busyness_min,
+            calm: settings.workers_cooldown.duration(),
+        });
         Plan {
             workers,
+            scaling,
+            die_on_idle: settings.dies_on_idle(),
             timeout: settings.kill_after(),
             graceful_timeout: settings.graceful_timeout.duration(),
             shutdown_delay: settings.shutdown_delay.duration(),
@@ -81,13 +119,21 @@ impl Generation {
         }
     }
 
-    /// How many workers may be asked for: each may have a replacement.
+    /// How many workers may be asked for: as many as the settings take, each with room for a replacement, and where the load
+    /// decides, no more than it may.
     pub(super) fn most_workers(&self) -> usize {
-        (room(&self.settings) / 2).max(1)
+        let most = (room(&self.settings) / 2).clamp(1, Workers::MOST as usize);
+        self.settings.worker_bounds(1).map_or(most, |(_, scaled)| scaled.min(most))
     }
 
     /// Says to the zygote what there is to serve.
-    pub(super) fn start(&self, arguments: &[String], occasion: Occasion, check: bool) -> Result<(), AnyError> {
+    pub(super) fn start(
+        &self,
+        arguments: &[String],
+        occasion: Occasion,
+        check: bool,
+        hooks: &ForHooks,
+    ) -> Result<(), AnyError> {
         let Some(zygote) = &self.zygote else { return Ok(()) };
         let start = Start {
             build: BUILD_ID.to_owned(),
@@ -102,12 +148,21 @@ impl Generation {
             listeners: self.sockets.len(),
             error_log: self.logs.error.is_some(),
             access_log: self.logs.access.is_some(),
+            hooks: message::ForHooks {
+                memory: self.memory.is_some(),
+                memory_before: hooks.memory_before.is_some(),
+                keeper: hooks.keeper.is_some(),
+                workers_before: hooks.workers_before,
+            },
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
             .into_iter()
             .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
             .chain(self.logs.files())
             .chain(self.tls.iter().map(AsFd::as_fd))
+            .chain(self.memory.as_ref().map(AsFd::as_fd))
+            .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
+            .chain(hooks.keeper.as_ref().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }
@@ -158,7 +213,7 @@ impl Generation {
 
     /// Kills its zygote.
     pub(super) fn kill_zygote(&self) {
-        if let Some(zygote) = &self.zygote {
+        if let Some(zygote) = self.zygote.as_ref().filter(|zygote| !zygote.stays) {
             let _ = process::signal(zygote.pid, Signal::SIGKILL);
         }
     }
@@ -168,6 +223,18 @@ impl Generation {
 /// The pages of a board that nobody writes to are not there.
 fn room(settings: &Settings) -> usize {
     (MAX_SLOTS / settings.threads().max(1)).clamp(1, MOST_ROOM)
+}
+
+/// Files that are to be watched are there, but for patterns.
+fn check_watched(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
+    let directory = settings.chdir.as_deref().unwrap_or(Path::new(""));
+    let is_pattern = |file: &Path| file.to_string_lossy().contains(['*', '?', '[']);
+    for file in settings.reload_extra_files.iter().filter(|file| settings.reload && !is_pattern(file)) {
+        std::fs::metadata(directory.join(file)).map_err(|error| {
+            origins.blame("reload_extra_files", &format!("{}: {}", file.display(), crate::os::words(&error)))
+        })?;
+    }
+    Ok(())
 }
 
 fn random_up_to(most: u64) -> u64 {

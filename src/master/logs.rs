@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::{AnyError, Origins};
+use super::{AnyError, Generation, Master, Origins};
 use crate::log::{self, Destination};
 use crate::message::Reopen;
 use crate::os;
@@ -61,6 +61,19 @@ impl Logs {
     /// Which there are.
     pub(super) fn reopen(&self) -> Reopen {
         Reopen { error_log: self.error.is_some(), access_log: self.access.is_some() }
+    }
+}
+
+impl Master<'_> {
+    /// Who started a server in the background need not wait any more, and gets none of its log.
+    pub(super) fn leave_terminal(&mut self) {
+        let Some(background) = self.background.take() else { return };
+        let Generation { logs, settings, .. } = &self.generations[&self.current];
+        background.serves(|| {
+            if let Err(error) = logs.take(settings) {
+                tracing::error!(%error, "log file not taken");
+            }
+        });
     }
 }
 

@@ -7,6 +7,8 @@ mod configuration;
 mod control;
 mod conversation;
 mod generation;
+mod hooks;
+mod load;
 mod logs;
 mod orders;
 mod pool;
@@ -36,8 +38,9 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
-use crate::message::Predecessor;
+use crate::message::{Note, Predecessor};
 use crate::os::announce::Announcer;
+use crate::os::background::Background;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::process;
@@ -45,16 +48,18 @@ use crate::os::program::Program;
 use crate::os::signal::Signals;
 use crate::os::successor::CommandLine;
 use crate::settings::{Defined, Settings};
-use crate::supervisor::{Action, Event, Moment, Supervisor, Why};
+use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
 use configuration::Trial;
 use control::Control;
 use generation::Generation;
+use hooks::{Hooks, Keeper};
+use load::Meter;
 use logs::Logs;
 use orders::Orders;
 use pool::Pool;
 use service::Service;
 use sockets::Socket;
-use upgrade::{OLD_MASTER, Other};
+use upgrade::{OLD_MASTER, Other, Upgrading};
 use watch::Watch;
 
 /// Something that keeps a server from starting, in words for a person.
@@ -104,6 +109,8 @@ pub struct Launch<'a> {
     pub addressed: Vec<&'static str>,
     /// Load the application and say whether that works, serve nothing.
     pub check: bool,
+    /// This process, if it is in the background.
+    pub background: Option<&'a Background>,
 }
 
 /// Serves until told to stop, and says with which code the process is to end. An error is one of the surroundings:
@@ -123,9 +130,13 @@ struct Master<'a> {
     arguments: Vec<String>,
     command_line: CommandLine,
     other: Other,
+    upgrading: Option<Upgrading>,
+    /// The process of `when_ready`, if there is one.
+    keeper: Option<Keeper>,
     /// Sockets of an old master that no generation has yet.
     inherited: Vec<Rc<Socket>>,
     check: bool,
+    background: Option<&'a Background>,
     program: Program,
     poll: Poll,
     signals: Signals,
@@ -136,27 +147,26 @@ struct Master<'a> {
     current: u64,
     /// The last number that was given.
     newest: u64,
+    /// When the code was last about to be read.
+    read_at: Moment,
     pidfile: Option<PidFile>,
     service: Service,
     orders: Orders,
     pool: Pool,
     watch: Watch,
+    meter: Meter,
     finish: Option<i32>,
 }
 
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
-        let Launch { file, read, arguments, command_line, predecessor, engine, announcer, addressed, check } = launch;
+        let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
+        let Launch { announcer, addressed, check, background, .. } = launch;
         let program = Program::open(engine)?;
         let first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
         let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
-        let pidfile = if check {
-            logs::check_pidfile(&first.settings, &first.origins)?;
-            None
-        } else {
-            other.write_pidfile(&first).map_err(|error| first.origins.blame("pidfile", &error))?
-        };
+        let pidfile = pidfile(&first, &other, check)?;
         let inherited = predecessor.filter(|_| other.is_there());
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
@@ -178,8 +188,11 @@ impl<'a> Master<'a> {
             command_line,
             service: Service::new(announcer, other.is_successor()),
             other,
+            upgrading: None,
+            keeper: None,
             inherited: inherited.unwrap_or_default(),
             check,
+            background,
             program,
             poll,
             signals,
@@ -187,10 +200,12 @@ impl<'a> Master<'a> {
             generations: BTreeMap::from([(FIRST, first)]),
             current: FIRST,
             newest: FIRST,
+            read_at: now(),
             pidfile,
             orders: Orders::new(control, now()),
             pool: Pool::default(),
             watch: Watch::new(now()),
+            meter: Meter::default(),
             finish: None,
         })
     }
@@ -199,7 +214,11 @@ impl<'a> Master<'a> {
         let mut events = Events::with_capacity(64);
         self.tell(&Event::Tick);
         loop {
-            self.service.look(self.standing(), now());
+            let standing = self.standing();
+            self.service.look(standing, now());
+            if matches!(standing, Standing::Serving { .. }) {
+                self.leave_terminal();
+            }
             if let Some(code) = self.finish {
                 return code;
             }
@@ -223,6 +242,7 @@ impl<'a> Master<'a> {
         let wakes = [
             self.supervisor.wake_at(now),
             self.watch.next_look(self.settings()),
+            self.next_load(now),
             self.beat(now),
             self.service.wake_at(),
             self.orders.wake_at(),
@@ -258,6 +278,7 @@ impl<'a> Master<'a> {
         for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
+        self.look_at_load();
         self.look_at_memory();
         self.end_late_trial();
         self.tell(&Event::Tick);
@@ -274,6 +295,9 @@ impl<'a> Master<'a> {
 
     /// Tells the supervisor and does what it says.
     fn tell(&mut self, event: &Event) {
+        if let Event::Spent(slot) = *event {
+            self.note_leaving(slot);
+        }
         for action in self.supervisor.on(event, now()) {
             self.act(&action);
         }
@@ -303,12 +327,17 @@ impl<'a> Master<'a> {
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
-                report::kill(slot, pid, why);
+                let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
+                let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
+                report::kill(slot, pid, why, threads);
                 self.end(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
+                self.note_leaving(slot);
             }
+            // Who measured says why.
+            Action::Scaled { old, new } => self.note(Note::Workers { new, old }),
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
@@ -321,7 +350,10 @@ impl<'a> Master<'a> {
     fn trace(&self, slot: usize, pid: i32, why: Why) {
         let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
-            report::stuck(slot, pid, why, generation.oldest_request(slot).as_ref(), &generation.settings);
+            let state = generation
+                .oldest_request(slot)
+                .filter(|thread| thread.busy_since().is_some() || !self.pool.is_stopped(slot));
+            report::stuck(slot, pid, why, state.as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
     }
@@ -330,6 +362,15 @@ impl<'a> Master<'a> {
     fn settings(&self) -> &Settings {
         &self.generations[&self.current].settings
     }
+}
+
+/// Written, or only looked at by a check.
+fn pidfile(first: &Generation, other: &Other, check: bool) -> Result<Option<PidFile>, AnyError> {
+    if check {
+        logs::check_pidfile(&first.settings, &first.origins)?;
+        return Ok(None);
+    }
+    other.write_pidfile(first).map_err(|error| first.origins.blame("pidfile", &error))
 }
 
 /// What is opened for the first reading of the settings.
@@ -343,11 +384,13 @@ fn first_generation(
     let evaluated = file.map(|file| configuration::configured(program, file, arguments)).transpose()?;
     let (zygote, defined) = evaluated.unzip();
     let open = if check { Logs::check } else { Logs::open };
-    let mut first = Generation::new(FIRST, read(defined.as_ref())?, |settings, origins| {
+    let reading = read(defined.as_ref()).inspect_err(|_| zygote.iter().for_each(configuration::discard))?;
+    let mut first = Generation::new(FIRST, reading, |settings, origins| {
         let logs = open(settings, origins)?;
         logs.take(settings)?;
         Ok(logs)
     })?;
+    first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
     Ok(first)
 }

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::commands::By;
 use super::control::Control;
+use super::upgrade::Wish;
 use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
 use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
@@ -64,6 +65,11 @@ impl Orders {
 }
 
 impl Master<'_> {
+    /// Where it was opened is where it comes back, whatever the settings say by now.
+    pub(super) fn renew_control(&mut self) {
+        self.orders.control.renew(self.poll.registry());
+    }
+
     /// Takes who knocks, hears who has something to ask.
     pub(super) fn hear_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
@@ -96,7 +102,10 @@ impl Master<'_> {
             Ask::ReopenLogs => self.reopen_for(),
             Ask::Stop => return self.stop_for(client, Command::Stop),
             Ask::Quit => return self.stop_for(client, Command::Quit),
-            Ask::Upgrade => self.upgrade_for(),
+            Ask::Upgrade => {
+                let by = By::Verb(Command::Upgrade.row().name);
+                return self.upgrade(Wish { by, client: Some(client) });
+            }
         };
         self.orders.control.answer(client, &answer);
     }
@@ -158,13 +167,6 @@ impl Master<'_> {
         match self.scale(By::Verb(Command::Scale.row().name), workers) {
             Ok(()) => Answer::Done(format!("{workers} workers wanted")),
             Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {scale}")),
-        }
-    }
-
-    fn upgrade_for(&mut self) -> Answer {
-        match self.upgrade(By::Verb(Command::Upgrade.row().name)) {
-            Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
-            Err(why) => Answer::Refused(why),
         }
     }
 
@@ -267,6 +269,7 @@ impl Master<'_> {
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
             failure: self.orders.failure.clone(),
+            new_master: self.other.successor().map(Pid::as_raw),
         }
     }
 

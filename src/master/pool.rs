@@ -32,6 +32,10 @@ pub(super) enum Heard {
     Event(Event),
     /// Why it could not boot.
     Failure(BootFailure),
+    /// When a file of the application changed.
+    Changed(Moment),
+    /// It ended before its first word; this is its age.
+    Vanished(u64),
 }
 
 impl Heard {
@@ -39,7 +43,9 @@ impl Heard {
     pub(super) fn event(self, slot: usize) -> Event {
         match self {
             Heard::Event(event) => event,
+            Heard::Vanished(_) => Event::Exited(slot),
             Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
+            Heard::Changed(_) => Event::Tick,
         }
     }
 }
@@ -49,6 +55,10 @@ pub(super) struct Worker {
     channel: Channel,
     stacks: Stacks,
     generation: u64,
+    /// As [`Fork::age`] says it.
+    pub(super) age: u64,
+    /// The hooks know that it is to end.
+    leaving: bool,
     /// How long it is to live once it is ready.
     lifetime: Option<Duration>,
     /// Known from its first word on.
@@ -56,10 +66,13 @@ pub(super) struct Worker {
     /// Its channel has ended.
     closed: bool,
     service: Service,
+    /// Since when it is stopped by a signal.
+    stopped: Option<Moment>,
     /// It was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
-    /// Messages that came over its channel.
+    /// Messages that came over its channel, and how many may.
     words: u32,
+    most_words: u32,
 }
 
 /// What a worker can be relied on for.
@@ -94,12 +107,16 @@ impl Pool {
             channel: ours,
             stacks,
             generation: generation.number,
+            age: self.age,
+            leaving: false,
             lifetime: generation.draw_lifetime(),
             pid: None,
             closed: false,
             service: Service::Booting,
+            stopped: None,
             expected: false,
             words: 0,
+            most_words: if generation.settings.reload { CHANGES } else { WORDS },
         });
         Ok(fd)
     }
@@ -126,11 +143,12 @@ impl Pool {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
-                Ok(Received::Packet(mut packet)) if worker.words == WORDS => {
+                Ok(Received::Packet(mut packet)) if worker.words == worker.most_words => {
                     packet.refuse_descriptors();
+                    let most = worker.most_words;
                     tracing::error!(
                         slot,
-                        "worker: expected at most {WORDS} messages, found more, not listened to any more"
+                        "worker: expected at most {most} messages, found more, not listened to any more"
                     );
                     worker.closed = true;
                     return None;
@@ -149,11 +167,10 @@ impl Pool {
                     if let Err(error) = closed {
                         tracing::error!(slot, %error, "worker: expected a message");
                     }
-                    if worker.pid.is_none() {
-                        self.workers[slot] = None;
-                        return Some(Heard::Event(Event::Exited(slot)));
+                    if worker.pid.is_some() {
+                        return None;
                     }
-                    return None;
+                    return self.workers[slot].take().map(|worker| Heard::Vanished(worker.age));
                 }
             }
         }
@@ -206,6 +223,9 @@ impl Pool {
                 report::spent(slot, pid, spent);
                 Some(Heard::Event(Event::Spent(slot)))
             }
+            (FromWorker::Changed(at), Some(_)) if worker.service != Service::Booting => {
+                Some(Heard::Changed(Duration::from_nanos(at)))
+            }
             (_, _) => None,
         }
     }
@@ -225,6 +245,12 @@ impl Pool {
         if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
             worker.expected = true;
         }
+    }
+
+    /// The worker in `slot` is to end: answers its age, once.
+    pub(super) fn leaves(&mut self, slot: usize) -> Option<u64> {
+        let worker = self.workers.get_mut(slot)?.as_mut()?;
+        (!std::mem::replace(&mut worker.leaving, true)).then_some(worker.age)
     }
 
     /// Empties a slot.
@@ -258,6 +284,11 @@ impl Pool {
         (0..self.workers.len()).filter(move |slot| is_its(&self.workers[*slot]))
     }
 
+    /// How many slots there were so far.
+    pub(super) fn slots(&self) -> usize {
+        self.workers.len()
+    }
+
     /// The workers that have said a first word.
     pub(super) fn known(&self) -> Vec<(usize, Pid)> {
         let known = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.pid?));
@@ -285,13 +316,27 @@ impl Pool {
         }
     }
 
+    /// The worker in `slot` is stopped by a signal since then, or goes on.
+    pub(super) fn note_stopped(&mut self, slot: usize, since: Option<Moment>) {
+        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+            worker.stopped = since;
+        }
+    }
+
+    /// Is the worker in `slot` stopped by a signal?
+    pub(super) fn is_stopped(&self, slot: usize) -> bool {
+        self.workers.get(slot).and_then(Option::as_ref).is_some_and(|worker| worker.stopped.is_some())
+    }
+
     /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
-    /// its threads run.
+    /// its threads run. Or since when it has done nothing, though it had to.
     pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<Worker>)| {
             let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
             let busy = generations.get(&worker.generation)?.oldest_request(slot);
-            Some((slot, busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos)))
+            let busy = busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos);
+            // A request that was extended does not make a stopped worker go on.
+            Some((slot, busy.into_iter().chain(worker.stopped).min()))
         };
         self.workers.iter().enumerate().filter_map(ready).collect()
     }
@@ -300,6 +345,8 @@ impl Pool {
 /// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps
 /// the master from its other work.
 const WORDS: u32 = 8;
+/// With `reload`: so often may somebody save code that does not load.
+const CHANGES: u32 = 1000;
 /// Exits that are kept. Between a fork and its first word there are at most as many as there are slots starting;
 /// orphans of the application push old ones out.
 const EARLY: usize = 256;

@@ -13,8 +13,8 @@ use super::zygote::{Stage, Zygote};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
 use crate::message::ToWorker;
-use crate::os::process::{self, Exit};
-use crate::supervisor::Event;
+use crate::os::process::{self, Change, Exit};
+use crate::supervisor::{Event, Moment};
 
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
@@ -52,6 +52,10 @@ impl Master<'_> {
 
     /// Its channel's end tells it.
     pub(super) fn end_zygote(&mut self, number: u64) {
+        let is_last = self.supervisor.is_stopping() && number == self.current;
+        if is_last && self.generations.get_mut(&number).is_some_and(Generation::keep_zygote) {
+            return;
+        }
         self.zygote_closed(number);
         if let Some(zygote) = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut()) {
             zygote.leave();
@@ -73,6 +77,7 @@ impl Master<'_> {
     /// Asks a worker to end while others serve. It is told by its channel: a signal could not say that there is time.
     pub(super) fn retire(&mut self, slot: usize, pid: i32) {
         tracing::info!(slot, pid, "worker retires");
+        self.note_leaving(slot);
         self.pool.expect_end(slot);
         if let Err(error) = self.pool.say(slot, ToWorker::Retire, &[]) {
             tracing::error!(slot, pid, %error, "worker not told to retire");
@@ -88,14 +93,29 @@ impl Master<'_> {
     }
 
     pub(super) fn reap(&mut self) {
-        while let Some((pid, exit)) = process::reap() {
-            self.reaped(pid, exit);
+        while let Some((pid, change)) = process::reap() {
+            match change {
+                Change::Ended(exit) => self.reaped(pid, exit),
+                Change::Stopped => self.stood_still(pid, Some(now())),
+                Change::Continued => self.stood_still(pid, None),
+            }
+        }
+    }
+
+    /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
+    fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
+        let Some(slot) = self.pool.slot_of(pid) else { return };
+        self.pool.note_stopped(slot, since);
+        let pid = pid.as_raw();
+        match since {
+            Some(_) => tracing::warn!(slot, pid, "worker was stopped by a signal, CONT lets it go on"),
+            None => tracing::info!(slot, pid, "worker goes on"),
         }
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
         let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
-        if self.is_successor(pid, exit) || self.is_trial(pid) {
+        if self.is_successor(pid, exit) || self.is_trial(pid) || self.is_keeper(pid, exit) {
             return;
         }
         if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
@@ -113,6 +133,9 @@ impl Master<'_> {
         self.hear_zygote(number);
         self.zygote_closed(number);
         let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.take());
+        if self.waits_for_pre_exec(number) {
+            self.pre_exec_is_over(false);
+        }
         if let Some(Zygote { pid, expected, .. }) = zygote {
             self.pool.forget_zygote(pid);
             if self.finish.is_none() && !self.supervisor.is_stopping() && !expected {
@@ -126,7 +149,11 @@ impl Master<'_> {
         if let Some(fd) = self.pool.channel(slot) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
-        report::exit(slot, self.pool.forget(slot), exit);
+        let worker = self.pool.forget(slot);
+        if let Some(worker) = &worker {
+            self.note_exit(worker.age, worker.pid);
+        }
+        report::exit(slot, worker, exit);
         self.tell(&Event::Exited(slot));
     }
 
@@ -148,29 +175,37 @@ impl Master<'_> {
     pub(super) fn close(&mut self, code: i32) {
         self.supersede_trial();
         self.release_sockets(|_| true);
-        let mut zygotes: Vec<Pid> = Vec::new();
-        for zygote in self.generations.values_mut().filter_map(|generation| generation.zygote.take()) {
-            zygotes.push(zygote.pid);
-        }
-        let end = now() + ZYGOTE_END;
-        zygotes.retain(|pid| process::is_child(*pid));
-        while !zygotes.is_empty() && now() < end {
-            let mut events = Events::with_capacity(8);
-            let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
-            while self.signals.next().is_some() {}
-            while let Some((pid, _)) = process::reap() {
-                zygotes.retain(|zygote| *zygote != pid);
-            }
-        }
-        for pid in zygotes {
-            let _ = process::signal(pid, Signal::SIGKILL);
-        }
         self.orders.control.close();
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }
+        self.note_end();
+        let patience = if self.has_last_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
+        let zygotes = self.generations.values_mut().filter_map(|generation| generation.zygote.take());
+        let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
+        self.see_off(zygotes, patience);
+        // After the zygotes: its hook comes last.
+        let keeper = self.end_keeper().into_iter().collect();
+        self.see_off(keeper, patience);
         if !self.check {
             tracing::info!(code, "stopped");
+        }
+    }
+
+    /// Waits until these have ended, at most so long, and then ends them.
+    fn see_off(&mut self, mut pids: Vec<Pid>, patience: Duration) {
+        let end = now() + patience.max(ZYGOTE_END);
+        pids.retain(|pid| process::is_child(*pid));
+        while !pids.is_empty() && now() < end {
+            let mut events = Events::with_capacity(8);
+            let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
+            while self.signals.next().is_some() {}
+            while let Some((gone, change)) = process::reap() {
+                pids.retain(|pid| *pid != gone || !matches!(change, Change::Ended(_)));
+            }
+        }
+        for pid in pids {
+            let _ = process::signal(pid, Signal::SIGKILL);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
 
 use super::commands::By;
+use super::load::Meter;
 use super::logs::Logs;
 use super::orders::Progress;
 use super::zygote::Zygote;
 use super::{AnyError, Generation, Master, configuration, now, report, sockets};
+use crate::command::Command;
 use crate::os::process;
 use crate::settings::Defined;
-use crate::supervisor::{Cause, Event};
+use crate::supervisor::{Cause, Event, Moment};
 
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
@@ -15,6 +17,8 @@ impl Master<'_> {
         let number = self.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
+        self.renew_control();
+        self.read_at = now();
         self.orders.failure = None;
         self.service.reload_begins(now());
         if self.file.is_some() {
@@ -23,10 +27,17 @@ impl Master<'_> {
         self.try_generation(number, None, None);
     }
 
+    /// A worker has seen a change. All see it, and what was read since then has it already.
+    pub(super) fn code_changed(&mut self, at: Moment) {
+        if self.settings().reload && at > self.read_at && at <= now() {
+            self.obey(Command::Reload, By::Change);
+        }
+    }
+
     /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has
     /// evaluated that file.
     pub(super) fn try_generation(&mut self, number: u64, defined: Option<&Defined>, zygote: Option<Zygote>) {
-        match (self.read)(defined).and_then(|reading| Generation::new(number, reading, Logs::open)) {
+        match self.read_generation(number, defined) {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
@@ -44,15 +55,24 @@ impl Master<'_> {
         }
     }
 
+    fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
+        let mut generation = Generation::new(number, (self.read)(defined)?, Logs::open)?;
+        generation.take_hooks(defined)?;
+        Ok(generation)
+    }
+
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
         let before = std::mem::replace(&mut self.current, number);
+        // What is measured is measured of its workers, and by its settings.
+        self.meter = Meter::default();
         let Generation { settings, logs, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
         self.orders.failure = None;
         if let Err(error) = logs.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
+        self.log_of_keeper();
         process::set_title(&format!("rwsgi: master [{}]", settings.title()));
         if settings.pidfile != self.generations[&before].settings.pidfile {
             if let Err(error) = self.move_pidfile() {

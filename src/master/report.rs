@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
@@ -10,6 +11,7 @@ use super::sockets::Socket;
 use super::{FIRST, Generation};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, Found, Spent};
+use crate::os::clock;
 use crate::os::process::Exit;
 use crate::os::scoreboard::Slot;
 use crate::settings::Settings;
@@ -67,13 +69,23 @@ pub(super) fn boot_failure(failure: &BootFailure) {
 
 /// What a worker is stuck in, as far as the master knows; its own stacks follow in the log.
 pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
+    let request = state.filter(|slot| slot.busy_since().is_some());
     match why {
-        Why::Timeout if state.is_some_and(|slot| slot.busy_since().is_none()) => tracing::error!(
+        Why::Timeout if state.is_none() => tracing::error!(
             target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker cannot get Python's lock to serve what waits, it is killed"
+            "worker was stopped by a signal and did not go on, it is killed"
+        ),
+        Why::Timeout if request.is_none() && state.is_some_and(Slot::is_waiting) => tracing::error!(
+            target: CRITICAL, slot, pid, timeout = %settings.timeout,
+            "worker cannot get Python's lock to serve what waits, it is killed\n\
+             hint: a thread holds the lock in C, or a signal handler of the application does not return"
+        ),
+        Why::Timeout if request.is_none() => tracing::error!(
+            target: CRITICAL, slot, pid, timeout = %settings.timeout,
+            "worker does not come back to what waits, it is killed"
         ),
         Why::Timeout => {
-            let request = state.map(Slot::request_line).unwrap_or_default();
+            let request = request.map(Slot::request_line).unwrap_or_default();
             tracing::error!(
                 target: CRITICAL, slot, pid, request, timeout = %settings.timeout,
                 "request timed out, its worker is killed"
@@ -95,11 +107,21 @@ pub(super) fn spent(slot: usize, pid: Pid, why: Spent) {
     }
 }
 
-/// That a worker is killed, and if nobody said so before, why.
-pub(super) fn kill(slot: usize, pid: i32, why: Why) {
+/// That a worker is killed, and if nobody said so before, why, and what is lost with it.
+pub(super) fn kill(slot: usize, pid: i32, why: Why, threads: impl Iterator<Item = Slot>) {
     match why {
-        Why::Timeout | Why::Boot => tracing::debug!(slot, pid, "worker killed"),
+        Why::Timeout | Why::Boot => return tracing::debug!(slot, pid, "worker killed"),
         Why::Stop => tracing::warn!(slot, pid, "worker did not end when asked, killed"),
+    }
+    for (thread, state) in threads.enumerate() {
+        let Some((since, _)) = state.busy_since() else { continue };
+        let line = state.request_line();
+        let mut words = line.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let path = target.split('?').next().unwrap_or_default();
+        let elapsed = Duration::from_nanos(clock::monotonic().saturating_sub(since));
+        let elapsed = format!("{:.1}", elapsed.as_secs_f64());
+        tracing::warn!(method, path, elapsed, slot, thread, "request cut off by the end of its worker");
     }
 }
 

@@ -14,6 +14,7 @@ use super::commands::By;
 use super::control::Control;
 use super::sockets::Socket;
 use super::{AnyError, Generation, Master};
+use crate::control::Answer;
 use crate::message::{Inherited, Predecessor};
 use crate::os::pidfile::{PidFile, PidFileError};
 use crate::os::process::Exit;
@@ -75,35 +76,83 @@ impl Other {
     }
 }
 
+/// Who wants another master, and waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) by: By,
+    /// Who asked over the control socket.
+    pub(super) client: Option<usize>,
+}
+
+/// An upgrade that waits for the hook `pre_exec`.
+pub(super) struct Upgrading {
+    wish: Wish,
+    /// The generation whose zygote calls it.
+    generation: u64,
+}
+
 impl Master<'_> {
-    /// Starts the program as it is now beside this master.
-    pub(super) fn upgrade(&mut self, by: By) -> Result<Pid, String> {
-        let (signal, verb) = (by.signal(), by.verb());
-        let why_not = if Pid::this().as_raw() == 1 {
+    /// Starts the program as it is now beside this master; after the hook `pre_exec`, if there is one.
+    pub(super) fn upgrade(&mut self, wish: Wish) {
+        if let Some(why_not) = self.keeps_from_upgrade() {
+            tracing::warn!(signal = wish.by.signal(), verb = wish.by.verb(), "{why_not}");
+            self.answer_upgrade(wish, Err(why_not));
+        } else if self.asks_before_upgrade() {
+            self.upgrading = Some(Upgrading { wish, generation: self.current });
+        } else {
+            self.upgrade_now(wish);
+        }
+    }
+
+    /// Is it this generation's zygote that calls `pre_exec`?
+    pub(super) fn waits_for_pre_exec(&self, number: u64) -> bool {
+        self.upgrading.as_ref().is_some_and(|upgrading| upgrading.generation == number)
+    }
+
+    /// `pre_exec` is through, or has raised.
+    pub(super) fn pre_exec_is_over(&mut self, may: bool) {
+        let Some(Upgrading { wish, .. }) = self.upgrading.take() else { return };
+        if may {
+            return self.upgrade_now(wish);
+        }
+        let why_not = "no new master: the hook pre_exec has failed, the log says more".to_owned();
+        tracing::error!("{why_not}");
+        self.answer_upgrade(wish, Err(why_not));
+    }
+
+    fn keeps_from_upgrade(&self) -> Option<String> {
+        if Pid::this().as_raw() == 1 {
             Some("no new master: the end of process 1 would end all others; start a new container".to_owned())
         } else if let Some(pid) = self.other.new {
             Some(format!("no new master: there is one already, its pid is {pid}"))
+        } else if self.upgrading.is_some() {
+            Some("no new master: one is about to be started, the hook pre_exec runs".to_owned())
         } else {
-            self.other
-                .old
-                .as_ref()
-                .map(|(pid, _)| format!("no new master: the old one is still there, its pid is {pid}"))
-        };
-        if let Some(why_not) = why_not {
-            tracing::warn!(signal, verb, "{why_not}");
-            return Err(why_not);
+            let old = self.other.old.as_ref();
+            old.map(|(pid, _)| format!("no new master: the old one is still there, its pid is {pid}"))
         }
-        match self.start_successor() {
+    }
+
+    fn upgrade_now(&mut self, wish: Wish) {
+        let (signal, verb) = (wish.by.signal(), wish.by.verb());
+        let started = self.start_successor();
+        match &started {
             Ok(pid) => {
                 tracing::info!(signal, verb, new = pid.as_raw(), "new master started");
-                self.other.new = Some(pid);
-                Ok(pid)
+                self.other.new = Some(*pid);
             }
-            Err(error) => {
-                tracing::error!(signal, verb, %error, "new master not started");
-                Err(format!("new master not started: {error}"))
-            }
+            Err(error) => tracing::error!(signal, verb, %error, "new master not started"),
         }
+        self.answer_upgrade(wish, started.map_err(|error| format!("new master not started: {error}")));
+    }
+
+    fn answer_upgrade(&mut self, wish: Wish, outcome: Result<Pid, String>) {
+        let Some(client) = wish.client else { return };
+        let answer = match outcome {
+            Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
+            Err(why) => Answer::Refused(why),
+        };
+        self.orders.control.answer(client, &answer);
     }
 
     fn start_successor(&self) -> Result<Pid, AnyError> {

@@ -146,6 +146,11 @@ impl Listener {
         Ok(())
     }
 
+    /// How many connections wait to be accepted. The kernel says it of TCP; of a unix socket it says whether anybody does.
+    pub fn waiting(&self) -> usize {
+        address::waiting(self.socket.as_fd())
+    }
+
     /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener); none
     /// if no one waits. A connection that broke before it was taken is passed over (accept(2)). Errors are this process's
     /// own lack: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`; the connection stays in the queue then.

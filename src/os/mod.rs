@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
 pub mod announce;
+pub mod background;
+pub mod changes;
 pub mod clock;
 pub mod forked;
 pub mod limits;

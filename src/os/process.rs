@@ -9,12 +9,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::background;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User};
@@ -74,6 +75,9 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
         command.env_remove(name);
     }
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
+    if background::is_silent() {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    }
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
     unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
@@ -131,8 +135,9 @@ pub fn random() -> u64 {
 
 /// Which side of [`fork_away`] this process is.
 pub enum Side {
-    /// The process that called. The new process is nobody's child here: it belongs to the nearest subreaper.
-    Caller,
+    /// The process that called, with the pid of the new process, which is nobody's child here: it belongs to the nearest
+    /// subreaper.
+    Caller(Pid),
     /// The new process.
     New,
 }
@@ -141,20 +146,29 @@ pub enum Side {
 ///
 /// The caller must have one thread; the middle process runs nothing but the second fork.
 pub fn fork_away() -> io::Result<Side> {
+    // By which the middle process says the new one's pid.
+    let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
     match unsafe { nix::unistd::fork()? } {
         ForkResult::Child => {
             // SAFETY: as above; the middle process has one thread.
             match unsafe { nix::unistd::fork() } {
                 Ok(ForkResult::Child) => Ok(Side::New),
-                Ok(ForkResult::Parent { .. }) => exit_now(0),
+                Ok(ForkResult::Parent { child }) => {
+                    let said = nix::unistd::write(&tell, &child.as_raw().to_ne_bytes());
+                    exit_now(said.err().map_or(0, |errno| errno as i32))
+                }
                 Err(errno) => exit_now(errno as i32),
             }
         }
         ForkResult::Parent { child } => loop {
             match waitpid(child, None) {
                 Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, 0)) => return Ok(Side::Caller),
+                Ok(WaitStatus::Exited(_, 0)) => {
+                    let mut pid = [0; 4];
+                    nix::unistd::read(&told, &mut pid)?;
+                    return Ok(Side::Caller(Pid::from_raw(i32::from_ne_bytes(pid))));
+                }
                 Ok(WaitStatus::Exited(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 Ok(status) => return Err(io::Error::other(format!("the middle process ended by {status:?}"))),
                 Err(errno) => return Err(errno.into()),
@@ -193,12 +207,26 @@ pub fn die_with_parent(signal: Signal) -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(signal)?)
 }
 
-/// One child that has ended, or `None` when no further one has.
-pub fn reap() -> Option<(Pid, Exit)> {
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended.
+    Ended(Exit),
+    /// A signal has stopped it.
+    Stopped,
+    /// It goes on.
+    Continued,
+}
+
+/// A child of which something has become, or `None` when there is no further one. One that has ended is gone with this.
+pub fn reap() -> Option<(Pid, Change)> {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Exit::Code(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Exit::Signal(signal as i32))),
+        match waitpid(None, Some(flags)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Change::Ended(Exit::Code(code)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Change::Ended(Exit::Signal(signal as i32)))),
+            Ok(WaitStatus::Stopped(pid, _)) => return Some((pid, Change::Stopped)),
+            Ok(WaitStatus::Continued(pid)) => return Some((pid, Change::Continued)),
             Ok(WaitStatus::StillAlive) => return None,
             // EINVAL: nix does not name every signal; the process has been reaped all the same.
             Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}

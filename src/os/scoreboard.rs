@@ -8,6 +8,8 @@
 //! | `requests` | `begin` | how many requests were begun |
 //! | `length`, `line` | `begin` | the head of the request line |
 //! | `open` | `set_open` | whether the worker takes connections: it has a free thread |
+//! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
+//! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
 //! the count has a pair that belongs together.
@@ -119,6 +121,7 @@ impl Slot {
         }
         words.length.store(kept.len() as u64, Ordering::Relaxed);
         words.extended.store(0, Ordering::Relaxed);
+        words.turning.store(0, Ordering::Relaxed);
         // The thread is the only writer: a plain store, no locked addition.
         words.requests.store(words.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         words.busy_since.store(now.max(1), Ordering::Release);
@@ -177,11 +180,55 @@ impl Slot {
         self.words().waiting_since.store(0, Ordering::Release);
     }
 
+    /// The thread's loop begins a turn, which ends with the next one, with a request or with [`Slot::rest`].
+    pub fn turn(&self, now: u64) {
+        self.words().turning.store(now.max(1), Ordering::Release);
+    }
+
+    /// The thread has nothing to do.
+    pub fn rest(&self) {
+        self.words().turning.store(0, Ordering::Release);
+    }
+
     /// When the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than others; or since
-    /// when the thread waits for its interpreter.
+    /// when the thread waits for its interpreter, or is in one turn of its loop.
     pub fn counts_from(&self) -> Option<u64> {
         let busy = self.busy_since().map(|(since, _)| since.saturating_add(self.extended()));
-        busy.or_else(|| Some(self.words().waiting_since.load(Ordering::Acquire)).filter(|since| *since != 0))
+        let words = self.words();
+        let of = |word: &AtomicU64| Some(word.load(Ordering::Acquire)).filter(|since| *since != 0);
+        busy.or_else(|| of(&words.waiting_since)).or_else(|| of(&words.turning))
+    }
+
+    /// Does the thread wait for its interpreter?
+    pub fn is_waiting(&self) -> bool {
+        self.words().waiting_since.load(Ordering::Acquire) != 0
+    }
+
+    /// The thread goes into the application, where somebody wants to know how busy it is.
+    pub fn enter(&self, now: u64) {
+        self.words().entered.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// It comes back.
+    pub fn leave(&self, now: u64) {
+        let words = self.words();
+        let spent = now.saturating_sub(words.entered.load(Ordering::Relaxed));
+        words.worked.store(words.worked.load(Ordering::Relaxed).wrapping_add(spent), Ordering::Relaxed);
+        words.left.store(now, Ordering::Relaxed);
+        words.entered.store(0, Ordering::Release);
+    }
+
+    /// How many ns the thread has been in the application, by `now`.
+    pub fn worked(&self, now: u64) -> u64 {
+        let entered = self.words().entered.load(Ordering::Acquire);
+        let running = if entered == 0 { 0 } else { now.saturating_sub(entered) };
+        self.words().worked.load(Ordering::Relaxed).saturating_add(running)
+    }
+
+    /// When the thread, or the one that had the slot before, was in the application last: `now` if it is.
+    pub fn last_busy(&self, now: u64) -> u64 {
+        let words = self.words();
+        if words.entered.load(Ordering::Acquire) == 0 { words.left.load(Ordering::Relaxed) } else { now }
     }
 
     /// The head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
@@ -214,9 +261,15 @@ impl Slot {
     /// Makes the slot as new, for the next worker in it.
     pub fn clear(&self) {
         let words = self.words();
-        for word in
-            [&words.busy_since, &words.requests, &words.length, &words.open, &words.extended, &words.waiting_since]
-        {
+        let of_request = [&words.busy_since, &words.requests, &words.length, &words.extended];
+        // But not when it was left: somebody counts from there.
+        for word in of_request.into_iter().chain([
+            &words.open,
+            &words.waiting_since,
+            &words.turning,
+            &words.entered,
+            &words.worked,
+        ]) {
             word.store(0, Ordering::Release);
         }
     }
@@ -233,7 +286,7 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
 
-/// A slot in memory: three cache lines and a bit, four with what aligns it, so that no two workers write to one line.
+/// A slot in memory: four cache lines and a bit, five with what aligns it, so that no two workers write to one line.
 #[repr(C, align(64))]
 struct Words {
     busy_since: AtomicU64,
@@ -242,6 +295,10 @@ struct Words {
     open: AtomicU64,
     extended: AtomicU64,
     waiting_since: AtomicU64,
+    turning: AtomicU64,
+    entered: AtomicU64,
+    left: AtomicU64,
+    worked: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -267,7 +324,7 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW
 }
 
-/// The most slots of a board: 64 Ki workers and threads, 16 MiB. A bound for what a broken peer may say, not a plan.
+/// The most slots of a board: 64 Ki workers and threads, 20 MiB. A bound for what a broken peer may say, not a plan.
 pub const MAX_SLOTS: usize = 65_536;
 
 /// How much of a request line is kept, in bytes: enough to know the page, a few stores on the hot path.
@@ -277,142 +334,4 @@ pub const MAX_LINE: usize = 200;
 const TRIES: usize = 3;
 
 #[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::thread;
-
-    use super::*;
-
-    #[test]
-    fn what_one_mapping_writes_the_other_reads() {
-        let (master, fd) = Scoreboard::create(3).unwrap();
-        let worker = Scoreboard::attach(fd).unwrap();
-        assert_eq!(worker.slots(), 3);
-        let (writes, reads) = (worker.slot(2).unwrap(), master.slot(2).unwrap());
-        assert_eq!((reads.busy_since(), reads.requests(), reads.request_line()), (None, 0, String::new()));
-        writes.begin(77, b"GET /polls/ HTTP/1.1");
-        assert_eq!(reads.busy_since(), Some((77, 1)));
-        assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
-        assert_eq!(reads.extended(), 0);
-        writes.extend(5);
-        writes.extend(2);
-        assert_eq!((reads.extended(), reads.busy_since(), reads.counts_from()), (7, Some((77, 1)), Some(84)));
-        writes.end();
-        assert_eq!((reads.busy_since(), reads.requests()), (None, 1));
-        assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
-        writes.begin(0, b"GET /");
-        assert_eq!(reads.extended(), 0, "that was another request's");
-        assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
-        assert_eq!(reads.request_line(), "GET /");
-        writes.end();
-        writes.wait(9);
-        assert_eq!((reads.counts_from(), reads.busy_since()), (Some(9), None));
-        writes.go_on();
-        assert_eq!(reads.counts_from(), None);
-        writes.wait(0);
-        assert_eq!(reads.counts_from(), Some(1), "time 0 would say that it has it");
-        assert!(!reads.is_open());
-        writes.set_open(true);
-        assert!(reads.is_open());
-        reads.clear();
-        assert!(!writes.is_open());
-        assert_eq!((writes.busy_since(), writes.requests(), writes.request_line()), (None, 0, String::new()));
-        assert_eq!(master.slot(1).unwrap().requests(), 0);
-    }
-
-    #[test]
-    fn there_is_no_slot_beyond_the_last() {
-        let (board, _fd) = Scoreboard::create(2).unwrap();
-        assert!(board.slot(1).is_some() && board.slot(2).is_none() && board.slot(usize::MAX).is_none());
-    }
-
-    #[test]
-    fn a_slot_outlives_its_board() {
-        let (board, fd) = Scoreboard::create(1).unwrap();
-        let slot = board.slot(0).unwrap();
-        drop((board, fd));
-        slot.begin(5, b"x");
-        assert_eq!(slot.busy_since(), Some((5, 1)));
-    }
-
-    #[test]
-    fn a_request_line_is_cut_and_made_printable() {
-        let (board, _fd) = Scoreboard::create(1).unwrap();
-        let slot = board.slot(0).unwrap();
-        slot.begin(1, b"GET /\x1b[2J\t\xff\x00~ ");
-        assert_eq!(slot.request_line(), "GET /?[2J???~ ");
-        slot.begin(1, b"\r\nGET / HTTP/1.1\r\nCookie: secret\r\n\r\n");
-        assert_eq!(slot.request_line(), "GET / HTTP/1.1");
-        slot.begin(1, &[b'a'; MAX_LINE + 9]);
-        assert_eq!(slot.request_line(), "a".repeat(MAX_LINE));
-    }
-
-    #[test]
-    fn what_a_hostile_worker_writes_stays_bounded() {
-        let (board, _fd) = Scoreboard::create(1).unwrap();
-        let slot = board.slot(0).unwrap();
-        let words = slot.words();
-        for word in [&words.busy_since, &words.requests, &words.length].into_iter().chain(&words.line) {
-            word.store(u64::MAX, Ordering::Relaxed);
-        }
-        assert_eq!(slot.busy_since(), Some((u64::MAX, u64::MAX)));
-        assert_eq!(slot.request_line(), "?".repeat(MAX_LINE));
-        slot.begin(3, b"x");
-        assert_eq!(slot.busy_since(), Some((3, 0)));
-    }
-
-    #[test]
-    fn the_size_is_sealed() {
-        let (_board, fd) = Scoreboard::create(2).unwrap();
-        let size = fstat(&fd).unwrap().st_size;
-        for other in [0, size - 1, size + 1] {
-            assert_eq!(ftruncate(&fd, other), Err(Errno::EPERM));
-        }
-        assert_eq!(fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)), Err(Errno::EPERM));
-        assert_eq!(fcntl(&fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
-    }
-
-    #[test]
-    fn only_a_board_can_be_attached() {
-        let memfd = |size, seals| {
-            let fd = memfd_create(c"test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
-            ftruncate(&fd, size).unwrap();
-            fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).unwrap();
-            fd
-        };
-        let slot = i64::try_from(size_of::<Words>()).unwrap();
-        let cases = [
-            ("a device", File::open("/dev/null").unwrap().into()),
-            ("may shrink", memfd(slot, SealFlag::F_SEAL_GROW)),
-            ("may grow", memfd(slot, SealFlag::F_SEAL_SHRINK)),
-            ("empty", memfd(0, seals())),
-            ("part of a slot", memfd(slot + 1, seals())),
-            ("too many slots", memfd(slot * (i64::try_from(MAX_SLOTS).unwrap() + 1), seals())),
-        ];
-        for (name, fd) in cases {
-            assert_eq!(Scoreboard::attach(fd).unwrap_err().kind(), io::ErrorKind::InvalidData, "{name}");
-        }
-        for slots in [0, MAX_SLOTS + 1, usize::MAX] {
-            assert_eq!(Scoreboard::create(slots).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        }
-    }
-
-    #[test]
-    fn time_and_number_belong_together() {
-        let (board, _fd) = Scoreboard::create(1).unwrap();
-        let (writer, reader) = (board.slot(0).unwrap(), board.slot(0).unwrap());
-        let worker = thread::spawn(move || {
-            for number in 1..=200_000 {
-                writer.begin(number * 10, b"GET / HTTP/1.1");
-                writer.end();
-            }
-        });
-        while !worker.is_finished() {
-            if let Some((since, number)) = reader.busy_since() {
-                assert_eq!(since, number * 10);
-            }
-        }
-        worker.join().unwrap();
-        assert_eq!(reader.requests(), 200_000);
-    }
-}
+mod tests;

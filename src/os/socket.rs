@@ -11,7 +11,7 @@ use libc::c_long;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,20 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
         unsafe { buffer.set_len(buffer.len() + count) };
     }
     read
+}
+
+/// Appends what has come, as far as [`PEEKED`] goes, and leaves it in the kernel.
+pub fn peek(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Read {
+    let start = buffer.len();
+    buffer.resize(start + PEEKED, 0);
+    let got = recv(stream.as_raw_fd(), &mut buffer[start..], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    buffer.truncate(start + got.unwrap_or(0));
+    match got {
+        Ok(0) => Read::Closed,
+        Ok(count) => Read::Bytes { count, more: count == PEEKED },
+        Err(Errno::EAGAIN | Errno::EINTR) => Read::Nothing,
+        Err(_) => Read::Closed,
+    }
 }
 
 /// As [`read_into`], over bytes that are there.
@@ -68,7 +82,7 @@ pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
 /// Sends what the kernel takes of `bytes` at once, and ends both directions. For a connection that somebody else holds and
 /// does not get rid of; it has to be open.
 pub fn cut(stream: RawFd, bytes: &[u8]) {
-    use nix::sys::socket::{MsgFlags, send};
+    use nix::sys::socket::send;
     // What fails here is the client's affair: the end follows in any case.
     let _ = send(stream, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
     let _ = shutdown(stream, Shutdown::Both);
@@ -80,6 +94,8 @@ pub fn with_open(stream: RawFd, step: impl FnOnce(BorrowedFd<'_>)) {
     step(unsafe { BorrowedFd::borrow_raw(stream) });
 }
 
+/// As much as the longest header of a proxy.
+const PEEKED: usize = 16 + u16::MAX as usize;
 /// An application that has the socket, too, may have it block.
 const AT_ONCE: c_long = libc::MSG_DONTWAIT as c_long;
 const NO_SIZE: c_long = 0;

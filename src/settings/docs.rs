@@ -52,8 +52,8 @@ A setting can be given in five places. Each counts more than the one before it, 
 A list on the command line is a flag given several times; in an environment variable its elements have commas between
 them (those of `raw_env` line breaks). The empty text takes a setting back to \"not set\", if that is a value it can have.
 
-A relative path, in the configuration file, too, counts from the directory in which rwsgi was started; those of `wsgi_app`,
-`pythonpath`, `worker_tmp_dir` and `error_pages` count from `chdir`, where that is set.
+A relative path, in the configuration file, too, counts from `chdir`, and without that from the directory in which rwsgi was
+started. The paths of the configuration file itself, of `chdir` and of `python` always count from there.
 
 Sizes in bytes may have a unit, a power of 1024: `512K`, `50M`, `1G` in capital or small letters, as in nginx, or `512 KiB`,
 `50 MiB`, `1 GiB`. In the file they stand in quotes then.

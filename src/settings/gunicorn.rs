@@ -1,13 +1,24 @@
 //! Settings of gunicorn that are not there: whether they will be, and what does instead. A setting that comes leaves this
 //! table for that of the settings. Names only; knows no value.
 
+/// Why a setting is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It will be.
+    Planned,
+    /// It will not, and who sets it wants something that rwsgi does not do.
+    Unplanned,
+    /// Who sets it has what it asks for, or nothing that it could change: passed over with a warning.
+    Needless,
+}
+
 /// What somebody who comes from gunicorn is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absent {
     /// The names in a file; `name_*` is all that start so.
     pub names: &'static [&'static str],
-    /// Whether there will be such a setting.
-    pub is_planned: bool,
+    /// Whether there will be such a setting, or need be.
+    pub state: State,
     /// What does instead.
     pub hint: &'static str,
 }
@@ -26,58 +37,62 @@ impl Absent {
         own.map_or_else(|| Self::named(&spelled()), Self::named)
     }
 
+    /// That it was passed over, where it stood.
+    pub fn remark(&self, place: &str) -> String {
+        format!("{place}: not read, this setting of gunicorn is {}: {}", self.state(), self.hint)
+    }
+
     /// For "this setting of gunicorn is ...".
     pub fn state(&self) -> &'static str {
-        if self.is_planned { "not there yet" } else { "not planned" }
+        match self.state {
+            State::Planned => "not there yet",
+            State::Unplanned => "not planned",
+            State::Needless => "not needed",
+        }
     }
 }
 
 const fn planned(names: &'static [&'static str], hint: &'static str) -> Absent {
-    Absent { names, is_planned: true, hint }
+    Absent { names, state: State::Planned, hint }
 }
 
 const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent {
-    Absent { names, is_planned: false, hint }
+    Absent { names, state: State::Unplanned, hint }
+}
+
+const fn needless(names: &'static [&'static str], hint: &'static str) -> Absent {
+    Absent { names, state: State::Needless, hint }
 }
 
 #[rustfmt::skip] // A table: names, hint.
 const ABSENT: &[Absent] = &[
-    planned(&["daemon"], "run it by systemd, or in the background by & with --error-logfile FILE"),
-    planned(&["reload", "reload_engine", "reload_extra_files"], "send HUP to the master to load changed code"),
     unplanned(&["ssl_context"], "TLS is not Python's here: certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers say what a context would"),
     unplanned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2, which needs no HTTP/2 behind it; without such a setting rwsgi speaks HTTP/1.1"),
-    planned(&["reuse_port"], "leave it out: all workers accept from the same sockets"),
-    unplanned(&["http_parser"], "leave it out: there is one parser"),
-    unplanned(&["sendfile"], "leave it out: files of wsgi.file_wrapper are sent by the kernel"),
-    planned(&["initgroups"], "leave it out: user brings the groups of that user"),
-    unplanned(&["tmp_upload_dir"], "worker_tmp_dir says where large request bodies go"),
-    unplanned(&["default_proc_name"], "proc_name says what the processes are called"),
+    needless(&["reuse_port"], "all workers accept from the same sockets"),
+    needless(&["http_parser"], "there is one parser"),
+    needless(&["sendfile"], "files of wsgi.file_wrapper are sent by the kernel"),
+    needless(&["initgroups"], "user brings the groups of that user"),
+    needless(&["tmp_upload_dir"], "worker_tmp_dir says where large request bodies go"),
+    needless(&["default_proc_name"], "proc_name says what the processes are called"),
     unplanned(&["spew"], "python3 -m trace prints the lines that a program runs"),
     unplanned(&["check_config", "print_config"], "rwsgi check and rwsgi settings do that"),
-    planned(&["proxy_protocol", "proxy_allow_ips"], "let the proxy send X-Forwarded-Proto, which forwarded_allow_ips believes"),
     planned(&["protocol", "uwsgi_allow_ips"], "let nginx speak HTTP: proxy_pass in place of uwsgi_pass"),
-    planned(
-        &["permit_obsolete_folding", "strip_header_spaces", "permit_unconventional_http_method",
-          "permit_unconventional_http_version", "casefold_http_method"],
-        "leave it out: such requests are refused, and the log says which",
-    ),
     unplanned(&["paste", "raw_paste_global_conf"], "serve a module that holds application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
     planned(&["logconfig", "logconfig_dict", "logconfig_json", "logger_class"], "errorlog, loglevel and log_format set the server's log, the application its own logging"),
     planned(&["capture_output"], "redirect rwsgi's standard output: what the application prints goes there"),
     planned(&["enable_stdio_inheritance"], "leave it out: the application has rwsgi's standard output and error"),
     planned(&["syslog", "syslog_*", "disable_redirect_access_to_syslog"], "leave errorlog at -, and let systemd's journal or logger(1) take it"),
     planned(&["statsd_*", "dogstatsd_tags", "enable_backlog_metric"], "count by the access log, or let nginx in front count"),
-    unplanned(&["control_socket_*"], "control_socket = \"off\" makes none; its mode is 0600"),
-    unplanned(&["root_path"], "raw_env sets SCRIPT_NAME for an application below a path"),
-    unplanned(&["asgi_*", "websocket_*", "dirty_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
+    needless(&["control_socket_mode"], "its mode is 0600"),
+    unplanned(&["control_socket_disable"], "control_socket = \"off\" makes none"),
+    needless(&["root_path"], "it is for ASGI; raw_env sets SCRIPT_NAME for an application below a path"),
+    needless(&["asgi_*", "websocket_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
+    unplanned(&["dirty_apps"], "run long tasks in a process of their own, such as a Celery worker"),
+    needless(&["dirty_*", "on_dirty_starting"], "there are no dirty workers"),
     unplanned(
-        &["on_starting", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "pre_request", "post_request",
-          "worker_exit", "nworkers_changed"],
+        &["on_starting", "when_ready", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
+          "pre_request", "post_request", "worker_exit", "child_exit", "nworkers_changed", "pre_exec", "on_exit"],
         "hooks are functions in a configuration file in Python: -c gunicorn.conf.py",
-    ),
-    planned(
-        &["when_ready", "worker_abort", "pre_exec", "child_exit", "on_exit"],
-        "on_starting, post_fork, post_worker_init and worker_exit are called; what this one does may fit there",
     ),
 ];
 
@@ -86,12 +101,9 @@ pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
 
 /// Texts that say what gunicorn does without them.
 pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
-    ("reload_engine", "auto"),
     ("http_parser", "auto"),
     ("http_protocols", "h1"),
     ("protocol", "http"),
-    ("proxy_protocol", "off"),
-    ("proxy_allow_ips", "127.0.0.1,::1"),
     ("uwsgi_allow_ips", "127.0.0.1,::1"),
     ("logger_class", "gunicorn.glogging.Logger"),
     ("logger_class", "simple"),
@@ -99,13 +111,20 @@ pub(super) const DEFAULT_TEXTS: &[(&str, &str)] = &[
     ("syslog_facility", "user"),
 ];
 
+/// Flags that are passed over with a warning, and whether each takes a value.
+pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
+    ("--no-sendfile", false),
+    ("--reuse-port", false),
+    ("--initgroups", false),
+    ("--http-parser", true),
+    ("--control-socket-mode", true),
+    ("--root-path", true),
+];
+
 /// Flags that are not the name of their setting.
 const FLAGS: &[(&str, &str)] = &[
-    ("-D", "daemon"),
     ("-R", "enable_stdio_inheritance"),
-    ("--reload-extra-file", "reload_extra_files"),
     ("--no-sendfile", "sendfile"),
-    ("--proxy-allow-from", "proxy_allow_ips"),
     ("--uwsgi-allow-from", "uwsgi_allow_ips"),
     ("--paster", "paste"),
     ("--paste-global", "raw_paste_global_conf"),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::given::{Given, Item, Origin, Value};
-use super::gunicorn::{self, Absent};
+use super::gunicorn::{self, Absent, State};
 use super::problem::{Cause, Problem};
 use super::resolve::meant;
 use super::table::Row;
@@ -27,6 +27,13 @@ pub struct Defined {
     pub names: Vec<Name>,
     /// Names of plain values that are neither and that nothing else in the file uses, each with its line.
     pub unused: Vec<(String, usize)>,
+}
+
+impl Defined {
+    /// Is there such a hook?
+    pub fn has_hook(&self, hook: &str) -> bool {
+        self.names.iter().any(|name| name.name == hook && name.value != Plain::Nothing)
+    }
 }
 
 /// One name.
@@ -92,7 +99,15 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &
             } else {
                 given.push(Given { name: row.name, value: written(row, value), origin });
             }
+        } else if name == "control_socket_disable" {
+            if *value == Plain::Bool(true) {
+                given.push(Given { name: "control_socket", value: Value::Word("off".to_owned()), origin });
+            }
         } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
+            if absent.state == State::Needless {
+                remarks.push(absent.remark(&format!("{origin}: {name}")));
+                continue;
+            }
             let cause = Cause::Absent { key: name.clone(), state: absent.state() };
             problems.push(Problem { origin, cause, hint: Some(absent.hint.to_owned()) });
         }
@@ -170,6 +185,7 @@ fn is_default(name: &str, value: &Plain) -> bool {
 pub const HOOKS: &[&str] = &[
     "nworkers_changed",
     "on_starting",
+    "when_ready",
     "on_reload",
     "pre_fork",
     "post_fork",
@@ -177,7 +193,11 @@ pub const HOOKS: &[&str] = &[
     "pre_request",
     "post_request",
     "worker_int",
+    "worker_abort",
     "worker_exit",
+    "child_exit",
+    "pre_exec",
+    "on_exit",
 ];
 
 /// Settings whose ints are permission bits.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::given::{Item, Value};
 use super::problem::{Wrong, bare};
-use super::types::{Bind, EnvPair, FieldName, InToml, Peers, SchemeFields, Text, WarmupRequest, parse_whole};
+use super::types::{
+    Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, WarmupRequest, parse_whole,
+};
 
 /// A value, or everything that is wrong with it.
 pub type Read<T> = Result<T, Vec<Wrong>>;
@@ -171,6 +173,15 @@ pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
         return wrong(Wrong::found(T::LIST, "an empty one"));
     }
     Ok(elements)
+}
+
+/// Which PROXY headers; a boolean as in gunicorn.
+pub fn proxy_mode(value: &Value) -> Read<ProxyMode> {
+    match value {
+        Value::Bool(true) => Ok(ProxyMode::Auto),
+        Value::Bool(false) => Ok(ProxyMode::Off),
+        other => one(other),
+    }
 }
 
 /// A table of texts, or one word of `NAME=VALUE`s with commas between.

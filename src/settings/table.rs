@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::given::Value;
 use super::problem::{Cause, Problem};
-use super::read::{Kind, Read, Setting, list, one, optional, scheme_fields, some, switch, whole, whole_u32};
+use super::read::{
+    Kind, Read, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+};
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
-    LogLevel, LogTarget, Mode, Peers, SchemeFields, Seconds, Text as _, TimeoutMode, TlsVersion, WarmupRequest,
-    WorkerClass, Workers,
+    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, Text as _, TimeoutMode,
+    TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -106,9 +108,8 @@ settings! {
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "change to this directory before the application is loaded",
         "Without it, the directory in which rwsgi was started; a relative path counts from there, also in the configuration \
-         file. The directory is the first one of `sys.path`, and where the paths of `wsgi_app`, `pythonpath`, \
-         `worker_tmp_dir`, `error_pages` and of certificates and keys count from. Other paths, that of the configuration file among them, are not \
-         affected.";
+         file. The directory is the first one of `sys.path`, and where other relative paths count from, but those of \
+         the configuration file and of `python`.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
         ["--pythonpath"], "DIRS", "directories to put at the front of sys.path, with commas between",
         "A list, or one string with commas. Each is put in front of what is there, so that the last one comes first, as in \
@@ -156,7 +157,38 @@ settings! {
     workers: Workers = Workers::Count(1), one, Workers,
         ["-w", "--workers"], "N", "how many worker processes, or auto",
         "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
-         environment variable `WEB_CONCURRENCY` does. At most 1024.";
+         environment variable `WEB_CONCURRENCY` does. At most 1024. With `workers_min` or `workers_max` it is how many there \
+         are at the start.";
+    workers_min: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--workers-min"], "N", "how few workers there may be when there is little to do",
+        "With this or `workers_max` the number of workers follows the load ([the guide](../guides/scaling.md)). 0 is as many \
+         as `workers`. uWSGI's `cheaper`; gunicorn has no such setting.";
+    workers_max: u32 = 0, whole_u32::<0, 1024>, Workers,
+        ["--workers-max"], "N", "how many workers there may be when there is much to do",
+        "0 is as many as `workers`. uWSGI's `processes` beside `cheaper`.";
+    workers_step: u32 = 1, whole_u32::<1, 1024>, Workers,
+        ["--workers-step"], "N", "how many workers are added at a time",
+        "More are added when these serve and there is still too much to do. uWSGI's `cheaper-step`.";
+    workers_cooldown: Seconds = Seconds::whole(30), one, Workers,
+        ["--workers-cooldown"], "SECONDS", "how long there must be little to do before a worker is taken away",
+        "One at a time, and for each as long. Seconds, fractions allowed. uWSGI's `cheaper-overload` times \
+         `cheaper-busyness-multiplier`.";
+    busyness_max: u32 = 50, whole_u32::<1, 100>, Workers,
+        ["--busyness-max"], "PERCENT", "above this share of busy time workers are added",
+        "The share of time, measured each second, that the workers' threads are in the application. uWSGI's \
+         `cheaper-busyness-max`.";
+    busyness_min: u32 = 25, whole_u32::<0, 99>, Workers,
+        ["--busyness-min"], "PERCENT", "below this share of busy time a worker is taken away",
+        "Less than `busyness_max`; at most half of it, and the number does not swing. uWSGI's `cheaper-busyness-min`.";
+    idle: Seconds = Seconds::whole(0), one, Workers,
+        ["--idle"], "SECONDS", "how long there may be no request before the server rests",
+        "Then there are only `workers_min` workers left, at once; with `die_on_idle` the server ends. Seconds, fractions \
+         allowed; 0 is never. Of uWSGI, where it stops all workers.";
+    die_on_idle: bool = false, switch, Workers,
+        ["--die-on-idle"], "", "end the server, with exit code 0, when there is no request for idle",
+        "For sockets that systemd passes: it listens on, and starts the server with the next connection. Without such a \
+         socket nobody would, so that the server stays. The unit needs `Restart=on-failure` ([the guide](../guides/systemd.md)). \
+         Of uWSGI.";
     worker_class: WorkerClass = WorkerClass::Sync, one, Workers,
         ["-k", "--worker-class"], "CLASS", "how a worker runs the application: sync or gthread",
         "`sync`: one request at a time. `gthread`: as many as there are `threads`; with more than one thread it is what \
@@ -227,6 +259,18 @@ settings! {
         "By a reload and by all that recycles workers: so many are started beyond the number wanted, and each old worker goes \
          only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn replaces all at once, and stops the \
          old ones first.";
+    reload: bool = false, switch, Workers,
+        ["--reload"], "", "load the code anew when a file of it changes, for development",
+        "Files of loaded modules, the configuration file in Python and those of `reload_extra_files` are watched. What then \
+         happens is [a reload](../guides/reloading.md): code that does not load changes nothing, and the log says why.";
+    reload_engine: ReloadEngine = ReloadEngine::Auto, one, Workers,
+        ["--reload-engine"], "ENGINE", "how changes are noticed: auto, inotify or poll",
+        "`inotify`: the kernel tells. `poll`: files are asked for their times each second, as network file systems and some \
+         virtual machines need it. `auto`: `inotify`, where the kernel gives it.";
+    reload_extra_files: Vec<PathBuf> = Vec::new(), list, Workers,
+        ["--reload-extra-file"], "FILE", "a file or pattern to watch as well, with reload; may be given several times",
+        "Templates, say. `*`, `?`, `[...]` and `**` are patterns, looked up anew each second; any other file must be there. \
+         Relative ones count from `chdir`.";
     lame_duck: Seconds = Seconds::whole(2), one, Workers,
         ["--lame-duck"], "SECONDS", "how long a worker that is replaced waits for requests on the connections that it keeps",
         "It takes no new connections; what still comes on one that idles is answered with `Connection: close`. At most \
@@ -307,6 +351,35 @@ settings! {
         "The application cannot tell `X_Forwarded_Proto` from `X-Forwarded-Proto`: both are `HTTP_X_FORWARDED_PROTO`. \
          `drop` hides them from the application, `refuse` answers 400, `dangerous` lets them pass.";
 
+    proxy_protocol: ProxyMode = ProxyMode::Off, proxy_mode, Requests,
+        ["--proxy-protocol"], "MODE", "which PROXY headers are understood: off, v1, v2 or auto; the option alone is auto",
+        "What `send-proxy` and `send-proxy-v2` of HAProxy, `proxy_protocol on` of nginx's streams and load balancers of TCP \
+         send before the first request: who connected to them. It is `REMOTE_ADDR` and `REMOTE_PORT` of every request of the \
+         connection; where the client connected to is `PROXY_ADDR` and `PROXY_PORT`. A connection may begin without a \
+         header, as in gunicorn; a header that says no address of TCP (`UNKNOWN`, `LOCAL`) changes nothing.";
+    proxy_allow_ips: Vec<Peers> = Peers::local(), list, Requests,
+        ["--proxy-allow-from"], "PEERS", "peers that may send a PROXY header",
+        "As `forwarded_allow_ips`; a peer on a unix socket always may. Others get 403. Who may is not yet believed about \
+         the scheme: that is `forwarded_allow_ips`, and the peer of the connection.";
+    permit_obsolete_folding: bool = false, switch, Requests,
+        ["--permit-obsolete-folding"], "", "take header fields that go on in a line that begins with a blank",
+        "The pieces are joined with one blank between. A risk: HTTP forbids it since 2014, and a proxy in front may see another \
+         field, or another request, than the application does.";
+    strip_header_spaces: bool = false, switch, Requests,
+        ["--strip-header-spaces"], "", "take header fields with blanks before the colon",
+        "The blanks are removed. A risk: a proxy in front may have taken `Content-Length : 5` for another field, and so the \
+         body for a request.";
+    permit_unconventional_http_method: bool = false, switch, Requests,
+        ["--permit-unconventional-http-method"], "", "take methods of any length, with small letters and #",
+        "Without, a method has 3 to 20 bytes and no small letters. A risk where a proxy in front allows methods by name.";
+    permit_unconventional_http_version: bool = false, switch, Requests,
+        ["--permit-unconventional-http-version"], "", "take versions other than HTTP/1.0 to 1.9",
+        "Below 1.0 they are served as HTTP/1.0, above 1.9 as HTTP/1.1. A risk: what such a request means, nobody has written down.";
+    casefold_http_method: bool = false, switch, Requests,
+        ["--casefold-http-method"], "", "put methods into capitals",
+        "Of any use with `permit_unconventional_http_method` alone. A risk: methods differ by their case (RFC 9110 section \
+         9.1), and a proxy in front that forbids `DELETE` may let `delete` pass.";
+
     error_pages: Option<PathBuf> = None, optional, Requests,
         ["--error-pages"], "DIR", "pages of your own for refused and failed requests, such as 413.html",
         "`<status>.html` in this directory, 400 to 599, is sent in place of rwsgi's own few words, when a request is \
@@ -354,30 +427,35 @@ settings! {
     group: Option<String> = None, optional, Process,
         ["-g", "--group"], "GROUP", "the group as which the application runs, a name or a number",
         "Without it, the first group of `user`.";
+    daemon: bool = false, switch, Process,
+        ["-D", "--daemon"], "", "run in the background, in a session of its own",
+        "The command ends when the server serves, with exit code 0, or when it does not, with the server's [exit \
+         code](exit-codes.md) and words why; gunicorn's ends at once, whatever follows. Standard streams are `/dev/null` then: \
+         set `errorlog`. The umask of the processes is 022. Under systemd, in a container and under supervisord leave it out.";
     pidfile: Option<PathBuf> = None, optional, Process,
         ["-p", "--pid"], "FILE", "write the master's process id to this file",
-        "Removed at the end if it still holds that id. A relative path counts from the directory in which rwsgi was started.";
+        "Removed at the end if it still holds that id. A relative path counts from `chdir`.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "where `rwsgi status` and its like find the server; off: nowhere",
         "A unix socket with mode 0600, for root and the user that started the server. Without this setting it is beside \
          `pidfile`, with the ending `.ctl`: `/run/site.ctl` for `/run/site.pid`; without either there is none. Opened at the \
-         start: a reload does not move it. A relative path counts from the directory in which rwsgi was started. gunicorn's \
+         start: a reload does not move it. A relative path counts from `chdir`. gunicorn's \
          has the same name and another protocol.";
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "how many files each process may have open",
         "Every connection is one. 0 is as many as the system allows the process (`ulimit -Hn`), at most 1048576. Set at \
          the start: a reload does not change it. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
-        ["--limit-as"], "BYTES", "how much address space each worker may have",
+        ["--limit-as"], "BYTES", "how much address space each process with Python may have",
         "What needs more gets `MemoryError`, in that request alone. Address space is more than memory in use: what is mapped \
-         and never touched counts. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
+         and never touched counts. It binds the zygote as well as the workers. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,
         ["-n", "--name"], "NAME", "what the processes are called in ps and top",
         "Without it, the application's name.";
 
     errorlog: LogTarget = LogTarget::Standard, one, Logs,
         ["--error-logfile", "--log-file"], "FILE", "where the error log goes; - is standard error",
-        "Opened for appending. A relative path counts from the directory in which rwsgi was started.";
+        "Opened for appending. A relative path counts from `chdir`.";
     loglevel: LogLevel = LogLevel::Info, one, Logs,
         ["--log-level"], "LEVEL", "debug, info, warning, error or critical",
         "Lines of less weight are not written. gunicorn takes an unknown level for info; here it is an error.";
@@ -386,14 +464,15 @@ settings! {
         "Of the error log.";
     accesslog: Option<LogTarget> = None, optional, Logs,
         ["--access-logfile"], "FILE", "where the access log goes; - is standard output",
-        "Without it there is none. Opened for appending. A relative path counts from the directory in which rwsgi was started.";
+        "Without it there is none. Opened for appending. A relative path counts from `chdir`.";
     access_log_format: String = ACCESS_LOG_FORMAT.to_owned(), one, Logs,
         ["--access-logformat"], "FORMAT", "what a line of the access log holds",
         "gunicorn's template: `%(h)s` the client, `%(l)s` a dash, `%(u)s` the user, `%(t)s` the time, `%(r)s` the request \
          line, `%(s)s` the status, `%(b)s` the bytes of the body, `%(f)s` the referer, `%(a)s` the user agent, `%(T)s`, \
          `%(M)s`, `%(D)s` and `%(L)s` the time taken in seconds, milliseconds, microseconds and seconds with a fraction, \
          `%(p)s` the process, `%(m)s`, `%(U)s`, `%(q)s` and `%(H)s` method, path, query and protocol, `%({name}i)s` a \
-         field of the request, `%({name}o)s` one of the response. What could end a line or a quote is escaped.";
+         field of the request, `%({name}o)s` one of the response, `%({name}e)s` a key of the environ, as the application \
+         has left it; so is `%(h)s`, if middleware changes `REMOTE_ADDR`. What could end a line or a quote is escaped.";
 }
 
 /// gunicorn's default: the combined format of Apache and nginx.

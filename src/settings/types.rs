@@ -9,13 +9,14 @@ mod trust;
 mod warmup;
 mod words;
 
+pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
-pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, TimeoutMode, WorkerClass};
+pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, ReloadEngine, TimeoutMode, WorkerClass};
 
 use super::problem::Wrong;
 

@@ -50,12 +50,12 @@ mod tests {
     #[test]
     fn a_variable_that_no_setting_has_is_named_with_the_nearest_one() {
         check(
-            &["RWSGI_WORKER", "RWSGI_LOG_LEVEL", "RWSGI_COLOUR", "RWSGI_RELOAD"],
+            &["RWSGI_WORKER", "RWSGI_LOG_LEVEL", "RWSGI_COLOUR", "RWSGI_SPEW"],
             &[
                 "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings prints the settings that there are",
                 "RWSGI_LOG_LEVEL: not read, no setting has this name; did you mean RWSGI_LOGLEVEL?",
-                "RWSGI_RELOAD: not read, this setting of gunicorn is not there yet; send HUP to the master to load \
-                 changed code",
+                "RWSGI_SPEW: not read, this setting of gunicorn is not planned; python3 -m trace prints the lines that a \
+                 program runs",
                 "RWSGI_WORKER: not read, no setting has this name; did you mean RWSGI_WORKERS?",
             ],
         );

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::types::{Ciphers, ClientCertificates, ControlSocket, TimeoutMode, TlsVersion};
+use super::types::{Bind, Ciphers, ClientCertificates, ControlSocket, LogTarget, TimeoutMode, TlsVersion};
 use super::{Settings, WorkerClass};
-use crate::http::{Limits, Trust};
+use crate::http::{Leniency, Limits, ProxyRules, Trust};
 
 /// How TLS is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,13 @@ impl Settings {
             // Never so small that a line within its own limit is refused.
             head: most(self.limit_request_head, MOST_HEAD).max(request_line + field_size + LINE_ENDS),
             body: self.limit_request_body.limit().into_iter().chain(self.largest_buffered()).min(),
+            leniency: Leniency {
+                folding: self.permit_obsolete_folding,
+                blanks_before_colon: self.strip_header_spaces,
+                any_method: self.permit_unconventional_http_method,
+                any_version: self.permit_unconventional_http_version,
+                casefold_method: self.casefold_http_method,
+            },
             ..Limits::default()
         }
     }
@@ -64,6 +71,12 @@ impl Settings {
     fn largest_buffered(&self) -> Option<u64> {
         let memory = self.post_buffering.limit()?;
         self.spill_limit.limit().map(|file| file.max(memory))
+    }
+
+    /// Which PROXY headers are taken, and from whom.
+    pub fn proxy(&self) -> ProxyRules {
+        let peers = self.proxy_allow_ips.iter().flat_map(|peers| peers.networks()).collect();
+        ProxyRules { mode: self.proxy_protocol, peers }
     }
 
     /// Whom to believe about a request.
@@ -87,6 +100,42 @@ impl Settings {
         if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
     }
 
+    /// Between how many and how many workers the load decides, if it does, where `usable` CPUs are to be had.
+    pub fn worker_bounds(&self, usable: usize) -> Option<(usize, usize)> {
+        let (least, most) = self.bounds(usable);
+        (least < most).then_some((least, most))
+    }
+
+    /// How many workers there are at the start.
+    pub fn first_workers(&self, usable: usize) -> usize {
+        let (least, most) = self.bounds(usable);
+        self.workers.number(usable).clamp(least, most)
+    }
+
+    /// The most workers that the load may ask for.
+    pub fn most_workers(&self, usable: usize) -> usize {
+        self.bounds(usable).1
+    }
+
+    fn bounds(&self, usable: usize) -> (usize, usize) {
+        let workers = self.workers.number(usable);
+        let or_workers = |count: u32| if count == 0 { workers } else { count as usize };
+        let (least, most) = (or_workers(self.workers_min), or_workers(self.workers_max));
+        // Where only one of them is given and `workers` lies beyond it.
+        if self.workers_max == 0 { (least, most.max(least)) } else { (least.min(most), most) }
+    }
+
+    /// Does somebody want to know how busy the workers are?
+    pub fn is_measured(&self) -> bool {
+        self.worker_bounds(1).is_some() || self.idle.limit().is_some()
+    }
+
+    /// Is there a socket that somebody else holds, who starts the server again, and is it to end when nobody comes?
+    pub fn dies_on_idle(&self) -> bool {
+        let is_passed = |bind: &Bind| matches!(bind, Bind::Fd(_) | Bind::Named(_));
+        self.die_on_idle && self.bind.iter().any(is_passed)
+    }
+
     /// When a worker with a request that has begun so long ago is killed, if ever: well after it should have ended that itself.
     pub fn kill_after(&self) -> Option<Duration> {
         let grace = match self.timeout_mode {
@@ -108,6 +157,29 @@ impl Settings {
                 .map(|path| path.with_extension("ctl"))
                 .filter(|path| Some(path) != self.pidfile.as_ref()),
         }
+    }
+
+    /// The same, with the relative paths of what the server opens itself as they are seen from where it is started: they
+    /// count from `chdir`, as in gunicorn.
+    #[must_use]
+    pub fn seen_from_start(mut self) -> Settings {
+        let Some(directory) = self.chdir.clone() else { return self };
+        let place = |path: &mut PathBuf| *path = directory.join(&*path);
+        self.pidfile.iter_mut().for_each(place);
+        for target in [Some(&mut self.errorlog), self.accesslog.as_mut()].into_iter().flatten() {
+            if let LogTarget::File(path) = target {
+                place(path);
+            }
+        }
+        if let Some(ControlSocket::At(path)) = &mut self.control_socket {
+            place(path);
+        }
+        for bind in &mut self.bind {
+            if let Bind::Unix(path) = bind {
+                place(path);
+            }
+        }
+        self
     }
 
     /// What the processes are called: `proc_name`, else the application's name.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::scaling::{Load, Scaling};
+
 /// A moment, as the time since some fixed moment (the monotonic clock's).
 pub type Moment = Duration;
 
@@ -10,6 +12,10 @@ pub type Moment = Duration;
 pub struct Plan {
     /// How many workers are wanted; 0 rests.
     pub workers: usize,
+    /// Their number follows the load within these bounds.
+    pub scaling: Option<Scaling>,
+    /// The server stops when no request has come for a while.
+    pub die_on_idle: bool,
     /// A request may take this long; `None` is no limit.
     pub timeout: Option<Duration>,
     /// A graceful stop may take this long.
@@ -43,7 +49,7 @@ pub enum Event {
     BootFailed(usize, i32),
     /// A worker is to be replaced: it has served `max_requests`, or somebody said so.
     Spent(usize),
-    /// What the scoreboard says of a ready worker: since when it has been in a request.
+    /// What is seen of a ready worker: since when it has been in a request, or has not done what it has to do.
     Seen(usize, Option<Moment>),
     /// A worker's process is gone.
     Exited(usize),
@@ -51,6 +57,10 @@ pub enum Event {
     Reload(u64, Plan),
     /// Somebody asked for so many workers; with 0 the master rests.
     Scale(usize),
+    /// The load was measured.
+    Load(Load),
+    /// No request has come for as long as the settings allow.
+    Quiet,
     /// Somebody asked for a stop.
     Stop(Stop),
     /// The master itself was held up for so long: nobody could have met a deadline meanwhile.
@@ -129,6 +139,13 @@ pub enum Action {
     Kill(usize, i32, Why),
     /// Say that the worker has lived long enough; it is replaced.
     Outlived(usize, i32),
+    /// So many workers are wanted from now on: the load asks for them.
+    Scaled {
+        /// Wanted so far.
+        old: usize,
+        /// Wanted from now on.
+        new: usize,
+    },
     /// Boots are held back for this long.
     BackOff(Duration),
     /// This generation has a worker that serves: it is in charge from now on.

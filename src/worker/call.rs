@@ -10,9 +10,12 @@ use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
+use super::streamed::Streamed;
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
+use crate::os::clock;
 use crate::os::scoreboard::Slot;
 
 /// A request that is about to be answered.
@@ -49,6 +52,26 @@ pub(super) struct Desk {
     pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
+    /// Does somebody want to know how busy it is?
+    pub(super) is_measured: bool,
+    /// What the application has left in its environ, as far as the access log wants it.
+    pub(super) environ: EnvironValues,
+}
+
+impl Desk {
+    fn begin(&self, started: u64, head: &[u8]) {
+        self.slot.begin(started, head);
+        if self.is_measured {
+            self.slot.enter(started);
+        }
+    }
+
+    fn end(&self) {
+        self.slot.end();
+        if self.is_measured {
+            self.slot.leave(clock::monotonic());
+        }
+    }
 }
 
 /// What is the same for every call of a thread.
@@ -71,8 +94,9 @@ impl Call {
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
         terms.claim.open(&connection.stream);
-        desk.slot.begin(started, &connection.input[..head_length]);
+        desk.begin(started, &connection.input[..head_length]);
         desk.response.clear();
+        desk.environ.clear();
         let mut exchange = Exchange {
             request,
             body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
@@ -80,9 +104,11 @@ impl Call {
             streamed,
             failure_status: None,
             peer: &connection.peer,
+            proxied: connection.proxied.as_deref(),
             scheme,
             listener: connection.listener,
             head: &mut desk.response,
+            environ: &mut desk.environ,
             stream: &connection.stream,
             output: &mut connection.output,
             to: ResponseTo {
@@ -107,13 +133,19 @@ impl Call {
         exchange.come_back();
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
-        desk.slot.end();
-        match streamed.map(|streamed| streamed.into_rest()) {
-            None => {}
-            Some(Some(rest)) => connection.input.extend_from_slice(&rest),
-            // The rest of the body is in the way of whatever follows.
-            Some(None) => connection.reading = Reading::More,
+        desk.end();
+        if let Some(streamed) = streamed {
+            give_back(&mut connection, *streamed);
         }
         Served { connection, length, body_bytes, started }
+    }
+}
+
+/// What follows the body of a request.
+fn give_back(connection: &mut Connection, streamed: Streamed) {
+    match streamed.into_rest() {
+        Some(rest) => connection.input.extend_from_slice(&rest),
+        // The rest of the body is in the way of whatever follows.
+        None => connection.reading = Reading::More,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::timers::Millis;
 use crate::http::CONTINUE;
 use crate::http::body::BodyDecoder;
 use crate::http::forwarded::Scheme;
-use crate::http::{BodyLength, Head, Limits, Progress, Reject};
+use crate::http::{BodyLength, Head, Limits, Opening, Progress, Proxied, ProxyRules, Reject, lenient, proxy};
 use crate::os::listener::Peer;
 use crate::os::socket::Read;
 use crate::tls::Shaken;
@@ -25,6 +26,10 @@ use crate::tls::Shaken;
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
+    /// A PROXY header may still come.
+    pub(super) awaits_proxy: bool,
+    /// Who connected to the proxy, for as long as the connection lasts.
+    pub(super) proxied: Option<Box<Proxied>>,
     pub(super) listener: usize,
     pub(super) token: u64,
     /// Received and not used up; the head's spans point into it.
@@ -138,6 +143,7 @@ pub(super) struct Arrived {
 /// What a body is collected by.
 pub(super) struct BodyRules<'a> {
     pub(super) limits: &'a Limits,
+    pub(super) proxy: &'a ProxyRules,
     pub(super) post_buffering: usize,
     /// For the next bytes of a streamed body.
     pub(super) timeout: Option<Duration>,
@@ -149,6 +155,8 @@ impl Connection {
         Connection {
             stream,
             peer,
+            awaits_proxy: false,
+            proxied: None,
             listener,
             token: 0,
             input: Vec::new(),
@@ -219,7 +227,14 @@ impl Connection {
     /// Looks how far the bytes received reach.
     pub(super) fn step(&mut self, rules: &BodyRules<'_>) -> Step {
         if matches!(self.stage, Stage::Idle | Stage::Head) {
-            let head_length = match self.head.parse(&self.input, rules.limits) {
+            if self.awaits_proxy {
+                match self.take_proxy_header(rules.proxy) {
+                    Ok(true) => {}
+                    Ok(false) => return Step::Wait,
+                    Err(reject) => return Step::Refuse(reject),
+                }
+            }
+            let head_length = match lenient::parse(&mut self.head, &mut self.input, rules.limits) {
                 Ok(Progress::Complete { used }) => used,
                 Ok(Progress::NeedMore) => return Step::Wait,
                 Err(reject) => return Step::Refuse(reject),
@@ -253,6 +268,25 @@ impl Connection {
             self.stage = Stage::Body(Box::new(Receiving { head_length, place }));
         }
         self.receive_body(rules)
+    }
+
+    /// Goes past a PROXY header, if the connection begins with one; `false` while that cannot be told.
+    pub(super) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
+        match proxy::opening(&self.input, self.peer.ip(), rules)? {
+            Opening::NeedMore => return Ok(false),
+            Opening::Plain => {}
+            Opening::Header { used, proxied } => {
+                self.input.drain(..used);
+                self.proxied = proxied.map(Box::new);
+            }
+        }
+        self.awaits_proxy = false;
+        Ok(true)
+    }
+
+    /// The client's address, as the proxy says it; none on a unix socket.
+    pub(super) fn client_ip(&self) -> Option<IpAddr> {
+        self.proxied.as_ref().map_or_else(|| self.peer.ip(), |proxied| Some(proxied.source.ip()))
     }
 
     /// Hands a body over as far as it has been received.

@@ -12,6 +12,7 @@ use super::event_loop::{After, EventLoop, Task};
 use super::stream::Stream;
 use super::table::Missed;
 use super::timers::{Millis, in_time};
+use crate::http::ProxyMode;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,36 +40,63 @@ impl Door {
 impl EventLoop<'_> {
     /// Takes new connections, unless the worker ends.
     pub(super) fn open_door(&mut self) {
-        if self.door == Door::Open || self.stopping.is_some() {
-            return;
+        if self.stopping.is_none() {
+            self.move_door(Door::Open);
         }
+    }
+
+    /// Takes no new connections for this reason.
+    pub(super) fn shut_door(&mut self, why: Door) {
+        self.move_door(why);
+    }
+
+    fn move_door(&mut self, to: Door) {
+        let from = mem::replace(&mut self.door, to);
+        if self.listens(from) != self.listens(to) {
+            self.watch_listeners(self.listens(to));
+        }
+        if (from == Door::Open) != (to == Door::Open) {
+            self.watch_queue(to == Door::Open);
+        }
+    }
+
+    /// Are connections accepted? How long a request has waited is known only of those that were.
+    fn listens(&self, door: Door) -> bool {
+        door == Door::Open || door == Door::Busy && self.setup.queue_timeout.is_some()
+    }
+
+    fn watch_listeners(&self, wanted: bool) {
         for (index, listener) in self.setup.listeners.iter().enumerate() {
+            if !wanted {
+                let _ = self.epoll.delete(listener);
+                continue;
+            }
             let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENERS + index as u64);
             if let Err(error) = self.epoll.add(listener, event) {
                 tracing::error!(%error, listener = %listener.address(), "cannot wait for connections");
             }
         }
-        if let Err(error) = self.epoll.add(self.setup.handover.queue(), EpollEvent::new(EpollFlags::EPOLLIN, QUEUE)) {
-            tracing::error!(%error, "cannot wait for connections of other workers");
-        }
-        self.door = Door::Open;
-        self.setup.slots[0].set_open(true);
     }
 
-    /// Takes no new connections for this reason.
-    pub(super) fn shut_door(&mut self, why: Door) {
-        if mem::replace(&mut self.door, why) == Door::Open {
-            for listener in self.setup.listeners {
-                let _ = self.epoll.delete(listener);
-            }
-            let _ = self.epoll.delete(self.setup.handover.queue());
-            self.setup.slots[0].set_open(false);
+    /// Connections of other workers are for those with a free thread only: from any other they would wander on.
+    fn watch_queue(&self, wanted: bool) {
+        let queue = self.setup.handover.queue();
+        if !wanted {
+            let _ = self.epoll.delete(queue);
+        } else if let Err(error) = self.epoll.add(queue, EpollEvent::new(EpollFlags::EPOLLIN, QUEUE)) {
+            tracing::error!(%error, "cannot wait for connections of other workers");
         }
+        self.setup.slots[0].set_open(wanted);
     }
 
     /// Takes a connection that another worker has no thread for. Its request is there already.
     pub(super) fn take_over(&mut self) -> Option<Task> {
-        let connection = self.setup.handover.take()?;
+        // The door may have been shut in this turn, after the kernel spoke of the queue.
+        if self.door != Door::Open {
+            return None;
+        }
+        // What an application wrote into the queue may name any listener.
+        let connection = self.setup.handover.take().filter(|one| one.listener < self.setup.listeners.len())?;
         let token = self.table.insert(Box::new(connection));
         self.make_room();
         self.with_connection(token, Missed::default(), Self::serve_received)
@@ -114,8 +142,7 @@ impl EventLoop<'_> {
 
     /// No thread is free.
     pub(super) fn all_are_busy(&mut self) {
-        // How long a request has waited is known only of those that were taken.
-        if self.door == Door::Open && self.setup.queue_timeout.is_none() {
+        if self.door == Door::Open {
             self.shut_door(Door::Busy);
         }
     }
@@ -123,10 +150,11 @@ impl EventLoop<'_> {
     /// Takes one connection and reads what it has sent already.
     pub(super) fn accept(&mut self, listener: usize) -> Option<Task> {
         // The door may have been shut in this turn, after the kernel spoke of a connection.
-        let socket = self.setup.listeners.get(listener).filter(|_| self.door == Door::Open)?;
+        let socket = self.setup.listeners.get(listener).filter(|_| self.listens(self.door))?;
         match socket.accept() {
             Ok(Some((stream, peer))) => {
                 let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
+                connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
                 connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
                 let token = self.table.insert(connection);
                 self.make_room();

@@ -23,7 +23,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::call::{Call, Served};
+use super::call::{Call, Desk, Served};
 use super::connection::{Arrived, Connection, Reading, Registered};
 use super::crew::Crew;
 use super::deadlines::Deadlines;
@@ -35,7 +35,6 @@ use super::texts::Texts;
 use super::timers::{Millis, Timers};
 use super::{Setup, Spent};
 use crate::http::forwarded::Scheme;
-use crate::http::response::ResponseHead;
 use crate::os::{clock, signal, socket};
 
 /// How a worker's loop ended.
@@ -364,10 +363,10 @@ impl<'a> EventLoop<'a> {
     }
 
     /// A request was answered. What follows on its connection may be a task again.
-    pub(super) fn finish(&mut self, served: Served, response: &ResponseHead) -> Option<Task> {
+    pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
         let Served { mut connection, length, body_bytes, started } = served;
         if connection.answered != State::Taken {
-            self.note(&connection, response, body_bytes, Some(started));
+            self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
         }
         let after = self.after_request(&mut connection, length);
         self.settle(connection, after)

@@ -17,9 +17,10 @@ use super::stream::Stream;
 use super::streamed::{BodyError, Streamed};
 use super::timers::Millis;
 use super::{Application, Handed};
+use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Request, Scheme};
+use crate::http::{CONTINUE, Proxied, Request, Scheme};
 use crate::os::clock;
 use crate::os::forked;
 use crate::os::listener::Peer;
@@ -37,9 +38,11 @@ pub struct Exchange<'c> {
     /// The status of the error page, if it is not 500.
     pub(super) failure_status: Option<u16>,
     pub(super) peer: &'c Peer,
+    pub(super) proxied: Option<&'c Proxied>,
     pub(super) scheme: Scheme,
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
+    pub(super) environ: &'c mut EnvironValues,
     pub(super) stream: &'c Stream,
     pub(super) output: &'c mut Output,
     pub(super) to: ResponseTo,
@@ -151,6 +154,11 @@ impl<'c> Exchange<'c> {
     /// The response's head, to be filled in before anything is sent.
     pub fn head(&mut self) -> &mut ResponseHead {
         self.head
+    }
+
+    /// What the access log is to know of the environ, in the places of [`super::Worker::environ_keys`].
+    pub fn environ(&mut self) -> &mut EnvironValues {
+        self.environ
     }
 
     /// How many bytes of the response's body the application has given.

@@ -13,7 +13,7 @@ use super::connection::{Arrived, Connection, Reading, Stage};
 use super::exchange::State;
 use super::stream::Stream;
 use super::timers::Millis;
-use crate::http::BodyLength;
+use crate::http::{BodyLength, Proxied};
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
 use crate::os::stream::{Channel, MAX_MESSAGE, Received};
@@ -40,6 +40,8 @@ struct Described {
     listener: usize,
     /// None for a unix socket.
     peer: Option<SocketAddr>,
+    /// Who connected to the proxy.
+    proxied: Option<Proxied>,
     /// Has a request been answered on it?
     served: bool,
     /// Since when its request waits, on the clock that all processes share.
@@ -85,10 +87,19 @@ impl<'a> Handover<'a> {
     /// else the caller must only close its descriptor, and not end the connection.
     pub(super) fn give(&self, connection: &Connection) -> bool {
         let Stage::Waiting(waiting) = &connection.stage else { return false };
+        // The rest of the answer before it would be lost.
+        if !connection.output.is_empty() {
+            return false;
+        }
         let Some(received) = as_received(connection, &waiting.arrived) else { return false };
         let peer = if let Peer::Tcp(address) = connection.peer { Some(address) } else { None };
-        let described =
-            Described { listener: connection.listener, peer, served: connection.has_served(), since: waiting.since };
+        let described = Described {
+            listener: connection.listener,
+            peer,
+            proxied: connection.proxied.as_deref().copied(),
+            served: connection.has_served(),
+            since: waiting.since,
+        };
         let Ok(mut packet) = serde_json::to_vec(&described) else { return false };
         packet.push(b'\n');
         packet.extend_from_slice(&received);
@@ -128,6 +139,7 @@ fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
     // What came since was told to somebody else.
     connection.reading = Reading::More;
     connection.waits_since = Some(described.since);
+    connection.proxied = described.proxied.map(Box::new);
     if described.served {
         connection.answered = State::Finished { keep_alive: true };
     }

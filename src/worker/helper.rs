@@ -32,6 +32,7 @@ impl<'a> Worker<'a> {
     fn tick(&self) -> io::Result<()> {
         let every = if self.threads() == 1 { ALONE } else { AMONG_OTHERS };
         let mut idle = 0;
+        let mut pause = every.tick;
         let mut held = self.lock();
         while held.ended().is_none() {
             idle = if held.crew.calling() == 0 { idle + 1 } else { 0 };
@@ -43,22 +44,46 @@ impl<'a> Worker<'a> {
                 held.deadlines.rested_until(left);
                 idle = 0;
             }
-            held = self.helper.wait_timeout(held, every.tick).unwrap_or_else(PoisonError::into_inner).0;
+            held = self.helper.wait_timeout(held, pause).unwrap_or_else(PoisonError::into_inner).0;
             self.corks.iter().for_each(|cork| cork.push());
             self.watch(&mut held);
-            if held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
+            if !held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
+                continue;
+            }
+            if computes(&mut held) {
+                held = self.glance(held)?;
+                pause = (pause * 2).min(AMONG_COMPUTING).max(every.tick);
+            } else {
+                pause = every.tick;
                 held = self.mind(held)?;
             }
         }
         Ok(())
     }
 
-    /// Attends until one of the others does.
+    /// Attends to what has come, and goes. Whoever computes needs the CPU: no thread is called, nothing new is taken on,
+    /// and the kernel wakes nobody for what comes next.
+    fn glance<'w>(&'w self, mut held: Held<'w, 'a>) -> io::Result<Held<'w, 'a>> {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        held.all_are_busy();
+        let count = wait(&self.epoll, &mut events, Some(Duration::ZERO))?;
+        held.take_in(&events[..count]);
+        held = self.attend(held, Until::Done);
+        if held.waiting_since().is_some() {
+            held.hand_over();
+        }
+        Ok(held)
+    }
+
+    /// Attends until one of the others does, or the application computes.
     fn mind<'w>(&'w self, mut held: Held<'w, 'a>) -> io::Result<Held<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
         while !held.crew.is_attended() && held.crew.calling() > 0 && held.ended().is_none() {
             held = self.attend(held, Until::Done);
             self.corks.iter().for_each(|cork| cork.push());
+            if computes(&mut held) {
+                break;
+            }
             let pause = self.find_thread(&mut held);
             let limit = held.sleep_limit().map_or(pause, |limit| limit.min(pause));
             held.hand_over_access();
@@ -81,11 +106,7 @@ impl<'a> Worker<'a> {
         if held.crew.is_summoned() {
             return LOOK_AGAIN;
         }
-        let since = held.waiting_since();
-        let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
-        let is_patient = held.crew.left_at() > long_ago && since.is_none_or(|since| since > long_ago);
-        let callable = held.crew.idle().filter(|_| !(is_patient && held.crew.callers().any(thread::is_running)));
-        match (callable, since) {
+        match (held.crew.idle(), held.waiting_since()) {
             (Some(number), Some(_)) => {
                 held.thread_is_free();
                 held.crew.moves(number, Place::Summoned);
@@ -98,7 +119,7 @@ impl<'a> Worker<'a> {
             }
             (None, None) => {
                 held.all_are_busy();
-                if held.crew.idle().is_some() { LOOK_AGAIN } else { QUIET }
+                QUIET
             }
             (None, Some(_)) => {
                 held.all_are_busy();
@@ -107,6 +128,13 @@ impl<'a> Worker<'a> {
             }
         }
     }
+}
+
+/// Does the application compute, and has nobody waited for long?
+fn computes(held: &mut EventLoop<'_>) -> bool {
+    let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
+    let is_recent = held.crew.left_at() > long_ago && held.waiting_since().is_none_or(|since| since > long_ago);
+    is_recent && held.crew.callers().any(thread::is_running)
 }
 
 /// How closely the helper watches.
@@ -120,6 +148,8 @@ struct Watch {
 const ALONE: Watch = Watch { tick: Duration::from_millis(10), neglect_ns: 5_000_000 };
 /// Several: another one could begin at once.
 const AMONG_OTHERS: Watch = Watch { tick: Duration::from_millis(1), neglect_ns: 1_000_000 };
+/// While the application computes: a look costs it more than a client that waits for one.
+const AMONG_COMPUTING: Duration = Duration::from_millis(4);
 /// The number of the thread that ends the process.
 const MAIN: usize = 0;
 /// What a full disk may hold up the end for.

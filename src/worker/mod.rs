@@ -1,5 +1,5 @@
-//! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not know how to bind, fork or read a
-//! configuration file, and of Python it knows two verbs, [`Application`].
+//! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
+//! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
 
 mod body;
 mod call;
@@ -47,7 +47,7 @@ pub use threads::Worker;
 pub use warmup::warm_up;
 
 use crate::http::access_log::AccessFormat;
-use crate::http::{Limits, Trust};
+use crate::http::{Limits, ProxyRules, Trust};
 use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
@@ -106,6 +106,8 @@ pub struct Setup<'a> {
     pub orders: Orders<'a>,
     /// The slots of the scoreboard, one a thread: so many threads there are.
     pub slots: Vec<Slot>,
+    /// Is it noted how busy the threads are?
+    pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
     pub handover: Handover<'a>,
     /// How many connections there may be.
@@ -114,6 +116,8 @@ pub struct Setup<'a> {
     pub queue_timeout: Option<Duration>,
     /// What a request may be.
     pub limits: Limits,
+    /// Which PROXY headers are taken, and from whom.
+    pub proxy: ProxyRules,
     /// Who is believed about a request.
     pub trust: Trust,
     /// Pages of one's own for refused and failed requests.

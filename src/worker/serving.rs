@@ -13,7 +13,7 @@ use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
 use super::table::Missed;
 use super::timers::{Millis, in_about, in_time, millis};
-use crate::http::access_log::AccessRecord;
+use crate::http::access_log::{AccessRecord, EnvironValues};
 use crate::http::error_page::{ErrorPage, error_response};
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
@@ -112,7 +112,7 @@ impl EventLoop<'_> {
     /// Reads once and looks what is complete.
     pub(super) fn receive(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
-            Stage::Handshake(_) => return After::Disk,
+            Stage::Handshake(_) => return self.shake_hands(connection),
             Stage::Flushing { .. } | Stage::Waiting(_) => return After::Keep,
             Stage::Lingering { until } => return self.drop_rest(connection, until),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
@@ -129,6 +129,7 @@ impl EventLoop<'_> {
     pub(super) fn serve_received(&mut self, connection: &mut Connection) -> After {
         let rules = BodyRules {
             limits: &self.setup.limits,
+            proxy: &self.setup.proxy,
             post_buffering: self.setup.post_buffering,
             timeout: self.setup.body_timeout,
         };
@@ -219,6 +220,7 @@ impl EventLoop<'_> {
         &mut self,
         connection: &Connection,
         response: &ResponseHead,
+        environ: &EnvironValues,
         body_bytes: u64,
         started: Option<u64>,
     ) {
@@ -227,7 +229,8 @@ impl EventLoop<'_> {
         let record = AccessRecord {
             request: connection.head.so_far(&connection.input),
             response,
-            remote_addr: connection.peer.ip(),
+            environ,
+            remote_addr: connection.client_ip(),
             body_bytes: Some(body_bytes),
             time_text: self.texts.access_time(),
             elapsed: Duration::from_nanos(elapsed),
@@ -275,7 +278,7 @@ impl EventLoop<'_> {
         After::Keep
     }
 
-    fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
+    pub(super) fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
         let (status, hint) = (reject.status(), reject.hint());
         tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
@@ -303,7 +306,7 @@ impl EventLoop<'_> {
         connection.output = Output::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
-        self.note(connection, &response, body_bytes, None);
+        self.note(connection, &response, &EnvironValues::default(), body_bytes, None);
         if flushed { self.linger(connection) } else { After::Close }
     }
 
@@ -347,9 +350,13 @@ impl EventLoop<'_> {
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
             return After::Close;
         }
-        // A request that came this instant is served, not cut off.
-        if connection.is_idle() && connection.stream.has_unread() {
-            return self.receive(connection);
+        // What came this instant, or while the whole process stood still, is read and not cut off.
+        let reads = matches!(connection.stage, Stage::Idle | Stage::Head | Stage::Body(_));
+        if reads && connection.stream.has_unread() {
+            connection.reading = Reading::More;
+            connection.deadline = in_time(LAST_LOOK);
+            self.ready.push_back(connection.token);
+            return After::Keep;
         }
         match connection.stage {
             Stage::Waiting(_) => {
@@ -369,6 +376,8 @@ impl EventLoop<'_> {
     }
 }
 
+/// Beyond its time, for what has come already: the next turn reads it.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
 /// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
 const LINGER: Duration = Duration::from_secs(30);

@@ -34,6 +34,7 @@ use super::deadlines::{Deadline, Then};
 use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
 use super::timers::in_time;
 use super::{Application, Setup, Spent};
+use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
 
@@ -84,6 +85,11 @@ impl<'a> Worker<'a> {
         self.lock().deadlines.lost() > 0
     }
 
+    /// The keys of the environ of which the access log wants to know what the application has left there.
+    pub fn environ_keys(&self) -> Vec<String> {
+        self.setup.access.as_ref().map(|(_, format)| format.environ_keys()).unwrap_or_default()
+    }
+
     /// How many threads are to [`work`](Self::work).
     pub fn threads(&self) -> usize {
         self.setup.slots.len()
@@ -99,6 +105,8 @@ impl<'a> Worker<'a> {
             number,
             cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
+            is_measured: self.setup.is_measured,
+            environ: EnvironValues::new(self.environ_keys()),
         };
         let mut held = self.lock();
         held.crew.moves(number, Place::Attending);
@@ -114,12 +122,17 @@ impl<'a> Worker<'a> {
                 held = self.perform(held, task, app, &mut desk);
                 continue;
             }
-            match held.look() {
+            let looked = held.look();
+            desk.slot.turn(held.now);
+            match looked {
                 Ok(true) if held.now - desk.laid_down > OWN_WORK_NS => held = self.lay_down(held, app, &mut desk),
                 Ok(true) => {}
                 Ok(false) => match self.rest(held, app, &mut desk) {
                     Ok(again) => held = again,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        held = self.lock();
+                        break Err(error);
+                    }
                 },
                 Err(error) => break Err(error),
             }
@@ -127,6 +140,7 @@ impl<'a> Worker<'a> {
         held.hand_over_access();
         held.crew.moves(number, Place::Away);
         drop(held);
+        desk.slot.rest();
         self.wake_all();
         outcome
     }
@@ -171,7 +185,7 @@ impl<'a> Worker<'a> {
                         self.was_late(&mut held);
                     }
                     held.thread_is_free();
-                    held.finish(served, &desk.response)
+                    held.finish(served, desk)
                 }
                 Task::Disk(mut connection) => {
                     drop(held);
@@ -240,6 +254,7 @@ impl<'a> Worker<'a> {
         loop {
             held.crew.moves(desk.number, Place::Parked);
             drop(held);
+            desk.slot.rest();
             let woken = app.detached(|| self.park(desk.number));
             desk.laid_down = clock::monotonic();
             held = self.lock();
@@ -257,16 +272,20 @@ impl<'a> Worker<'a> {
     /// Sleeps until there is something that needs the interpreter. It is taken only for that.
     fn sleep(&self, number: usize) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS];
+        let slot = &self.setup.slots[number];
         let mut held = self.lock();
         loop {
             let limit = held.sleep_limit();
             held.hand_over_access();
             drop(held);
+            // Nothing is expected of it, until it wakes up.
+            slot.rest();
             let waited = wait(&self.epoll, &mut events, limit);
             held = self.lock();
             held.crew.moves(number, Place::Attending);
             let count = waited?;
             held.take_in(&events[..count]);
+            slot.turn(held.now);
             held = self.attend(held, Until::Request);
             // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
             if count == 0 || held.has_work() || held.ended().is_some() || !held.crew.may_sleep() {

@@ -12,9 +12,10 @@ use super::claim::Claim;
 use super::connection::{BodyRules, Connection, Step};
 use super::stream::Stream;
 use super::{Allowance, Application, ErrorPages};
+use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
-use crate::http::{Limits, imf_fixdate};
+use crate::http::{Limits, ProxyRules, imf_fixdate};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
@@ -28,7 +29,8 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let mut connection = Box::new(Connection::new(Stream::plain(ours.into()), peer, 0));
     let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rwsgi-warmup\r\n\r\n");
     connection.input.extend_from_slice(head.as_bytes());
-    let rules = BodyRules { limits: &Limits::default(), post_buffering: 0, timeout: None };
+    let rules =
+        BodyRules { limits: &Limits::default(), proxy: &ProxyRules::default(), post_buffering: 0, timeout: None };
     let Step::Request(arrived) = connection.step(&rules) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -37,8 +39,16 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
-    let mut desk =
-        Desk { slot, response: ResponseHead::default(), thread: 0, number: 0, cork: Arc::default(), laid_down: 0 };
+    let mut desk = Desk {
+        slot,
+        response: ResponseHead::default(),
+        thread: 0,
+        number: 0,
+        cork: Arc::default(),
+        laid_down: 0,
+        is_measured: false,
+        environ: EnvironValues::default(),
+    };
     let terms = Terms {
         error_pages: &ErrorPages::default(),
         allowance: &Allowance { stall: None, rate: None },

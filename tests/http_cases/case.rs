@@ -46,7 +46,9 @@ impl Case {
                 writeln!(case.expected, "{expected}").unwrap();
             }
         }
-        case.rules.asked = peer.map(|peer| Asked { peer, trust: from_toml(&settings).trust() });
+        let settings = from_toml(&settings);
+        case.rules.limits.leniency = settings.limits().leniency;
+        case.rules.asked = peer.map(|peer| Asked { peer, trust: settings.trust(), proxy: settings.proxy() });
         case
     }
 

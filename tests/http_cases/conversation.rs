@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use rwsgi::http::forwarded::{check_names, field_policy, scheme};
-use rwsgi::http::{BodyDecoder, BodyLength, Head, Limits, Progress, Reject, Request, Trust};
+use rwsgi::http::proxy::opening;
+use rwsgi::http::{
+    BodyDecoder, BodyLength, Head, Limits, Opening, Progress, Proxied, ProxyMode, ProxyRules, Reject, Request, Trust,
+    lenient,
+};
 
 /// By what rules a conversation goes.
 #[derive(Default)]
@@ -19,30 +23,39 @@ pub(crate) struct Asked {
     /// Nothing on a Unix socket.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) trust: Trust,
+    /// Which PROXY headers are taken.
+    pub(crate) proxy: ProxyRules,
 }
 
 /// Reads `bytes` as a connection would, in pieces of `size(offset)`, and writes down what comes of it.
 pub(crate) fn converse(bytes: &[u8], rules: &Rules, mut size: impl FnMut(usize) -> usize) -> String {
     let mut transcript = String::new();
-    let (mut head, mut start, mut end) = (Head::default(), 0, 0);
+    let (mut head, mut received, mut end) = (Head::default(), Vec::new(), 0);
+    let mut awaits_proxy = rules.asked.as_ref().is_some_and(|asked| asked.proxy.mode != ProxyMode::Off);
     let mut body: Option<(BodyDecoder, Vec<u8>)> = None;
     while end < bytes.len() {
-        let piece = size(end);
-        end = bytes.len().min(end + piece);
-        while let Some(used) =
-            step(&mut head, &mut body, &bytes[start..end], rules, &mut transcript).unwrap_or_else(|reject| {
+        let piece = &bytes[end..bytes.len().min(end + size(end))];
+        received.extend_from_slice(piece);
+        end += piece.len();
+        while let Some(used) = open(&mut awaits_proxy, &received, rules, &mut transcript)
+            .and_then(|begun| match begun {
+                Begun::Waits => Ok(None),
+                Begun::Header(used) => Ok(Some(used)),
+                Begun::Request => step(&mut head, &mut body, &mut received, rules, &mut transcript),
+            })
+            .unwrap_or_else(|reject| {
                 let hint = reject.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
                 writeln!(transcript, "refused {}: {reject}{hint}", reject.status()).unwrap();
                 None
             })
         {
-            start += used;
+            received.drain(..used);
         }
         if is_refused(&transcript) {
             return transcript;
         }
     }
-    if start < bytes.len() || body.is_some() {
+    if !received.is_empty() || body.is_some() {
         transcript.push_str("needs more\n");
     }
     transcript
@@ -53,17 +66,47 @@ pub(crate) fn is_refused(transcript: &str) -> bool {
     transcript.lines().next_back().is_some_and(|line| line.starts_with("refused "))
 }
 
+/// How the beginning of a connection goes.
+enum Begun {
+    /// It waits for more.
+    Waits,
+    /// A header of so many bytes.
+    Header(usize),
+    /// What follows is a request.
+    Request,
+}
+
+/// The beginning of a connection.
+fn open(awaits_proxy: &mut bool, bytes: &[u8], rules: &Rules, transcript: &mut String) -> Result<Begun, Reject> {
+    let Some(asked) = rules.asked.as_ref().filter(|_| *awaits_proxy) else { return Ok(Begun::Request) };
+    let opening = opening(bytes, asked.peer, &asked.proxy)?;
+    *awaits_proxy = opening == Opening::NeedMore;
+    Ok(match opening {
+        Opening::NeedMore => Begun::Waits,
+        Opening::Plain => Begun::Request,
+        Opening::Header { used, proxied } => {
+            match proxied {
+                Some(said @ Proxied { source, destination }) => {
+                    writeln!(transcript, "proxied {} {source} to {destination}", said.protocol()).unwrap();
+                }
+                None => transcript.push_str("proxied, nothing said\n"),
+            }
+            Begun::Header(used)
+        }
+    })
+}
+
 /// One step of a connection: how many bytes it used, or `None` if it waits for more.
 fn step(
     head: &mut Head,
     body: &mut Option<(BodyDecoder, Vec<u8>)>,
-    bytes: &[u8],
+    bytes: &mut Vec<u8>,
     rules: &Rules,
     transcript: &mut String,
 ) -> Result<Option<usize>, Reject> {
     let Some((decoder, payload)) = body else {
-        let progress = head.parse(bytes, &rules.limits);
-        assert_eq!(progress, head.parse(bytes, &rules.limits), "asked again, it says the same");
+        let progress = lenient::parse(head, bytes, &rules.limits);
+        assert_eq!(progress, lenient::parse(head, bytes, &rules.limits), "asked again, it says the same");
         assert!(head.so_far(bytes).is_none_or(|request| !request.method().is_empty() && !request.target().is_empty()));
         let Progress::Complete { used } = progress? else {
             return Ok(None);
@@ -136,7 +179,9 @@ pub(crate) fn assert_httparse_agrees(bytes: &[u8], limits: &Limits) {
         Err(httparse::Error::Version) => return,
         Err(error) => panic!("httparse: {error}: {}", bytes.escape_ascii()),
     }
-    assert_eq!(other.method.unwrap().as_bytes(), request.method());
+    let method = other.method.unwrap();
+    let method = if limits.leniency.casefold_method { method.to_ascii_uppercase() } else { method.to_owned() };
+    assert_eq!(method.as_bytes(), request.method());
     assert_eq!(other.path.unwrap().as_bytes(), request.target());
     let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host");
     let ours = request.fields().filter(|(name, _)| !is_host(name));

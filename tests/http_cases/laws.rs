@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rwsgi::http::forwarded::{FieldPolicy, field_policy, scheme};
 use rwsgi::http::{
-    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, Head, LAST_CHUNK, Limits, Progress, Reject, Request,
-    ResponseHead, ResponseTo, Transfer, Trust, Version, cgi, encode_chunk, error_response, is_field_name,
+    AccessFormat, AccessRecord, Begun, BodyDecoder, BodyLength, EnvironValues, Head, LAST_CHUNK, Leniency, Limits,
+    Progress, ProxyMode, ProxyRules, Reject, Request, ResponseHead, ResponseTo, Transfer, Trust, Version, cgi,
+    encode_chunk, error_response, is_field_name,
 };
 
 use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
@@ -113,9 +114,22 @@ pub(crate) fn rules(seed: u8) -> Rules {
         chunk_line: 12,
         chunk_overhead: 50,
         trailers: 30,
+        leniency: Leniency::default(),
     };
-    let limits = if seed & 1 == 0 { Limits::default() } else { tight };
-    let ask = |peer, underscored| Some(Asked { peer, trust: Trust { underscored, ..Trust::default() } });
+    let all = Leniency {
+        folding: true,
+        blanks_before_colon: true,
+        any_method: true,
+        any_version: true,
+        casefold_method: true,
+    };
+    let leniency = if seed & 16 == 0 { Leniency::default() } else { all };
+    let limits = Limits { leniency, ..if seed & 1 == 0 { Limits::default() } else { tight } };
+    let mode = if seed & 32 == 0 { ProxyMode::Off } else { ProxyMode::Auto };
+    let proxy = ProxyRules { mode, peers: Trust::default().peers };
+    let ask = |peer, underscored| {
+        Some(Asked { peer, trust: Trust { underscored, ..Trust::default() }, proxy: proxy.clone() })
+    };
     let asked = match seed >> 1 & 7 {
         0 => None,
         1 => ask(None, FieldPolicy::Refuse),
@@ -212,6 +226,7 @@ fn check_answer(request: Option<Request<'_>>, reject: Option<Reject>) {
     let record = AccessRecord {
         request,
         response: &response,
+        environ: &EnvironValues::default(),
         remote_addr: Some(std::net::Ipv6Addr::LOCALHOST.into()),
         body_bytes: Some(sent),
         time_text: "-",

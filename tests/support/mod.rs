@@ -4,9 +4,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod fronts;
+pub mod gunicorn;
 pub mod load;
 pub mod outside;
 pub mod pki;
+pub mod reading;
 pub mod wire;
 
 use std::ffi::OsStr;

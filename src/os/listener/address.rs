@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use libc::{
     AF_INET, AF_INET6, AF_UNIX, sa_family_t, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t,
@@ -14,6 +15,7 @@ use libc::{
 use nix::errno::Errno;
 
 use super::{Address, Peer};
+use crate::os::socket::wait_readable;
 
 /// Gives a TCP socket its address.
 pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
@@ -42,6 +44,21 @@ pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Peer), Errno> {
     // SAFETY: the kernel just made this descriptor; nobody else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok((socket, name.ip().map_or(Peer::Unix, Peer::Tcp)))
+}
+
+/// How many connections wait at a listening TCP socket (tcp(7), `TCP_INFO`: for such a one, `tcpi_unacked` is the length of
+/// its queue); of another one, whether any does.
+pub(super) fn waiting(socket: BorrowedFd<'_>) -> usize {
+    // SAFETY: tcp_info is a C struct for which all zeros is a valid value.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = length_of::<libc::tcp_info>();
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: the kernel writes at most `length` bytes to `info`.
+    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut info).cast(), &raw mut length) };
+    match got {
+        0 => info.tcpi_unacked as usize,
+        _ => usize::from(wait_readable(socket, Duration::ZERO)),
+    }
 }
 
 /// A `sockaddr` of any family and its length in bytes.

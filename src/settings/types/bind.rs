@@ -19,7 +19,7 @@ pub enum Bind {
         /// 0: the kernel chooses.
         port: u16,
     },
-    /// `unix:PATH` or `unix://PATH`; relative to where rwsgi was started.
+    /// `unix:PATH` or `unix://PATH`; relative to `chdir`.
     Unix(PathBuf),
     /// `fd://N`: a socket that whoever started rwsgi has opened and bound.
     Fd(i32),

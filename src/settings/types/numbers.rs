@@ -20,7 +20,7 @@ pub enum Workers {
 
 impl Workers {
     /// More slots than any machine of today has CPUs.
-    const MOST: u32 = 1024;
+    pub const MOST: u32 = 1024;
 
     /// How many that are, where `usable` CPUs are to be had.
     pub fn number(self, usable: usize) -> usize {

@@ -8,7 +8,7 @@ use super::super::given::{quoted, shown};
 use super::super::problem::Wrong;
 use super::Text;
 use super::words::{name_of, named};
-use crate::http::{FieldPolicy, Network, is_field_name};
+use crate::http::{FieldPolicy, Network, ProxyMode, is_field_name};
 
 /// Peers that are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,21 @@ impl Text for HeaderMap {
 
     fn text(&self) -> String {
         name_of(&Self::NAMES, *self)
+    }
+}
+
+const PROXY_MODES: [(&str, ProxyMode); 4] =
+    [("off", ProxyMode::Off), ("v1", ProxyMode::V1), ("v2", ProxyMode::V2), ("auto", ProxyMode::Auto)];
+
+impl Text for ProxyMode {
+    const EXPECTED: &'static str = "off, v1, v2 or auto";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        named(&PROXY_MODES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&PROXY_MODES, *self)
     }
 }
 

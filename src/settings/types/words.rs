@@ -31,8 +31,8 @@ impl Text for WorkerClass {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
-            "sync" | "gunicorn.workers.sync.SyncWorker" => Ok(Self::Sync),
-            "gthread" | "gunicorn.workers.gthread.ThreadWorker" => Ok(Self::Gthread),
+            "sync" | "gunicorn.workers.sync.SyncWorker" | "egg:gunicorn#sync" => Ok(Self::Sync),
+            "gthread" | "gunicorn.workers.gthread.ThreadWorker" | "egg:gunicorn#gthread" => Ok(Self::Gthread),
             _ if Self::ASGI.iter().any(|part| text.contains(part)) => {
                 Err(refuse("not planned").hint("rwsgi serves WSGI applications; for ASGI take an ASGI server"))
             }
@@ -88,6 +88,33 @@ impl Text for TimeoutMode {
             Self::Hard => "hard",
         };
         word.to_owned()
+    }
+}
+
+/// How changes of the code are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReloadEngine {
+    /// The kernel tells, if it does.
+    Auto,
+    /// The kernel tells.
+    Inotify,
+    /// Files are asked for their times.
+    Poll,
+}
+
+impl ReloadEngine {
+    const NAMES: [(&'static str, Self); 3] = [("auto", Self::Auto), ("inotify", Self::Inotify), ("poll", Self::Poll)];
+}
+
+impl Text for ReloadEngine {
+    const EXPECTED: &'static str = "auto, inotify or poll";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&Self::NAMES, *self)
     }
 }
 

@@ -1,0 +1,155 @@
+//! How busy the workers are, by their scoreboards and the queues of the sockets: measured while somebody wants to know.
+//! What follows from it, the supervisor says.
+
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use super::{Generation, Master, now};
+use crate::supervisor::{Event, Load, Moment};
+
+/// What the master remembers between two measures.
+#[derive(Default)]
+pub(super) struct Meter {
+    looked: Moment,
+    /// How long the threads of each worker that served then had been in the application, in ns.
+    worked: Vec<(Pid, u64)>,
+    /// Since when there has been no request, as far as anybody has looked.
+    quiet_since: Moment,
+}
+
+impl Meter {
+    /// The share of time, in percent, that the threads of those workers were busy that served at the last look, too: each
+    /// by its process, with how many threads it has and what they have worked so far. None at the first look.
+    fn measure(&mut self, now: Moment, workers: &[(Pid, usize, u64)]) -> Option<u32> {
+        let elapsed = now.saturating_sub(std::mem::replace(&mut self.looked, now)).as_nanos();
+        let before = std::mem::take(&mut self.worked);
+        let known = |pid: Pid| before.iter().find(|(known, _)| *known == pid).map(|(_, worked)| *worked);
+        let (mut busy, mut threads) = (0, 0);
+        for (pid, count, worked) in workers {
+            self.worked.push((*pid, *worked));
+            if let Some(before) = known(*pid) {
+                busy += u128::from(worked.saturating_sub(before));
+                threads += *count as u128;
+            }
+        }
+        let percent = (100 * busy).checked_div(elapsed * threads)?;
+        Some(u32::try_from(percent.min(100)).unwrap_or(100))
+    }
+}
+
+impl Master<'_> {
+    /// When the load is to be looked at next, if anybody wants to know.
+    pub(super) fn next_load(&self, now: Moment) -> Option<Moment> {
+        if !self.supervisor.has_served() || self.supervisor.is_leaving() {
+            return None;
+        }
+        let settings = self.settings();
+        let measured = settings.worker_bounds(1).map(|_| self.meter.looked + EVERY);
+        let idle = settings.idle.limit().map(|idle| self.meter.quiet_since + idle);
+        // Who has just begun to look counts from now.
+        measured.into_iter().chain(idle).min().map(|at| if self.meter.looked.is_zero() { now } else { at })
+    }
+
+    pub(super) fn look_at_load(&mut self) {
+        let now = now();
+        if self.next_load(now).is_none_or(|at| at > now) {
+            return;
+        }
+        let is_first = self.meter.looked.is_zero();
+        self.look_for_quiet(now, is_first);
+        let workers = self.measured(now);
+        let busy = self.meter.measure(now, &workers);
+        if self.settings().worker_bounds(1).is_none() {
+            return;
+        }
+        let Some(busy) = busy else { return };
+        let waiting = self.generations[&self.current].sockets.iter().map(|socket| socket.listener.waiting()).sum();
+        let before = self.supervisor.workers();
+        self.tell(&Event::Load(Load { busy, waiting }));
+        let wanted = self.supervisor.workers();
+        if wanted != before {
+            let why = if wanted > before { "there is much to do" } else { "there is little to do" };
+            tracing::info!(workers = wanted, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
+        }
+    }
+
+    /// Tells when no request has come for `idle`.
+    fn look_for_quiet(&mut self, now: Moment, is_first: bool) {
+        let Some(idle) = self.settings().idle.limit() else { return };
+        if is_first {
+            self.meter.quiet_since = now;
+            return;
+        }
+        let last = self.last_busy(now);
+        let quiet_since = self.meter.quiet_since.max(last);
+        self.meter.quiet_since = quiet_since;
+        if quiet_since + idle > now {
+            return;
+        }
+        // Not again before as long has passed once more.
+        self.meter.quiet_since = now;
+        // Another master serves, and knows of requests that this one does not.
+        if self.other.is_there() {
+            return;
+        }
+        let before = self.supervisor.workers();
+        self.tell(&Event::Quiet);
+        let wanted = self.supervisor.workers();
+        if self.supervisor.is_leaving() {
+            tracing::info!(idle = %self.settings().idle, "no request has come, stopping");
+        } else if wanted != before {
+            tracing::info!(workers = wanted, idle = %self.settings().idle, "no request has come, number of workers changed");
+        }
+    }
+
+    /// Ready workers of the generation in charge, with their threads and what these have worked.
+    fn measured(&self, now: Moment) -> Vec<(Pid, usize, u64)> {
+        let generation = &self.generations[&self.current];
+        let workers = self.pool.unspent().into_iter();
+        let current = workers.filter(|(slot, _)| self.pool.generation(*slot) == Some(self.current));
+        let now = nanoseconds(now);
+        current
+            .map(|(slot, pid)| {
+                let worked = generation.threads_of(slot).map(|thread| thread.worked(now)).sum();
+                (pid, generation.threads_of(slot).count(), worked)
+            })
+            .collect()
+    }
+
+    /// When a request was in the application last, in any generation.
+    fn last_busy(&self, now: Moment) -> Moment {
+        let of = |generation: &Generation| {
+            let slots = (0..self.pool.slots()).flat_map(|slot| generation.threads_of(slot));
+            slots.map(|thread| thread.last_busy(nanoseconds(now))).max()
+        };
+        Duration::from_nanos(self.generations.values().filter_map(of).max().unwrap_or(0))
+    }
+}
+
+fn nanoseconds(moment: Moment) -> u64 {
+    u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// As often as uWSGI's `cheaper`.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_that_of_the_workers_that_were_there_all_the_time() {
+        let mut meter = Meter::default();
+        let second = Duration::from_secs;
+        let (one, two, new) = (Pid::from_raw(1), Pid::from_raw(2), Pid::from_raw(3));
+        assert_eq!(meter.measure(second(1), &[(one, 2, 0), (two, 2, 500)]), None);
+        let half = 1_000_000_000;
+        assert_eq!(meter.measure(second(2), &[(one, 2, half), (two, 2, half + 500)]), Some(50));
+        // One is gone, another one has come.
+        assert_eq!(meter.measure(second(3), &[(one, 2, half), (new, 2, half)]), Some(0));
+        assert_eq!(meter.measure(second(4), &[(one, 2, 9 * half), (new, 2, half)]), Some(100));
+        assert_eq!(meter.measure(second(5), &[]), None);
+        assert_eq!(meter.measure(second(5), &[(one, 2, 0)]), None, "no time has passed");
+    }
+}

@@ -1,0 +1,2 @@
+# ends: yes
+wsgi_app = "raising"

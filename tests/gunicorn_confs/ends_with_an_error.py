@@ -1,0 +1,2 @@
+# ends: yes
+raise RuntimeError("raised on purpose")

@@ -1,0 +1,2 @@
+# ends: yes
+wsgi_app = "plain:not_callable"

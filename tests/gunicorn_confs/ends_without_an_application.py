@@ -1,0 +1,2 @@
+# ends: yes
+workers = 1

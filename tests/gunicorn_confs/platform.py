@@ -1,0 +1,5 @@
+# A platform that says by PORT where to listen.
+# env: PORT=0 WEB_CONCURRENCY=2 FORWARDED_ALLOW_IPS=*
+# bind: 0.0.0.0
+wsgi_app = "plain"
+access_log_format = '%(h)s %({x-request-id}i)s "%(r)s" %(s)s %(L)s'

@@ -1,0 +1,144 @@
+//! The PROXY protocol, with HAProxy in front and by hand.
+
+mod support;
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use serde_json::Value;
+use support::fronts::{Front, listener};
+use support::outside::curl;
+use support::pki::Authority;
+use support::{LIMIT, Response, Server, directory};
+use tempfile::TempDir;
+
+/// Answers what it is told of who asks.
+const WHO: &str = r#"
+import json
+def application(environ, start_response):
+    start_response("200 OK", [])
+    names = "REMOTE_ADDR", "REMOTE_PORT", "PROXY_PROTOCOL", "PROXY_ADDR", "PROXY_PORT", "SERVER_PORT", "wsgi.url_scheme"
+    return [json.dumps({name: environ.get(name) for name in names}).encode()]
+"#;
+
+fn server(words: &[&str]) -> (TempDir, Server) {
+    let files = directory(&[("who.py", WHO)]);
+    let server = Server::start_in(files.path(), &[&["who", "--access-logfile", "-"], words].concat());
+    (files, server)
+}
+
+/// One request on a connection, which stays open.
+fn ask(stream: &mut TcpStream, before: &[u8], more: &str) -> Value {
+    let request = format!("GET / HTTP/1.1\r\nHost: test\r\n{more}\r\n");
+    stream.write_all(&[before, request.as_bytes()].concat()).unwrap();
+    let response = Response::read(stream).unwrap();
+    assert_eq!(response.status, 200, "{}", response.head);
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+#[test]
+fn haproxy_says_who_connected_for_the_whole_connection() {
+    for (word, mode) in [("send-proxy", "v1"), ("send-proxy-v2", "v2"), ("send-proxy-v2", "auto")] {
+        let (files, mut server) = server(&["--proxy-protocol", mode]);
+        let (front_listener, port) = listener();
+        let configuration = format!(
+            "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
+             frontend in\n bind fd@0\n default_backend app\n\
+             backend app\n server one {} {word}\n",
+            server.address()
+        );
+        let _front = Front::haproxy(files.path(), &configuration, vec![front_listener]);
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let own = stream.local_addr().unwrap();
+        for _ in 0..3 {
+            let told = ask(&mut stream, b"", "");
+            assert_eq!(told["REMOTE_PORT"], own.port().to_string(), "{word}");
+            assert_eq!(told["PROXY_PORT"], port.to_string(), "{word}");
+            assert_eq!(told["PROXY_PROTOCOL"], "TCP4");
+            assert_eq!(told["SERVER_PORT"], server.port().to_string());
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_header_comes_before_the_handshake() {
+    for (word, mode) in [("send-proxy", "v1"), ("send-proxy-v2", "auto")] {
+        let authority_files = tempfile::tempdir().unwrap();
+        let authority = Authority::new(authority_files.path());
+        authority.server("site");
+        let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+        let words = ["--proxy-protocol", mode, "--certfile", &certificate, "--keyfile", &key];
+        let (files, mut server) = server(&words);
+        let (front_listener, port) = listener();
+        let configuration = format!(
+            "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
+             frontend in\n bind fd@0\n default_backend app\n\
+             backend app\n server one {} {word}\n",
+            server.address()
+        );
+        let _front = Front::haproxy(files.path(), &configuration, vec![front_listener]);
+        let ca = authority.path("ca.pem");
+        let own = format!("https://{}/", server.address());
+        let front = format!("https://127.0.0.1:{port}/");
+        let told: Value = serde_json::from_str(&curl(["--cacert", &ca, &front])).unwrap();
+        assert_eq!(told["PROXY_PORT"], port.to_string(), "{word}");
+        assert_eq!(told["wsgi.url_scheme"], "https", "{word}");
+        // Without a header it is as ever.
+        let told: Value = serde_json::from_str(&curl(["--cacert", &ca, &own])).unwrap();
+        assert_eq!(told["PROXY_PORT"], Value::Null, "{word}");
+        // In pieces, and with the handshake's first bytes in the same packet.
+        let mut stream = server.connect();
+        stream.set_nodelay(true).unwrap();
+        for piece in ["PRO", "XY TCP4 192.0.2.7 192.0.2.8 x 2\r\n\x16\x03"] {
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        assert_eq!(Response::read(&mut stream).unwrap().status, 400, "{mode}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_header_is_kept_for_the_connection_and_trust_is_the_peers() {
+    let (_files, mut server) = server(&["--proxy-protocol"]);
+    let mut stream = server.connect();
+    let told = ask(&mut stream, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n", "X-Forwarded-Proto: https\r\n");
+    assert_eq!(told["REMOTE_ADDR"], "192.0.2.7");
+    assert_eq!((&told["PROXY_ADDR"], &told["PROXY_PORT"]), (&"192.0.2.1".into(), &"443".into()));
+    assert_eq!(told["wsgi.url_scheme"], "https", "the peer is this machine, which is believed");
+    assert_eq!(ask(&mut stream, b"", "")["REMOTE_ADDR"], "192.0.2.7");
+    let refused = server.ask("PROXY TCP4 192.0.2.7 192.0.2.1 4711 99999\r\n\r\n");
+    assert_eq!(refused.status, 400);
+    let plain = server.get("/");
+    assert!(plain.text().contains("\"PROXY_ADDR\": null"), "{}", plain.text());
+    server.stop();
+    let lines = server.output.stdout();
+    assert_eq!(lines.matches("192.0.2.7 - - ").count(), 2, "{lines}");
+}
+
+#[test]
+fn who_may_not_send_a_header_gets_403() {
+    let (_files, server) = server(&["--proxy-protocol", "--proxy-allow-from", "10.0.0.0/8"]);
+    let refused = server.ask("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.0\r\n\r\n");
+    assert_eq!(refused.status, 403);
+    server.wait_for("hint=\"proxy_allow_ips says who may send one\"");
+    assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn a_folded_header_and_a_small_method_reach_the_application_where_permitted() {
+    let files = directory(&[(
+        "told.py",
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         return [(environ['REQUEST_METHOD'] + ' ' + environ['HTTP_X_A'] + ' ' + environ['wsgi.input'].read().decode()).encode()]\n",
+    )]);
+    let words = ["told", "--permit-obsolete-folding", "--strip-header-spaces", "--permit-unconventional-http-method"];
+    let server = Server::start_in(files.path(), &[&words[..], &["--casefold-http-method"]].concat());
+    let mut stream = server.connect();
+    let request = "post / HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\tc\r\nContent-Length: 2\r\n\r\nhi";
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).unwrap();
+        assert_eq!(Response::read(&mut stream).unwrap().text(), "POST b c hi");
+    }
+}
