@@ -100,7 +100,7 @@ $(TARGET)/floor.so: benches/floor.c $(TARGET)/python
 	$(CC) -O2 -Wall -Wextra -std=gnu17 -shared -fPIC -isystem "$(INCLUDE)" -o $@ $<
 
 # What `make test` needs, and the Debian package that has it; `missing` prints the packages that are not there.
-NEEDED := cc:build-essential curl:curl nginx:nginx-light apache2:apache2-bin haproxy:haproxy ab:apache2-utils \
+NEEDED := cc:build-essential curl:curl openssl:openssl nginx:nginx-light apache2:apache2-bin haproxy:haproxy ab:apache2-utils \
     systemd-analyze:systemd systemd-socket-activate:systemd unshare:util-linux setpriv:util-linux \
     $(PYTHON):python3
 LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSONAME"), s.get_config_var("LIBDIR"); \

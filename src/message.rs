@@ -166,7 +166,8 @@ pub struct Start {
     pub listeners: usize,
     /// Does the error log's file come with this message (else standard error is the log)?
     pub error_log: bool,
-    /// Does the access log's file come with this message?
+    /// Does the access log's file come with this message? Behind it comes what TLS needs, as a sealed file, where the settings
+    /// ask for TLS.
     pub access_log: bool,
     /// What comes for the hooks of a configuration file.
     pub hooks: ForHooks,

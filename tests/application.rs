@@ -28,7 +28,8 @@ fn the_environ_is_what_pep_3333_says_and_nothing_else() {
         "wsgi.version": [1, 0], "wsgi.url_scheme": "http", "wsgi.input": "BytesIO", "wsgi.errors": "ErrorStream",
         "wsgi.multithread": false, "wsgi.multiprocess": false, "wsgi.run_once": false, "wsgi.input_terminated": true,
         "wsgi.file_wrapper": "type", "rwsgi.RequestTimeout": "type",
-        "rwsgi.extend_deadline": "builtin_function_or_method",
+        "rwsgi.extend_deadline": "builtin_function_or_method", "wsgi.early_hints": "builtin_function_or_method",
+        "gunicorn.socket": "ClientSocket",
     });
     assert_eq!(json_of(&ask(&mut stream, with_everything))["environ"], expected);
     // Nothing of it is left for the next request.

@@ -141,9 +141,13 @@ fn with_socket(command: &Command, socket: &TcpListener) -> Command {
         };
     }
     let fd = socket.as_raw_fd();
-    // SAFETY: between fork and exec nothing but dup2(2) is called; the copy stays open over exec.
+    // SAFETY: between fork and exec nothing but dup2(2) and fcntl(2) is called. A copy stays open over exec; where the socket
+    // is number 3 already, dup2 makes none.
     unsafe {
-        by_shell.pre_exec(move || if libc::dup2(fd, 3) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) })
+        by_shell.pre_exec(move || {
+            let is_open = libc::dup2(fd, 3) == 3 && libc::fcntl(3, libc::F_SETFD, 0) == 0;
+            if is_open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        })
     };
     by_shell
 }
@@ -281,10 +285,8 @@ const fn different(conf: &'static str, fact: &'static str, guide: &'static str) 
 #[rustfmt::skip] // A table: file, end of the fact, words of the guide.
 const DIFFERENT: &[Different] = &[
     different("", "environ SERVER_SOFTWARE", "| `SERVER_SOFTWARE` |"),
-    different("", "environ gunicorn.socket", "| in `environ` |"),
-    different("", "environ wsgi.early_hints", "| in `environ` |"),
-    different("", "environ rwsgi.extend_deadline", "| in `environ` |"),
-    different("", "environ rwsgi.RequestTimeout", "| in `environ` |"),
+    different("", "environ rwsgi.extend_deadline", "| further in `environ` |"),
+    different("", "environ rwsgi.RequestTimeout", "| further in `environ` |"),
     different("", "field server", "| the field `Server` |"),
     different("", "GET absolute: environ HTTP_HOST", "| a target with a host of its own"),
     different("", "GET absolute: environ (url)", "| a target with a host of its own"),

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 use support::fronts::{Front, listener};
+use support::outside::curl;
+use support::pki::Authority;
 use support::{LIMIT, Response, Server, directory};
 use tempfile::TempDir;
 
@@ -56,6 +58,43 @@ fn haproxy_says_who_connected_for_the_whole_connection() {
             assert_eq!(told["PROXY_PROTOCOL"], "TCP4");
             assert_eq!(told["SERVER_PORT"], server.port().to_string());
         }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_header_comes_before_the_handshake() {
+    for (word, mode) in [("send-proxy", "v1"), ("send-proxy-v2", "auto")] {
+        let authority_files = tempfile::tempdir().unwrap();
+        let authority = Authority::new(authority_files.path());
+        authority.server("site");
+        let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+        let words = ["--proxy-protocol", mode, "--certfile", &certificate, "--keyfile", &key];
+        let (files, mut server) = server(&words);
+        let (front_listener, port) = listener();
+        let configuration = format!(
+            "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
+             frontend in\n bind fd@0\n default_backend app\n\
+             backend app\n server one {} {word}\n",
+            server.address()
+        );
+        let _front = Front::haproxy(files.path(), &configuration, vec![front_listener]);
+        let ca = authority.path("ca.pem");
+        let own = format!("https://{}/", server.address());
+        let front = format!("https://127.0.0.1:{port}/");
+        let told: Value = serde_json::from_str(&curl(["--cacert", &ca, &front])).unwrap();
+        assert_eq!(told["PROXY_PORT"], port.to_string(), "{word}");
+        assert_eq!(told["wsgi.url_scheme"], "https", "{word}");
+        // Without a header it is as ever.
+        let told: Value = serde_json::from_str(&curl(["--cacert", &ca, &own])).unwrap();
+        assert_eq!(told["PROXY_PORT"], Value::Null, "{word}");
+        // In pieces, and with the handshake's first bytes in the same packet.
+        let mut stream = server.connect();
+        stream.set_nodelay(true).unwrap();
+        for piece in ["PRO", "XY TCP4 192.0.2.7 192.0.2.8 x 2\r\n\x16\x03"] {
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        assert_eq!(Response::read(&mut stream).unwrap().status, 400, "{mode}");
         server.stop();
     }
 }

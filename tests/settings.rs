@@ -187,6 +187,14 @@ forwarded_allow_ips = ["10.0.0.0/8", "::1"]
 secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
 forwarder_headers = "remote_user,SCRIPT_NAME"
 header_map = "refuse"
+certfile = "/etc/ssl/site.pem"
+keyfile = "site.key"
+ca_certs = "/etc/ssl/clients.pem"
+cert_reqs = 1
+ssl_version = "TLSv1_3"
+ciphers = "ECDHE+AESGCM:!aNULL"
+do_handshake_on_connect = true
+suppress_ragged_eofs = true
 proxy_protocol = "v2"
 proxy_allow_ips = ["10.0.0.0/8"]
 permit_obsolete_folding = true

@@ -143,7 +143,7 @@ fn a_refused_request_is_logged_with_what_would_help() {
         "status=414 reason=\"request line: expected at most 4094 bytes, found more\" hint=\"limit_request_line sets this",
         "hint=\"limit_request_fields sets this limit\"",
         "hint=\"limit_request_body or spill_limit sets this limit\"",
-        "hint=\"this looks like TLS; rwsgi speaks plain HTTP\"",
+        "hint=\"this looks like TLS; certfile and keyfile serve it\"",
     ] {
         assert!(log.contains(hint), "expected {hint:?} in\n{log}");
     }

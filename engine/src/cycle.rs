@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,6 +17,7 @@ use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, Delivery, Exchange, Memory};
 
 use crate::bytes::{self, Incoming, Outgoing};
+use crate::client_socket::ClientSocket;
 use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
@@ -67,8 +68,11 @@ impl<'py> Cycle<'py> {
         caller.begin(py)?;
         let keys = shared_keys(py, settings)?;
         keys.update(deadline::keys(py, caller)?.as_mapping())?;
+        let callables = Callables::new(py)?;
+        keys.set_item("wsgi.early_hints", callables.latest().getattr("early_hints")?)?;
+        keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.latest()))?)?;
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
-        let parts = RefCell::new(Parts { environs, callables: Callables::new(py)? });
+        let parts = RefCell::new(Parts { environs, callables });
         bytes::set_attached(true);
         Ok(Cycle { py, application, caller, parts, hooks: None, logger: None, logged: Vec::new() })
     }
@@ -116,8 +120,15 @@ impl<'py> Cycle<'py> {
         let outcome = self.respond(exchange, look);
         let timed_out = self.caller.leave();
         forked::end_if_forked();
-        if let Err(error) = outcome {
-            self.failed(exchange, &error, timed_out);
+        match outcome {
+            Ok(()) => {}
+            // By which applications that have taken the socket say that there is no response, as to gunicorn.
+            Err(error)
+                if exchange.was_taken() && !exchange.is_begun() && error.is_instance_of::<PyStopIteration>(self.py) =>
+            {
+                exchange.leave();
+            }
+            Err(error) => self.failed(exchange, &error, timed_out),
         }
     }
 
@@ -368,6 +379,9 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-    keys.set_item("SERVER_SOFTWARE", concat!("rwsgi/", env!("CARGO_PKG_VERSION")))?;
+    keys.set_item("SERVER_SOFTWARE", python::SOFTWARE)?;
+    if settings.tls().is_some() {
+        keys.set_item("HTTPS", "on")?;
+    }
     Ok(keys)
 }

@@ -14,6 +14,7 @@ use rwsgi::http::{Proxied, Version, cgi};
 use rwsgi::os::listener::{Address, Listener, Peer};
 use rwsgi::worker::Exchange;
 
+use crate::client_socket::ClientSocket;
 use crate::input::Inputs;
 use crate::variables::Variables;
 
@@ -129,6 +130,7 @@ impl<'py> Environs<'py> {
         }
         self.set_peer(py, &environ, exchange)?;
         self.set_fields(py, &environ, exchange)?;
+        set_tls(py, &environ, exchange)?;
         if let Some(length) = exchange.body_length() {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), PyString::new(py, &length.to_string()))?;
         }
@@ -175,9 +177,16 @@ impl<'py> Environs<'py> {
         Ok(())
     }
 
-    fn set_fields(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
+    fn set_fields(
+        &mut self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+        exchange: &mut Exchange<'_>,
+    ) -> PyResult<()> {
+        let mut asks_for_another = false;
         self.variables.begin();
         for (name, value) in exchange.request().fields() {
+            asks_for_another |= name.len() == UPGRADE.len() && name.eq_ignore_ascii_case(UPGRADE);
             let variable = self.variables.next(py, name);
             if variable.has_underscore
                 && forwarded::field_policy(name, exchange.peer().ip(), &self.trust) != FieldPolicy::Keep
@@ -191,6 +200,10 @@ impl<'py> Environs<'py> {
                 value = join(py, environ, &variable.key, value)?;
             }
             environ.set_item(&variable.key, value)?;
+        }
+        if asks_for_another {
+            let socket = Bound::new(py, ClientSocket::of_request(exchange)?)?;
+            environ.set_item(intern!(py, "gunicorn.socket"), socket)?;
         }
         Ok(())
     }
@@ -228,6 +241,12 @@ impl<'py> Template<'py> {
         make_room(&environ)?;
         Ok(Template { environ, named_by_host: !matches!(address, Address::Tcp(_)) })
     }
+}
+
+/// What there is to be said of the connection's TLS; nothing without.
+fn set_tls(py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
+    let Some(variables) = exchange.tls() else { return Ok(()) };
+    variables.iter().try_for_each(|(key, value)| environ.set_item(key, latin1(py, value.as_bytes())?))
 }
 
 /// What a PROXY header says, by gunicorn's names; answers with the client's address.
@@ -304,5 +323,6 @@ const ROOM: usize = 22;
 const PEERS: usize = 256;
 /// Dropped names that are said.
 const SAID: usize = 16;
+const UPGRADE: &[u8] = b"upgrade";
 const USUAL_METHOD: &str = "GET";
 const METHODS: [&str; 8] = ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

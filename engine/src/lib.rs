@@ -9,7 +9,7 @@
 //! | `app` | loading the application by its name |
 //! | `conf` | the configuration file in Python |
 //! | `cycle` | the PEP 3333 cycle: one request through the application |
-//! | `environ`, `input`, `errors`, `response`, `file_wrapper` | what an application is handed |
+//! | `environ`, `input`, `errors`, `response`, `file_wrapper`, `client_socket` | what an application is handed |
 //! | `deadline` | requests that take too long, from Python's side |
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
@@ -20,6 +20,7 @@
 
 mod app;
 mod bytes;
+mod client_socket;
 mod conf;
 mod current;
 mod cycle;

@@ -8,6 +8,9 @@ use pyo3::types::{PyList, PyString, PyTraceback};
 
 use rwsgi::os::process;
 
+/// What the server is called in environs and in the environment of its processes.
+pub(crate) const SOFTWARE: &str = concat!("rwsgi/", env!("CARGO_PKG_VERSION"));
+
 /// A whole traceback, as Python would print it.
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {

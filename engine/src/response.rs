@@ -1,6 +1,7 @@
 //! `start_response` and `write`: what an application says about its response, checked as PEP 3333 asks.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -18,6 +19,8 @@ pub(crate) struct Callables<'py> {
     response: Bound<'py, Response>,
     /// A method of `response`, bound once: CPython calls such a builtin without making a tuple of its arguments.
     start: Bound<'py, PyAny>,
+    /// The way to the exchange for what stands in every environ.
+    latest: Bound<'py, Latest>,
 }
 
 impl<'py> Callables<'py> {
@@ -25,7 +28,22 @@ impl<'py> Callables<'py> {
         let write = Bound::new(py, Write { current: Current::default() })?;
         let response = Bound::new(py, Response { current: Current::default(), write: write.unbind() })?;
         let start = response.getattr(intern!(py, "start_response"))?;
-        Ok(Callables { response, start })
+        let latest = Bound::new(py, Latest { response: Mutex::new(response.clone().unbind()) })?;
+        Ok(Callables { response, start, latest })
+    }
+
+    /// What finds the exchange of the thread's request, whichever that is.
+    pub(crate) fn latest(&self) -> &Bound<'py, Latest> {
+        &self.latest
+    }
+
+    /// Makes the callables anew, for the next request.
+    #[cold]
+    fn renew(&mut self, py: Python<'py>) -> PyResult<()> {
+        let Callables { response, start, .. } = Callables::new(py)?;
+        *self.latest.get().response.lock().unwrap_or_else(PoisonError::into_inner) = response.clone().unbind();
+        (self.response, self.start) = (response, start);
+        Ok(())
     }
 
     /// `start_response`, for `exchange` until [`release`](Self::release).
@@ -42,14 +60,14 @@ impl<'py> Callables<'py> {
         let response = self.response.get();
         response.current.clear();
         response.write.get().current.clear();
-        // SAFETY: all three are live objects, and the thread is attached. The method holds its object.
+        // SAFETY: all three are live objects, and the thread is attached. The method holds its object, and so does `latest`.
         let kept = unsafe {
             ffi::Py_REFCNT(self.start.as_ptr()) > 1
-                || ffi::Py_REFCNT(self.response.as_ptr()) > 2
+                || ffi::Py_REFCNT(self.response.as_ptr()) > 3
                 || ffi::Py_REFCNT(response.write.as_ptr()) > 1
         };
         if kept {
-            *self = Callables::new(py)?;
+            self.renew(py)?;
         }
         Ok(())
     }
@@ -86,6 +104,43 @@ impl Response {
             fill(exchange, status, response_headers).inspect_err(|_| exchange.head().clear())
         })?;
         Ok(self.write.clone_ref(py))
+    }
+}
+
+/// The exchange that a thread is at.
+#[pyclass(frozen, module = "rwsgi")]
+pub(crate) struct Latest {
+    response: Mutex<Py<Response>>,
+}
+
+impl Latest {
+    /// As [`Current::with`].
+    pub(crate) fn with<T>(&self, py: Python<'_>, step: impl FnOnce(&mut Exchange<'_>) -> PyResult<T>) -> PyResult<T> {
+        let response = self.response.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py);
+        response.get().current.with(step)
+    }
+}
+
+#[pymethods]
+impl Latest {
+    /// `wsgi.early_hints`: names and values, str or bytes.
+    #[pyo3(signature = (headers, /))]
+    fn early_hints(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut fields = Vec::new();
+        for header in headers.try_iter()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = header?.extract()?;
+            fields.push((octets(&name, "header name")?, octets(&value, "header value")?));
+        }
+        let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        let refuse = |error: rwsgi::http::BadResponse| PyValueError::new_err(error.to_string());
+        self.with(py, |exchange| exchange.early_hints(fields).map_err(refuse))
+    }
+}
+
+fn octets(text: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>> {
+    match text.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
+        Err(_) => Ok(native(text, what)?.into_owned()),
     }
 }
 

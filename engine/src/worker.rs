@@ -132,6 +132,7 @@ fn setup(
     slots.iter().for_each(Slot::clear);
     Ok(Setup {
         listeners: &inheritance.listeners,
+        tls: inheritance.tls.clone(),
         signals,
         orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) },
         slots,

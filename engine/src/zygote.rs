@@ -13,13 +13,15 @@ use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
-use rwsgi::os::process::{self, Identity, Side};
+use rwsgi::os::process::{self, Side};
 use rwsgi::os::scoreboard::Scoreboard;
+use rwsgi::os::sealed;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stacks;
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::title;
-use rwsgi::settings::Settings;
+use rwsgi::settings::{Settings, TlsTerms};
+use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::{self, Ends};
 
 use crate::conf::Conf;
@@ -34,6 +36,8 @@ pub(crate) struct Inheritance {
     pub(crate) start: Start,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) scoreboard: Scoreboard,
+    /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
+    pub(crate) tls: Option<Identity>,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
     /// Another one when the logs were opened anew.
@@ -308,6 +312,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     }
     let error_log = start.error_log.then(&mut next).transpose()?;
     let access_log = Mutex::new(start.access_log.then(&mut next).transpose()?);
+    let tls = start.settings.tls().map(|terms| identity(&terms, next()?)).transpose()?;
     let for_hooks = ForHooks {
         memory: start.hooks.memory.then(&mut next).transpose()?,
         memory_before: start.hooks.memory_before.then(&mut next).transpose()?,
@@ -324,6 +329,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         start,
         listeners,
         scoreboard,
+        tls,
         handover,
         access_log,
         error_fd,
@@ -333,6 +339,13 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         for_hooks,
         application: None,
     })
+}
+
+/// What the master has read and checked, which this process may have no right to read.
+fn identity(terms: &TlsTerms, file: OwnedFd) -> Result<Identity, BootFailure> {
+    let bytes = sealed::read(file).map_err(|error| BootFailure::setup(&error))?;
+    let material: Material = serde_json::from_slice(&bytes).map_err(|error| BootFailure::setup(&error))?;
+    Identity::new(&material, terms).map_err(|problem| BootFailure::setup(&format!("{}: {problem}", problem.setting)))
 }
 
 fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailure> {
@@ -359,9 +372,13 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
+    let environ = py.import("os")?.getattr("environ")?;
+    // By which libraries see that a server runs them.
+    if !start.settings.raw_env.iter().any(|pair| pair.key == "SERVER_SOFTWARE") {
+        environ.set_item("SERVER_SOFTWARE", python::SOFTWARE)?;
+    }
     if inheritance.conf.is_some() {
         // Without a file that may give some they were there from this process's start.
-        let environ = py.import("os")?.getattr("environ")?;
         for pair in &start.settings.raw_env {
             environ.set_item(&pair.key, &pair.value)?;
         }
@@ -379,7 +396,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
 
 /// From here on nothing that this process says is trusted by a root master.
 fn take_identity(start: &Start) -> Result<(), BootFailure> {
-    let identity = Identity { user: start.user.clone(), group: start.group };
+    let identity = process::Identity { user: start.user.clone(), group: start.group };
     identity.take().map_err(|error| BootFailure::setup(&error))?;
     process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))
 }

@@ -31,7 +31,7 @@ pub enum Scheme {
     /// Nobody said otherwise.
     #[default]
     Http,
-    /// A trusted proxy took it over TLS.
+    /// It came over TLS, to this server or to a trusted proxy.
     Https,
 }
 
@@ -86,9 +86,9 @@ impl Default for Trust {
     }
 }
 
-/// By which scheme the client came. A trusted peer's scheme fields each say https by their exact value and http by any
+/// By which scheme the client came: `own`, that of its connection, unless a proxy says otherwise. A trusted peer's scheme fields each say https by their exact value and http by any
 /// other; where two of them differ, somebody else wrote one of them.
-pub fn scheme(request: Request<'_>, peer: Option<IpAddr>, trust: &Trust) -> Result<Scheme, Reject> {
+pub fn scheme(request: Request<'_>, own: Scheme, peer: Option<IpAddr>, trust: &Trust) -> Result<Scheme, Reject> {
     let lengths = trust.scheme_fields.iter().map(|(known, _)| Lengths::of(known.len()));
     let known = lengths.fold(Lengths::default(), Lengths::and);
     let mut said = request.head.fields_of(known, request.bytes).filter_map(|(name, value)| {
@@ -96,7 +96,7 @@ pub fn scheme(request: Request<'_>, peer: Option<IpAddr>, trust: &Trust) -> Resu
         Some((name, value, if value == https { Scheme::Https } else { Scheme::Http }))
     });
     let Some((name, value, scheme)) = said.next().filter(|_| trust.believes(peer)) else {
-        return Ok(Scheme::Http);
+        return Ok(own);
     };
     match said.find(|(_, _, other)| *other != scheme) {
         Some((other, different, _)) => {

@@ -10,6 +10,8 @@ use super::grammar;
 /// `line` counts the lines of the head from 1, the request line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
+    /// Plain HTTP where TLS is spoken.
+    NoTls,
     /// A PROXY header from a peer that may not send one.
     ProxyForbidden,
     /// A PROXY header of version 1 that is none.
@@ -255,6 +257,7 @@ impl Reject {
     /// What would help, for the log: the setting that sets the limit, what the client means. Without the word `hint:`.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Reject::NoTls => "with certfile every address speaks TLS alone: clients ask for https://",
             Reject::ProxyForbidden => "proxy_allow_ips says who may send one",
             Reject::RequestLineTooLong { .. } => "limit_request_line sets this limit",
             Reject::FieldsTooMany { .. } => "limit_request_fields sets this limit",
@@ -262,7 +265,7 @@ impl Reject {
             Reject::HeadTooLarge { .. } => "limit_request_head sets this limit",
             Reject::BodyTooLarge { limit } if *limit < u64::MAX => "limit_request_body or spill_limit sets this limit",
             Reject::Method { found } if found.bytes().first() == Some(&TLS_HANDSHAKE) => {
-                "this looks like TLS; rwsgi speaks plain HTTP"
+                "this looks like TLS; certfile and keyfile serve it"
             }
             Reject::Trailer { cause } => return cause.hint(),
             _ => return None,
@@ -274,6 +277,7 @@ impl fmt::Display for Reject {
     #[rustfmt::skip] // A table: cause, sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Reject::NoTls => write!(f, "connection: expected TLS, found plain HTTP"),
             Reject::ProxyForbidden => write!(f, "proxy header: expected none from this peer, found one"),
             Reject::ProxyLine { found } => write!(f, "proxy header: expected TCP4 or TCP6, two addresses, two ports and crlf, found {found}"),
             Reject::ProxyLineTooLong => write!(f, "proxy header: expected at most 107 bytes, found more"),

@@ -76,6 +76,19 @@ impl ResponseHead {
         self.status.extend_from_slice(reason(self.code).as_bytes());
     }
 
+    /// Begins the fields of a 103 (RFC 8297).
+    pub fn start_hints(&mut self) {
+        self.clear();
+        self.code = EARLY_HINTS;
+    }
+
+    /// Appends the whole 103 to `out`.
+    pub fn encode_hints(&self, out: &mut Vec<u8>) {
+        for piece in [&b"HTTP/1.1 103 Early Hints\r\n"[..], &self.fields, b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+    }
+
     /// Adds a field. Blanks around the value are dropped.
     ///
     /// A Content-Length is left out where the status has no body or none of its own (RFC 9110 sections 8.6 and 15.3.6).
@@ -337,6 +350,7 @@ fn append_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
+const EARLY_HINTS: u16 = 103;
 const SWITCHING: u16 = 101;
 const NO_CONTENT: u16 = 204;
 const RESET: u16 = 205;

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
-use super::{AnyError, Hooks, Origins, Reading};
+use super::{AnyError, Hooks, Origins, Reading, certificates};
 use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, ToZygote};
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
@@ -32,6 +32,8 @@ pub(super) struct Generation {
     pub(super) logs: Logs,
     /// Where lines go besides.
     pub(super) remotes: Remotes,
+    /// Certificates and keys, as a sealed file.
+    tls: Option<OwnedFd>,
     /// Bound when its first zygote has found a Python.
     pub(super) sockets: Vec<Rc<Socket>>,
     pub(super) zygote: Option<Zygote>,
@@ -67,6 +69,7 @@ impl Generation {
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
         let logs = logs(&settings, &origins)?;
+        let tls = certificates::read(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
         Ok(Generation {
             number,
@@ -77,6 +80,7 @@ impl Generation {
             board_file,
             logs,
             remotes: Remotes::default(),
+            tls,
             sockets: Vec::new(),
             zygote: None,
             hooks: Hooks::default(),
@@ -159,6 +163,7 @@ impl Generation {
             .into_iter()
             .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
             .chain(self.logs.files())
+            .chain(self.tls.iter().map(AsFd::as_fd))
             .chain(self.memory.as_ref().map(AsFd::as_fd))
             .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
             .chain(hooks.keeper.as_ref().map(AsFd::as_fd))

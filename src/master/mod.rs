@@ -1,6 +1,7 @@
 //! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
 //! and does not know a request.
 
+mod certificates;
 mod commands;
 mod configuration;
 mod control;
@@ -169,12 +170,7 @@ impl<'a> Master<'a> {
         let first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
         let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
-        let pidfile = if check {
-            logs::check_pidfile(&first.settings, &first.origins)?;
-            None
-        } else {
-            other.write_pidfile(&first).map_err(|error| first.origins.blame("pidfile", &error))?
-        };
+        let pidfile = pidfile(&first, &other, check)?;
         let inherited = predecessor.filter(|_| other.is_there());
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
@@ -368,6 +364,15 @@ impl<'a> Master<'a> {
     fn settings(&self) -> &Settings {
         &self.generations[&self.current].settings
     }
+}
+
+/// Written, or only looked at by a check.
+fn pidfile(first: &Generation, other: &Other, check: bool) -> Result<Option<PidFile>, AnyError> {
+    if check {
+        logs::check_pidfile(&first.settings, &first.origins)?;
+        return Ok(None);
+    }
+    other.write_pidfile(first).map_err(|error| first.origins.blame("pidfile", &error))
 }
 
 /// What is opened for the first reading of the settings.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::commands::By;
 use super::control::Control;
 use super::upgrade::Wish;
-use super::{CLIENTS, CONTROL, Master, STACKS, now};
+use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
 use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
 use crate::os::scoreboard::Slot as BoardSlot;
@@ -264,7 +264,7 @@ impl Master<'_> {
             state: state.to_owned(),
             seconds: now().saturating_sub(self.orders.born).as_secs_f64(),
             app: generation.settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default(),
-            listening: generation.sockets.iter().map(|socket| socket.listener.address().to_string()).collect(),
+            listening: generation.sockets.iter().map(|socket| report::address(&generation.settings, socket)).collect(),
             generation: self.current,
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),

@@ -25,7 +25,7 @@ pub(super) fn found(generation: &Generation, found: &Found) {
     }
     application(settings);
     tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
-    tracing::info!(at = addresses(sockets), "listening");
+    tracing::info!(at = addresses(settings, sockets), "listening");
     tracing::info!(
         workers = settings.workers.number(1),
         class = %settings.class(),
@@ -43,14 +43,23 @@ fn application(settings: &Settings) {
     tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
 }
 
-fn addresses(sockets: &[Rc<Socket>]) -> String {
-    let addresses: Vec<String> = sockets.iter().map(|socket| socket.listener.address().to_string()).collect();
+fn addresses(settings: &Settings, sockets: &[Rc<Socket>]) -> String {
+    let addresses: Vec<String> = sockets.iter().map(|socket| address(settings, socket)).collect();
     addresses.join(",")
+}
+
+/// Where a client goes: `https://127.0.0.1:8000` with TLS.
+pub(super) fn address(settings: &Settings, socket: &Socket) -> String {
+    let address = socket.listener.address().to_string();
+    match address.strip_prefix("http://") {
+        Some(place) if settings.tls().is_some() => format!("https://{place}"),
+        _ => address,
+    }
 }
 
 /// A reload is over.
 pub(super) fn reloaded(generation: u64, settings: &Settings, sockets: &[Rc<Socket>], workers: usize) {
-    tracing::info!(generation, workers, at = addresses(sockets), timeout = %settings.timeout, "reload done");
+    tracing::info!(generation, workers, at = addresses(settings, sockets), timeout = %settings.timeout, "reload done");
 }
 
 /// One traceback and one sentence.

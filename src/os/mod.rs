@@ -20,6 +20,7 @@ pub mod pidfile;
 pub mod process;
 pub mod program;
 pub mod scoreboard;
+pub mod sealed;
 pub mod signal;
 pub mod socket;
 pub mod stacks;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use libc::c_long;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,27 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     read
 }
 
+/// Appends what has come, as far as [`PEEKED`] goes, and leaves it in the kernel.
+pub fn peek(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Read {
+    let start = buffer.len();
+    buffer.resize(start + PEEKED, 0);
+    let got = recv(stream.as_raw_fd(), &mut buffer[start..], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    buffer.truncate(start + got.unwrap_or(0));
+    match got {
+        Ok(0) => Read::Closed,
+        Ok(count) => Read::Bytes { count, more: count == PEEKED },
+        Err(Errno::EAGAIN | Errno::EINTR) => Read::Nothing,
+        Err(_) => Read::Closed,
+    }
+}
+
+/// As [`read_into`], over bytes that are there.
+pub fn read_slice(stream: BorrowedFd<'_>, room: &mut [u8]) -> Read {
+    // SAFETY: MaybeUninit has the layout of what it holds, and only bytes are written through it.
+    let room = unsafe { &mut *(ptr::from_mut(room) as *mut [MaybeUninit<u8>]) };
+    read_into(stream, room)
+}
+
 /// Writes what is there to the front of `room`, which must not be empty. A reset is reported as [`Read::Closed`].
 pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     loop {
@@ -60,13 +82,22 @@ pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
 /// Sends what the kernel takes of `bytes` at once, and ends both directions. For a connection that somebody else holds and
 /// does not get rid of; it has to be open.
 pub fn cut(stream: RawFd, bytes: &[u8]) {
-    use nix::sys::socket::{MsgFlags, send};
+    use nix::sys::socket::send;
     // What fails here is the client's affair: the end follows in any case.
     let _ = send(stream, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
     let _ = shutdown(stream, Shutdown::Both);
 }
 
-const NO_FLAGS: c_long = 0;
+/// Does `step` with a connection that somebody else holds; it has to be open meanwhile, as for [`cut`].
+pub fn with_open(stream: RawFd, step: impl FnOnce(BorrowedFd<'_>)) {
+    // SAFETY: the caller's promise.
+    step(unsafe { BorrowedFd::borrow_raw(stream) });
+}
+
+/// As much as the longest header of a proxy.
+const PEEKED: usize = 16 + u16::MAX as usize;
+/// An application that has the socket, too, may have it block.
+const AT_ONCE: c_long = libc::MSG_DONTWAIT as c_long;
 const NO_SIZE: c_long = 0;
 
 /// Does anything follow what is written?
@@ -81,7 +112,7 @@ pub enum More {
 /// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
 /// gone. `more` lets the kernel wait for what follows before it sends a short packet.
 pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
-    let flags = libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
     let stream = stream.as_raw_fd();
     if let [only, [], []] = pieces {
         // SAFETY: the kernel reads `only` and nothing else.
@@ -103,7 +134,7 @@ pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Res
 unsafe fn receive(stream: RawFd, start: *mut libc::c_void, room: usize) -> isize {
     let nobody = ptr::null::<libc::c_void>();
     // SAFETY: as above; the sender's address is not asked for.
-    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, NO_FLAGS, nobody, nobody) };
+    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, AT_ONCE, nobody, nobody) };
     isize::try_from(got).unwrap_or(-1)
 }
 
@@ -205,6 +236,12 @@ pub fn push(stream: RawFd) {
 /// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
+}
+
+/// From now on reads and writes do not wait, by whichever descriptor of this socket.
+pub fn never_block(stream: BorrowedFd<'_>) {
+    let flags = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    let _ = flags.and_then(|flags| fcntl(stream, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)));
 }
 
 /// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.

@@ -66,12 +66,8 @@ const fn needless(names: &'static [&'static str], hint: &'static str) -> Absent 
 
 #[rustfmt::skip] // A table: names, hint.
 const ABSENT: &[Absent] = &[
-    planned(
-        &["certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "do_handshake_on_connect", "suppress_ragged_eofs", "ssl_version"],
-        "let nginx in front take TLS",
-    ),
-    unplanned(&["ssl_context"], "let nginx in front take TLS"),
-    planned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2"),
+    unplanned(&["ssl_context"], "TLS is not Python's here: certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers say what a context would"),
+    unplanned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2, which needs no HTTP/2 behind it; without such a setting rwsgi speaks HTTP/1.1"),
     needless(&["reuse_port"], "all workers accept from the same sockets"),
     needless(&["http_parser"], "there is one parser"),
     needless(&["sendfile"], "files of wsgi.file_wrapper are sent by the kernel"),
@@ -97,7 +93,7 @@ const ABSENT: &[Absent] = &[
 ];
 
 /// Switches that are on without being said.
-pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile", "suppress_ragged_eofs"];
+pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
 
 /// Texts that say what gunicorn does without them.
 pub(super) const DEFAULT_TEXTS: &[(&str, &str)] =

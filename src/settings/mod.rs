@@ -37,7 +37,8 @@ pub use python_file::{Defined, Script};
 pub use resolve::{Resolved, Sources, resolve};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
-    AppCallable, AppName, AppSource, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel,
-    LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, TimeoutMode, WarmupRequest, WorkerClass,
-    Workers,
+    AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,
+    HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, Suite,
+    TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
+pub use views::TlsTerms;

@@ -1,5 +1,6 @@
 //! The settings: a row each, and everything else comes from it: the struct [`Settings`], flags, TOML keys, environment
-//! names, help, the reference page. A setting that does nothing has no row.
+//! names, help, the reference page. A setting that does nothing has no row, but for those of gunicorn whose every value says
+//! what is done anyway.
 //!
 //! Names and flags are gunicorn's, where gunicorn has the setting.
 
@@ -14,9 +15,9 @@ use super::read::{
     Kind, Read, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::types::{
-    AppName, Bind, Bytes, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers,
-    ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress, SyslogFacility, Text as _, TimeoutMode,
-    WarmupRequest, WorkerClass, Workers,
+    AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
+    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
+    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -53,6 +54,8 @@ pub enum Section {
     Workers,
     /// How much of a request is taken.
     Requests,
+    /// How connections are encrypted.
+    Tls,
     /// What the processes are.
     Process,
     /// What is written where.
@@ -383,6 +386,40 @@ settings! {
          refused before the application sees it, or the application fails before it answers. Read when a worker starts. A relative path counts from \
          `chdir`.";
 
+    certfile: Option<PathBuf> = None, optional, Tls,
+        ["--certfile"], "FILE", "serve TLS, with the certificate in this file",
+        "PEM: the server's certificate first, those of the authorities between it and the root behind it; the key may be in the \
+         same file. With it every address of `bind` speaks TLS, and no plain HTTP. Read by the master, with the rights that it was \
+         started with, and read anew by a reload ([the guide](../guides/tls.md)). A relative path counts from `chdir`. gunicorn \
+         reads it for every connection.";
+    keyfile: Option<PathBuf> = None, optional, Tls,
+        ["--keyfile"], "FILE", "the key of the certificate",
+        "PEM: PKCS #8, PKCS #1 (`RSA PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`), without a password. Without this setting it is in \
+         `certfile`. Read as that is.";
+    ca_certs: Option<PathBuf> = None, optional, Tls,
+        ["--ca-certs"], "FILE", "the authorities whose client certificates are believed",
+        "PEM. Needed where `cert_reqs` is 1 or 2, and read as `certfile` is.";
+    cert_reqs: ClientCertificates = ClientCertificates::Ignored, one, Tls,
+        ["--cert-reqs"], "0, 1 or 2", "whether clients are asked for a certificate: not, if they have one, always",
+        "The values of Python's `ssl.CERT_NONE`, `CERT_OPTIONAL` and `CERT_REQUIRED`, or `none`, `optional`, `required`. What a \
+         certificate says that was shown and is believed stands in the environ as `SSL_CLIENT_VERIFY`, `SSL_CLIENT_S_DN` and so \
+         on. One that is not believed ends the handshake.";
+    ssl_version: TlsVersion = TlsVersion::Tls12, one, Tls,
+        ["--ssl-version"], "VERSION", "the lowest version of TLS: TLSv1_2 or TLSv1_3",
+        "Older ones are not there. What gunicorn took for this setting, before it ignored it, is taken, too: `TLS`, `SSLv23`, \
+         `TLSv1` and their numbers all mean TLS 1.2.";
+    ciphers: Option<Ciphers> = None, optional, Tls,
+        ["--ciphers"], "LIST", "the ciphers of TLS 1.2, as OpenSSL lists them",
+        "`ECDHE+AESGCM:!aNULL`, or names with colons between. Without it, all that there are: ECDHE with AES-GCM or ChaCha20. Others \
+         in the list are passed over, as OpenSSL does with those that it does not have; a list in which nothing is left is an \
+         error. As in OpenSSL it does not concern TLS 1.3.";
+    do_handshake_on_connect: bool = false, switch, Tls,
+        ["--do-handshake-on-connect"], "", "taken for gunicorn's sake: handshakes hold nobody up either way",
+        "A handshake begins with the client's first byte, and no thread waits for it. It has `client_header_timeout`.";
+    suppress_ragged_eofs: bool = true, switch, Tls,
+        ["--suppress-ragged-eofs"], "", "taken for gunicorn's sake: a connection may end without TLS's own farewell",
+        "What a request is does not depend on how its connection ends.";
+
     user: Option<String> = None, optional, Process,
         ["-u", "--user"], "USER", "the user as which the application runs, a name or a number",
         "Taken on before the application is loaded, with the groups of that user and no others. The master stays as it \
@@ -517,8 +554,8 @@ impl Row {
 
 impl Section {
     /// Every section, in the order of help and reference.
-    pub const ALL: [Self; 6] =
-        [Self::Application, Self::Socket, Self::Workers, Self::Requests, Self::Process, Self::Logs];
+    pub const ALL: [Self; 7] =
+        [Self::Application, Self::Socket, Self::Workers, Self::Requests, Self::Tls, Self::Process, Self::Logs];
 
     /// What it is called.
     pub const fn title(self) -> &'static str {
@@ -527,6 +564,7 @@ impl Section {
             Self::Socket => "Socket",
             Self::Workers => "Workers",
             Self::Requests => "Requests",
+            Self::Tls => "TLS",
             Self::Process => "Process",
             Self::Logs => "Logs",
         }

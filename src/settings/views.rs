@@ -4,11 +4,47 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::table::LOGGER_CLASS;
-use super::types::{Bind, ControlSocket, LogTarget, TimeoutMode};
+use super::types::{Bind, Ciphers, ClientCertificates, ControlSocket, LogTarget, TimeoutMode, TlsVersion};
 use super::{Settings, WorkerClass};
 use crate::http::{Leniency, Limits, ProxyRules, Trust};
 
+/// How TLS is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsTerms {
+    /// `certfile`, which is missing where only a key was given.
+    pub certificate: Option<PathBuf>,
+    /// `keyfile`.
+    pub key: Option<PathBuf>,
+    /// `ca_certs`.
+    pub authorities: Option<PathBuf>,
+    /// `cert_reqs`.
+    pub clients: ClientCertificates,
+    /// `ssl_version`.
+    pub lowest: TlsVersion,
+    /// `ciphers`.
+    pub ciphers: Option<Ciphers>,
+}
+
 impl Settings {
+    /// How TLS is served, if it is: with a certificate or a key, as in gunicorn. Paths count from `chdir`.
+    pub fn tls(&self) -> Option<TlsTerms> {
+        if self.certfile.is_none() && self.keyfile.is_none() {
+            return None;
+        }
+        let placed = |path: &Option<PathBuf>| {
+            let path = path.as_ref()?;
+            Some(self.chdir.as_ref().map_or_else(|| path.clone(), |directory| directory.join(path)))
+        };
+        Some(TlsTerms {
+            certificate: placed(&self.certfile),
+            key: placed(&self.keyfile),
+            authorities: placed(&self.ca_certs),
+            clients: self.cert_reqs,
+            lowest: self.ssl_version,
+            ciphers: self.ciphers.clone(),
+        })
+    }
+
     /// How much of a request is taken. In the settings, 0 is the most there can be.
     pub fn limits(&self) -> Limits {
         let most = |value: u32, most: u32| if value == 0 { most } else { value } as usize;

@@ -1,7 +1,6 @@
 //! One request on its way through the application: what is needed for it is taken along, so that nothing of the worker
 //! is locked meanwhile.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +10,7 @@ use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
+use super::streamed::Streamed;
 use super::{Allowance, Application, ErrorPages};
 use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
@@ -93,7 +93,7 @@ impl Call {
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
-        terms.claim.open(connection.stream.as_fd());
+        terms.claim.open(&connection.stream);
         desk.begin(started, &connection.input[..head_length]);
         desk.response.clear();
         desk.environ.clear();
@@ -109,7 +109,7 @@ impl Call {
             listener: connection.listener,
             head: &mut desk.response,
             environ: &mut desk.environ,
-            stream: connection.stream.as_fd(),
+            stream: &connection.stream,
             output: &mut connection.output,
             to: ResponseTo {
                 version: request.version(),
@@ -125,20 +125,27 @@ impl Call {
             state: State::Open,
             body_bytes: 0,
             pace: Pace::new(&desk.cork),
+            handed: None,
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
             exchange.fail();
         }
-        exchange.pace.end(exchange.stream);
+        exchange.come_back();
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.end();
-        match streamed.map(|streamed| streamed.into_rest()) {
-            None => {}
-            Some(Some(rest)) => connection.input.extend_from_slice(&rest),
-            // The rest of the body is in the way of whatever follows.
-            Some(None) => connection.reading = Reading::More,
+        if let Some(streamed) = streamed {
+            give_back(&mut connection, *streamed);
         }
         Served { connection, length, body_bytes, started }
+    }
+}
+
+/// What follows the body of a request.
+fn give_back(connection: &mut Connection, streamed: Streamed) {
+    match streamed.into_rest() {
+        Some(rest) => connection.input.extend_from_slice(&rest),
+        // The rest of the body is in the way of whatever follows.
+        None => connection.reading = Reading::More,
     }
 }

@@ -1,28 +1,36 @@
 //! Who answers a request: the thread that runs the application, or the helper, when that thread has taken too long. Whoever
 //! is first; the other one has nothing to say any more.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::os::socket;
+use super::stream::{self, SharedSession, Stream};
+use crate::os::socket::{self, More};
 
 /// The right to answer the request that a thread runs.
 #[derive(Debug)]
 pub(super) struct Claim {
     state: AtomicU8,
     stream: AtomicI32,
+    /// The TLS on that, if there is any.
+    session: Mutex<Option<SharedSession>>,
 }
 
 impl Default for Claim {
     fn default() -> Claim {
-        Claim { state: AtomicU8::new(BEGUN), stream: AtomicI32::new(-1) }
+        Claim { state: AtomicU8::new(BEGUN), stream: AtomicI32::new(-1), session: Mutex::default() }
     }
 }
 
 impl Claim {
     /// A request begins on this connection, which stays open until the worker's lock is taken behind it.
-    pub(super) fn open(&self, stream: BorrowedFd<'_>) {
-        self.stream.store(stream.as_raw_fd(), Ordering::Relaxed);
+    pub(super) fn open(&self, stream: &Stream) {
+        self.stream.store(stream.as_fd().as_raw_fd(), Ordering::Relaxed);
+        if let Some(session) = stream.session() {
+            // Connections of one worker all have one, or none has.
+            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(SharedSession::clone(session));
+        }
         self.state.store(OPEN, Ordering::Release);
     }
 
@@ -35,9 +43,23 @@ impl Claim {
     /// the worker's lock and has seen the request run: the connection is open.
     pub(super) fn cut(&self, answer: &[u8]) -> bool {
         let unanswered = self.state.compare_exchange(OPEN, CUT, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        socket::cut(self.stream.load(Ordering::Relaxed), if unanswered { answer } else { b"" });
+        let answer = if unanswered { answer } else { b"" };
+        let stream = self.stream.load(Ordering::Relaxed);
+        match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => socket::cut(stream, answer),
+            Some(session) => socket::with_open(stream, |stream| cut_sealed(session, stream, answer)),
+        }
         unanswered
     }
+}
+
+/// As [`socket::cut`], with TLS.
+fn cut_sealed(session: &SharedSession, stream: BorrowedFd<'_>, answer: &[u8]) {
+    let mut session = stream::lock(session);
+    if !answer.is_empty() && session.write(stream, &[answer, b"", b""], More::Ends).is_ok() {
+        session.say_goodbye(stream);
+    }
+    socket::finish(stream);
 }
 
 /// Nobody has said anything.

@@ -4,7 +4,6 @@
 use std::io;
 use std::mem;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::body::{Body, Collected, Filling, Memory};
 use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::Patience;
+use super::stream::Stream;
 use super::streamed::Streamed;
 use super::timers::Millis;
 use crate::http::CONTINUE;
@@ -19,11 +19,12 @@ use crate::http::body::BodyDecoder;
 use crate::http::forwarded::Scheme;
 use crate::http::{BodyLength, Head, Limits, Opening, Progress, Proxied, ProxyRules, Reject, lenient, proxy};
 use crate::os::listener::Peer;
-use crate::os::socket::{self, Read};
+use crate::os::socket::Read;
+use crate::tls::Shaken;
 
 /// A connected client.
 pub(super) struct Connection {
-    pub(super) stream: OwnedFd,
+    pub(super) stream: Stream,
     pub(super) peer: Peer,
     /// A PROXY header may still come.
     pub(super) awaits_proxy: bool,
@@ -73,6 +74,8 @@ pub(super) enum Reading {
 
 /// How far a connection has come.
 pub(super) enum Stage {
+    /// Before all requests, with TLS. How far it is was seen when it was last gone on with.
+    Handshake(Shaken),
     /// Before the first byte of a request.
     Idle,
     /// Inside a head.
@@ -147,7 +150,8 @@ pub(super) struct BodyRules<'a> {
 }
 
 impl Connection {
-    pub(super) fn new(stream: OwnedFd, peer: Peer, listener: usize) -> Connection {
+    pub(super) fn new(stream: Stream, peer: Peer, listener: usize) -> Connection {
+        let stage = if stream.session().is_some() { Stage::Handshake(Shaken::Waiting) } else { Stage::Idle };
         Connection {
             stream,
             peer,
@@ -158,7 +162,7 @@ impl Connection {
             input: Vec::new(),
             output: Output::default(),
             head: Head::default(),
-            stage: Stage::Idle,
+            stage,
             answered: State::Open,
             reading: Reading::Drained,
             end_told: false,
@@ -179,19 +183,30 @@ impl Connection {
         self.answered != State::Open
     }
 
+    /// Has all that was begun been said?
+    pub(super) fn is_whole(&self) -> bool {
+        let is_over = matches!(self.answered, State::Broken | State::Taken);
+        self.output.is_empty() && !is_over && !matches!(self.stage, Stage::Handshake(_))
+    }
+
+    /// Is somebody at work who ends it when that is done?
+    pub(super) fn is_taken(&self) -> bool {
+        self.answered == State::Taken && self.stream.session().is_some()
+    }
+
     pub(super) fn read(&mut self) -> Read {
         if let Stage::Body(receiving) = &mut self.stage {
             if let Place::Given(Some(filling)) = &mut receiving.place {
                 let room = filling.room();
                 let most = room.len().min(READ_STRAIGHT);
-                let read = socket::read_into(self.stream.as_fd(), &mut room[..most]);
+                let read = self.stream.read_into(&mut room[..most]);
                 if let Read::Bytes { count, .. } = read {
                     filling.advance(count);
                 }
                 return read;
             }
         }
-        socket::read(self.stream.as_fd(), &mut self.input, READ_SIZE)
+        self.stream.read(&mut self.input, READ_SIZE)
     }
 
     /// Gives memory of the length that was asked for, or none: the body goes to a buffer then.
@@ -240,7 +255,7 @@ impl Connection {
             // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).
             if request.expects_continue() && self.input.len() == head_length {
                 self.output.bytes.extend_from_slice(CONTINUE);
-                let _ = self.output.flush(self.stream.as_fd());
+                let _ = self.output.flush(&self.stream);
             }
             let buffered = known(length).and_then(|length| usize::try_from(length).ok());
             let buffered = buffered.filter(|length| *length <= rules.post_buffering);
@@ -256,7 +271,7 @@ impl Connection {
     }
 
     /// Goes past a PROXY header, if the connection begins with one; `false` while that cannot be told.
-    fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
+    pub(super) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
         match proxy::opening(&self.input, self.peer.ip(), rules)? {
             Opening::NeedMore => return Ok(false),
             Opening::Plain => {}
@@ -324,14 +339,19 @@ impl Connection {
         }
     }
 
-    /// Does what may have to wait for a disk: keeps a body in a file, or sends a part of one. The caller holds no lock.
+    /// Does what may have to wait for a disk, or computes for long: keeps a body in a file, sends a part of one, goes on
+    /// with a handshake. The caller holds no lock.
     pub(super) fn use_disk(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
         match &mut self.stage {
+            Stage::Handshake(shaken) => {
+                *shaken = self.stream.shake_hands();
+                Ok(Flushed::All)
+            }
             Stage::Body(receiving) => match &mut receiving.place {
                 Place::Decoded { collected, .. } => collected.spill(spill_directory).map(|()| Flushed::All),
                 Place::Given(_) => Ok(Flushed::All),
             },
-            _ => self.output.flush(self.stream.as_fd()),
+            _ => self.output.flush(&self.stream),
         }
     }
 

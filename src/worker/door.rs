@@ -2,17 +2,17 @@
 //! may be, without descriptors, and at its end.
 
 use std::mem;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::connection::{Connection, Reading};
 use super::event_loop::{After, EventLoop, Task};
+use super::stream::Stream;
 use super::table::Missed;
 use super::timers::{Millis, in_time};
 use crate::http::ProxyMode;
-use crate::os::socket;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,10 @@ impl EventLoop<'_> {
 
     /// Gives connections whose requests wait to workers that have a thread for them.
     pub(super) fn hand_over(&mut self) {
+        // A session is this process's own.
+        if self.setup.tls.is_some() {
+            return;
+        }
         let free = self.setup.handover.takers();
         for _ in 0..free {
             // One may have shut its door meanwhile.
@@ -149,7 +153,7 @@ impl EventLoop<'_> {
         let socket = self.setup.listeners.get(listener).filter(|_| self.listens(self.door))?;
         match socket.accept() {
             Ok(Some((stream, peer))) => {
-                let mut connection = Box::new(Connection::new(stream, peer, listener));
+                let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
                 connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
                 connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
                 let token = self.table.insert(connection);
@@ -163,6 +167,18 @@ impl EventLoop<'_> {
                     tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept");
                     self.shut_door(Door::Pausing { until: in_time(ACCEPT_PAUSE) });
                 }
+                None
+            }
+        }
+    }
+
+    /// With the encryption that this worker has.
+    pub(super) fn wrapped(&self, socket: OwnedFd) -> Option<Stream> {
+        let Some(identity) = &self.setup.tls else { return Some(Stream::plain(socket)) };
+        match identity.session() {
+            Ok(session) => Some(Stream::encrypted(socket, session)),
+            Err(error) => {
+                tracing::error!(%error, "cannot begin TLS, a connection is closed");
                 None
             }
         }
@@ -184,7 +200,7 @@ impl EventLoop<'_> {
         while let Some(token) = self.table.longest_idle() {
             let mut closed = true;
             let task = self.with_connection(token, Missed::default(), |this, connection| {
-                closed = !socket::has_unread(connection.stream.as_fd());
+                closed = !connection.stream.has_unread();
                 if closed {
                     return After::Close;
                 }

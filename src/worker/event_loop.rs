@@ -28,6 +28,7 @@ use super::connection::{Arrived, Connection, Reading, Registered};
 use super::crew::Crew;
 use super::deadlines::Deadlines;
 use super::door::{Door, LISTENERS, QUEUE};
+use super::exchange::State;
 use super::output::Flushed;
 use super::table::{Missed, Table};
 use super::texts::Texts;
@@ -49,7 +50,7 @@ pub enum Ending {
 pub(super) enum Task {
     /// A request for the application.
     Request(Request),
-    /// A disk may have to be waited for: a body is to be kept, or a file sent.
+    /// A disk may have to be waited for, or a handshake computed: a body is to be kept, or a file sent.
     Disk(Box<Connection>),
     /// Memory of this length is wished for a body.
     Memory(Box<Connection>, usize),
@@ -293,7 +294,8 @@ impl<'a> EventLoop<'a> {
             connection.scheduled = connection.deadline;
             self.timers.push(connection.deadline, connection.token);
         }
-        let wanted = if connection.output.is_empty() { Registered::Reads } else { Registered::ReadsAndWrites };
+        let writes = !connection.output.is_empty() || connection.stream.has_sealed();
+        let wanted = if writes { Registered::ReadsAndWrites } else { Registered::Reads };
         if connection.registered >= wanted {
             return true;
         }
@@ -315,7 +317,12 @@ impl<'a> EventLoop<'a> {
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
-        socket::finish(connection.stream.as_fd());
+        if connection.is_whole() {
+            connection.stream.say_goodbye();
+        }
+        if !connection.is_taken() {
+            socket::finish(connection.stream.as_fd());
+        }
         connection.input.clear();
         connection.output.bytes.clear();
         give_back(&mut connection.input, &mut self.spare_input);
@@ -358,7 +365,9 @@ impl<'a> EventLoop<'a> {
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
         let Served { mut connection, length, body_bytes, started } = served;
-        self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
+        if connection.answered != State::Taken {
+            self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
+        }
         let after = self.after_request(&mut connection, length);
         self.settle(connection, after)
     }

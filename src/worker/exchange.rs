@@ -2,19 +2,21 @@
 //! how the response is delimited; it does not know the loop.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::Application;
 use super::body::Body;
 use super::claim::Claim;
 use super::cork::Pace;
 use super::error_pages::ErrorPages;
 use super::output::{Kept, LONG, Output};
 use super::patience::{Allowance, Patience, Verdict};
+use super::stream::Stream;
 use super::streamed::{BodyError, Streamed};
 use super::timers::Millis;
+use super::{Application, Handed};
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
@@ -41,7 +43,7 @@ pub struct Exchange<'c> {
     pub(super) listener: usize,
     pub(super) head: &'c mut ResponseHead,
     pub(super) environ: &'c mut EnvironValues,
-    pub(super) stream: BorrowedFd<'c>,
+    pub(super) stream: &'c Stream,
     pub(super) output: &'c mut Output,
     pub(super) to: ResponseTo,
     pub(super) date: &'c [u8; 29],
@@ -55,6 +57,8 @@ pub struct Exchange<'c> {
     pub(super) body_bytes: u64,
     /// How fast the pieces of the response come.
     pub(super) pace: Pace<'c>,
+    /// The connection, as the application may hold on to it.
+    pub(super) handed: Option<Arc<Handed>>,
 }
 
 /// What became of bytes that were to be sent.
@@ -76,6 +80,8 @@ pub(super) enum State {
     Finished { keep_alive: bool },
     /// The response cannot be completed: close without a terminator, so that nobody takes it for whole.
     Broken,
+    /// The application has taken the connection, and is done with it.
+    Taken,
 }
 
 impl<'c> Exchange<'c> {
@@ -111,7 +117,7 @@ impl<'c> Exchange<'c> {
                 Read::Closed => return Err(BodyError::Gone),
                 Read::Nothing => {
                     let (stream, limit) = (self.stream, streamed.limit().unwrap_or(FOR_EVER));
-                    if !waiting(self.slot, app, || socket::wait_readable(stream, limit)) {
+                    if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
                         return Err(BodyError::Slow(limit));
                     }
                 }
@@ -133,11 +139,6 @@ impl<'c> Exchange<'c> {
     /// Who asked.
     pub fn peer(&self) -> &'c Peer {
         self.peer
-    }
-
-    /// Who connected to the proxy that sent a PROXY header. What counts for trust is the peer.
-    pub fn proxied(&self) -> Option<&'c Proxied> {
-        self.proxied
     }
 
     /// By which scheme the client came.
@@ -290,7 +291,7 @@ impl<'c> Exchange<'c> {
             State::Open => self.fail_unbegun(),
             State::Sending { .. } => self.state = State::Broken,
             // The client has its response, or will never have it.
-            State::Finished { .. } | State::Broken => {}
+            State::Finished { .. } | State::Broken | State::Taken => {}
         }
     }
 
@@ -319,6 +320,8 @@ impl<'c> Exchange<'c> {
         }
         // What is not read by now may never be, and the next request stands behind it.
         self.to.keep_alive &= self.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
+        // Another one could write to it meanwhile.
+        self.to.keep_alive &= !self.was_taken();
         // Told to stop while the application ran: the client learns that the connection ends with this response.
         self.to.keep_alive &= !(self.stopping.load(Ordering::Relaxed) || signal::is_noted());
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
@@ -343,16 +346,16 @@ impl<'c> Exchange<'c> {
             piece = b"";
             end = b"";
             if matches!(self.peer, Peer::Tcp(_)) && !self.is_whole() {
-                more = self.pace.next(self.stream, clock::monotonic());
+                more = self.pace.next(self.stream.as_fd(), clock::monotonic());
             }
         }
         loop {
             let pieces = [self.output.pending(), piece, end];
             let stream = self.stream;
             let written = if piece.len() > LONG {
-                app.detached(|| socket::write(stream, &pieces, more))
+                app.detached(|| stream.write(&pieces, more))
             } else {
-                socket::write(stream, &pieces, more)
+                stream.write(&pieces, more)
             };
             let Ok(mut written) = written else { return self.gone() };
             self.output.consume(&mut written);
@@ -370,7 +373,7 @@ impl<'c> Exchange<'c> {
                 self.output.bytes.extend_from_slice(end);
                 return Delivery::Accepted;
             }
-            self.pace.end(self.stream);
+            self.pace.end(self.stream.as_fd());
             if !self.wait(app) {
                 return self.gone();
             }
@@ -393,7 +396,9 @@ impl<'c> Exchange<'c> {
             let mut patience = Patience::new(now(), output.outstanding(stream));
             loop {
                 match patience.look(now(), output.outstanding(stream), self.allowance) {
-                    Verdict::Until(at) if socket::wait_writable(stream, Duration::from_millis(at - now().min(at))) => {
+                    Verdict::Until(at)
+                        if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - now().min(at))) =>
+                    {
                         return None;
                     }
                     Verdict::Until(_) => {}

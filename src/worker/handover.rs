@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::body::Body;
 use super::connection::{Arrived, Connection, Reading, Stage};
 use super::exchange::State;
+use super::stream::Stream;
 use super::timers::Millis;
 use crate::http::{BodyLength, Proxied};
 use crate::os::listener::Peer;
@@ -133,7 +134,7 @@ fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
     let end = packet.iter().position(|&byte| byte == b'\n')?;
     let described: Described = serde_json::from_slice(&packet[..end]).ok()?;
     let peer = described.peer.map_or(Peer::Unix, Peer::Tcp);
-    let mut connection = Connection::new(fds.pop()?, peer, described.listener);
+    let mut connection = Connection::new(Stream::plain(fds.pop()?), peer, described.listener);
     connection.input.extend_from_slice(&packet[end + 1..]);
     // What came since was told to somebody else.
     connection.reading = Reading::More;

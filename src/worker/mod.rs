@@ -13,13 +13,17 @@ mod error_pages;
 mod event_loop;
 mod exchange;
 mod handover;
+mod handshake;
 mod helper;
+mod interim;
 mod output;
 mod patience;
 mod serving;
 mod stopping;
+mod stream;
 mod streamed;
 mod table;
+mod taken;
 mod texts;
 mod threads;
 mod timers;
@@ -38,6 +42,7 @@ pub use handover::{Ends, Handover};
 pub use output::Kept;
 pub use patience::Allowance;
 pub use streamed::BodyError;
+pub use taken::Handed;
 pub use threads::Worker;
 pub use warmup::warm_up;
 
@@ -47,6 +52,7 @@ use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
 use crate::os::signal::Signals;
+use crate::tls::Identity;
 
 /// What a worker calls: the application, and steps that may block.
 pub trait Application {
@@ -92,6 +98,8 @@ pub struct Orders<'a> {
 pub struct Setup<'a> {
     /// Where to accept.
     pub listeners: &'a [Listener],
+    /// What every connection is encrypted with; without it none is.
+    pub tls: Option<Identity>,
     /// TERM (graceful) and QUIT (quick) arrive here.
     pub signals: Signals,
     /// The master's orders arrive here.

@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::os::socket::{self, More};
+use super::stream::Stream;
+use crate::os::socket::More;
 
 /// Bytes, and a file behind them, that wait for the socket to take them.
 #[derive(Default)]
@@ -94,10 +94,10 @@ impl Output {
     }
 
     /// Bytes that the client has not taken, in this process and in the kernel.
-    pub(super) fn outstanding(&self, stream: BorrowedFd<'_>) -> u64 {
+    pub(super) fn outstanding(&self, stream: &Stream) -> u64 {
         let file = self.file.as_ref().map_or(0, |part| part.left);
         let kept = self.kept.as_ref().map_or(0, |part| part.pending().len());
-        (self.pending().len() + kept) as u64 + file + socket::unacknowledged(stream)
+        stream.outstanding((self.pending().len() + kept) as u64 + file)
     }
 
     /// Does flushing read a file, which may wait for a disk?
@@ -134,11 +134,11 @@ impl Output {
 
     /// Sends what the socket takes now, of a file at most [`TURN`]. An error when the client is gone, or the file is
     /// shorter than it was.
-    pub(super) fn flush(&mut self, stream: BorrowedFd<'_>) -> io::Result<Flushed> {
+    pub(super) fn flush(&mut self, stream: &Stream) -> io::Result<Flushed> {
         if !self.bytes.is_empty() || self.kept.is_some() {
             let more = if self.file.is_some() { More::Follows } else { More::Ends };
             let kept = self.kept.as_ref().map_or(&b""[..], KeptPart::pending);
-            let mut written = socket::write(stream, &[self.pending(), kept, b""], more)?;
+            let mut written = stream.write(&[self.pending(), kept, b""], more)?;
             self.consume(&mut written);
             self.consume_kept(written);
             if !self.bytes.is_empty() || self.kept.is_some() {
@@ -146,7 +146,7 @@ impl Output {
             }
         }
         let Some(part) = &mut self.file else { return Ok(Flushed::All) };
-        match socket::send_file(stream, part.file.as_fd(), part.offset, part.left.min(TURN))? {
+        match stream.send_file(&part.file, part.offset, part.left.min(TURN))? {
             None => Ok(Flushed::Full),
             Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(count) => {

@@ -2,7 +2,6 @@
 //! connection's turn comes is the loop's business.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
@@ -15,12 +14,12 @@ use super::patience::{GRACE, Patience, Verdict};
 use super::table::Missed;
 use super::timers::{Millis, in_about, in_time, millis};
 use crate::http::access_log::{AccessRecord, EnvironValues};
-use crate::http::error_page::error_response;
+use crate::http::error_page::{ErrorPage, error_response};
 use crate::http::forwarded::{self, Scheme};
 use crate::http::reject::Reject;
 use crate::http::response::ResponseHead;
 use crate::os::clock;
-use crate::os::socket::{self, Read};
+use crate::os::socket::Read;
 
 impl EventLoop<'_> {
     pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> After {
@@ -49,7 +48,7 @@ impl EventLoop<'_> {
             }
             _ => {
                 // A 100 that found the socket full.
-                if connection.output.flush(connection.stream.as_fd()).is_err() {
+                if connection.output.flush(&connection.stream).is_err() {
                     return After::Close;
                 }
                 self.receive(connection)
@@ -62,7 +61,7 @@ impl EventLoop<'_> {
         if connection.output.is_long() {
             return After::Disk;
         }
-        let flushed = connection.output.flush(connection.stream.as_fd());
+        let flushed = connection.output.flush(&connection.stream);
         self.flushed(connection, keep_alive, &flushed)
     }
 
@@ -94,6 +93,7 @@ impl EventLoop<'_> {
     /// Goes on where a disk was waited for.
     pub(super) fn go_on_after_disk(&mut self, connection: &mut Connection, done: io::Result<Flushed>) -> After {
         match (&connection.stage, done) {
+            (Stage::Handshake(_), _) => self.shaken(connection),
             (Stage::Flushing { keep_alive, .. }, done) => {
                 let keep_alive = *keep_alive;
                 self.flushed(connection, keep_alive, &done)
@@ -112,6 +112,7 @@ impl EventLoop<'_> {
     /// Reads once and looks what is complete.
     pub(super) fn receive(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
+            Stage::Handshake(_) => return self.shake_hands(connection),
             Stage::Flushing { .. } | Stage::Waiting(_) => return After::Keep,
             Stage::Lingering { until } => return self.drop_rest(connection, until),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
@@ -202,7 +203,7 @@ impl EventLoop<'_> {
                 connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
             }
             Stage::Body(_) => connection.deadline = in_time(self.setup.body_timeout.unwrap_or(Duration::MAX)),
-            Stage::Idle | Stage::Head | Stage::Waiting(_) | Stage::Flushing { .. } | Stage::Lingering { .. } => {}
+            _ => {}
         }
     }
 
@@ -210,7 +211,8 @@ impl EventLoop<'_> {
     fn judge(&self, connection: &Connection) -> Result<Scheme, Reject> {
         let (request, peer) = (connection.head.of(&connection.input), connection.peer.ip());
         forwarded::check_names(request, peer, &self.setup.trust)?;
-        forwarded::scheme(request, peer, &self.setup.trust)
+        let own = if connection.stream.session().is_some() { Scheme::Https } else { Scheme::Http };
+        forwarded::scheme(request, own, peer, &self.setup.trust)
     }
 
     /// A line for the access log. A request that was not served has not `started`.
@@ -252,7 +254,7 @@ impl EventLoop<'_> {
         if connection.output.is_empty() {
             return self.after_response(connection, keep_alive);
         }
-        let patience = Patience::new(in_time(Duration::ZERO), connection.output.outstanding(connection.stream.as_fd()));
+        let patience = Patience::new(in_time(Duration::ZERO), connection.output.outstanding(&connection.stream));
         connection.stage = Stage::Flushing { keep_alive, patience };
         if connection.output.has_file() {
             self.ready.push_back(connection.token);
@@ -267,7 +269,7 @@ impl EventLoop<'_> {
         if !keep_alive || (ends && connection.input.is_empty()) {
             // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
             // connection, and drop what it has not sent yet.
-            let unread = !connection.input.is_empty() || socket::has_unread(connection.stream.as_fd());
+            let unread = !connection.input.is_empty() || connection.stream.has_unread();
             return if unread { self.linger(connection) } else { After::Close };
         }
         if !connection.input.is_empty() || connection.reading == Reading::More {
@@ -281,19 +283,31 @@ impl EventLoop<'_> {
         After::Keep
     }
 
-    fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
+    pub(super) fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
         let (status, hint) = (reject.status(), reject.hint());
         tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
     }
 
-    fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
+    pub(super) fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
+        self.refuse_with(connection, status, None)
+    }
+
+    /// Answers with an error page: one of the server's own, else `page`.
+    pub(super) fn refuse_with(
+        &mut self,
+        connection: &mut Connection,
+        status: u16,
+        page: Option<&ErrorPage<'_>>,
+    ) -> After {
         connection.output = Output::default();
+        connection.stream.forget_unwritten();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
-        let (date, page) = (self.texts.date(), self.setup.error_pages.of(status));
+        let (date, own) = (self.texts.date(), self.setup.error_pages.of(status));
+        let page = own.or_else(|| page.copied());
         let request = connection.head.so_far(&connection.input);
         let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
-        let flushed = connection.output.flush(connection.stream.as_fd()).is_ok() && connection.output.is_empty();
+        let flushed = connection.output.flush(&connection.stream).is_ok() && connection.output.is_empty();
         connection.output = Output::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
@@ -301,9 +315,9 @@ impl EventLoop<'_> {
         if flushed { self.linger(connection) } else { After::Close }
     }
 
-    fn linger(&mut self, connection: &mut Connection) -> After {
+    pub(super) fn linger(&mut self, connection: &mut Connection) -> After {
         connection.input.clear();
-        socket::finish_writing(connection.stream.as_fd());
+        connection.stream.finish_writing();
         let until = in_time(LINGER);
         connection.stage = Stage::Lingering { until };
         connection.deadline = in_time(self.setup.lingering);
@@ -331,7 +345,7 @@ impl EventLoop<'_> {
 
     pub(super) fn time_is_up(&mut self, connection: &mut Connection) -> After {
         if let Stage::Flushing { patience, .. } = &mut connection.stage {
-            let outstanding = connection.output.outstanding(connection.stream.as_fd());
+            let outstanding = connection.output.outstanding(&connection.stream);
             let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.allowance);
             if let Verdict::Until(at) = verdict {
                 connection.deadline = at;
@@ -343,7 +357,7 @@ impl EventLoop<'_> {
         }
         // What came this instant, or while the whole process stood still, is read and not cut off.
         let reads = matches!(connection.stage, Stage::Idle | Stage::Head | Stage::Body(_));
-        if reads && socket::has_unread(connection.stream.as_fd()) {
+        if reads && connection.stream.has_unread() {
             connection.reading = Reading::More;
             connection.deadline = in_time(LAST_LOOK);
             self.ready.push_back(connection.token);
@@ -357,6 +371,10 @@ impl EventLoop<'_> {
             Stage::Head | Stage::Body(_) => {
                 tracing::info!(peer = %connection.peer, "client sent no whole request in time");
                 self.refuse(connection, 408)
+            }
+            Stage::Handshake(_) => {
+                tracing::info!(peer = %connection.peer, "client did not finish its TLS handshake in time");
+                After::Close
             }
             Stage::Idle | Stage::Flushing { .. } | Stage::Lingering { .. } => After::Close,
         }

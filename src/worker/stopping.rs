@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Order;
-use super::connection::{Connection, Reading};
+use super::connection::{Connection, Reading, Stage};
 use super::door::Door;
 use super::event_loop::{After, Ending, EventLoop};
 use super::table::Missed;
@@ -108,7 +108,7 @@ impl EventLoop<'_> {
 
     /// A connection of a worker that stops waits for a request: is it waited for?
     pub(super) fn stays(&self, connection: &mut Connection) -> bool {
-        if !connection.is_idle() {
+        if !connection.is_idle() && !matches!(connection.stage, Stage::Handshake(_)) {
             return true;
         }
         let patience = if self.retiring { self.setup.lame_duck } else { FIRST_REQUEST };
@@ -123,6 +123,7 @@ impl EventLoop<'_> {
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {
                 let Ok(Some((stream, peer))) = listener.accept() else { break };
+                let Some(stream) = self.wrapped(stream) else { continue };
                 let mut connection = Box::new(Connection::new(stream, peer, index));
                 connection.deadline = in_time(FIRST_REQUEST);
                 connection.reading = Reading::More;

@@ -1,10 +1,10 @@
 //! A body that the application reads while it is received (`post_buffering = 0`). It may hold the application's thread.
 
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::stream::Stream;
 use crate::http::{BodyDecoder, Reject};
-use crate::os::socket::{self, Read};
+use crate::os::socket::Read;
 
 /// A body under way.
 pub(super) struct Streamed {
@@ -82,8 +82,8 @@ impl Streamed {
     }
 
     /// Receives more, without waiting.
-    pub(super) fn receive(&mut self, stream: BorrowedFd<'_>) -> Read {
-        socket::read(stream, &mut self.received, READ_SIZE)
+    pub(super) fn receive(&mut self, stream: &Stream) -> Read {
+        stream.read(&mut self.received, READ_SIZE)
     }
 
     /// How long the client may send nothing.

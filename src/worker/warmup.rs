@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::call::{Call, Desk, Terms};
 use super::claim::Claim;
 use super::connection::{BodyRules, Connection, Step};
+use super::stream::Stream;
 use super::{Allowance, Application, ErrorPages};
 use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
@@ -25,7 +26,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let (ours, _theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let peer = Peer::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let mut connection = Box::new(Connection::new(ours.into(), peer, 0));
+    let mut connection = Box::new(Connection::new(Stream::plain(ours.into()), peer, 0));
     let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rwsgi-warmup\r\n\r\n");
     connection.input.extend_from_slice(head.as_bytes());
     let rules =

@@ -138,7 +138,8 @@ fn step(
 /// What is believed about a request.
 fn ask(request: Request<'_>, asked: &Asked) -> Result<String, Reject> {
     check_names(request, asked.peer, &asked.trust)?;
-    let mut said = format!("scheme {}\n", scheme(request, asked.peer, &asked.trust)?.as_str());
+    let mut said =
+        format!("scheme {}\n", scheme(request, rwsgi::http::Scheme::Http, asked.peer, &asked.trust)?.as_str());
     for (name, _) in request.fields().filter(|(name, _)| name.contains(&b'_')) {
         let policy = field_policy(name, asked.peer, &asked.trust);
         writeln!(said, "{} {policy:?}", name.escape_ascii()).unwrap();

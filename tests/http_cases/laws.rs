@@ -204,7 +204,7 @@ fn check_request(request: Request<'_>, asked: Option<&Asked>) {
         }
     }
     if let Some(asked) = asked {
-        let believed = scheme(request, asked.peer, &asked.trust);
+        let believed = scheme(request, rwsgi::http::Scheme::Http, asked.peer, &asked.trust);
         assert!(asked.trust.believes(asked.peer) || believed == Ok(rwsgi::http::Scheme::Http));
     }
 }

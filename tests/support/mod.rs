@@ -7,6 +7,7 @@ pub mod fronts;
 pub mod gunicorn;
 pub mod load;
 pub mod outside;
+pub mod pki;
 pub mod reading;
 pub mod wire;
 
@@ -207,7 +208,7 @@ impl Server {
             |mark: &str| log.split_once(mark).map(|(_, rest)| rest.split(['\n', ' ', ',', '"']).next().unwrap());
         // In a log of text, or of JSON.
         server.workers = after("workers=").or(after("\"workers\":")).unwrap().parse().unwrap();
-        server.address = after("http://").map(str::to_owned);
+        server.address = after("http://").or(after("https://")).map(str::to_owned);
         server
     }
 

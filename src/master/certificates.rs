@@ -1,0 +1,20 @@
+//! Certificates and keys of a generation: read with the master's rights, and handed to the zygote, which has fewer.
+
+use std::os::fd::OwnedFd;
+use std::time::SystemTime;
+
+use super::{AnyError, Origins};
+use crate::os::sealed;
+use crate::settings::Settings;
+use crate::tls::Material;
+
+/// What TLS needs, checked, in a sealed file; none where there is no TLS.
+pub(super) fn read(settings: &Settings, origins: &Origins) -> Result<Option<OwnedFd>, AnyError> {
+    let Some(terms) = settings.tls() else { return Ok(None) };
+    let material = Material::read(&terms).map_err(|problem| origins.blame(problem.setting, &problem))?;
+    if let Some(remark) = material.remark(SystemTime::now()) {
+        let path = terms.certificate.unwrap_or_default();
+        tracing::warn!(certfile = %path.display(), "{remark}");
+    }
+    Ok(Some(sealed::file(&serde_json::to_vec(&material)?)?))
+}

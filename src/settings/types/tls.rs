@@ -1,0 +1,235 @@
+//! Types of the TLS settings: whose certificates are asked for, the lowest version, OpenSSL's lists of ciphers.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::problem::Wrong;
+use super::words::{name_of, named};
+use super::{InToml, Text};
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientCertificates {
+    /// Nobody is asked.
+    Ignored,
+    /// Who has one may show it.
+    Optional,
+    /// Who has none does not come in.
+    Required,
+}
+
+impl ClientCertificates {
+    /// The values of Python's `ssl.VerifyMode`, and its names.
+    const NAMES: [(&'static str, Self); 9] = [
+        ("0", Self::Ignored),
+        ("1", Self::Optional),
+        ("2", Self::Required),
+        ("none", Self::Ignored),
+        ("optional", Self::Optional),
+        ("required", Self::Required),
+        ("CERT_NONE", Self::Ignored),
+        ("CERT_OPTIONAL", Self::Optional),
+        ("CERT_REQUIRED", Self::Required),
+    ];
+}
+
+impl Text for ClientCertificates {
+    const EXPECTED: &'static str = "0 (none), 1 (optional) or 2 (required)";
+    const IN_TOML: InToml = InToml::NumberOrText;
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        named(&Self::NAMES, text.strip_prefix("ssl.").unwrap_or(text)).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&Self::NAMES, *self)
+    }
+}
+
+/// The lowest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// What gunicorn takes, and the numbers of Python's `ssl.PROTOCOL_*`. Versions before 1.2 (RFC 8996) come to 1.2.
+    const NAMES: [(&'static str, Self); 15] = [
+        ("TLSv1_2", Self::Tls12),
+        ("TLSv1_3", Self::Tls13),
+        ("TLSv1.2", Self::Tls12),
+        ("TLSv1.3", Self::Tls13),
+        ("TLS", Self::Tls12),
+        ("TLS_SERVER", Self::Tls12),
+        ("SSLv23", Self::Tls12),
+        ("SSLv3", Self::Tls12),
+        ("TLSv1", Self::Tls12),
+        ("TLSv1_1", Self::Tls12),
+        ("2", Self::Tls12),
+        ("3", Self::Tls12),
+        ("4", Self::Tls12),
+        ("5", Self::Tls12),
+        ("17", Self::Tls12),
+    ];
+}
+
+impl Text for TlsVersion {
+    const EXPECTED: &'static str = "TLSv1_2 or TLSv1_3";
+    const IN_TOML: InToml = InToml::NumberOrText;
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let name = text.strip_prefix("ssl.").unwrap_or(text);
+        let name = name.strip_prefix("PROTOCOL_").unwrap_or(name);
+        named(&Self::NAMES, name).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        name_of(&Self::NAMES, *self)
+    }
+}
+
+/// OpenSSL's list of ciphers for TLS 1.2, as far as there are such suites.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ciphers {
+    text: String,
+    suites: Vec<Suite>,
+}
+
+/// A suite of TLS 1.2 with forward secrecy and authenticated encryption: the only ones that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Suite {
+    /// `ECDHE-ECDSA-AES256-GCM-SHA384`.
+    EcdsaAes256,
+    /// `ECDHE-RSA-AES256-GCM-SHA384`.
+    RsaAes256,
+    /// `ECDHE-ECDSA-AES128-GCM-SHA256`.
+    EcdsaAes128,
+    /// `ECDHE-RSA-AES128-GCM-SHA256`.
+    RsaAes128,
+    /// `ECDHE-ECDSA-CHACHA20-POLY1305`.
+    EcdsaChacha20,
+    /// `ECDHE-RSA-CHACHA20-POLY1305`.
+    RsaChacha20,
+}
+
+impl Suite {
+    /// Each with the name that OpenSSL has for it.
+    const NAMES: [(&'static str, Self); 6] = [
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", Self::EcdsaAes256),
+        ("ECDHE-RSA-AES256-GCM-SHA384", Self::RsaAes256),
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", Self::EcdsaAes128),
+        ("ECDHE-RSA-AES128-GCM-SHA256", Self::RsaAes128),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", Self::EcdsaChacha20),
+        ("ECDHE-RSA-CHACHA20-POLY1305", Self::RsaChacha20),
+    ];
+
+    /// The name that OpenSSL has for it.
+    pub fn name(self) -> String {
+        name_of(&Self::NAMES, self)
+    }
+
+    /// Is it one of those that a word of OpenSSL's list stands for (openssl-ciphers(1))?
+    fn is_meant(self, word: &str) -> bool {
+        use Suite::{EcdsaAes128, EcdsaAes256, EcdsaChacha20, RsaAes128, RsaAes256, RsaChacha20};
+        match word {
+            "ALL" | "DEFAULT" | "HIGH" | "ECDHE" | "EECDH" | "kECDHE" | "kEECDH" | "ECDH" | "AEAD" | "TLSv1.2" => true,
+            "ECDSA" | "aECDSA" => matches!(self, EcdsaAes256 | EcdsaAes128 | EcdsaChacha20),
+            "RSA" | "aRSA" => matches!(self, RsaAes256 | RsaAes128 | RsaChacha20),
+            "AES" | "AESGCM" => matches!(self, EcdsaAes256 | RsaAes256 | EcdsaAes128 | RsaAes128),
+            "AES256" | "SHA384" => matches!(self, EcdsaAes256 | RsaAes256),
+            "AES128" => matches!(self, EcdsaAes128 | RsaAes128),
+            "SHA256" => matches!(self, EcdsaAes128 | RsaAes128 | EcdsaChacha20 | RsaChacha20),
+            "CHACHA20" => matches!(self, EcdsaChacha20 | RsaChacha20),
+            name => self.name() == name,
+        }
+    }
+}
+
+impl Ciphers {
+    /// The suites, the best liked first.
+    pub fn suites(&self) -> &[Suite] {
+        &self.suites
+    }
+}
+
+impl Text for Ciphers {
+    const EXPECTED: &'static str = "OpenSSL's list of ciphers";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let mut suites: Vec<Suite> = Vec::new();
+        let mut never: Vec<Suite> = Vec::new();
+        for element in text.split([':', ',', ' ']).filter(|element| !element.is_empty() && !element.starts_with('@')) {
+            let (sign, words) = match element.as_bytes()[0] {
+                sign @ (b'!' | b'-' | b'+') => (sign, &element[1..]),
+                _ => (b' ', element),
+            };
+            // A word that stands for none of these suites is passed over, as in OpenSSL: lists name what has long gone.
+            let meant = |suite: &Suite| words.split('+').all(|word| suite.is_meant(word));
+            let all = Suite::NAMES.iter().map(|(_, suite)| *suite);
+            match sign {
+                b'!' => never.extend(all.filter(meant)),
+                b'-' => suites.retain(|suite| !meant(suite)),
+                b'+' => suites.sort_by_key(meant),
+                _ => all.filter(meant).for_each(|suite| {
+                    if !suites.contains(&suite) {
+                        suites.push(suite);
+                    }
+                }),
+            }
+        }
+        suites.retain(|suite| !never.contains(suite));
+        if suites.is_empty() {
+            let names = Suite::NAMES.map(|(name, _)| name).join(":");
+            let wrong = Wrong::text("OpenSSL's list of ciphers with at least one that there is", text);
+            return Err(wrong.hint(format!("for TLS 1.2 there are {names}; those of TLS 1.3 are always there")));
+        }
+        Ok(Self { text: text.to_owned(), suites })
+    }
+
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Suite::{EcdsaAes128, EcdsaAes256, EcdsaChacha20, RsaAes128, RsaAes256, RsaChacha20};
+    use super::{Ciphers, ClientCertificates, Suite, Text, TlsVersion};
+
+    #[test]
+    fn lists_of_ciphers_mean_what_they_mean_to_openssl() {
+        let all = [EcdsaAes256, RsaAes256, EcdsaAes128, RsaAes128, EcdsaChacha20, RsaChacha20];
+        let cases: [(&str, &[Suite]); 8] = [
+            ("HIGH:!aNULL:!MD5", &all),
+            ("ECDHE+AESGCM:!ECDSA", &[RsaAes256, RsaAes128]),
+            ("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384", &[RsaAes128, RsaAes256]),
+            ("DHE-RSA-AES256-SHA,ECDHE-ECDSA-CHACHA20-POLY1305", &[EcdsaChacha20]),
+            ("CHACHA20:-ECDSA:@STRENGTH", &[RsaChacha20]),
+            ("AES128 CHACHA20:+AES128", &[EcdsaChacha20, RsaChacha20, EcdsaAes128, RsaAes128]),
+            ("!RSA:ALL", &[EcdsaAes256, EcdsaAes128, EcdsaChacha20]),
+            ("EECDH+AES256:EECDH+aRSA+AES256", &[EcdsaAes256, RsaAes256]),
+        ];
+        for (text, suites) in cases {
+            assert_eq!(Ciphers::parse(text).unwrap().suites(), suites, "{text}");
+        }
+        for text in ["", "RC4-SHA", "AES256-SHA:DHE-RSA-AES128-SHA", "ALL:!ECDHE"] {
+            let hint = Ciphers::parse(text).unwrap_err().hint.unwrap();
+            assert!(hint.contains("ECDHE-RSA-AES128-GCM-SHA256"), "{text}: {hint}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_of_python_are_known() {
+        for text in ["2", "required", "CERT_REQUIRED", "ssl.CERT_REQUIRED"] {
+            assert_eq!(ClientCertificates::parse(text).unwrap(), ClientCertificates::Required, "{text}");
+        }
+        assert!(ClientCertificates::parse("3").is_err());
+        for text in ["TLS", "2", "SSLv23", "ssl.PROTOCOL_TLS_SERVER", "TLSv1", "tlsv1_2"] {
+            assert_eq!(TlsVersion::parse(text).unwrap(), TlsVersion::Tls12, "{text}");
+        }
+        assert_eq!(TlsVersion::parse("TLSv1.3").unwrap(), TlsVersion::Tls13);
+        assert!(TlsVersion::parse("TLSv2").is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! One connection's TLS: the handshake, what was received, what is to be sent. It works on a socket that does not block, and
+//! answers as reads and writes on that would; when it is called again is the caller's business.
+//!
+//! What is sealed and not yet with the kernel counts as not written: [`Session::write`] takes at most [`SEALED`] bytes at a
+//! time, and says that it took them when the kernel has them. The caller brings the same bytes again until then.
+
+use std::fs::File;
+use std::io::{self, BufRead, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustls::{Error, ServerConfig, ServerConnection};
+
+use super::Variables;
+use crate::os::socket::{self, More, Read};
+
+/// The TLS of one connection.
+#[derive(Debug)]
+pub struct Session {
+    connection: ServerConnection,
+    /// How many bytes are sealed and were not said to be written.
+    owed: usize,
+    /// How many bytes the kernel has taken since they were sealed.
+    sent: usize,
+    variables: Option<Arc<Variables>>,
+}
+
+/// How far a handshake is.
+#[derive(Debug)]
+pub enum Shaken {
+    /// Requests may come.
+    Done,
+    /// The client has its turn.
+    Waiting,
+    /// It came to nothing.
+    Failed(Fault),
+}
+
+/// Why a handshake came to nothing.
+#[derive(Debug)]
+pub enum Fault {
+    /// The client speaks HTTP, and no TLS.
+    Plain,
+    /// The client closed the connection.
+    Gone,
+    /// The client does not want what this server has, or the other way round; it was told.
+    Refused(Error),
+}
+
+/// What became of a look at the socket.
+enum Received {
+    Some,
+    Nothing,
+    Closed,
+}
+
+impl Session {
+    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Session, Error> {
+        let mut connection = ServerConnection::new(config)?;
+        connection.set_buffer_limit(Some(2 * SEALED));
+        Ok(Session { connection, owed: 0, sent: 0, variables: None })
+    }
+
+    /// Goes on with the handshake as far as the client lets it. It computes for a millisecond with a key of RSA.
+    pub fn shake_hands(&mut self, stream: BorrowedFd<'_>) -> Shaken {
+        loop {
+            match self.flush(stream, More::Ends) {
+                Err(_) => return Shaken::Failed(Fault::Gone),
+                Ok(false) => return Shaken::Waiting,
+                Ok(true) if !self.connection.is_handshaking() => {
+                    self.variables = Some(Arc::new(Variables::of(&self.connection)));
+                    return Shaken::Done;
+                }
+                Ok(true) => {}
+            }
+            let mut wire = Wire { stream, more: More::Ends, written: 0, first: None };
+            match self.connection.read_tls(&mut wire) {
+                Ok(0) => return Shaken::Failed(Fault::Gone),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Shaken::Waiting,
+                Err(_) => return Shaken::Failed(Fault::Gone),
+                Ok(_) => {}
+            }
+            if let Err(error) = self.connection.process_new_packets() {
+                if wire.first.is_some_and(|byte| byte.is_ascii_alphabetic()) {
+                    return Shaken::Failed(Fault::Plain);
+                }
+                let _ = self.flush(stream, More::Ends);
+                return Shaken::Failed(Fault::Refused(error));
+            }
+        }
+    }
+
+    /// What an application is told of it; none before the handshake is done.
+    pub fn variables(&self) -> Option<Arc<Variables>> {
+        self.variables.clone()
+    }
+
+    /// As [`socket::read`].
+    pub fn read(&mut self, stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
+        self.read_by(stream, room, |chunk| buffer.extend_from_slice(chunk))
+    }
+
+    /// As [`socket::read_into`].
+    pub fn read_into(&mut self, stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
+        let length = room.len();
+        let mut rest = room.iter_mut();
+        self.read_by(stream, length, |chunk| {
+            // The shorter one first: `zip` would take one more of the other.
+            for (byte, place) in chunk.iter().zip(&mut rest) {
+                place.write(*byte);
+            }
+        })
+    }
+
+    /// Gives up to `room` bytes to `take`, in their order.
+    fn read_by(&mut self, stream: BorrowedFd<'_>, room: usize, mut take: impl FnMut(&[u8])) -> Read {
+        let mut count = 0;
+        let closed = loop {
+            match self.connection.reader().fill_buf() {
+                Ok([]) => break true,
+                Ok(chunk) => {
+                    let length = chunk.len().min(room - count);
+                    take(&chunk[..length]);
+                    self.connection.reader().consume(length);
+                    count += length;
+                    if count == room {
+                        return Read::Bytes { count, more: true };
+                    }
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break true,
+            }
+            match self.receive(stream) {
+                Received::Some => {}
+                Received::Nothing => break false,
+                Received::Closed => break true,
+            }
+        };
+        match (count, closed) {
+            (0, true) => Read::Closed,
+            (0, false) => Read::Nothing,
+            // The end is found again.
+            (count, closed) => Read::Bytes { count, more: closed },
+        }
+    }
+
+    fn receive(&mut self, stream: BorrowedFd<'_>) -> Received {
+        let mut wire = Wire { stream, more: More::Ends, written: 0, first: None };
+        match self.connection.read_tls(&mut wire) {
+            Ok(0) => {
+                // An end without farewell is no different: requests say themselves where they end.
+                return Received::Closed;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // What answers a client's key update, or has not gone out yet.
+                return if self.flush(stream, More::Ends).is_ok() { Received::Nothing } else { Received::Closed };
+            }
+            Err(_) => return Received::Closed,
+        }
+        match self.connection.process_new_packets() {
+            Ok(_) => Received::Some,
+            Err(_) => {
+                let _ = self.flush(stream, More::Ends);
+                Received::Closed
+            }
+        }
+    }
+
+    /// Is something received that was not read?
+    pub fn has_unread(&mut self) -> bool {
+        matches!(self.connection.reader().fill_buf(), Ok([_, ..]))
+    }
+
+    /// Is something sealed that the kernel has not taken?
+    pub fn has_sealed(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Of bytes that [`write`](Self::write) has not said to be written, how many the kernel has all the same, at least.
+    pub fn sent_ahead(&self) -> usize {
+        self.sent.min(self.owed)
+    }
+
+    /// As [`socket::write`].
+    pub fn write(&mut self, stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
+        let Some(mut written) = self.settle(stream, more)? else { return Ok(0) };
+        let mut skipped = written;
+        for piece in pieces {
+            let passed = skipped.min(piece.len());
+            skipped -= passed;
+            for part in piece[passed..].chunks(SEALED) {
+                let length = self.seal(part)?;
+                if !self.flush(stream, more)? {
+                    return Ok(written);
+                }
+                written += std::mem::take(&mut self.owed);
+                if length < part.len() {
+                    return Ok(written);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// As [`socket::send_file`].
+    pub fn send_file(
+        &mut self,
+        stream: BorrowedFd<'_>,
+        file: &File,
+        offset: u64,
+        most: u64,
+    ) -> io::Result<Option<u64>> {
+        let Some(written) = self.settle(stream, More::Ends)? else { return Ok(None) };
+        let mut written = written as u64;
+        let mut part = vec![0; usize::try_from(most).unwrap_or(SEALED).min(SEALED)];
+        while written < most {
+            let room = usize::try_from(most - written).unwrap_or(SEALED).min(part.len());
+            let length = file.read_at(&mut part[..room], offset + written)?;
+            if length == 0 {
+                break;
+            }
+            self.seal(&part[..length])?;
+            if !self.flush(stream, More::Ends)? {
+                return Ok(if written > 0 { Some(written) } else { None });
+            }
+            written += std::mem::take(&mut self.owed) as u64;
+        }
+        Ok(Some(written))
+    }
+
+    /// Sends what is sealed. How much of what the caller brings again was that; none when the kernel takes no more.
+    fn settle(&mut self, stream: BorrowedFd<'_>, more: More) -> io::Result<Option<usize>> {
+        Ok(self.flush(stream, more)?.then(|| std::mem::take(&mut self.owed)))
+    }
+
+    fn seal(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.owed = self.connection.writer().write(part)?;
+        self.sent = 0;
+        Ok(self.owed)
+    }
+
+    /// Sends what is sealed; `false` when the kernel takes no more.
+    fn flush(&mut self, stream: BorrowedFd<'_>, more: More) -> io::Result<bool> {
+        while self.connection.wants_write() {
+            let mut wire = Wire { stream, more, written: 0, first: None };
+            let done = self.connection.write_tls(&mut wire);
+            self.sent += wire.written;
+            match done {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was brought before will not be brought again.
+    pub fn forget_unwritten(&mut self) {
+        self.owed = 0;
+    }
+
+    /// Says that nothing more will be sent (RFC 8446, 6.1), as far as the kernel takes it now.
+    pub fn say_goodbye(&mut self, stream: BorrowedFd<'_>) {
+        self.connection.send_close_notify();
+        let _ = self.flush(stream, More::Ends);
+    }
+}
+
+/// The socket as rustls sees it.
+struct Wire<'s> {
+    stream: BorrowedFd<'s>,
+    more: More,
+    written: usize,
+    /// The first byte that was read.
+    first: Option<u8>,
+}
+
+impl io::Read for Wire<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match socket::read_slice(self.stream, room) {
+            Read::Bytes { count, .. } => {
+                self.first = self.first.or(room.first().copied());
+                Ok(count)
+            }
+            Read::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            Read::Closed => Ok(0),
+        }
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let piece = |at: usize| pieces.get(at).map_or(&b""[..], |piece| &**piece);
+        match socket::write(self.stream, &[piece(0), piece(1), piece(2)], self.more)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            written => {
+                self.written += written;
+                Ok(written)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is sealed at a time. Four of the largest records: few enough to be held for each slow client.
+const SEALED: usize = 64 * 1024;

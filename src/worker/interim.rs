@@ -1,0 +1,37 @@
+//! What a response is preceded by, and what is known of the connection beside it.
+
+use std::sync::Arc;
+
+use super::exchange::{Exchange, State};
+use crate::http::response::{BadResponse, ResponseHead};
+use crate::http::{Proxied, Version};
+use crate::tls::Variables;
+
+impl<'c> Exchange<'c> {
+    /// Sends fields ahead of the response, in a 103 (RFC 8297), at once. Nothing happens for a client of HTTP/1.0, which knows
+    /// no such thing, after the response has begun, and while the client does not take what it has got so far.
+    pub fn early_hints<'f>(&mut self, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), BadResponse> {
+        let mut head = ResponseHead::default();
+        head.start_hints();
+        for (name, value) in fields {
+            head.push(name, value)?;
+        }
+        let is_due = self.state == State::Open && self.request.version() == Version::Http11;
+        if is_due && self.output.is_empty() {
+            head.encode_hints(&mut self.output.bytes);
+            // A client that is gone is found out by what follows.
+            let _ = self.output.flush(self.stream);
+        }
+        Ok(())
+    }
+
+    /// Who connected to the proxy that sent a PROXY header. What counts for trust is the peer.
+    pub fn proxied(&self) -> Option<&'c Proxied> {
+        self.proxied
+    }
+
+    /// What there is to be said of the connection's TLS, if it has any.
+    pub fn tls(&self) -> Option<Arc<Variables>> {
+        self.stream.variables()
+    }
+}
