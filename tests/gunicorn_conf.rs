@@ -229,7 +229,7 @@ on_starting = 5
         "gunicorn.conf.py:4: threads: expected a whole number from 1 to 512, found 2.5\n",
         "gunicorn.conf.py:6: bind: expected ",
         "gunicorn.conf.py:8: worker_class: expected sync or gthread, found \"gevent\", which is not planned\n",
-        "gunicorn.conf.py:10: http2_max_frame_size: this setting of gunicorn is not there yet\nhint: ",
+        "gunicorn.conf.py:10: http2_max_frame_size: this setting of gunicorn is not planned\nhint: ",
     ] {
         assert!(log.contains(words), "expected {words:?} in\n{log}");
     }
