@@ -285,7 +285,8 @@ static const char *prepare =
     "    'SERVER_NAME': '127.0.0.1', 'SERVER_PORT': port, 'REMOTE_ADDR': '127.0.0.1', 'REMOTE_PORT': '40000',\n"
     "    'HTTP_HOST': '127.0.0.1:' + port,\n"
     "    'wsgi.version': (1, 0), 'wsgi.url_scheme': 'http', 'wsgi.input': io.BytesIO(), 'wsgi.errors': sys.stderr,\n"
-    "    'rwsgi.RequestTimeout': BaseException, 'rwsgi.extend_deadline': len,\n"
+    "    'rwsgi.RequestTimeout': BaseException, 'rwsgi.extend_deadline': len, 'wsgi.early_hints': len,\n"
+    "    'gunicorn.socket': None,\n"
     "    'wsgi.multithread': False, 'wsgi.multiprocess': False, 'wsgi.run_once': False,\n"
     "    'wsgi.input_terminated': True, 'wsgi.file_wrapper': lambda file, size=65536: iter(lambda: file.read(size), b''),\n"
     "}\n";
