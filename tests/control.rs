@@ -423,6 +423,22 @@ fn a_file_that_says_nothing_of_a_socket_is_named() {
 }
 
 #[test]
+fn a_server_is_found_by_a_file_that_was_broken_since() {
+    let sound = "wsgi_app = \"version\"\nbind = \"127.0.0.1:0\"\npidfile = \"app.pid\"\n";
+    let files = directory(&[("version.py", VERSION), ("app.toml", sound)]);
+    let mut server = Server::start_in(files.path(), &["--config", "app.toml"]);
+    fs::write(files.path().join("app.toml"), format!("{sound}workers = 0\n")).unwrap();
+    let wrong = "app.toml:4: workers: expected a whole number from 1 to 1024 or \"auto\", found 0\n";
+    let (code, out, err) = run(files.path(), ["status", "--config", "app.toml"]);
+    assert!(code == 0 && out.contains("1 of 1 workers ready") && err.starts_with(wrong), "{code}\n{out}\n{err}");
+    let (code, _, err) = run(files.path(), ["reload", "--config", "app.toml"]);
+    assert!(code == 1 && err.starts_with(wrong), "{code}\n{err}");
+    let (code, out, err) = run(files.path(), ["stop", "--config", "app.toml"]);
+    assert!(code == 0 && out == "stopped\n" && err.starts_with(wrong), "{code}\n{out}\n{err}");
+    server.wait_for("stopped code=0");
+}
+
+#[test]
 fn a_limit_that_is_over_is_said_as_it_was_given() {
     let code = directory(&[("version.py", VERSION)]);
     let site = Controlled::start_in(code.path(), &["version"]);

@@ -23,7 +23,7 @@ use crate::os::background::{self, Background, Side};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
 use crate::settings::unread::unread;
-use crate::settings::{Defined, Resolved, Script, Sources, passed, resolve};
+use crate::settings::{Defined, Resolved, Script, Sources, passed, resolve, sound};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
 /// executable, empty if it holds none.
@@ -93,7 +93,11 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
         }
         Err(problems) => {
             complain(&problems);
-            EXIT_CONFIG
+            // The server that runs was started by a better file, and is to be found by what this one still says.
+            match with_sources(invocation, me, None, sound).ok().filter(|settings| settings.control_path().is_some()) {
+                Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
+                None => EXIT_CONFIG,
+            }
         }
     }
 }
@@ -244,17 +248,7 @@ fn announcer(me: u32) -> Announcer {
 
 /// The settings from all sources, or everything that is wrong with them. `defined` is what a Python file says.
 fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Result<Resolved, AnyError> {
-    let text = match &invocation.config {
-        None | Some(Config::Python(_)) => None,
-        Some(Config::Toml(path)) => match fs::read_to_string(path) {
-            Ok(text) => Some((path.as_str(), text)),
-            Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
-        },
-    };
-    let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
-    let environment = environment(me);
-    let Invocation { words, flags, .. } = invocation;
-    let mut resolved = resolve(&Sources { file, defined, words, environment: &environment, flags })?;
+    let mut resolved = with_sources(invocation, me, defined, resolve)??;
     resolved.remarks.extend(invocation.passed_over.iter().cloned());
     let origin = resolved.origin_of("access_log_format");
     // A logger of Python's makes of it what it likes.
@@ -267,6 +261,26 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
         ),
     }
     Ok(resolved)
+}
+
+/// Reads what settings come from.
+fn with_sources<T>(
+    invocation: &Invocation,
+    me: u32,
+    defined: Option<&Defined>,
+    read: impl FnOnce(&Sources<'_>) -> T,
+) -> Result<T, AnyError> {
+    let text = match &invocation.config {
+        None | Some(Config::Python(_)) => None,
+        Some(Config::Toml(path)) => match fs::read_to_string(path) {
+            Ok(text) => Some((path.as_str(), text)),
+            Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
+        },
+    };
+    let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+    let environment = environment(me);
+    let Invocation { words, flags, .. } = invocation;
+    Ok(read(&Sources { file, defined, words, environment: &environment, flags }))
 }
 
 /// The environment as far as it is text, without sockets that were passed to another process than `me`.

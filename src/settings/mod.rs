@@ -34,7 +34,7 @@ pub use given::{Given, Origin, Value};
 pub use passed::Passed;
 pub use problem::{Cause, Problem, Problems, Wrong};
 pub use python_file::{Defined, Script};
-pub use resolve::{Resolved, Sources, resolve};
+pub use resolve::{Resolved, Sources, resolve, sound};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,

@@ -46,6 +46,33 @@ pub struct Resolved {
 
 /// Settles every setting, or says everything that is wrong.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
+    let (mut resolved, mut problems) = collect(sources);
+    if problems.is_empty() {
+        let problems = resolved.contradictions();
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        resolved.settle_passed();
+        resolved.settle_idle();
+        resolved.settle_timeout();
+        resolved.settle_class();
+        return Ok(resolved);
+    }
+    problems.sort_by_key(|problem| match &problem.origin {
+        Origin::File { line, .. } => (0, *line),
+        Origin::Env(_) => (1, 0),
+        Origin::Default | Origin::Flag(_) => (2, 0),
+    });
+    Err(Problems(problems))
+}
+
+/// The settings that are sound; those that are not have their defaults. To find a server by, not to start one.
+pub fn sound(sources: &Sources<'_>) -> Settings {
+    collect(sources).0.settings
+}
+
+/// Every setting as it was given, and what is wrong with values.
+fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut given = Vec::new();
     if let Some((path, text)) = sources.file {
@@ -74,24 +101,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         problems.push(problem);
         Passed::default()
     });
-    if problems.is_empty() {
-        let mut resolved = Resolved { settings, origins, passed, remarks };
-        let problems = resolved.contradictions();
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
-        resolved.settle_passed();
-        resolved.settle_idle();
-        resolved.settle_timeout();
-        resolved.settle_class();
-        return Ok(resolved);
-    }
-    problems.sort_by_key(|problem| match &problem.origin {
-        Origin::File { line, .. } => (0, *line),
-        Origin::Env(_) => (1, 0),
-        Origin::Default | Origin::Flag(_) => (2, 0),
-    });
-    Err(Problems(problems))
+    (Resolved { settings, origins, passed, remarks }, problems)
 }
 
 impl Resolved {
