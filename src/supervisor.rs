@@ -108,7 +108,7 @@ impl Supervisor {
                     self.slots[slot].state = State::Ready { pid, since, due, busy, spent: true };
                 }
             }
-            Event::Seen(slot, busy) => self.seen(slot, busy, now),
+            Event::Seen(slot, busy) => self.seen(slot, busy, now, &mut actions),
             Event::Exited(slot) => self.exited(slot, now, &mut actions),
         }
         self.enforce_deadlines(now, &mut actions);
@@ -309,8 +309,19 @@ impl Supervisor {
         }
     }
 
-    fn seen(&mut self, slot: usize, began: Option<Moment>, now: Moment) {
-        let State::Ready { pid, since, due, busy, spent } = self.state(slot) else { return };
+    fn seen(&mut self, slot: usize, began: Option<Moment>, now: Moment, actions: &mut Vec<Action>) {
+        let (pid, since, due, busy, spent) = match self.state(slot) {
+            State::Ready { pid, since, due, busy, spent } => (pid, since, due, busy, spent),
+            // Whoever ends is waited for, but not for a request that is beyond its time.
+            State::Ending { pid, until, why: Why::Stop } if now < until => {
+                let end = began.and_then(|began| self.deadline(self.slots[slot].generation, began));
+                if end.is_some_and(|end| end <= now) {
+                    self.trace(slot, pid, Why::Timeout, now, actions);
+                }
+                return;
+            }
+            _ => return,
+        };
         self.slots[slot].state = State::Ready { pid, since, due, busy: began, spent };
         // Overdue at first sight: idle workers are looked at in time for that not to be, unless everything stood still.
         let Some(began) = began.filter(|_| busy != began) else { return };

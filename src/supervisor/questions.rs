@@ -4,14 +4,19 @@
 use std::time::Duration;
 
 use super::state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
-use super::{Moment, Plan, Seat, Standing, Supervisor};
+use super::{Moment, Plan, Seat, Standing, Supervisor, Why};
 
 impl Supervisor {
     /// When the next deadline is, if there is one.
     pub fn wake_at(&self, now: Moment) -> Option<Moment> {
         let slots = self.slots.iter().filter_map(|slot| match slot.state {
             State::Empty => None,
-            State::Forking { until, .. } | State::Booting { until, .. } | State::Ending { until, .. } => Some(until),
+            State::Forking { until, .. } | State::Booting { until, .. } => Some(until),
+            // What it is in may be beyond its time before.
+            State::Ending { until, why: Why::Stop, .. } if self.plan_of(slot.generation).timeout.is_some() => {
+                Some(until.min(now + END_LOOK))
+            }
+            State::Ending { until, .. } => Some(until),
             State::Ready { since, due, busy, spent, .. } => {
                 // An idle worker may begin a request right after this look; that request's deadline is this far away.
                 let overdue = self.deadline(slot.generation, busy.unwrap_or(now));
@@ -163,3 +168,6 @@ impl Supervisor {
         self.phase == Phase::Booting && generation == self.current.number
     }
 }
+
+/// How often a worker that ends is looked at for a request that is beyond its time.
+const END_LOOK: Duration = Duration::from_secs(1);

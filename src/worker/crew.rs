@@ -17,6 +17,8 @@ pub(super) struct Crew {
     asleep: usize,
     /// When a thread last went into the application, in ns of the monotonic clock.
     pub(super) left: u64,
+    /// When a thread was last called, in ns of the monotonic clock.
+    pub(super) summoned_at: u64,
     /// The helper sleeps until it is told that a thread has left.
     pub(super) helper_rests: bool,
 }
@@ -48,6 +50,7 @@ impl Crew {
             summoned: 0,
             asleep: 0,
             left: 0,
+            summoned_at: 0,
             helper_rests: false,
         }
     }

@@ -104,12 +104,18 @@ impl<'a> Worker<'a> {
     /// use. Says when to look again.
     fn find_thread(&self, held: &mut EventLoop<'a>) -> Duration {
         if held.crew.is_summoned() {
+            if clock::monotonic().saturating_sub(held.crew.summoned_at) > ON_ITS_WAY_NS {
+                // Something holds the interpreter in C. Whoever waits here may be served elsewhere.
+                held.all_are_busy();
+                held.hand_over();
+            }
             return LOOK_AGAIN;
         }
         match (held.crew.idle(), held.waiting_since()) {
             (Some(number), Some(_)) => {
                 held.thread_is_free();
                 held.crew.moves(number, Place::Summoned);
+                held.crew.summoned_at = clock::monotonic();
                 let _ = self.beds[number].write(1);
                 LOOK_AGAIN
             }
@@ -150,6 +156,8 @@ const ALONE: Watch = Watch { tick: Duration::from_millis(10), neglect_ns: 5_000_
 const AMONG_OTHERS: Watch = Watch { tick: Duration::from_millis(1), neglect_ns: 1_000_000 };
 /// While the application computes: a look costs it more than a client that waits for one.
 const AMONG_COMPUTING: Duration = Duration::from_millis(4);
+/// CPython has a thread that computes hand over after 5 ms, several threads one after the other.
+const ON_ITS_WAY_NS: u64 = 50_000_000;
 /// The number of the thread that ends the process.
 const MAIN: usize = 0;
 /// What a full disk may hold up the end for.

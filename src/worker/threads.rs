@@ -264,6 +264,7 @@ impl<'a> Worker<'a> {
             let computes = desk.laid_down - woken >= SWITCHED_NS && held.crew.calling() > 0;
             let patient = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
             if !computes || held.ended().is_some() || held.waiting_since().is_some_and(|since| since <= patient) {
+                held.thread_is_free();
                 return Ok(held);
             }
         }
