@@ -426,7 +426,7 @@ fn a_file_that_says_nothing_of_a_socket_is_named() {
 fn a_server_is_found_by_a_file_that_was_broken_since() {
     let sound = "wsgi_app = \"version\"\nbind = \"127.0.0.1:0\"\npidfile = \"app.pid\"\n";
     let files = directory(&[("version.py", VERSION), ("app.toml", sound)]);
-    let mut server = Server::start_in(files.path(), &["--config", "app.toml"]);
+    let server = Server::start_in(files.path(), &["--config", "app.toml"]);
     fs::write(files.path().join("app.toml"), format!("{sound}workers = 0\n")).unwrap();
     let wrong = "app.toml:4: workers: expected a whole number from 1 to 1024 or \"auto\", found 0\n";
     let (code, out, err) = run(files.path(), ["status", "--config", "app.toml"]);
