@@ -85,10 +85,8 @@ fn a_worker_whose_loop_hangs_without_a_request_is_killed_with_its_stack() {
     wait_gone(&[worker]);
     assert_ne!(server.get("/").text(), worker.to_string());
     let log = server.stop();
-    assert!(
-        log.contains("hint: a thread holds the lock in C, or a signal handler of the application does not return"),
-        "{log}"
-    );
+    // It came before the worker slept, or ended its sleep.
+    assert!(log.contains("a signal handler of the application does not return"), "{log}");
 }
 
 #[test]

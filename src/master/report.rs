@@ -82,7 +82,8 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
         ),
         Why::Timeout if request.is_none() => tracing::error!(
             target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker does not come back to what waits, it is killed"
+            "worker does not come back to what waits, it is killed\n\
+             hint: a signal handler of the application does not return, or a disk does not answer"
         ),
         Why::Timeout => {
             let request = request.map(Slot::request_line).unwrap_or_default();
