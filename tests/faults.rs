@@ -58,11 +58,11 @@ fn a_worker_that_is_stopped_for_a_moment_goes_on() {
 
 /// Its handler of ALRM does not return.
 const HANDLER: &str = r#"
-import os, signal, time
+import os, signal, threading
 
 def hang(*_):
     os.write(2, b"under way: handler\n")
-    time.sleep(3600)
+    threading.Event().wait()
 
 signal.signal(signal.SIGALRM, hang)
 

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::path::Path;
 
 use serde_json::Value;
 use support::fronts::{Front, listener};
@@ -27,6 +28,18 @@ fn server(words: &[&str]) -> (TempDir, Server) {
     (files, server)
 }
 
+/// HAProxy before the server, with this word for it, and its port.
+fn haproxy(directory: &Path, server: &Server, word: &str) -> (Front, u16) {
+    let (front_listener, port) = listener();
+    let configuration = format!(
+        "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
+         frontend in\n bind fd@0\n default_backend app\n\
+         backend app\n server one {} {word}\n",
+        server.address()
+    );
+    (Front::haproxy(directory, &configuration, vec![front_listener]), port)
+}
+
 /// One request on a connection, which stays open.
 fn ask(stream: &mut TcpStream, before: &[u8], more: &str) -> Value {
     let request = format!("GET / HTTP/1.1\r\nHost: test\r\n{more}\r\n");
@@ -40,14 +53,7 @@ fn ask(stream: &mut TcpStream, before: &[u8], more: &str) -> Value {
 fn haproxy_says_who_connected_for_the_whole_connection() {
     for (word, mode) in [("send-proxy", "v1"), ("send-proxy-v2", "v2"), ("send-proxy-v2", "auto")] {
         let (files, mut server) = server(&["--proxy-protocol", mode]);
-        let (front_listener, port) = listener();
-        let configuration = format!(
-            "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
-             frontend in\n bind fd@0\n default_backend app\n\
-             backend app\n server one {} {word}\n",
-            server.address()
-        );
-        let _front = Front::haproxy(files.path(), &configuration, vec![front_listener]);
+        let (_front, port) = haproxy(files.path(), &server, word);
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let own = stream.local_addr().unwrap();
@@ -71,14 +77,7 @@ fn a_header_comes_before_the_handshake() {
         let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
         let words = ["--proxy-protocol", mode, "--certfile", &certificate, "--keyfile", &key];
         let (files, mut server) = server(&words);
-        let (front_listener, port) = listener();
-        let configuration = format!(
-            "defaults\n mode tcp\n timeout connect 20s\n timeout client 20s\n timeout server 20s\n\
-             frontend in\n bind fd@0\n default_backend app\n\
-             backend app\n server one {} {word}\n",
-            server.address()
-        );
-        let _front = Front::haproxy(files.path(), &configuration, vec![front_listener]);
+        let (_front, port) = haproxy(files.path(), &server, word);
         let ca = authority.path("ca.pem");
         let own = format!("https://{}/", server.address());
         let front = format!("https://127.0.0.1:{port}/");

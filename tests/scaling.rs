@@ -19,8 +19,15 @@ use nix::sys::signal::Signal;
 use support::load::{Target, under_load};
 use support::{Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
 
-/// Answers after 5 ms of sleep, so that a few clients keep some workers busy and leave the processor to others.
-const SLOW: &str = "import time\n\ndef application(environ, start_response):\n    time.sleep(0.005)\n    start_response('200 OK', [])\n    return [b'ok']\n";
+/// Waits for 5 ms in each request, so that a few clients keep some workers busy and leave the processor to others.
+const SLOW: &str = r#"
+import threading
+
+def application(environ, start_response):
+    threading.Event().wait(0.005)
+    start_response("200 OK", [])
+    return [b"ok"]
+"#;
 
 fn workers(server: &Server) -> usize {
     children(server.pid()).into_iter().filter(|(_, name)| name.starts_with("rwsgi: worker")).count()

@@ -160,7 +160,7 @@ settings! {
          environment variable `WEB_CONCURRENCY` does. At most 1024. With `workers_min` or `workers_max` it is how many there \
          are at the start.";
     workers_min: u32 = 0, whole_u32::<0, 1024>, Workers,
-        ["--workers-min"], "N", "how few workers there may be when there is little to do",
+        ["--workers-min"], "N", "how few workers the load leaves when there is little to do",
         "With this or `workers_max` the number of workers follows the load ([the guide](../guides/scaling.md)). 0 is as many \
          as `workers`. uWSGI's `cheaper`; gunicorn has no such setting.";
     workers_max: u32 = 0, whole_u32::<0, 1024>, Workers,
