@@ -158,3 +158,14 @@ fn where_every_worker_is_busy_each_request_is_answered_in_the_end() {
     }
     drop(open);
 }
+
+#[test]
+fn nothing_is_lost_with_a_worker_whose_lock_is_held_while_another_idles() {
+    let mut server = Server::start(&["-w", "2", "--threads", "4", "--timeout", "1", "stuck"]);
+    let _stuck = server.begin("/c");
+    server.wait_for("under way: c");
+    while !server.log().contains("its worker is killed") {
+        assert_eq!(server.get("/").status, 200, "{}", server.log());
+    }
+    server.stop();
+}

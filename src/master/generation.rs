@@ -19,7 +19,7 @@ use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::os::stream::Channel;
 use crate::settings::{Defined, Settings, Workers};
-use crate::supervisor::{Plan, Scaling};
+use crate::supervisor::{Moment, Plan, Scaling};
 
 /// One reading of the settings, and what came of it.
 pub(super) struct Generation {
@@ -188,6 +188,17 @@ impl Generation {
     pub(super) fn oldest_request(&self, slot: usize) -> Option<Slot> {
         let busy = self.threads_of(slot).filter_map(|slot| slot.counts_from().map(|from| (from, slot)));
         busy.min_by_key(|(from, _)| *from).map(|(_, slot)| slot)
+    }
+
+    /// The slot of a thread whose request has taken too long by now. Others may have waited for Python's lock for longer than
+    /// that: they were there when it began.
+    pub(super) fn late_request(&self, slot: usize, now: Moment) -> Option<Slot> {
+        let limit = now.saturating_sub(self.settings.timeout.duration());
+        let is_late = |thread: &Slot| {
+            let from = thread.busy_since().and_then(|_| thread.counts_from());
+            from.is_some_and(|from| Duration::from_nanos(from) <= limit)
+        };
+        self.threads_of(slot).find(is_late)
     }
 
     /// Opens the log files anew and passes them on to the zygote, for the workers to come.

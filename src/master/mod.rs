@@ -352,8 +352,10 @@ impl<'a> Master<'a> {
     fn trace(&self, slot: usize, pid: i32, why: Why) {
         let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
+            let oldest = generation.oldest_request(slot);
             let state = generation
-                .oldest_request(slot)
+                .late_request(slot, now())
+                .or(oldest)
                 .filter(|thread| thread.busy_since().is_some() || !self.pool.is_stopped(slot));
             report::stuck(slot, pid, why, state.as_ref(), &generation.settings);
         }

@@ -11,13 +11,13 @@ pub(super) struct Crew {
     calling: usize,
     /// Threads that sleep until they are called, the last one on top: its caches are the warmest.
     parked: Vec<usize>,
-    /// Threads that were called and are not here yet; they wait for the interpreter.
+    /// Threads that were called, or have work, and are not here yet; they wait for the interpreter.
     summoned: usize,
     /// Threads that sleep until the kernel has something: one, or none.
     asleep: usize,
     /// When a thread last went into the application, in ns of the monotonic clock.
     pub(super) left: u64,
-    /// When a thread was last called, in ns of the monotonic clock.
+    /// When a thread last set out for the interpreter, in ns of the monotonic clock.
     pub(super) summoned_at: u64,
     /// The helper sleeps until it is told that a thread has left.
     pub(super) helper_rests: bool,
@@ -34,7 +34,7 @@ pub(super) enum Place {
     Calling(i32),
     /// Asleep until it is called.
     Parked,
-    /// On its way.
+    /// On its way: it waits for the interpreter.
     Summoned,
     /// Asleep until the kernel has something.
     Asleep,
@@ -74,6 +74,12 @@ impl Crew {
             Place::Summoned => self.summoned += 1,
             Place::Asleep => self.asleep += 1,
         }
+    }
+
+    /// The thread `number` sets out for the interpreter now. Until it has that it looks after nothing.
+    pub(super) fn sets_out(&mut self, number: usize, now: u64) {
+        self.moves(number, Place::Summoned);
+        self.summoned_at = now;
     }
 
     /// Does anybody look after the connections, or wake up when there is something to do?

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use nix::sys::epoll::EpollEvent;
 
-use super::crew::Place;
 use super::event_loop::{EVENTS, EventLoop, wait};
 use super::threads::{Held, PATIENCE_MS, Until, Worker};
 use super::timers::in_time;
@@ -114,8 +113,7 @@ impl<'a> Worker<'a> {
         match (held.crew.idle(), held.waiting_since()) {
             (Some(number), Some(_)) => {
                 held.thread_is_free();
-                held.crew.moves(number, Place::Summoned);
-                held.crew.summoned_at = clock::monotonic();
+                held.crew.sets_out(number, clock::monotonic());
                 let _ = self.beds[number].write(1);
                 LOOK_AGAIN
             }

@@ -188,10 +188,13 @@ impl<'a> Worker<'a> {
                     held.finish(served, desk)
                 }
                 Task::Disk(mut connection) => {
+                    let now = held.now;
+                    held.crew.sets_out(desk.number, now);
                     drop(held);
                     let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));
                     desk.laid_down = clock::monotonic();
                     held = self.lock();
+                    held.crew.moves(desk.number, Place::Attending);
                     held.after_disk(connection, done)
                 }
                 Task::Memory(mut connection, length) => {
@@ -213,13 +216,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
-    fn lay_down<'w, A: Application>(&'w self, held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
+    fn lay_down<'w, A: Application>(&'w self, mut held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
         held.hand_over_access();
+        let now = held.now;
+        held.crew.sets_out(desk.number, now);
         drop(held);
         app.detached(|| desk.slot.wait(clock::monotonic()));
         desk.slot.go_on();
         desk.laid_down = clock::monotonic();
-        self.lock()
+        held = self.lock();
+        held.crew.moves(desk.number, Place::Attending);
+        held
     }
 
     fn terms(&self, thread: usize) -> Terms<'_> {
@@ -249,7 +256,9 @@ impl<'a> Worker<'a> {
             desk.slot.go_on();
             slept?;
             desk.laid_down = clock::monotonic();
-            return Ok(self.lock());
+            held = self.lock();
+            held.crew.moves(desk.number, Place::Attending);
+            return Ok(held);
         }
         loop {
             held.crew.moves(desk.number, Place::Parked);
@@ -290,6 +299,8 @@ impl<'a> Worker<'a> {
             held = self.attend(held, Until::Request);
             // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
             if count == 0 || held.has_work() || held.ended().is_some() || !held.crew.may_sleep() {
+                let now = held.now;
+                held.crew.sets_out(number, now);
                 return Ok(());
             }
             held.crew.moves(number, Place::Asleep);
