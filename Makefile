@@ -33,9 +33,12 @@ test: needs build $(VENV)/.filled ## every test there is, the server's own twice
 	@$(MAKE) test-door DOOR=library
 	@$(MAKE) test-door DOOR=executable
 
-# What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the door to Python.
+# What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the door to Python. Most
+# of them wait most of the time, so that many run side by side.
+TEST_THREADS ?= 8
 test-door:
-	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) $(CARGO) test --locked -p rwsgi --test '*'
+	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) \
+	    $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS)
 
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh

@@ -1,10 +1,8 @@
 //! Lines of the access log, beside those of gunicorn: the same requests, the same format, the same application.
 
-mod support;
-
+use crate::support::gunicorn::Gunicorn;
+use crate::support::{Server, directory, wait_until};
 use serde_json::Value;
-use support::gunicorn::Gunicorn;
-use support::{Server, directory, wait_until};
 use tempfile::TempDir;
 
 /// Answers with the status and the body that the query asks for.

@@ -1,16 +1,14 @@
 //! What an application sees of a request, what becomes of its response and of its mistakes, and what the logs say
 //! (PEP 3333). How the bytes travel is in `serve.rs`.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use crate::support::wire::json_of;
+use crate::support::{Response, Server, reading};
 use serde_json::{Map, Value, json};
-use support::wire::json_of;
-use support::{Response, Server, reading};
 
 #[test]
 fn the_environ_is_what_pep_3333_says_and_nothing_else() {

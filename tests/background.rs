@@ -1,15 +1,13 @@
 //! A server in the background, and what ps shows of the processes.
 
-mod support;
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{Response, Server, children, directory, run_command, rwsgi, status, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getsid};
-use support::{Response, Server, children, directory, run_command, rwsgi, status, wait_gone, wait_until};
 use tempfile::TempDir;
 
 const APP: (&str, &str) = (

@@ -1,7 +1,5 @@
 //! Where the server listens, the files that it leaves there and takes away, and the words for a place that it cannot have.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -12,9 +10,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{Response, Server, apps, directory, run, run_command, rwsgi, wait_gone};
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
-use support::{Response, Server, apps, directory, run, run_command, rwsgi, wait_gone};
 
 /// A user without rights.
 const NOBODY: u32 = 65_534;

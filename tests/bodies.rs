@@ -1,18 +1,17 @@
 //! Bodies in both directions: of requests, received while the application reads them (`post_buffering = 0`) or kept in a
 //! file, and of responses that are files; and what they cost.
 
-mod support;
-
+use crate::support;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::wire::{assert_ended, chunked, counted, json_of};
+use crate::support::{Response, Server, reading, status};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::wire::{assert_ended, chunked, counted, json_of};
-use support::{Response, Server, reading, status};
 
 const MIB: usize = 1 << 20;
 
@@ -300,13 +299,13 @@ fn a_pause_beyond_the_limit_is_an_error_for_the_application() {
 
 #[test]
 fn a_client_that_takes_its_time_costs_no_worker_its_life() {
-    let echoing = Server::start(&["echo", "--post-buffering", "0", "--timeout", "0.2"]);
-    let streaming = Server::start(&["stream", "--timeout", "0.2"]);
+    let echoing = Server::start(&["echo", "--post-buffering", "0", "--timeout", "0.5"]);
+    let streaming = Server::start(&["stream", "--timeout", "0.5"]);
     let mut sender = echoing.connect();
     sender.write_all(format!("POST /?piece=1 {HOST}Content-Length: 10\r\n\r\nhello").as_bytes()).unwrap();
     let mut reader = streaming.begin(&format!("/?chunks=10&size={MIB}"));
-    let end = Instant::now() + Duration::from_millis(700);
-    support::wait_until("three timeouts have passed", || Instant::now() > end);
+    let end = Instant::now() + Duration::from_millis(1100);
+    support::wait_until("two timeouts have passed", || Instant::now() > end);
     assert_eq!(json_of(&ask(&mut sender, "world"))["length"], 10);
     assert_eq!(Response::read(&mut reader).unwrap().body.len(), 10 * MIB);
     for server in [echoing, streaming] {

@@ -1,14 +1,12 @@
 //! From the application's name to the application: where it is looked for, what it finds around it, and with which words
 //! and exit code a start ends that cannot find it or that it spoils.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Server, apps, directory, run_command, rwsgi, virtualenv};
+use crate::support::{Server, apps, directory, run_command, rwsgi, virtualenv};
 
 /// The applications that cannot be served: words of the command line, exit code, what the log says.
 const WRONG: &[(&[&str], i32, &[&str])] = &[

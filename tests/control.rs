@@ -1,7 +1,6 @@
 //! `rwsgi VERB` and the control socket: who finds the server, what it answers, what becomes of that, and the exit code.
 
-mod support;
-
+use crate::support;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,11 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::load::{Target, under_load};
+use crate::support::{Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use serde_json::Value;
-use support::load::{Target, under_load};
-use support::{Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
 use tempfile::TempDir;
 
 /// A user without rights.

@@ -1,11 +1,9 @@
 //! curl in its many ways of asking, against an application that says what it was asked.
 
-mod support;
-
 use serde_json::{Value, json};
 
-use support::outside::curl;
-use support::{Server, apps};
+use crate::support::outside::curl;
+use crate::support::{Server, apps};
 
 /// A command line of curl, and what the application was asked by it: a pointer into echo.py's answer, and the value.
 ///

@@ -1,7 +1,6 @@
 //! Requests that take longer than `timeout`: what they get, what is said about them, and what the others notice.
 
-mod support;
-
+use crate::support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::{Gate, LIMIT, Response, Server, directory, wait_gone, wait_until};
+use crate::support::{Gate, LIMIT, Response, Server, directory, wait_gone, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {

@@ -1,7 +1,5 @@
 //! The Django example, as it is shipped, directly and behind nginx with the example's own nginx.conf.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -11,8 +9,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::outside::{Nginx, ask, connect, curl, python, run_tool, tool};
-use support::{Response, Server, apps, root, rwsgi};
+use crate::support::outside::{Nginx, ask, connect, curl, python, run_tool, tool};
+use crate::support::{Response, Server, apps, root, rwsgi};
 
 /// The example, served by rwsgi over TCP and a unix socket, and nginx in front of both.
 struct Site {

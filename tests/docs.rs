@@ -9,9 +9,7 @@ use rwsgi::cli::args::{self, Call};
 use rwsgi::command;
 use rwsgi::settings::{Row, Sources, TABLE, resolve};
 
-#[path = "support/words.rs"]
-mod words;
-use words::shell_words;
+use crate::support::words::shell_words;
 
 /// A page of Markdown.
 struct Page {
@@ -250,7 +248,7 @@ fn the_tables_of_signals_and_verbs_are_those_of_the_commands() {
             fs::write(root().join(name), updated).unwrap();
             page = Page::read(name);
         }
-        assert!(table(&page, start) == expected, "{name} is stale\nhint: UPDATE=1 cargo test --test docs");
+        assert!(table(&page, start) == expected, "{name} is stale\nhint: UPDATE=1 cargo test --test all docs::");
     }
 }
 

@@ -1,7 +1,5 @@
 //! The examples: the commands of each README, typed as they stand there.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -9,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use support::outside::{curl, run_tool, tool};
-use support::{Server, program, root, virtualenv};
+use crate::support::outside::{curl, run_tool, tool};
+use crate::support::{Server, program, root, virtualenv};
 
 /// A copy of an example, in which its README's commands are typed. Only the port is another: a free one.
 struct Example {

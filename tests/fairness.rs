@@ -1,14 +1,12 @@
 //! Several workers: no request waits behind a slow one while another worker has nothing to do.
 
-mod support;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use support::wire::json_of;
-use support::{Gate, LIMIT, Response, Server};
+use crate::support::wire::json_of;
+use crate::support::{Gate, LIMIT, Response, Server};
 
 /// A kept connection, and the pid of the worker that holds it.
 struct Kept<S> {

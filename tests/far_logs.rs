@@ -1,14 +1,13 @@
 //! Logs that leave the machine: syslog and statsd, read from real sockets.
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
+use crate::support::{LIMIT, Server, directory, wait_until};
 use nix::sys::signal::Signal;
-use support::{LIMIT, Server, directory, wait_until};
 use tempfile::TempDir;
 
 const APP: (&str, &str) = (

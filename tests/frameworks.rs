@@ -1,17 +1,15 @@
 //! What Flask, Werkzeug and Django do with requests and responses, through a real connection: with bodies buffered and
 //! streamed, each with and without the standard library's validator around the application.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
+use crate::support::wire::json_of;
+use crate::support::{Response, Server, apps, rwsgi};
 use serde_json::{Value, json};
-use support::wire::json_of;
-use support::{Response, Server, apps, rwsgi};
 use tempfile::TempDir;
 
 /// One framework's application, served with bodies buffered and with bodies streamed.

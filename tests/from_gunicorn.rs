@@ -1,18 +1,16 @@
 //! The table of all settings in `docs/guides/from-gunicorn.md`, made from gunicorn's own list. `UPDATE=1` rewrites it.
 
-mod support;
-
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 
+use crate::support::outside::{python, run_tool};
+use crate::support::root;
 use rwsgi::cli::args;
 use rwsgi::settings::gunicorn::{Absent, State};
 use rwsgi::settings::python_file::HOOKS;
 use rwsgi::settings::{Row, Settings};
 use serde_json::Value;
-use support::outside::{python, run_tool};
-use support::root;
 
 /// Says every setting that the real package knows: name, flags, whether one takes a value, default.
 const LIST: &str = r"
@@ -45,7 +43,7 @@ fn the_table_of_the_guide_has_every_setting_of_gunicorn() {
         fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
         return;
     }
-    assert!(found == table, "the table is stale\nhint: UPDATE=1 cargo test --test from_gunicorn\n{table}");
+    assert!(found == table, "the table is stale\nhint: UPDATE=1 cargo test --test all from_gunicorn::\n{table}");
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! gunicorn's configuration files, as people write them: what of them is heard, what is said about the rest, and what becomes
 //! of a server whose file goes wrong.
 
-mod support;
-
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use crate::support::outside::bare_virtualenv;
+use crate::support::{Gate, Response, Server, children, directory, run, run_command, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::Signal;
-use support::outside::bare_virtualenv;
-use support::{Gate, Response, Server, children, directory, run, run_command, rwsgi, wait_gone, wait_until};
 use tempfile::TempDir;
 
 /// Answers the process's environment, `/NAME` a variable of it.

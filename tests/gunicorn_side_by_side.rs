@@ -6,8 +6,6 @@
 //! `# notes: yes` for a file that hooks write to, `# ends: yes` where the server ends by itself, `# needs: NAME ...` for
 //! settings that have to be there: until they are, the file is passed over.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -20,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use crate::support::gunicorn::{Listening, gunicorn};
+use crate::support::{LIMIT, Response, root, run_command, rwsgi};
 use rwsgi::settings::gunicorn::Absent;
-use support::gunicorn::{Listening, gunicorn};
-use support::{LIMIT, Response, root, run_command, rwsgi};
 use tempfile::TempDir;
 
 /// Which server.

@@ -1,11 +1,9 @@
 //! What configurations and applications in the wild lean on when gunicorn runs them, beside settings and hooks.
 
-mod support;
-
 use std::fs;
 use std::process::Command;
 
-use support::{Server, directory, program, root, run_command, rwsgi, virtualenv};
+use crate::support::{Server, directory, program, root, run_command, rwsgi, virtualenv};
 use tempfile::TempDir;
 
 fn start(files: &TempDir, words: &[&str]) -> Server {

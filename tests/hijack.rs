@@ -1,16 +1,14 @@
 //! Applications that say something before their response (`wsgi.early_hints`), or take the connection for themselves
 //! (`gunicorn.socket`).
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 
 use tempfile::TempDir;
 
-use support::outside::{python, run_tool};
-use support::pki::Authority;
-use support::{Response, Server};
+use crate::support::outside::{python, run_tool};
+use crate::support::pki::Authority;
+use crate::support::{Response, Server};
 
 fn site(text: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();

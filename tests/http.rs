@@ -8,18 +8,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-#[path = "http_cases/case.rs"]
-mod case;
-#[path = "http_cases/conversation.rs"]
-mod conversation;
-#[path = "http_cases/laws.rs"]
-mod laws;
-#[path = "http_cases/mutation.rs"]
-mod mutation;
-
-use case::{Case, cases, unescape};
-use conversation::{assert_httparse_agrees, converse, is_refused};
-use mutation::{Chance, mutate};
+use crate::http_cases::case::{Case, cases, unescape};
+use crate::http_cases::conversation::{assert_httparse_agrees, converse, is_refused};
+use crate::http_cases::laws;
+use crate::http_cases::mutation::{Chance, mutate};
 use rwsgi::http::{
     BadResponse, BodyDecoder, BodyLength, ErrorPage, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo,
     Version, encode_chunk, error_response,

@@ -1,11 +1,10 @@
 //! Limits of the processes: memory and open files.
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::io::Write;
 
-use support::{Response, Server, directory, run};
+use crate::support::{Response, Server, directory, run};
 
 const GREEDY: &str = r#"
 def application(environ, start_response):

@@ -1,19 +1,16 @@
 //! What stands in `packaging/`: systemd takes the units, the program takes their words, an image has what it copies.
 
-mod support;
-
+use crate::support;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use crate::support::outside::{run_tool, tool};
+use crate::support::{Server, apps, directory, program, root, run_command, rwsgi, status};
 use rwsgi::cli::args::{self, Call};
 use rwsgi::settings::{Sources, resolve};
-use support::outside::{run_tool, tool};
-use support::{Server, apps, directory, program, root, run_command, rwsgi, status};
 
-#[path = "support/words.rs"]
-mod words;
-use words::shell_words;
+use crate::support::words::shell_words;
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join("packaging").join(path)).unwrap()

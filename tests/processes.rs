@@ -1,7 +1,6 @@
 //! Master, zygote and workers: who they are, how they stop, die and are replaced.
 
-mod support;
-
+use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -10,9 +9,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Gate, Response, Server, apps, children, directory, rwsgi, status, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use support::{Gate, Response, Server, apps, children, directory, rwsgi, status, wait_gone, wait_until};
 
 /// What a stuck request may delay a quick end: a second until it is killed, and a busy machine.
 const QUICK: Duration = Duration::from_secs(4);

@@ -1,16 +1,14 @@
 //! The PROXY protocol, with HAProxy in front and by hand.
 
-mod support;
-
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 
+use crate::support::fronts::{Front, listener};
+use crate::support::outside::curl;
+use crate::support::pki::Authority;
+use crate::support::{LIMIT, Response, Server, directory};
 use serde_json::Value;
-use support::fronts::{Front, listener};
-use support::outside::curl;
-use support::pki::Authority;
-use support::{LIMIT, Response, Server, directory};
 use tempfile::TempDir;
 
 /// Answers what it is told of who asks.

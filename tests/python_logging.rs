@@ -1,17 +1,15 @@
 //! Python's logging as the access log's way: logger classes and configurations as people write them for gunicorn, with the
 //! real package and without it.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Child;
 
+use crate::support::outside::{ask, bare_virtualenv};
+use crate::support::{Response, Server, directory, run, rwsgi, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::outside::{ask, bare_virtualenv};
-use support::{Response, Server, directory, run, rwsgi, wait_until};
 use tempfile::TempDir;
 
 /// Raises on demand; says which handlers its loggers have; changes its environ.

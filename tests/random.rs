@@ -5,20 +5,10 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 
-#[allow(dead_code, reason = "only the bytes of the cases are used")]
-#[path = "http_cases/case.rs"]
-mod case;
-#[allow(dead_code, reason = "what `case` needs")]
-#[path = "http_cases/conversation.rs"]
-mod conversation;
-#[path = "http_cases/mutation.rs"]
-mod mutation;
-mod support;
-
-use case::cases;
-use mutation::{Chance, mutate};
+use crate::http_cases::case::cases;
+use crate::http_cases::mutation::{Chance, mutate};
+use crate::support::{Response, Server, status};
 use serde_json::Value;
-use support::{Response, Server, status};
 
 #[test]
 fn ten_thousand_random_requests_leave_the_worker_as_it_was() {

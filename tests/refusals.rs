@@ -1,15 +1,14 @@
 //! What becomes of requests before the application has them: which proxies are believed, which fields are dropped or
 //! refused, what people see of it, and what the access log says.
 
-mod support;
-
+use crate::support;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use crate::support::wire::{assert_ended, json_of};
+use crate::support::{Response, Server, directory};
 use serde_json::Value;
-use support::wire::{assert_ended, json_of};
-use support::{Response, Server, directory};
 
 /// Asks for / with further fields and gives the environ.
 fn environ(server: &Server, fields: &str) -> Value {

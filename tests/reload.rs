@@ -1,7 +1,5 @@
 //! Reloads, recycling and scaling: what serves is replaced, and nobody notices.
 
-mod support;
-
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,10 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::load::{Counted, Target, under_load};
+use crate::support::{Gate, LIMIT, Response, Server, apps, children, directory, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::load::{Counted, Target, under_load};
-use support::{Gate, LIMIT, Response, Server, apps, children, directory, rwsgi, wait_gone, wait_until};
 use tempfile::TempDir;
 
 /// A server on a TCP port and a unix socket, with an application of its own.

@@ -1,7 +1,6 @@
 //! The number of workers follows the load, and a server that nobody needs rests.
 
-mod support;
-
+use crate::support;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -13,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::load::{Target, under_load};
+use crate::support::{Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use support::load::{Target, under_load};
-use support::{Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
 
 /// Waits for 5 ms in each request, so that a few clients keep some workers busy and leave the processor to others.
 const SLOW: &str = r#"

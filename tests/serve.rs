@@ -1,8 +1,7 @@
 //! Requests and responses over real connections: what clients and proxies rely on. What the application sees, and what
 //! becomes of its mistakes, is in `application.rs`.
 
-mod support;
-
+use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -12,9 +11,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::wire::{assert_ended, chunked, counted};
+use crate::support::{LIMIT, Response, Server};
 use serde_json::Value;
-use support::wire::{assert_ended, chunked, counted};
-use support::{LIMIT, Response, Server};
 
 #[test]
 fn a_page_is_served_and_the_connection_is_kept() {

@@ -11,9 +11,7 @@ use rwsgi::settings::{
     Bind, Origin, Peers, Resolved, Seconds, Settings, Sources, TABLE, TimeoutMode, Workers, docs, resolve,
 };
 
-#[path = "support/words.rs"]
-mod words;
-use words::shell_words;
+use crate::support::words::shell_words;
 
 /// A command line, its surroundings, and what comes of it.
 ///
@@ -468,7 +466,7 @@ fn the_reference_page_is_that_of_the_table() {
     let page = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         page == docs::reference(),
-        "docs/reference/settings.md is stale\nhint: UPDATE=1 cargo test --test settings"
+        "docs/reference/settings.md is stale\nhint: UPDATE=1 cargo test --test all settings::"
     );
 }
 

@@ -6,6 +6,7 @@
 //! saw (method, target, length and sum of the body); `nothing` is the end of the connection without an answer. `<<` lines
 //! are the same where bodies are streamed (`post_buffering = 0`) and that makes a difference. `UPDATE=1` rewrites both.
 
+use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -13,21 +14,12 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 
-#[allow(dead_code, reason = "only its way of writing bytes is used")]
-#[path = "http_cases/case.rs"]
-mod case;
-#[path = "smuggling/configuration.rs"]
 mod configuration;
-#[allow(dead_code, reason = "what `case` needs")]
-#[path = "http_cases/conversation.rs"]
-mod conversation;
-mod support;
-
-use case::unescape;
+use crate::http_cases::case::unescape;
+use crate::support::fronts::{Front, listener};
+use crate::support::outside::{Nginx, ask, connect};
+use crate::support::{Response, Server};
 use serde_json::Value;
-use support::fronts::{Front, listener};
-use support::outside::{Nginx, ask, connect};
-use support::{Response, Server};
 
 #[test]
 fn each_form_gets_its_answer_and_nothing_hidden_in_it_is_served() {

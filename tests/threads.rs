@@ -1,7 +1,5 @@
 //! Threads: several requests of one worker at a time, and what goes on while all of its threads are in the application.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,8 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use support::wire::{assert_ended, json_of};
-use support::{Gate, LIMIT, Response, Server, wait_until};
+use crate::support::wire::{assert_ended, json_of};
+use crate::support::{Gate, LIMIT, Response, Server, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {

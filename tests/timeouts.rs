@@ -1,11 +1,9 @@
 //! Clients that are slow: each limit of time, and that nobody else waits meanwhile.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use support::{LIMIT, Response, Server};
+use crate::support::{LIMIT, Response, Server};
 
 /// One worker, which a client must not occupy.
 fn server(more: &[&str]) -> Server {

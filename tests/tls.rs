@@ -1,7 +1,5 @@
 //! TLS as its users meet it: curl, openssl s_client, Python and nginx against the server's own certificates.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -14,9 +12,9 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::outside::{Nginx, ask, curl, python, run_tool, tool};
-use support::pki::Authority;
-use support::{Server, apps, run};
+use crate::support::outside::{Nginx, ask, curl, python, run_tool, tool};
+use crate::support::pki::Authority;
+use crate::support::{Server, apps, run};
 
 /// An authority with a server's certificate, and a server with that.
 fn served(words: &[&str]) -> (TempDir, Authority, Server) {

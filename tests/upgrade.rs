@@ -1,16 +1,15 @@
 //! USR2: a new master on the same sockets, and back again.
 
-mod support;
-
+use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use crate::support::load::{Target, under_load};
+use crate::support::{Server, children, directory, program, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::load::{Target, under_load};
-use support::{Server, children, directory, program, rwsgi, wait_gone, wait_until};
 use tempfile::TempDir;
 
 /// A server with a pid file, on TCP and a unix socket.

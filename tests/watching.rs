@@ -1,12 +1,10 @@
 //! The setting `reload`: code that is saved is served, and code that does not load is not.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::{Server, directory, run, wait_until};
 use nix::unistd::Pid;
-use support::{Server, directory, run, wait_until};
 use tempfile::TempDir;
 
 const APP: &str = r#"

@@ -1,15 +1,13 @@
 //! What people are told who do something wrong that only the system shows: missing directories, files that cannot be
 //! written, settings in a place that is not read, requests beyond a limit.
 
-mod support;
-
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{Server, apps, directory, run, run_command, rwsgi};
 use nix::unistd::Uid;
-use support::{Server, apps, directory, run, run_command, rwsgi};
 
 /// A user without rights.
 const NOBODY: u32 = 65_534;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::connection::{Connection, Reading};
+use super::crew::Place;
 use super::event_loop::{After, EventLoop, Task};
 use super::stream::Stream;
 use super::table::Missed;
@@ -124,6 +125,12 @@ impl EventLoop<'_> {
                 debug_assert!(task.is_none());
             }
         }
+    }
+
+    /// A thread has the interpreter, and looks after the connections from here on.
+    pub(super) fn arrives(&mut self, number: usize) {
+        self.crew.moves(number, Place::Attending);
+        self.thread_is_free();
     }
 
     /// A thread is free again.

@@ -194,7 +194,7 @@ impl<'a> Worker<'a> {
                     let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));
                     desk.laid_down = clock::monotonic();
                     held = self.lock();
-                    held.crew.moves(desk.number, Place::Attending);
+                    held.arrives(desk.number);
                     held.after_disk(connection, done)
                 }
                 Task::Memory(mut connection, length) => {
@@ -225,7 +225,7 @@ impl<'a> Worker<'a> {
         desk.slot.go_on();
         desk.laid_down = clock::monotonic();
         held = self.lock();
-        held.crew.moves(desk.number, Place::Attending);
+        held.arrives(desk.number);
         held
     }
 
@@ -257,7 +257,7 @@ impl<'a> Worker<'a> {
             slept?;
             desk.laid_down = clock::monotonic();
             held = self.lock();
-            held.crew.moves(desk.number, Place::Attending);
+            held.arrives(desk.number);
             return Ok(held);
         }
         loop {

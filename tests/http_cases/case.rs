@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rwsgi::http::Limits;
 use rwsgi::settings::{Settings, Sources, resolve};
 
-use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse, is_refused};
+use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, is_refused};
 
 pub(crate) struct Case {
     pub(crate) path: PathBuf,

@@ -11,8 +11,8 @@ use rwsgi::http::{
     encode_chunk, error_response, is_field_name,
 };
 
-use crate::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
-use crate::mutation::Chance;
+use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
+use super::mutation::Chance;
 
 /// A head is read the same however it is cut, and what is known of it is what it seems.
 pub(crate) fn head(data: &[u8]) {

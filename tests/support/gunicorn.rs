@@ -52,10 +52,6 @@ impl Listening {
         self.output.stderr()
     }
 
-    pub fn stdout(&self) -> String {
-        self.output.stdout()
-    }
-
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
