@@ -185,14 +185,17 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
             err.starts_with("version: the application raised RuntimeError while it was loaded\nTraceback"),
             "{err}"
         );
-        assert!(err.ends_with("RuntimeError: not today\n"), "{err}");
+        let end = "RuntimeError: not today\nnothing has changed: generation 3 serves on with 3 workers\n";
+        assert!(err.ends_with(end), "{err}");
     }
     let (exit, out, err) = site.tell(&["reload", "--json"]);
     let failed: Value = serde_json::from_str(&out).unwrap();
     assert!(exit == 1 && err.is_empty() && failed["failed"].as_str().unwrap().contains("not today"), "{out}{err}");
     assert_eq!(site.server.get("/").text(), "another");
     let status = site.json(&["status"]);
-    assert!(status["generation"] == 3 && status["failure"].as_str().unwrap().contains("RuntimeError"), "{status}");
+    let failure = status["failure"].as_str().unwrap();
+    assert!(status["generation"] == 3 && failure.ends_with("RuntimeError: not today"), "{status}");
+    site.server.wait_for("reload failed, nothing has changed generation=6 serving=3 workers=3");
 
     write(VERSION);
     site.done(&["reload", "--wait"]);
@@ -212,7 +215,8 @@ fn a_reload_with_wrong_settings_fails_with_their_words() {
     // The verb does not read what it does not need; the server says what is wrong.
     let (code, _, err) = tell(&["reload", "--control-socket", "control"]);
     assert_eq!(code, 1);
-    assert_eq!(err, format!("{}:4: workers: expected a whole number or \"auto\", found \"tow\"\n", config.display()));
+    let wrong = format!("{}:4: workers: expected a whole number or \"auto\", found \"tow\"", config.display());
+    assert_eq!(err, format!("{wrong}\nnothing has changed: generation 1 serves on with 1 worker\n"));
     assert_eq!(server.get("/").status, 200);
     // Found by the configuration file, once that is sound again.
     fs::write(&config, text).unwrap();
@@ -236,7 +240,8 @@ fn of_two_reloads_the_newer_one_counts_and_both_are_told() {
     };
     let mut first = ask();
     let mut second = ask();
-    assert_eq!(first.next().unwrap().unwrap(), "{\"failed\":\"given up for a newer reload\"}");
+    let given_up = r#"{"failed":"given up for a newer reload\nnothing has changed: generation 1 serves on with 1 worker"}"#;
+    assert_eq!(first.next().unwrap().unwrap(), given_up);
     let _open = gate.open();
     assert_eq!(second.next().unwrap().unwrap(), "{\"done\":\"generation 3 serves\"}");
     assert!(first.next().is_none() && second.next().is_none(), "both connections end");

@@ -137,8 +137,7 @@ impl Master<'_> {
 
     /// How many workers of earlier generations serve and are to be replaced.
     fn serving_before(&self, generation: u64) -> usize {
-        let serves = |seat: &Seat| seat.generation < generation && ["ready", "spent"].contains(&seat.state);
-        self.supervisor.seats().filter(serves).count()
+        self.supervisor.seats().filter(|seat| seat.generation < generation && serves(seat)).count()
     }
 
     /// A reload has come to nothing.
@@ -150,7 +149,18 @@ impl Master<'_> {
 
     /// A reload was given up, not because it failed.
     pub(super) fn reload_dropped(&mut self, generation: u64, why: &str) {
-        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+        let number = self.current;
+        let rest = match self.serving() {
+            0 => format!("nothing has changed: generation {number} stays, and has no worker that serves"),
+            1 => format!("nothing has changed: generation {number} serves on with 1 worker"),
+            workers => format!("nothing has changed: generation {number} serves on with {workers} workers"),
+        };
+        self.settle_reload(generation, |_| true, &Answer::Failed(format!("{}\n{rest}", why.trim_end())));
+    }
+
+    /// How many workers serve, whatever is to become of them.
+    pub(super) fn serving(&self) -> usize {
+        self.supervisor.seats().filter(serves).count()
     }
 
     fn settle_reload(&mut self, generation: u64, is_met: impl Fn(&WaitingForReload) -> bool, answer: &Answer) {
@@ -305,6 +315,10 @@ impl Master<'_> {
         self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
     }
 }
+fn serves(seat: &Seat) -> bool {
+    ["ready", "spent"].contains(&seat.state)
+}
+
 
 /// A worker writes its stacks within milliseconds, or is stopped.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -108,7 +108,8 @@ impl Master<'_> {
     }
 
     pub(super) fn not_reloaded(&mut self, number: u64) {
-        tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+        let workers = self.serving();
+        tracing::error!(generation = number, serving = self.current, workers, "reload failed, nothing has changed");
         let why = self.orders.failure.take();
         self.reload_failed(
             number,
