@@ -266,7 +266,9 @@ fn scale_and_recycle_change_and_replace_workers() {
     for words in ["0", "-4", "1025", "100000"] {
         let (code, _, err) = site.tell(&["scale", words]);
         // As many as the setting takes.
-        assert_eq!((code, err), (1, format!("expected 1 to 1024 workers, found {words}\n")));
+        let found = if words == "-4" { "-4 from 4" } else { words };
+        let refused = format!("expected 1 to 1024 workers, found {found}; there are to be 4, as before\n");
+        assert_eq!((code, err), (1, refused));
     }
     let before = ready();
     assert_eq!(site.done(&["recycle", "0"]), "workers that will be replaced: 1\n");

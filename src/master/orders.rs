@@ -144,10 +144,10 @@ impl Master<'_> {
     pub(super) fn reload_failed(&mut self, generation: u64, why: &str) {
         self.orders.failure = Some(why.to_owned());
         self.service.reload_failed(why);
-        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+        self.reload_dropped(generation, why);
     }
 
-    /// A reload was given up, not because it failed.
+    /// A reload was given up, not because it failed. Whoever asked for it reads at the end what serves now.
     pub(super) fn reload_dropped(&mut self, generation: u64, why: &str) {
         let number = self.current;
         let rest = match self.serving() {
@@ -173,10 +173,9 @@ impl Master<'_> {
     }
 
     fn scale_for(&mut self, scale: Scale) -> Answer {
-        let workers = scale.from(self.supervisor.workers());
-        match self.scale(By::Verb(Command::Scale.row().name), workers) {
-            Ok(()) => Answer::Done(format!("{workers} workers wanted")),
-            Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {scale}")),
+        match self.scale(By::Verb(Command::Scale.row().name), scale) {
+            Ok(workers) => Answer::Done(format!("{workers} workers wanted")),
+            Err(why) => Answer::Refused(why),
         }
     }
 
@@ -315,10 +314,10 @@ impl Master<'_> {
         self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
     }
 }
+
 fn serves(seat: &Seat) -> bool {
     ["ready", "spent"].contains(&seat.state)
 }
-
 
 /// A worker writes its stacks within milliseconds, or is stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
