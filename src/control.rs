@@ -49,6 +49,22 @@ pub enum Scale {
 }
 
 impl Ask {
+    /// The verb that asks this.
+    pub fn verb(&self) -> Command {
+        match self {
+            Ask::Status => Command::Status,
+            Ask::Requests => Command::Requests,
+            Ask::Stack(_) => Command::Stack,
+            Ask::Reload { .. } => Command::Reload,
+            Ask::Stop => Command::Stop,
+            Ask::Quit => Command::Quit,
+            Ask::Upgrade => Command::Upgrade,
+            Ask::Scale(_) => Command::Scale,
+            Ask::Recycle(_) => Command::Recycle,
+            Ask::ReopenLogs => Command::Reopen,
+        }
+    }
+
     /// What the words after `rwsgi` ask for: the verb's row of the table of commands, and what follows the verb. `wait`
     /// is whether `--wait` was given. An error says what was expected.
     pub fn from_words(verb: Command, words: &[&str], wait: bool) -> Result<Ask, String> {
