@@ -225,6 +225,32 @@ fn a_reload_with_wrong_settings_fails_with_their_words() {
 }
 
 #[test]
+fn what_a_reload_moves_and_what_it_cannot_change_is_said_in_its_answer() {
+    let text = "wsgi_app = \"version\"\nbind = [\"127.0.0.1:0\"]\n";
+    let files = directory(&[("version.py", VERSION), ("app.toml", &format!("{text}pidfile = \"one.pid\"\n"))]);
+    let server = Server::start_in(files.path(), &["-c", "app.toml"]);
+    let set = |more: &str| fs::write(files.path().join("app.toml"), format!("{text}{more}")).unwrap();
+    let reload = || run(files.path(), ["reload", "--wait", "--control-socket", "one.ctl"]);
+    let place = |name: &str| fs::canonicalize(files.path()).unwrap().join(name).display().to_string();
+    set("pidfile = \"two.pid\"\nlimit_nofile = 512\n");
+    let (socket, then) = (place("one.ctl"), place("two.ctl"));
+    let stays = format!("control_socket: stays {socket} until the server is started anew, where it would be {then}");
+    let files_stay = "limit_nofile: stays 0 until the server is started anew, where it would be 512";
+    let moved = format!("pidfile: moved from {} to {}", place("one.pid"), place("two.pid"));
+    let says = format!("generation 2 serves\n{stays}\n{files_stay}\n{moved}\n");
+    assert_eq!(reload(), (0, says, String::new()));
+    server.wait_for(&format!("{files_stay} generation=2"));
+    // What stays as it is is said with each reload, what has moved once.
+    assert_eq!(reload(), (0, format!("generation 3 serves\n{stays}\n{files_stay}\n"), String::new()));
+    set("pidfile = \"nowhere/three.pid\"\ncontrol_socket = \"one.ctl\"\nlimit_nofile = 512\n");
+    let (code, out, _) = reload();
+    assert!(code == 0 && out.contains(&format!("generation 4 serves\n{files_stay}\npidfile: stays {}: ", place("two.pid"))), "{out}");
+    assert_eq!(fs::read_to_string(files.path().join("two.pid")).unwrap(), format!("{}\n", server.pid()));
+    set("pidfile = \"two.pid\"\ncontrol_socket = \"one.ctl\"\n");
+    assert_eq!(reload(), (0, "generation 5 serves\n".to_owned(), String::new()));
+}
+
+#[test]
 fn of_two_reloads_the_newer_one_counts_and_both_are_told() {
     let code = directory(&[("version.py", VERSION)]);
     let site = Controlled::start_in(code.path(), &["version"]);
@@ -521,6 +547,17 @@ fn who_finds_too_many_waiting_is_told_so() {
     for mut lines in waiting {
         assert!(lines.next().is_none_or(|line| line.is_err()), "the connection ends with the master");
     }
+}
+
+#[test]
+fn a_pid_file_that_somebody_removed_comes_back_with_a_reload() {
+    let site = Controlled::start(&["hello"]);
+    let pid = site.files.path().join("site.pid");
+    fs::remove_file(&pid).unwrap();
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for("reload done generation=2");
+    assert_eq!(fs::read_to_string(&pid).unwrap(), format!("{}\n", site.server.pid()));
+    assert!(site.server.log().contains("the pid file was gone, it is written again path=/"), "{}", site.server.log());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod control;
 mod conversation;
 mod generation;
 mod hooks;
+mod kept;
 mod load;
 mod logs;
 mod metrics;
@@ -55,6 +56,7 @@ use configuration::Trial;
 use control::Control;
 use generation::Generation;
 use hooks::{Hooks, Keeper};
+use kept::Kept;
 use load::Meter;
 use logs::Logs;
 use metrics::Metrics;
@@ -146,6 +148,7 @@ struct Master<'a> {
     supervisor: Supervisor,
     /// All that are alive, by number.
     generations: BTreeMap<u64, Generation>,
+    kept: Kept,
     /// The number of the one in charge.
     current: u64,
     /// The last number that was given.
@@ -196,6 +199,7 @@ impl<'a> Master<'a> {
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
+            kept: Kept::of(&first.settings),
             generations: BTreeMap::from([(FIRST, first)]),
             current: FIRST,
             newest: FIRST,

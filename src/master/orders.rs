@@ -25,6 +25,8 @@ pub(super) struct Orders {
     born: Moment,
     /// Why the last reload failed, until the next one begins.
     pub(super) failure: Option<String>,
+    /// What is to be known about the last one that did not, a sentence each.
+    pub(super) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
     stacks: Vec<WaitingForStacks>,
 }
@@ -55,7 +57,7 @@ pub(super) enum Progress {
 
 impl Orders {
     pub(super) fn new(control: Control, born: Moment) -> Orders {
-        Orders { control, born, failure: None, reloads: Vec::new(), stacks: Vec::new() }
+        Orders { control, born, failure: None, remarks: Vec::new(), reloads: Vec::new(), stacks: Vec::new() }
     }
 
     /// When somebody has waited long enough.
@@ -132,7 +134,8 @@ impl Master<'_> {
             Progress::ServesAlone => format!("generation {generation} serves"),
         };
         let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
-        self.settle_reload(generation, is_met, &Answer::Done(text));
+        let lines: Vec<String> = std::iter::once(text).chain(self.orders.remarks.iter().cloned()).collect();
+        self.settle_reload(generation, is_met, &Answer::Done(lines.join("\n")));
     }
 
     /// How many workers of earlier generations serve and are to be replaced.
