@@ -12,10 +12,12 @@
 //! | [`python_file`] | what a Python configuration file defined, and what of it is a setting |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
 //! | [`unread`] | what is there and is not read, for a warning |
+//! | `contradictions` | what does not go together, and what does nothing by itself |
 //! | [`docs`] | the reference page |
 //!
 //! Must not know: files, the environment, the clock, Python. The caller reads; this room judges.
 
+mod contradictions;
 pub mod docs;
 pub mod given;
 pub mod gunicorn;

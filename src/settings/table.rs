@@ -158,7 +158,8 @@ settings! {
         ["-w", "--workers"], "N", "how many worker processes, or auto",
         "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
          environment variable `WEB_CONCURRENCY` does. At most 1024. With `workers_min` or `workers_max` it is how many there \
-         are at the start.";
+         are at the start: a number beyond them is an error, that of `auto` and of `WEB_CONCURRENCY` is cut to them, and \
+         without `workers` there are `workers_min`.";
     workers_min: u32 = 0, whole_u32::<0, 1024>, Workers,
         ["--workers-min"], "N", "how few workers the load leaves when there is little to do",
         "With this or `workers_max` the number of workers follows the load ([the guide](../guides/scaling.md)). 0 is as many \
