@@ -104,7 +104,8 @@ fn requests_and_stacks_show_what_is_under_way_and_stop_nobody() {
     assert_eq!(site.json(&["status"])["workers"][0]["running"], 1);
     for words in [&["stack"][..], &["stack", "0"]] {
         let text = site.done(words);
-        assert!(text.starts_with(&format!("slot 0, pid {worker}\n")), "{text}");
+        assert!(text.starts_with(&format!("slot 0, pid {worker}, 1 request under way\nthread 0, for ")), "{text}");
+        assert!(text.contains(&format!(" s in GET {path} HTTP/1.1 (most recent call first):\n")), "{text}");
         assert!(
             text.contains("gate.py\", line ") && text.contains(" in gate\n") && text.contains(" in application\n"),
             "{text}"
@@ -113,8 +114,42 @@ fn requests_and_stacks_show_what_is_under_way_and_stop_nobody() {
     let _open = gate.open();
     assert_eq!(Response::read(&mut stream).unwrap().text(), worker.to_string());
     assert_eq!(site.done(&["requests"]), "no request is under way\n");
+    let idle =
+        format!("slot 0, pid {worker}, idle: no request is under way\nthread 0, idle (most recent call first):\n");
+    assert!(site.done(&["stack"]).starts_with(&idle), "{}", site.done(&["stack"]));
     let log = site.server.stop();
     assert!(!log.contains("gate.py"), "{log}");
+}
+
+#[test]
+fn requests_and_stacks_name_a_thread_by_the_number_that_the_log_has() {
+    let files = directory(&[]);
+    let gate = Gate::closed(files.path().join("open"));
+    let mut site = Controlled::start(&["gate", "--threads", "3", "--timeout", "0.2", "--timeout-mode", "warn"]);
+    let path = format!("/gate{}/open", files.path().display());
+    let mut streams = [site.server.begin(&path), site.server.begin(&path)];
+    site.server.wait_for_lines("request takes long", 2);
+    let requests = site.json(&["requests"]);
+    let mut threads: Vec<u64> =
+        requests.as_array().unwrap().iter().map(|one| one["thread"].as_u64().unwrap()).collect();
+    threads.sort_unstable();
+    let text = site.done(&["stack", "0"]);
+    assert!(text.contains(", 2 requests under way\n"), "{text}");
+    for thread in 0..3 {
+        let busy = threads.contains(&thread);
+        let log = site.server.log();
+        assert_eq!(log.contains(&format!("slot=0 thread={thread} timeout=0.2")), busy, "{log}");
+        let says = if busy { format!("\nthread {thread}, for ") } else { format!("\nthread {thread}, idle") };
+        assert!(text.contains(&says), "{text}");
+    }
+    let stacks = site.json(&["stack"]);
+    let idle = stacks[0]["threads"].as_array().unwrap().iter().filter(|thread| thread["request"].is_null());
+    assert_eq!(idle.count(), 1, "{stacks}");
+    let _open = gate.open();
+    for stream in &mut streams {
+        assert_eq!(Response::read(stream).unwrap().status, 200);
+    }
+    site.server.stop();
 }
 
 #[test]
@@ -237,14 +272,17 @@ fn what_a_reload_moves_and_what_it_cannot_change_is_said_in_its_answer() {
     let stays = format!("control_socket: stays {socket} until the server is started anew, where it would be {then}");
     let files_stay = "limit_nofile: stays 0 until the server is started anew, where it would be 512";
     let moved = format!("pidfile: moved from {} to {}", place("one.pid"), place("two.pid"));
-    let says = format!("generation 2 serves\n{stays}\n{files_stay}\n{moved}\n");
-    assert_eq!(reload(), (0, says, String::new()));
+    let expected = format!("generation 2 serves\n{stays}\n{files_stay}\n{moved}\n");
+    assert_eq!(reload(), (0, expected, String::new()));
     server.wait_for(&format!("{files_stay} generation=2"));
     // What stays as it is is said with each reload, what has moved once.
     assert_eq!(reload(), (0, format!("generation 3 serves\n{stays}\n{files_stay}\n"), String::new()));
     set("pidfile = \"nowhere/three.pid\"\ncontrol_socket = \"one.ctl\"\nlimit_nofile = 512\n");
     let (code, out, _) = reload();
-    assert!(code == 0 && out.contains(&format!("generation 4 serves\n{files_stay}\npidfile: stays {}: ", place("two.pid"))), "{out}");
+    assert!(
+        code == 0 && out.contains(&format!("generation 4 serves\n{files_stay}\npidfile: stays {}: ", place("two.pid"))),
+        "{out}"
+    );
     assert_eq!(fs::read_to_string(files.path().join("two.pid")).unwrap(), format!("{}\n", server.pid()));
     set("pidfile = \"two.pid\"\ncontrol_socket = \"one.ctl\"\n");
     assert_eq!(reload(), (0, "generation 5 serves\n".to_owned(), String::new()));
@@ -266,7 +304,8 @@ fn of_two_reloads_the_newer_one_counts_and_both_are_told() {
     };
     let mut first = ask();
     let mut second = ask();
-    let given_up = r#"{"failed":"given up for a newer reload\nnothing has changed: generation 1 serves on with 1 worker"}"#;
+    let given_up =
+        r#"{"failed":"given up for a newer reload\nnothing has changed: generation 1 serves on with 1 worker"}"#;
     assert_eq!(first.next().unwrap().unwrap(), given_up);
     let _open = gate.open();
     assert_eq!(second.next().unwrap().unwrap(), "{\"done\":\"generation 3 serves\"}");
@@ -368,6 +407,10 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
             "expected the control socket of a running server, found no word of where it is\nhint: --control",
         ),
         (&["status", "--control-socket", "nowhere"], "nowhere: no such file or directory\nhint: is the server running"),
+        (
+            &["status", "--pid", "5478"],
+            "5478.ctl: no such file or directory\nhint: --pid takes the path of the server's pid file, not the id of its process\n",
+        ),
         (&["stop", "--pid", "site.pid"], "site.ctl: no such file or directory\nhint: is the server running"),
         (
             &["status", "--pid", "site.pid", "--control-socket", "off"],
@@ -399,7 +442,24 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
     for (words, says) in [
         (&["scale"][..], "scale: expected +N, -N or N workers, found nothing"),
         (&["scale", "many"], "scale: expected +N, -N or N workers, found \"many\""),
-        (&["recycle", "all"], "recycle: expected the number of a slot, found \"all\""),
+        (
+            &["recycle", "all"],
+            "recycle: expected the number of a slot, found \"all\"\nhint: without one it is every worker\n",
+        ),
+        (
+            &["stack", "--all"],
+            "--all: unknown option\nhint: rwsgi stack and rwsgi recycle without a slot mean every worker\n",
+        ),
+        (
+            &["reload", "wait"],
+            "reload: expected nothing after reload, found \"wait\"\nhint: it is an option: rwsgi reload --wait\n",
+        ),
+        (&["workers", "4"], "expected one application, found also \"4\"\nhint: did you mean rwsgi scale 4?\n"),
+        (&["status", "--jsn"], "--jsn: unknown option\nhint: did you mean --json?\n"),
+        (
+            &["hello", "--idle-timeout", "3"],
+            "--idle-timeout: unknown option\nhint: did you mean --keep-alive? (how long",
+        ),
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
         (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),
@@ -425,6 +485,8 @@ fn a_mistyped_verb_starts_no_server() {
         (&["statsu"][..], "did you mean rwsgi status?"),
         (&["recyle", "--pid", "x"], "did you mean rwsgi recycle?"),
         (&["restart", "-c", "site.toml"], "did you mean rwsgi reload?"),
+        (&["reload-wait", "--pid", "x"], "did you mean rwsgi reload --wait?"),
+        (&["workers"], "did you mean rwsgi scale N?"),
         (&["start"], "no verb is needed to serve an application: rwsgi APP"),
     ] {
         let (code, out, err) = run(files.path(), words);

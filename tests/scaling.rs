@@ -56,6 +56,8 @@ fn workers_are_added_under_load_and_taken_away_after_it_and_no_request_is_lost()
         let log = server.stop();
         assert_eq!(log.matches("there is much to do, number of workers changed").count(), 2, "{log}");
         assert_eq!(log.matches("there is little to do, number of workers changed").count(), 2, "{log}");
+        // Why somebody goes is said before.
+        assert!(log.find("there is little to do").unwrap() < log.find("worker retires").unwrap(), "{log}");
         assert!(!log.contains("ERROR"), "{log}");
         println!("{} requests under load, {answered} after it, all answered", counted.answered);
     }
@@ -105,10 +107,21 @@ fn what_is_set_by_hand_is_a_minimum_and_within_the_bounds() {
     let end = Instant::now() + Duration::from_secs(4);
     wait_until("four seconds have passed", || Instant::now() > end);
     assert_eq!(workers(&server), 4, "{}", server.log());
+    let status = || run(&apps(), ["status", "--json", "--pid", pid]).1;
+    let scaling = || serde_json::from_str::<serde_json::Value>(&status()).unwrap()["scaling"].clone();
+    assert_eq!((&scaling()["workers_min"], &scaling()["workers_max"]), (&2.into(), &4.into()));
+    assert!(scaling()["busy"] == 0 && scaling()["last_change"].is_null(), "{}", status());
     // A reload keeps the number, and the load decides again.
     server.signal(Signal::SIGHUP);
     server.wait_for("reload done generation=2 workers=4");
     wait_until("there are two", || workers(&server) == 2);
+    let change = scaling()["last_change"].clone();
+    assert_eq!(
+        (&change["from"], &change["to"], &change["why"]),
+        (&3.into(), &2.into(), &"there is little to do".into())
+    );
+    let text = run(&apps(), ["status", "--pid", pid]).1;
+    assert!(text.contains("\n2 to 4 workers as the load asks"), "{text}");
     // Where the workers rest, the first step leads to the fewest.
     server.signal(Signal::SIGWINCH);
     wait_until("there is none", || workers(&server) == 0);

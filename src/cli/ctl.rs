@@ -93,17 +93,17 @@ impl fmt::Display for Trouble {
                  and start the server anew; meanwhile it obeys signals: kill -HUP loads code anew, kill -TERM stops it"
             ),
             Trouble::Unreachable(path, error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
-                    _ => "is the server running, with this pidfile or control_socket?",
-                };
-                write!(f, "{}: {}\nhint: {hint}", path.display(), os::words(error))
+                write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))
             }
             Trouble::Silent(path, limit, master) => {
                 let (path, seconds) = (path.display(), limit.as_secs_f64());
                 let known = match master.map(|pid| (pid, process::is_stopped(pid))) {
-                    Some((pid, Some(true))) => format!("its master, pid {pid}, was stopped by a signal: kill -CONT {pid}"),
-                    Some((pid, Some(false))) => format!("its master, pid {pid}, is not stopped by a signal, and was not quick enough"),
+                    Some((pid, Some(true))) => {
+                        format!("its master, pid {pid}, was stopped by a signal: kill -CONT {pid}")
+                    }
+                    Some((pid, Some(false))) => {
+                        format!("its master, pid {pid}, is not stopped by a signal, and was not quick enough")
+                    }
                     _ => "its master may be stopped by a signal (SIGSTOP), or was not quick enough".to_owned(),
                 };
                 write!(
@@ -124,6 +124,18 @@ impl fmt::Display for Trouble {
                 write!(f, "{}: expected an answer of rwsgi, found the end of the connection", path.display())
             }
         }
+    }
+}
+
+/// What would help where the socket cannot be connected to.
+fn reach(path: &Path, error: &io::Error) -> &'static str {
+    let is_number = |stem: &std::ffi::OsStr| stem.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    match error.kind() {
+        io::ErrorKind::NotFound if path.file_stem().is_some_and(is_number) => {
+            "--pid takes the path of the server's pid file, not the id of its process"
+        }
+        io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
+        _ => "is the server running, with this pidfile or control_socket?",
     }
 }
 

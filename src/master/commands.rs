@@ -112,7 +112,9 @@ impl Master<'_> {
         tracing::warn!(signal, verb, workers = before, asked = %scale, least, most, "number of workers stays");
         let bounds = if self.settings().worker_bounds(1).is_some() { " (workers_min to workers_max)" } else { "" };
         let found = if scale == Scale::To(workers) { String::new() } else { format!(" from {before}") };
-        Err(format!("expected {least} to {most} workers{bounds}, found {scale}{found}; there are to be {before}, as before"))
+        Err(format!(
+            "expected {least} to {most} workers{bounds}, found {scale}{found}; there are to be {before}, as before"
+        ))
     }
 
     /// Log files of all generations; those whose files cannot be opened keep the old ones.

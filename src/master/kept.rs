@@ -25,9 +25,10 @@ impl Kept {
                 let (now, then) = (now.display(), wanted.as_ref().map_or_else(|| "would not be".to_owned(), at));
                 Some(format!("control_socket: stays {now} until the server is started anew, where it {then}"))
             }
-            (None, Some(wanted)) => {
-                Some(format!("control_socket: there is none until the server is started anew, where it {}", at(&wanted)))
-            }
+            (None, Some(wanted)) => Some(format!(
+                "control_socket: there is none until the server is started anew, where it {}",
+                at(&wanted)
+            )),
             _ => None,
         };
         let (now, then) = (self.limit_nofile, settings.limit_nofile);

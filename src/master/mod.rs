@@ -41,7 +41,7 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
-use crate::message::{Note, Predecessor};
+use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::background::Background;
 use crate::os::clock;
@@ -161,6 +161,7 @@ struct Master<'a> {
     pool: Pool,
     watch: Watch,
     meter: Meter,
+    scaled_last: Option<load::Change>,
     metrics: Metrics,
     finish: Option<i32>,
 }
@@ -209,6 +210,7 @@ impl<'a> Master<'a> {
             pool: Pool::default(),
             watch: Watch::new(now()),
             meter: Meter::default(),
+            scaled_last: None,
             metrics: Metrics::default(),
             finish: None,
         })
@@ -342,8 +344,7 @@ impl<'a> Master<'a> {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
                 self.note_leaving(slot);
             }
-            // Who measured says why.
-            Action::Scaled { old, new } => self.note(Note::Workers { new, old }),
+            Action::Scaled { old, new } => self.scaled(old, new),
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::upgrade::Wish;
 use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
-use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
+use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Thread, Worker};
 use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stacks::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
@@ -95,7 +95,7 @@ impl Master<'_> {
             return self.orders.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
         }
         let answer = match ask {
-            Ask::Status => Answer::Status(self.status()),
+            Ask::Status => Answer::Status(Box::new(self.status())),
             Ask::Requests => Answer::Requests(self.running()),
             Ask::Stack(slot) => return self.ask_stacks(client, slot),
             Ask::Reload { wait } => return self.reload_for(client, wait),
@@ -254,8 +254,14 @@ impl Master<'_> {
             self.orders.stacks.drain(..).partition(|waiting| waiting.missing.is_empty() || waiting.until <= now);
         self.orders.stacks = waiting;
         for WaitingForStacks { client, found, .. } in answered {
-            let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack { slot, pid: pid.as_raw(), text };
-            self.orders.control.answer(client, &Answer::Stacks(found.into_iter().map(stack).collect()));
+            let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack {
+                slot,
+                pid: pid.as_raw(),
+                text,
+                threads: self.threads_of(slot, pid),
+            };
+            let stacks = found.into_iter().map(stack).collect();
+            self.orders.control.answer(client, &Answer::Stacks(stacks));
         }
     }
 
@@ -282,6 +288,7 @@ impl Master<'_> {
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
             failure: self.orders.failure.clone(),
             new_master: self.other.successor().map(Pid::as_raw),
+            scaling: self.scaling(),
         }
     }
 
@@ -300,16 +307,27 @@ impl Master<'_> {
     }
 
     fn running(&self) -> Vec<Running> {
-        let now = now();
         let of_seat = |seat: Seat| {
-            let running = move |thread: BoardSlot| {
-                let (since, _) = thread.busy_since()?;
-                let seconds = now.saturating_sub(Duration::from_nanos(since)).as_secs_f64();
-                Some(Running { slot: seat.slot, pid: seat.pid?, seconds, request: thread.request_line() })
+            let running = move |(thread, state): (usize, BoardSlot)| {
+                let (seconds, request) = under_way(&state)?;
+                Some(Running { slot: seat.slot, pid: seat.pid?, thread, seconds, request })
             };
-            self.threads(seat).filter_map(running)
+            self.threads(seat).enumerate().filter_map(running)
         };
         self.supervisor.seats().flat_map(of_seat).collect()
+    }
+
+    /// What the threads of this worker do, unless another one has its slot by now.
+    fn threads_of(&self, slot: usize, pid: Pid) -> Vec<Thread> {
+        let Some(seat) = self.supervisor.seats().find(|seat| seat.slot == slot && seat.pid == Some(pid.as_raw()))
+        else {
+            return Vec::new();
+        };
+        let thread = |(thread, state): (usize, BoardSlot)| {
+            let (seconds, request) = under_way(&state).unzip();
+            Thread { thread, ident: state.ident(), seconds, request }
+        };
+        self.threads(seat).enumerate().map(thread).collect()
     }
 
     /// What the board says of the threads of a worker.
@@ -320,6 +338,13 @@ impl Master<'_> {
 
 fn serves(seat: &Seat) -> bool {
     ["ready", "spent"].contains(&seat.state)
+}
+
+/// For how many seconds which request has been in the application.
+fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
+    let (since, _) = thread.busy_since()?;
+    let seconds = now().saturating_sub(Duration::from_nanos(since)).as_secs_f64();
+    Some((seconds, thread.request_line()))
 }
 
 /// A worker writes its stacks within milliseconds, or is stopped.

@@ -81,7 +81,9 @@ impl Master<'_> {
         remotes::take(remotes);
         title::set(&format!("rwsgi: master [{}]", settings.title()));
         let mut remarks = self.kept.remarks(settings, self.orders.control.path());
-        remarks.iter().for_each(|remark| tracing::warn!(generation = number, "{remark}"));
+        for remark in &remarks {
+            tracing::warn!(generation = number, "{remark}");
+        }
         remarks.extend(self.move_pidfile());
         self.orders.remarks = remarks;
         self.reload_came_to(number, Progress::Serves);

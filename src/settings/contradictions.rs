@@ -22,14 +22,14 @@ impl Resolved {
         };
         let bound = if most > 0 { Some(("workers_max", most)) } else { count.map(|count| ("workers", count)) };
         if let Some((name, most)) = bound.filter(|(_, most)| least > *most) {
-            return Some(self.wrong("workers_min", format!("at most {name}, which is {most}"), least));
+            return Some(self.wrong("workers_min", format!("at most {name}, which is {most}"), &least));
         }
         // What a platform sets for every application is cut to what this one says, as auto is.
         let count = count.filter(|_| self.is_given("workers") && !self.is_by_platform("workers"))?;
         if most > 0 && count > most {
-            return Some(self.wrong("workers", format!("at most workers_max, which is {most}"), count));
+            return Some(self.wrong("workers", format!("at most workers_max, which is {most}"), &count));
         }
-        (count < least).then(|| self.wrong("workers", format!("at least workers_min, which is {least}"), count))
+        (count < least).then(|| self.wrong("workers", format!("at least workers_min, which is {least}"), &count))
     }
 
     fn busyness(&self) -> Option<Problem> {
@@ -37,9 +37,9 @@ impl Resolved {
         if low < high {
             None
         } else if self.is_given("busyness_min") {
-            Some(self.wrong("busyness_min", format!("less than busyness_max, which is {high}"), low))
+            Some(self.wrong("busyness_min", format!("less than busyness_max, which is {high}"), &low))
         } else {
-            Some(self.wrong("busyness_max", format!("more than busyness_min, which is {low}"), high))
+            Some(self.wrong("busyness_max", format!("more than busyness_min, which is {low}"), &high))
         }
     }
 
@@ -47,10 +47,10 @@ impl Resolved {
         let settings = &self.settings;
         let is_timed = settings.idle.limit().is_some();
         if settings.die_on_idle && !is_timed {
-            return Some(self.wrong("die_on_idle", "idle beside it, in seconds".to_owned(), "none"));
+            return Some(self.wrong("die_on_idle", "idle beside it, in seconds".to_owned(), &"none"));
         }
         let is_vain = is_timed && !settings.die_on_idle && !self.is_scaled();
-        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle beside it".to_owned(), "neither"))
+        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle beside it".to_owned(), &"neither"))
     }
 
     /// Settings that were given and do nothing, as things are.
@@ -86,7 +86,7 @@ impl Resolved {
         matches!(&self.origins[name], Origin::Env(variable) if variable == "WEB_CONCURRENCY")
     }
 
-    fn wrong(&self, name: &'static str, expected: String, found: impl ToString) -> Problem {
+    fn wrong(&self, name: &'static str, expected: String, found: &dyn ToString) -> Problem {
         let cause = Cause::Value { name, expected, found: found.to_string() };
         Problem { origin: self.origins[name].clone(), cause, hint: None }
     }

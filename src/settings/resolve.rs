@@ -7,6 +7,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::elsewhere;
 use super::given::{Given, Item, Origin, Value, shown};
 use super::gunicorn::Absent;
 use super::passed::Passed;
@@ -222,7 +223,9 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     }
     let hint = match meant(key) {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
-        meant => uwsgi::hint(key).or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
+        meant => uwsgi::hint(key)
+            .or_else(|| elsewhere::hint(key))
+            .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
 }
