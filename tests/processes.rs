@@ -239,6 +239,22 @@ fn ask(server: &Server, keep: bool, kept: &mut Option<TcpStream>) -> String {
 }
 
 #[test]
+fn a_worker_that_has_served_enough_in_a_stop_is_not_said_to_be_replaced() {
+    let files = directory(&[]);
+    let mut server = Server::start(&["gate", "--max-requests", "2"]);
+    let (mut first, gate) = begin_gate(&server, files.path());
+    let mut second = server.begin("/");
+    server.signal(Signal::SIGTERM);
+    server.wait_for("stopping signal=TERM");
+    let _open = gate.open();
+    for stream in [&mut first, &mut second] {
+        assert_eq!(Response::read(stream).unwrap().status, 200);
+    }
+    assert_eq!(server.wait(), 0);
+    assert!(!server.log().contains("it will be replaced"), "{}", server.log());
+}
+
+#[test]
 fn jitter_is_added_to_max_requests() {
     // One of 30 draws below 30 of a million: once in a thousand runs.
     let server = Server::start(&["crash", "--max-requests", "1", "--max-requests-jitter", "1000000"]);
