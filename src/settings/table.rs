@@ -240,7 +240,9 @@ settings! {
          both times together. Seconds, fractions allowed. gunicorn has no such setting.";
     max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests"], "N", "replace a worker after so many requests",
-        "A remedy for applications that leak memory. 0 is never.";
+        "A remedy for applications that leak memory. It is not the most that a worker serves: with that many its replacement \
+         is started, and until that is ready, which takes as long as loading the application, the worker serves on; then it \
+         finishes what clients have sent on the connections that it has. gunicorn's ends first and has the others wait. 0 is never.";
     max_requests_jitter: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests-jitter"], "N", "add a random number of requests, at most this, to max_requests",
         "Drawn for each worker, so that they are not all replaced at once.";
