@@ -316,11 +316,7 @@ impl<'a> Master<'a> {
             Action::StartZygote(generation) => self.start_zygote(generation),
             Action::TraceZygote(generation) => self.trace_zygote(generation),
             Action::EndZygote(generation) => self.end_zygote(generation),
-            Action::KillZygote(generation) => {
-                if let Some(generation) = self.generations.get(&generation) {
-                    generation.kill_zygote();
-                }
-            }
+            Action::KillZygote(generation) => self.kill_zygote(generation),
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
             // Another master serves on.
