@@ -514,7 +514,7 @@ fn the_error_log_can_be_json() {
     let log = server.stop();
     let error = json_of_line(&log, "error handling request");
     assert_eq!((&error["level"], &error["pid"]), (&"ERROR".into(), &pid));
-    assert_eq!(error["fields"], json!({"method": "GET", "target": "/twice?a\\\"b"}));
+    assert_eq!(error["fields"], json!({"method": "GET", "path": "/twice", "query": "a\\\"b"}));
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("Traceback") && message.contains("start_response was called before"), "{message}");
     let refused = json_of_line(&log, "request refused");
