@@ -1,6 +1,8 @@
 //! What `rwsgi VERB` and a master say to each other over the control socket, and how an answer reads: a line of JSON each
 //! way, and before an answer that takes time a line that says so. Values and words; opens no socket.
 
+mod words;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -49,11 +51,30 @@ pub enum Scale {
 }
 
 impl Ask {
+    /// The verb that asks this.
+    pub fn verb(&self) -> Command {
+        match self {
+            Ask::Status => Command::Status,
+            Ask::Requests => Command::Requests,
+            Ask::Stack(_) => Command::Stack,
+            Ask::Reload { .. } => Command::Reload,
+            Ask::Stop => Command::Stop,
+            Ask::Quit => Command::Quit,
+            Ask::Upgrade => Command::Upgrade,
+            Ask::Scale(_) => Command::Scale,
+            Ask::Recycle(_) => Command::Recycle,
+            Ask::ReopenLogs => Command::Reopen,
+        }
+    }
+
     /// What the words after `rwsgi` ask for: the verb's row of the table of commands, and what follows the verb. `wait`
     /// is whether `--wait` was given. An error says what was expected.
     pub fn from_words(verb: Command, words: &[&str], wait: bool) -> Result<Ask, String> {
         let slot = || match words {
             [] => Ok(None),
+            [word @ ("all" | "*")] => {
+                Err(format!("expected the number of a slot, found {word:?}\nhint: without one it is every worker"))
+            }
             [word] => word.parse().map(Some).map_err(|_| format!("expected the number of a slot, found {word:?}")),
             [_, more, ..] => Err(format!("expected one slot, found also {more:?}")),
         };
@@ -73,6 +94,12 @@ impl Ask {
             }
         };
         match words.first() {
+            Some(word @ &("wait" | "json")) => {
+                let name = verb.row().name;
+                Err(format!(
+                    "expected nothing after {name}, found {word:?}\nhint: it is an option: rwsgi {name} --{word}"
+                ))
+            }
             Some(word) => Err(format!("expected nothing after {}, found {word:?}", verb.row().name)),
             None => Ok(ask),
         }
@@ -128,7 +155,7 @@ pub enum Answer {
     /// It was not tried: not understood, or not possible now.
     Refused(String),
     /// How the server stands.
-    Status(Status),
+    Status(Box<Status>),
     /// What is under way.
     Requests(Vec<Running>),
     /// What workers do.
@@ -179,6 +206,9 @@ pub struct Status {
     /// The process of a second master that was started beside this one (`rwsgi upgrade`).
     #[serde(default)]
     pub new_master: Option<i32>,
+    /// How the number of workers follows the load; none if it does not.
+    #[serde(default)]
+    pub scaling: Option<Scaled>,
 }
 
 /// A worker.
@@ -205,6 +235,9 @@ pub struct Running {
     pub slot: usize,
     /// Its process.
     pub pid: i32,
+    /// The number of its thread in that worker.
+    #[serde(default)]
+    pub thread: usize,
     /// Seconds that it has been in the application.
     pub seconds: f64,
     /// The request line, cut after 200 bytes.
@@ -218,218 +251,54 @@ pub struct Stack {
     pub slot: usize,
     /// Its process.
     pub pid: i32,
-    /// The Python stacks of its threads, the innermost call first; nothing if it did not answer.
+    /// The Python stacks of its threads, the innermost call first, as faulthandler writes them; nothing if it did not
+    /// answer.
     pub text: Option<String>,
+    /// The threads that call the application; none while they are not there yet.
+    #[serde(default)]
+    pub threads: Vec<Thread>,
 }
 
-/// For people; several lines, no newline at the end.
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Answer::Begun => f.write_str("begun"),
-            Answer::Done(text) | Answer::Failed(text) | Answer::Refused(text) => f.write_str(text.trim_end()),
-            Answer::Status(status) => status.fmt(f),
-            Answer::Requests(running) if running.is_empty() => f.write_str("no request is under way"),
-            Answer::Requests(running) => {
-                let row = |running: &Running| {
-                    let seconds = format!("{:.1} s", running.seconds);
-                    [running.slot.to_string(), running.pid.to_string(), seconds, running.request.clone()]
-                };
-                table(f, ["slot", "pid", "for", "request"], running.iter().map(row).collect())
-            }
-            Answer::Stacks(stacks) => {
-                for (index, Stack { slot, pid, text }) in stacks.iter().enumerate() {
-                    let before = if index == 0 { "" } else { "\n\n" };
-                    let text =
-                        text.as_deref().unwrap_or("  no answer: it is stopped, or has not loaded the application");
-                    write!(f, "{before}slot {slot}, pid {pid}\n{}", text.trim_end())?;
-                }
-                Ok(())
-            }
-        }
-    }
+/// A thread that calls the application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Its number in its worker, as the log has it.
+    pub thread: usize,
+    /// Its number in Python (`threading.get_ident`), by which the stacks name it.
+    pub ident: u64,
+    /// Seconds that its request has been in the application; none while it idles.
+    pub seconds: Option<f64>,
+    /// The line of its request, cut after 200 bytes.
+    pub request: Option<String>,
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
-        // Those to be replaced serve until their replacement is ready.
-        let (spent, ready) = (count("spent"), count("ready") + count("spent"));
-        // The time is that since the start, which is not that of every state.
-        let since = if self.state == "serving" { " for" } else { ", up" };
-        writeln!(f, "{}{since} {}, pid {}, rwsgi {}", self.state, span(self.seconds), self.pid, self.version)?;
-        if self.listening.is_empty() {
-            writeln!(f, "{}, listening no longer", self.app)?;
-        } else {
-            writeln!(f, "{} at {}", self.app, self.listening.join(", "))?;
-        }
-        write!(f, "generation {}, {ready} of {} workers ready", self.generation, self.wanted)?;
-        if spent > 0 {
-            write!(f, ", {spent} to be replaced")?;
-        }
-        if let Some(pid) = self.new_master {
-            write!(f, "\nan upgrade is under way: a new master serves beside this one, its pid is {pid}")?;
-        }
-        if let Some(failure) = &self.failure {
-            write!(f, "\nthe last reload failed: {}", failure.lines().next().unwrap_or_default())?;
-        }
-        if self.workers.is_empty() {
-            return Ok(());
-        }
-        f.write_str("\n\n")?;
-        let row = |worker: &Worker| {
-            let pid = worker.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            let numbers = [worker.generation, worker.requests, worker.running as u64].map(|number| number.to_string());
-            let [generation, requests, running] = numbers;
-            [worker.slot.to_string(), pid, worker.state.clone(), generation, requests, running]
-        };
-        let heads = ["slot", "pid", "state", "generation", "requests", "under way"];
-        table(f, heads, self.workers.iter().map(row).collect())
-    }
+/// That the load decides how many workers there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// There are at least so many,
+    pub workers_min: usize,
+    /// and at most so many.
+    pub workers_max: usize,
+    /// For how much of the time the threads were in the application when they were looked at last, in percent.
+    pub busy: Option<u32>,
+    /// How many connections waited then.
+    pub waiting: Option<usize>,
+    /// The last time that the load changed the number.
+    pub last_change: Option<Change>,
 }
 
-/// Columns with two blanks between; the last one is as long as it is.
-fn table<const N: usize>(f: &mut fmt::Formatter<'_>, heads: [&str; N], rows: Vec<[String; N]>) -> fmt::Result {
-    let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().enumerate().map(|(column, cell)| format!("{cell:width$}", width = width(column)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    f.write_str(&lines.collect::<Vec<_>>().join("\n"))
-}
-
-/// The two largest units: `3 h 12 min`.
-fn span(seconds: f64) -> String {
-    // What is not a time of this machine is shown as none.
-    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
-    let (days, hours, minutes) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{whole} s"),
-        (0, 0, _) => format!("{minutes} min {} s", whole % 60),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
+/// A change of the number of workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// How many there were to be before it.
+    pub from: usize,
+    /// How many since then.
+    pub to: usize,
+    /// Seconds since then.
+    pub seconds: f64,
+    /// Why, a few words.
+    pub why: String,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_after_a_verb_are_understood_or_refused() {
-        for (verb, words, expected) in [
-            (Command::Scale, &["+1"][..], Ok(Ask::Scale(Scale::More(1)))),
-            (Command::Scale, &["-2"], Ok(Ask::Scale(Scale::Fewer(2)))),
-            (Command::Scale, &["3"], Ok(Ask::Scale(Scale::To(3)))),
-            (Command::Scale, &[], Err("expected +N, -N or N workers, found nothing")),
-            (Command::Scale, &["++1"], Err("expected +N, -N or N workers, found \"++1\"")),
-            (Command::Scale, &["1", "2"], Err("expected +N, -N or N workers, found also \"2\"")),
-            (Command::Stack, &[], Ok(Ask::Stack(None))),
-            (Command::Stack, &["0"], Ok(Ask::Stack(Some(0)))),
-            (Command::Recycle, &["x"], Err("expected the number of a slot, found \"x\"")),
-            (Command::Recycle, &["1", "2"], Err("expected one slot, found also \"2\"")),
-            (Command::Status, &["now"], Err("expected nothing after status, found \"now\"")),
-            (Command::Reload, &[], Ok(Ask::Reload { wait: true })),
-            (Command::Rest, &[], Err("expected a verb, found a command that only a signal gives")),
-        ] {
-            assert_eq!(Ask::from_words(verb, words, true), expected.map_err(str::to_owned), "{verb:?} {words:?}");
-        }
-    }
-
-    #[test]
-    fn a_scale_never_goes_below_none() {
-        let scales = [Scale::More(2), Scale::Fewer(9), Scale::To(4)];
-        assert_eq!(scales.map(|scale| scale.from(3)), [5, 0, 4]);
-        assert_eq!(scales.map(|scale| scale.to_string()), ["+2", "-9", "4"]);
-    }
-
-    #[test]
-    fn everything_crosses_the_socket_as_one_line() {
-        let answers = [
-            Answer::Begun,
-            Answer::Done("two\nlines".to_owned()),
-            Answer::Status(status()),
-            Answer::Requests(vec![running()]),
-            Answer::Stacks(vec![Stack { slot: 1, pid: 7, text: None }]),
-        ];
-        for answer in answers {
-            let line = serde_json::to_string(&answer).unwrap();
-            assert!(!line.contains('\n'));
-            assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
-        }
-    }
-
-    fn status() -> Status {
-        let worker = |slot, state: &str| Worker {
-            slot,
-            pid: (state != "booting").then_some(4711 + i32::try_from(slot).unwrap()),
-            generation: 2,
-            state: state.to_owned(),
-            requests: 12,
-            running: 1,
-        };
-        Status {
-            version: "0.1.0".to_owned(),
-            pid: 4700,
-            state: "serving".to_owned(),
-            seconds: 11_530.5,
-            app: "mysite.wsgi".to_owned(),
-            listening: vec!["http://127.0.0.1:8000".to_owned(), "unix:/run/app.sock".to_owned()],
-            generation: 2,
-            wanted: 2,
-            workers: vec![worker(0, "ready"), worker(10, "booting")],
-            failure: Some("no module named x\nTraceback".to_owned()),
-            new_master: None,
-        }
-    }
-
-    fn running() -> Running {
-        Running { slot: 3, pid: 4714, seconds: 12.34, request: "GET /polls/ HTTP/1.1".to_owned() }
-    }
-
-    #[test]
-    fn people_get_tables() {
-        assert_eq!(
-            Answer::Status(status()).to_string(),
-            "serving for 3 h 12 min, pid 4700, rwsgi 0.1.0
-mysite.wsgi at http://127.0.0.1:8000, unix:/run/app.sock
-generation 2, 1 of 2 workers ready
-the last reload failed: no module named x
-
-slot  pid   state    generation  requests  under way
-0     4711  ready    2           12        1
-10    -     booting  2           12        1"
-        );
-        let stopping = Status { state: "stopping".to_owned(), listening: Vec::new(), failure: None, ..status() };
-        let text = Answer::Status(stopping).to_string();
-        let head = "stopping, up 3 h 12 min, pid 4700, rwsgi 0.1.0\nmysite.wsgi, listening no longer\ngeneration 2, ";
-        assert!(text.starts_with(head), "{text}");
-        let upgraded = Status { new_master: Some(4711), failure: None, ..status() };
-        let text = Answer::Status(upgraded).to_string();
-        assert!(text.contains("workers ready\nan upgrade is under way: a new master serves"), "{text}");
-        let mut spent = Status { failure: None, ..status() };
-        spent.workers.iter_mut().for_each(|worker| worker.state = "spent".to_owned());
-        let text = Answer::Status(spent).to_string();
-        assert!(text.contains("generation 2, 2 of 2 workers ready, 2 to be replaced\n\n"), "{text}");
-        assert_eq!(
-            Answer::Requests(vec![running()]).to_string(),
-            "slot  pid   for     request\n3     4714  12.3 s  GET /polls/ HTTP/1.1"
-        );
-        assert_eq!(Answer::Requests(Vec::new()).to_string(), "no request is under way");
-    }
-
-    #[test]
-    fn a_time_is_its_two_largest_units() {
-        for (seconds, expected) in [
-            (0.9, "0 s"),
-            (61.0, "1 min 1 s"),
-            (3_600.0, "1 h 0 min"),
-            (90_000.0, "1 d 1 h"),
-            (-1.0, "0 s"),
-            (f64::NAN, "0 s"),
-        ] {
-            assert_eq!(span(seconds), expected);
-        }
-    }
-}
+mod tests;

@@ -92,6 +92,8 @@ impl Supervisor {
             Event::Tick => {}
             Event::Late(gap) => self.late(gap, now),
             Event::ZygoteReady(generation) => self.zygote_ready(generation),
+            Event::ZygoteStopped(generation) => self.zygote_stopped(generation, now),
+            Event::ZygoteContinued(generation) => self.zygote_continued(generation),
             Event::ZygoteFailed(generation, code) => self.zygote_failed(generation, code, now, &mut actions),
             Event::ZygoteGone(generation) => self.zygote_gone(generation, now, &mut actions),
             Event::Reload(generation, ref plan) => self.reload(generation, plan, now, &mut actions),
@@ -245,6 +247,23 @@ impl Supervisor {
     fn zygote_ready(&mut self, generation: u64) {
         if let Some(generation) = self.generation(generation) {
             if matches!(generation.zygote, Zygote::Starting { .. } | Zygote::Stuck { .. }) {
+                generation.zygote = Zygote::Ready;
+            }
+        }
+    }
+
+    /// A signal has stopped the zygote. It is asked for no worker, and has as long to go on as a request.
+    fn zygote_stopped(&mut self, number: u64, now: Moment) {
+        let plan = self.plan_of(number);
+        let until = now + plan.timeout.unwrap_or(plan.boot_timeout);
+        if let Some(generation) = self.generation(number).filter(|generation| generation.zygote == Zygote::Ready) {
+            generation.zygote = Zygote::Stopped { until };
+        }
+    }
+
+    fn zygote_continued(&mut self, number: u64) {
+        if let Some(generation) = self.generation(number) {
+            if matches!(generation.zygote, Zygote::Stopped { .. }) {
                 generation.zygote = Zygote::Ready;
             }
         }
@@ -447,10 +466,12 @@ impl Supervisor {
             }
         }
         for generation in std::iter::once(&mut self.current).chain(&mut self.next).chain(&mut self.past) {
-            if let Zygote::Starting { until } | Zygote::Stuck { until } | Zygote::Leaving { until } =
-                &mut generation.zygote
-            {
-                *until += gap;
+            match &mut generation.zygote {
+                Zygote::Starting { until }
+                | Zygote::Stuck { until }
+                | Zygote::Stopped { until }
+                | Zygote::Leaving { until } => *until += gap,
+                Zygote::None { .. } | Zygote::Ready | Zygote::Gone => {}
             }
         }
         let earlier = if self.pardon.0 + PARDONED > now { self.pardon.1 } else { Duration::ZERO };
@@ -509,6 +530,10 @@ impl Supervisor {
                     generation.zygote = Zygote::Stuck { until: now + QUICK };
                     actions.push(Action::KillZygote(number));
                     given_up |= next == Some(number);
+                }
+                Zygote::Stopped { until } if until <= now && !stopping => {
+                    generation.zygote = Zygote::Leaving { until: now + QUICK };
+                    actions.push(Action::KillZygote(number));
                 }
                 Zygote::Leaving { until } if until <= now => {
                     generation.zygote = Zygote::Leaving { until: now + QUICK };
@@ -619,7 +644,7 @@ impl Generation {
         match self.zygote {
             Zygote::None { .. } | Zygote::Gone => self.zygote = Zygote::Gone,
             Zygote::Leaving { .. } => {}
-            Zygote::Starting { .. } | Zygote::Stuck { .. } | Zygote::Ready => {
+            Zygote::Starting { .. } | Zygote::Stuck { .. } | Zygote::Stopped { .. } | Zygote::Ready => {
                 self.zygote = Zygote::Leaving { until: now + QUICK };
                 actions.push(Action::EndZygote(self.number));
             }

@@ -278,7 +278,7 @@ fn a_mistake_of_the_application_is_a_500_and_a_traceback_in_the_log() {
     assert_eq!(server.workers().len(), 1, "{}", server.log());
     let log = server.stop();
     for (way, says) in MISTAKES {
-        let (_, rest) = log.split_once(&format!("error handling request method=GET target=/{way}\n")).expect(way);
+        let (_, rest) = log.split_once(&format!("error handling request method=GET path=/{way}\n")).expect(way);
         let told = rest.split("\n[").next().unwrap();
         assert!(told.contains(says), "{way}: expected {says}, found {told}");
         // What the server itself found wrong has no frames.
@@ -356,14 +356,14 @@ fn a_body_is_as_long_as_was_said_or_the_connection_ends() {
     for way in ["too-long", "too-long-pieces"] {
         assert_eq!(ask(&mut stream, format!("GET /{way} HTTP/1.1\r\nHost: test\r\n\r\n")).text(), "bo", "{way}");
     }
-    server.wait_for("response longer than its Content-Length, the rest is dropped target=/too-long surplus=2");
+    server.wait_for("response longer than its Content-Length, the rest is dropped path=/too-long surplus=2");
     assert_eq!(ask(&mut stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").text(), "body");
     stream.write_all(b"GET /too-short HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     assert!(Response::read_head(&mut stream).unwrap().contains("Content-Length: 9\r\n"));
     let mut body = String::new();
     stream.read_to_string(&mut body).unwrap();
     assert_eq!(body, "body");
-    server.wait_for("response shorter than its Content-Length, the connection is closed target=/too-short missing=5");
+    server.wait_for("response shorter than its Content-Length, the connection is closed path=/too-short missing=5");
 }
 
 #[test]
@@ -512,7 +512,7 @@ fn the_error_log_can_be_json() {
     let log = server.stop();
     let error = json_of_line(&log, "error handling request");
     assert_eq!((&error["level"], &error["pid"]), (&"ERROR".into(), &pid));
-    assert_eq!(error["fields"], json!({"method": "GET", "target": "/twice?a\\\"b"}));
+    assert_eq!(error["fields"], json!({"method": "GET", "path": "/twice", "query": "a\\\"b"}));
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("Traceback") && message.contains("start_response was called before"), "{message}");
     let refused = json_of_line(&log, "request refused");

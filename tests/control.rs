@@ -103,7 +103,8 @@ fn requests_and_stacks_show_what_is_under_way_and_stop_nobody() {
     assert_eq!(site.json(&["status"])["workers"][0]["running"], 1);
     for words in [&["stack"][..], &["stack", "0"]] {
         let text = site.done(words);
-        assert!(text.starts_with(&format!("slot 0, pid {worker}\n")), "{text}");
+        assert!(text.starts_with(&format!("slot 0, pid {worker}, 1 request under way\nthread 0, for ")), "{text}");
+        assert!(text.contains(&format!(" s in GET {path} HTTP/1.1 (most recent call first):\n")), "{text}");
         assert!(
             text.contains("gate.py\", line ") && text.contains(" in gate\n") && text.contains(" in application\n"),
             "{text}"
@@ -112,8 +113,42 @@ fn requests_and_stacks_show_what_is_under_way_and_stop_nobody() {
     let _open = gate.open();
     assert_eq!(Response::read(&mut stream).unwrap().text(), worker.to_string());
     assert_eq!(site.done(&["requests"]), "no request is under way\n");
+    let idle =
+        format!("slot 0, pid {worker}, idle: no request is under way\nthread 0, idle (most recent call first):\n");
+    assert!(site.done(&["stack"]).starts_with(&idle), "{}", site.done(&["stack"]));
     let log = site.server.stop();
     assert!(!log.contains("gate.py"), "{log}");
+}
+
+#[test]
+fn requests_and_stacks_name_a_thread_by_the_number_that_the_log_has() {
+    let files = directory(&[]);
+    let gate = Gate::closed(files.path().join("open"));
+    let mut site = Controlled::start(&["gate", "--threads", "3", "--timeout", "0.2", "--timeout-mode", "warn"]);
+    let path = format!("/gate{}/open", files.path().display());
+    let mut streams = [site.server.begin(&path), site.server.begin(&path)];
+    site.server.wait_for_lines("request takes long", 2);
+    let requests = site.json(&["requests"]);
+    let mut threads: Vec<u64> =
+        requests.as_array().unwrap().iter().map(|one| one["thread"].as_u64().unwrap()).collect();
+    threads.sort_unstable();
+    let text = site.done(&["stack", "0"]);
+    assert!(text.contains(", 2 requests under way\n"), "{text}");
+    for thread in 0..3 {
+        let busy = threads.contains(&thread);
+        let log = site.server.log();
+        assert_eq!(log.contains(&format!("slot=0 thread={thread} timeout=0.2")), busy, "{log}");
+        let says = if busy { format!("\nthread {thread}, for ") } else { format!("\nthread {thread}, idle") };
+        assert!(text.contains(&says), "{text}");
+    }
+    let stacks = site.json(&["stack"]);
+    let idle = stacks[0]["threads"].as_array().unwrap().iter().filter(|thread| thread["request"].is_null());
+    assert_eq!(idle.count(), 1, "{stacks}");
+    let _open = gate.open();
+    for stream in &mut streams {
+        assert_eq!(Response::read(stream).unwrap().status, 200);
+    }
+    site.server.stop();
 }
 
 #[test]
@@ -148,7 +183,7 @@ fn a_stopped_worker_is_not_waited_for_for_ever() {
     assert!(text.contains("no answer: it is stopped"), "{text}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     kill(worker, Signal::SIGCONT).unwrap();
-    assert!(site.done(&["stack"]).contains("Current thread"));
+    assert!(site.done(&["stack"]).contains("\nthread 0, idle"), "{}", site.done(&["stack"]));
     assert_eq!(site.server.get("/").status, 200);
 }
 
@@ -184,14 +219,17 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
             err.starts_with("version: the application raised RuntimeError while it was loaded\nTraceback"),
             "{err}"
         );
-        assert!(err.ends_with("RuntimeError: not today\n"), "{err}");
+        let end = "RuntimeError: not today\nnothing has changed: generation 3 serves on with 3 workers\n";
+        assert!(err.ends_with(end), "{err}");
     }
     let (exit, out, err) = site.tell(&["reload", "--json"]);
     let failed: Value = serde_json::from_str(&out).unwrap();
     assert!(exit == 1 && err.is_empty() && failed["failed"].as_str().unwrap().contains("not today"), "{out}{err}");
     assert_eq!(site.server.get("/").text(), "another");
     let status = site.json(&["status"]);
-    assert!(status["generation"] == 3 && status["failure"].as_str().unwrap().contains("RuntimeError"), "{status}");
+    let failure = status["failure"].as_str().unwrap();
+    assert!(status["generation"] == 3 && failure.ends_with("RuntimeError: not today"), "{status}");
+    site.server.wait_for("reload failed, nothing has changed generation=6 serving=3 workers=3");
 
     write(VERSION);
     site.done(&["reload", "--wait"]);
@@ -211,12 +249,42 @@ fn a_reload_with_wrong_settings_fails_with_their_words() {
     // The verb does not read what it does not need; the server says what is wrong.
     let (code, _, err) = tell(&["reload", "--control-socket", "control"]);
     assert_eq!(code, 1);
-    assert_eq!(err, format!("{}:4: workers: expected a whole number or \"auto\", found \"tow\"\n", config.display()));
+    let wrong = format!("{}:4: workers: expected a whole number or \"auto\", found \"tow\"", config.display());
+    assert_eq!(err, format!("{wrong}\nnothing has changed: generation 1 serves on with 1 worker\n"));
     assert_eq!(server.get("/").status, 200);
     // Found by the configuration file, once that is sound again.
     fs::write(&config, text).unwrap();
     let (code, out, err) = tell(&["reload", "--wait", "-c", config.to_str().unwrap()]);
     assert_eq!((code, out.as_str(), err.as_str()), (0, "generation 3 serves\n", ""));
+}
+
+#[test]
+fn what_a_reload_moves_and_what_it_cannot_change_is_said_in_its_answer() {
+    let text = "wsgi_app = \"version\"\nbind = [\"127.0.0.1:0\"]\n";
+    let files = directory(&[("version.py", VERSION), ("app.toml", &format!("{text}pidfile = \"one.pid\"\n"))]);
+    let server = Server::start_in(files.path(), &["-c", "app.toml"]);
+    let set = |more: &str| fs::write(files.path().join("app.toml"), format!("{text}{more}")).unwrap();
+    let reload = || run(files.path(), ["reload", "--wait", "--control-socket", "one.ctl"]);
+    let place = |name: &str| fs::canonicalize(files.path()).unwrap().join(name).display().to_string();
+    set("pidfile = \"two.pid\"\nlimit_nofile = 512\n");
+    let (socket, then) = (place("one.ctl"), place("two.ctl"));
+    let stays = format!("control_socket: stays {socket} until the server is started anew, where it would be {then}");
+    let files_stay = "limit_nofile: stays 0 until the server is started anew, where it would be 512";
+    let moved = format!("pidfile: moved from {} to {}", place("one.pid"), place("two.pid"));
+    let expected = format!("generation 2 serves\n{stays}\n{files_stay}\n{moved}\n");
+    assert_eq!(reload(), (0, expected, String::new()));
+    server.wait_for(&format!("{files_stay} generation=2"));
+    // What stays as it is is said with each reload, what has moved once.
+    assert_eq!(reload(), (0, format!("generation 3 serves\n{stays}\n{files_stay}\n"), String::new()));
+    set("pidfile = \"nowhere/three.pid\"\ncontrol_socket = \"one.ctl\"\nlimit_nofile = 512\n");
+    let (code, out, _) = reload();
+    assert!(
+        code == 0 && out.contains(&format!("generation 4 serves\n{files_stay}\npidfile: stays {}: ", place("two.pid"))),
+        "{out}"
+    );
+    assert_eq!(fs::read_to_string(files.path().join("two.pid")).unwrap(), format!("{}\n", server.pid()));
+    set("pidfile = \"two.pid\"\ncontrol_socket = \"one.ctl\"\n");
+    assert_eq!(reload(), (0, "generation 5 serves\n".to_owned(), String::new()));
 }
 
 #[test]
@@ -235,7 +303,9 @@ fn of_two_reloads_the_newer_one_counts_and_both_are_told() {
     };
     let mut first = ask();
     let mut second = ask();
-    assert_eq!(first.next().unwrap().unwrap(), "{\"failed\":\"given up for a newer reload\"}");
+    let given_up =
+        r#"{"failed":"given up for a newer reload\nnothing has changed: generation 1 serves on with 1 worker"}"#;
+    assert_eq!(first.next().unwrap().unwrap(), given_up);
     let _open = gate.open();
     assert_eq!(second.next().unwrap().unwrap(), "{\"done\":\"generation 3 serves\"}");
     assert!(first.next().is_none() && second.next().is_none(), "both connections end");
@@ -260,7 +330,9 @@ fn scale_and_recycle_change_and_replace_workers() {
     for words in ["0", "-4", "1025", "100000"] {
         let (code, _, err) = site.tell(&["scale", words]);
         // As many as the setting takes.
-        assert_eq!((code, err), (1, format!("expected 1 to 1024 workers, found {words}\n")));
+        let found = if words == "-4" { "-4 from 4" } else { words };
+        let refused = format!("expected 1 to 1024 workers, found {found}; there are to be 4, as before\n");
+        assert_eq!((code, err), (1, refused));
     }
     let before = ready();
     assert_eq!(site.done(&["recycle", "0"]), "workers that will be replaced: 1\n");
@@ -334,6 +406,10 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
             "expected the control socket of a running server, found no word of where it is\nhint: --control",
         ),
         (&["status", "--control-socket", "nowhere"], "nowhere: no such file or directory\nhint: is the server running"),
+        (
+            &["status", "--pid", "5478"],
+            "5478.ctl: no such file or directory\nhint: --pid takes the path of the server's pid file, not the id of its process\n",
+        ),
         (&["stop", "--pid", "site.pid"], "site.ctl: no such file or directory\nhint: is the server running"),
         (
             &["status", "--pid", "site.pid", "--control-socket", "off"],
@@ -348,7 +424,9 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
     let began = Instant::now();
     let (code, _, err) = site.tell(&["status", "--within", "0.3"]);
     assert_eq!(code, 6, "{err}");
-    assert!(err.contains("expected an answer within 0.3 s, found none\nhint: its master is suspended"), "{err}");
+    let pid = site.server.pid();
+    let stopped = format!("its master, pid {pid}, was stopped by a signal: kill -CONT {pid}; what was asked may still");
+    assert!(err.contains(&format!("expected an answer within 0.3 s, found none\nhint: {stopped}")), "{err}");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     // Nobody has to say so.
     let (code, _, _) = site.tell(&["stop"]);
@@ -363,7 +441,24 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
     for (words, says) in [
         (&["scale"][..], "scale: expected +N, -N or N workers, found nothing"),
         (&["scale", "many"], "scale: expected +N, -N or N workers, found \"many\""),
-        (&["recycle", "all"], "recycle: expected the number of a slot, found \"all\""),
+        (
+            &["recycle", "all"],
+            "recycle: expected the number of a slot, found \"all\"\nhint: without one it is every worker\n",
+        ),
+        (
+            &["stack", "--all"],
+            "--all: unknown option\nhint: rwsgi stack and rwsgi recycle without a slot mean every worker\n",
+        ),
+        (
+            &["reload", "wait"],
+            "reload: expected nothing after reload, found \"wait\"\nhint: it is an option: rwsgi reload --wait\n",
+        ),
+        (&["workers", "4"], "expected one application, found also \"4\"\nhint: did you mean rwsgi scale 4?\n"),
+        (&["status", "--jsn"], "--jsn: unknown option\nhint: did you mean --json?\n"),
+        (
+            &["hello", "--idle-timeout", "3"],
+            "--idle-timeout: unknown option\nhint: did you mean --keep-alive? (how long",
+        ),
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
         (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),
@@ -389,6 +484,8 @@ fn a_mistyped_verb_starts_no_server() {
         (&["statsu"][..], "did you mean rwsgi status?"),
         (&["recyle", "--pid", "x"], "did you mean rwsgi recycle?"),
         (&["restart", "-c", "site.toml"], "did you mean rwsgi reload?"),
+        (&["reload-wait", "--pid", "x"], "did you mean rwsgi reload --wait?"),
+        (&["workers"], "did you mean rwsgi scale N?"),
         (&["start"], "no verb is needed to serve an application: rwsgi APP"),
     ] {
         let (code, out, err) = run(files.path(), words);
@@ -445,8 +542,8 @@ fn a_limit_that_is_over_is_said_as_it_was_given() {
     let opens = format!("open({:?}).close()\n{VERSION}", code.path().join("open"));
     fs::write(code.path().join("version.py"), opens).unwrap();
     let (exit, _, err) = site.tell(&["reload", "--within", "0.7"]);
-    assert!(exit == 6 && err.contains("expected an answer within 0.7 s, found none\nhint: "), "{exit}\n{err}");
-    assert!(err.ends_with("what was asked may still be done\n"), "{err}");
+    let says = "site.ctl: expected the end of reload within 0.7 s, found it still under way\nhint: it goes on; ";
+    assert!(exit == 6 && err.contains(says), "{exit}\n{err}");
     drop(gate.open());
 }
 
@@ -511,6 +608,17 @@ fn who_finds_too_many_waiting_is_told_so() {
     for mut lines in waiting {
         assert!(lines.next().is_none_or(|line| line.is_err()), "the connection ends with the master");
     }
+}
+
+#[test]
+fn a_pid_file_that_somebody_removed_comes_back_with_a_reload() {
+    let site = Controlled::start(&["hello"]);
+    let pid = site.files.path().join("site.pid");
+    fs::remove_file(&pid).unwrap();
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for("reload done generation=2");
+    assert_eq!(fs::read_to_string(&pid).unwrap(), format!("{}\n", site.server.pid()));
+    assert!(site.server.log().contains("the pid file was gone, it is written again path=/"), "{}", site.server.log());
 }
 
 #[test]

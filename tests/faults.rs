@@ -55,6 +55,24 @@ fn a_worker_that_is_stopped_for_a_moment_goes_on() {
     server.stop();
 }
 
+#[test]
+fn a_zygote_that_is_stopped_is_noticed_at_once_and_replaced_if_it_does_not_go_on() {
+    let mut server = Server::start(&["crash", "--timeout", "0.5", "--timeout-grace", "0.1"]);
+    let zygote = server.zygote().unwrap();
+    kill(zygote, Signal::SIGSTOP).unwrap();
+    server.wait_for("zygote was stopped by a signal, CONT lets it go on generation=1");
+    kill(zygote, Signal::SIGCONT).unwrap();
+    server.wait_for("zygote goes on generation=1");
+    // Long before boot_timeout, and before anybody is missing.
+    kill(zygote, Signal::SIGSTOP).unwrap();
+    server.wait_for("zygote was stopped by a signal and did not go on, it is killed");
+    wait_until("there is another one", || server.zygote().is_some_and(|other| other != zygote));
+    kill(server.workers()[0], Signal::SIGKILL).unwrap();
+    server.wait_for_lines("worker ready", 2);
+    assert_eq!(server.get("/").status, 200);
+    server.stop();
+}
+
 /// Its handler of ALRM does not return.
 const HANDLER: &str = r#"
 import os, signal, threading

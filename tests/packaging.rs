@@ -3,10 +3,16 @@
 use crate::support;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::support::outside::{run_tool, tool};
-use crate::support::{Server, apps, directory, program, root, run_command, rwsgi, status};
+use crate::support::{
+    Response, Server, apps, directory, program, root, run_command, rwsgi, status, virtualenv, wait_until,
+};
 use rwsgi::cli::args::{self, Call};
 use rwsgi::settings::{Sources, resolve};
 
@@ -77,6 +83,34 @@ fn installed_units_start_the_installed_program() {
 }
 
 /// The lines of the Dockerfile that begin with a word, without it.
+
+#[test]
+fn the_guides_line_for_trying_socket_activation_by_hand_works_as_typed() {
+    let guide = fs::read_to_string(root().join("docs/guides/systemd.md")).unwrap();
+    let line = guide.lines().find(|line| line.starts_with("systemd-socket-activate --listen 8000 ")).unwrap();
+    let app = "def application(environ, start):\n    start('200 OK', [])\n    return [b'activated']\n";
+    let files = directory(&[("mysite/wsgi.py", app), ("bin/none", "")]);
+    symlink(virtualenv(), files.path().join(".venv")).unwrap();
+    symlink(program(), files.path().join("bin/rwsgi")).unwrap();
+    let socket = files.path().join("socket");
+    let typed =
+        line.replace("--listen 8000", &format!("--listen {}", socket.display())).replace("--idle 5", "--idle 1");
+    let path = format!("{}:{}", files.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = tool("sh", ["-c", &format!("exec {typed}")]);
+    // Whoever types it may have activated the virtualenv: that does not cross.
+    command.current_dir(files.path()).env("PATH", path).env("VIRTUAL_ENV", "/nowhere");
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it listens", || UnixStream::connect(&socket).is_ok());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!(Response::read(&mut stream).unwrap().text(), "activated");
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success() && log.contains("no request has come, stopping idle=1"), "{log}");
+    // It started one, and no more.
+    assert!(UnixStream::connect(&socket).is_err());
+}
+
 fn instructions(text: &str, word: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).map(str::to_owned).collect()
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, Response, Server, apps, children, directory, rwsgi, status, wait_gone, wait_until};
+use crate::support::{Gate, Response, Server, apps, children, directory, run, rwsgi, status, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
@@ -235,6 +235,22 @@ fn ask(server: &Server, keep: bool, kept: &mut Option<TcpStream>) -> String {
     assert_eq!(response.status, 200);
     *kept = (response.field("connection") != Some("close")).then_some(stream);
     response.text()
+}
+
+#[test]
+fn a_worker_that_has_served_enough_in_a_stop_is_not_said_to_be_replaced() {
+    let files = directory(&[]);
+    let mut server = Server::start(&["gate", "--max-requests", "2"]);
+    let (mut first, gate) = begin_gate(&server, files.path());
+    let mut second = server.begin("/");
+    server.signal(Signal::SIGTERM);
+    server.wait_for("stopping signal=TERM");
+    let _open = gate.open();
+    for stream in [&mut first, &mut second] {
+        assert_eq!(Response::read(stream).unwrap().status, 200);
+    }
+    assert_eq!(server.wait(), 0);
+    assert!(!server.log().contains("it will be replaced"), "{}", server.log());
 }
 
 #[test]
@@ -466,6 +482,46 @@ fn orphans_of_the_application_become_the_masters_and_are_reaped() {
     }
     assert_eq!(server.get("/").status, 200);
     server.stop();
+}
+
+/// Forks a process that lives until the gate is opened, and answers its number.
+const OUTLIVING: &str = r#"
+import os
+
+def application(environ, start_response):
+    child = os.fork()
+    if not child:
+        # The log's pipe ends with the server.
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                if os.readlink("/proc/self/fd/" + fd).startswith("pipe:"):
+                    os.close(int(fd))
+            except OSError:
+                pass
+        os.close(os.open("gate", os.O_RDONLY))
+        os._exit(0)
+    start_response("200 OK", [])
+    return [str(child).encode()]
+"#;
+
+#[test]
+fn a_child_of_the_application_that_outlives_the_server_keeps_the_port_until_it_ends() {
+    let files = directory(&[("outliving.py", OUTLIVING)]);
+    let gate = Gate::closed(files.path().join("gate"));
+    let mut server = Server::start_in(files.path(), &["outliving"]);
+    let child = Pid::from_raw(server.get("/").text().parse().unwrap());
+    let address = server.address().to_owned();
+    server.stop();
+    // The kernel goes on taking connections, and nobody answers.
+    let _waits = TcpStream::connect(&address).unwrap();
+    let again = || run(files.path(), ["outliving", "-b", &address]);
+    let (code, _, log) = again();
+    assert!(code == 1 && log.contains(&format!("bind {address}: address already in use")), "{code}\n{log}");
+    let open = gate.open();
+    wait_gone(&[child]);
+    drop(open);
+    let server = Server::spawn(rwsgi(&apps(), ["hello", "-b", &address]));
+    assert_eq!(server.get("/").status, 200);
 }
 
 #[test]

@@ -246,6 +246,9 @@ fn pid_file_and_logs_move_with_a_reload() {
     site.server.signal(Signal::SIGHUP);
     wait_until("the new log says so", || text("errors").contains("reload done generation=2"));
     assert_eq!((text("pid"), text("new-pid")), (String::new(), pid));
+    // The log says what has moved and what has not: a reload by HUP has no answer.
+    assert!(text("errors").contains("pid file moved from=/"), "{}", text("errors"));
+    assert!(text("errors").contains("control_socket: stays /"), "{}", text("errors"));
     assert_eq!(site.text(), "one");
     wait_until("the request is noted", || text("access").contains("GET / HTTP/1.1"));
     let title = fs::read_to_string(format!("/proc/{}/cmdline", site.server.pid())).unwrap();

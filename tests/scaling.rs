@@ -55,6 +55,8 @@ fn workers_are_added_under_load_and_taken_away_after_it_and_no_request_is_lost()
         let log = server.stop();
         assert_eq!(log.matches("there is much to do, number of workers changed").count(), 2, "{log}");
         assert_eq!(log.matches("there is little to do, number of workers changed").count(), 2, "{log}");
+        // Why somebody goes is said before.
+        assert!(log.find("there is little to do").unwrap() < log.find("worker retires").unwrap(), "{log}");
         assert!(!log.contains("ERROR"), "{log}");
         println!("{} requests under load, {answered} after it, all answered", counted.answered);
     }
@@ -78,28 +80,53 @@ fn a_queue_of_connections_adds_workers() {
 }
 
 #[test]
-fn what_is_set_by_hand_is_a_minimum_and_within_the_maximum() {
+fn what_is_set_by_hand_is_a_minimum_and_within_the_bounds() {
     let files = directory(&[]);
     let pid = files.path().join("pid");
     let pid = pid.to_str().unwrap();
-    let scaled = ["--workers-min", "1", "--workers-max", "3", "--workers-cooldown", "0.5", "--pid", pid];
-    let mut server = Server::start(&[&["hello", "-w", "1"], &scaled[..]].concat());
+    let scaled = ["--workers-min", "2", "--workers-max", "4", "--workers-cooldown", "0.5", "--pid", pid];
+    let mut server = Server::start(&[&["hello"], &scaled[..]].concat());
     let scale = |words: &str| run(&apps(), ["scale", words, "--pid", pid]);
-    assert_eq!(scale("2"), (0, "2 workers wanted\n".to_owned(), String::new()));
-    wait_until("there are two", || workers(&server) == 2);
-    server.signal(Signal::SIGTTIN);
+    let refused = |found: &str| {
+        let says = "expected 2 to 4 workers (workers_min to workers_max), found";
+        (1, String::new(), format!("{says} {found}, as before\n"))
+    };
+    assert_eq!(scale("1"), refused("1; there are to be 2"));
+    server.signal(Signal::SIGTTOU);
+    server.wait_for("number of workers stays signal=TTOU workers=2 asked=-1 least=2 most=4");
+    assert_eq!(scale("3"), (0, "3 workers wanted\n".to_owned(), String::new()));
     wait_until("there are three", || workers(&server) == 3);
     server.signal(Signal::SIGTTIN);
-    server.wait_for("number of workers stays signal=TTIN workers=3 most=3");
-    assert_eq!(scale("4"), (1, String::new(), "expected 1 to 3 workers, found 4\n".to_owned()));
+    wait_until("there are four", || workers(&server) == 4);
+    server.signal(Signal::SIGTTIN);
+    server.wait_for("number of workers stays signal=TTIN workers=4 asked=+1 least=2 most=4");
+    assert_eq!(scale("5"), refused("5; there are to be 4"));
+    assert_eq!(scale("-3"), refused("-3 from 4; there are to be 4"));
     // Nothing to do for longer than the cool-down, and they stay.
     let end = Instant::now() + Duration::from_secs(4);
     wait_until("four seconds have passed", || Instant::now() > end);
-    assert_eq!(workers(&server), 3, "{}", server.log());
-    // A reload has the settings again, and the load decides.
+    assert_eq!(workers(&server), 4, "{}", server.log());
+    let status = || run(&apps(), ["status", "--json", "--pid", pid]).1;
+    let scaling = || serde_json::from_str::<serde_json::Value>(&status()).unwrap()["scaling"].clone();
+    assert_eq!((&scaling()["workers_min"], &scaling()["workers_max"]), (&2.into(), &4.into()));
+    assert!(scaling()["busy"] == 0 && scaling()["last_change"].is_null(), "{}", status());
+    // A reload keeps the number, and the load decides again.
     server.signal(Signal::SIGHUP);
-    server.wait_for("reload done");
-    wait_until("there is one", || workers(&server) == 1);
+    server.wait_for("reload done generation=2 workers=4");
+    wait_until("there are two", || workers(&server) == 2);
+    let change = scaling()["last_change"].clone();
+    assert_eq!(
+        (&change["from"], &change["to"], &change["why"]),
+        (&3.into(), &2.into(), &"there is little to do".into())
+    );
+    let text = run(&apps(), ["status", "--pid", pid]).1;
+    assert!(text.contains("\n2 to 4 workers as the load asks"), "{text}");
+    // Where the workers rest, the first step leads to the fewest.
+    server.signal(Signal::SIGWINCH);
+    wait_until("there is none", || workers(&server) == 0);
+    assert_eq!(scale("1"), refused("1; there are to be 0"));
+    server.signal(Signal::SIGTTIN);
+    wait_until("there are two again", || workers(&server) == 2);
     server.stop();
 }
 

@@ -261,6 +261,33 @@ fn port_and_web_concurrency_stand_in_for_defaults_only() {
 }
 
 #[test]
+fn what_does_nothing_without_a_number_that_follows_the_load_is_said_with_its_line() {
+    let alone = "busyness_max = 70\n\nworkers_step = 2\n";
+    assert_eq!(
+        resolved(alone, &[("RWSGI_WORKERS_COOLDOWN", "5")], "--busyness-min 5").remarks,
+        [
+            "rwsgi.toml:3: workers_step: does nothing without workers_min or workers_max",
+            "RWSGI_WORKERS_COOLDOWN: does nothing without workers_min or workers_max",
+            "rwsgi.toml:1: busyness_max: does nothing without workers_min or workers_max",
+            "--busyness-min: does nothing without workers_min or workers_max",
+        ]
+    );
+    assert_eq!(resolved(alone, &[], "-w 2 --workers-min 1").remarks, [""; 0]);
+}
+
+#[test]
+fn what_a_platform_says_of_workers_is_cut_to_the_bounds() {
+    for (count, start) in [("8", Some(4)), ("1", Some(2)), ("3", None)] {
+        let resolved = resolved("workers_min = 2\nworkers_max = 4\n", &[("WEB_CONCURRENCY", count)], "");
+        let says = "WEB_CONCURRENCY: workers_min and workers_max keep the number between them, there are";
+        let expected: Vec<String> = start.map(|start| format!("{says} {start} at the start")).into_iter().collect();
+        assert_eq!(resolved.remarks, expected);
+        let first = start.unwrap_or_else(|| count.parse().unwrap());
+        assert_eq!(resolved.settings.first_workers(1), first);
+    }
+}
+
+#[test]
 fn a_setting_says_where_a_problem_with_it_is_to_be_mended() {
     let resolved = resolved("user = 'a'\nchdir = '/'", &[("RWSGI_PIDFILE", "pid")], "--chdir /srv app");
     let origins = ["user", "pidfile", "chdir", "group"].map(|name| resolved.origin_of(name));

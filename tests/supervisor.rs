@@ -131,6 +131,8 @@ fn zygote_event<'a>(name: &str, words: &mut impl Iterator<Item = &'a str>) -> Op
     Some(match name {
         "zygote-ready" => Event::ZygoteReady(generation()),
         "zygote-failed" => Event::ZygoteFailed(generation(), code),
+        "zygote-stopped" => Event::ZygoteStopped(generation()),
+        "zygote-continued" => Event::ZygoteContinued(generation()),
         "zygote-gone" => Event::ZygoteGone(generation()),
         _ => return None,
     })

@@ -23,8 +23,8 @@ fn an_application_is_warm_when_its_workers_are_forked() {
     let files = directory(&[("counting.py", COUNTING)]);
     let words = ["--preload", "--warmup", "/a?b=c,https://www.example.com:444/d", "-w", "2", "counting"];
     let server = Server::start_in(files.path(), &words);
-    server.wait_for("application warmed up target=\"/a?b=c\" host=localhost status=200");
-    server.wait_for("application warmed up target=/d host=www.example.com:444 status=200");
+    server.wait_for("application warmed up path=/a query=\"b=c\" host=localhost status=200");
+    server.wait_for("application warmed up path=/d host=www.example.com:444 status=200");
     let text = server.get("/now").text();
     let words: Vec<&str> = text.split_whitespace().collect();
     assert_eq!(words[1..], ["41", "http://localhost/a?b=c", "http://test/now?"], "{text}");
@@ -58,6 +58,6 @@ fn django_is_warmed_up() {
     let mut command = support::rwsgi(&site, words);
     command.env("DJANGO_DB", &path);
     let server = Server::spawn(command);
-    server.wait_for("application warmed up target=/polls/ host=localhost status=200");
+    server.wait_for("application warmed up path=/polls/ host=localhost status=200");
     assert_eq!(server.ask("GET /polls/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status, 200);
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Server, apps, directory, run, run_command, rwsgi};
+use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
 /// A user without rights.
@@ -97,6 +98,37 @@ fn a_check_can_be_made_beside_the_running_server() {
     let (code, _, log) = run(files.path(), ["app", "-b", "127.0.0.1:0", "--pid", "pid"]);
     assert!(log.contains(&format!("a server is running already, its pid is {}", server.pid())), "{code} {log}");
     server.stop();
+}
+
+#[test]
+fn a_configuration_may_come_by_a_pipe_and_holds_through_reloads() {
+    let files = directory(&[("app.py", "def app(environ, start):\n    start('200 OK', [])\n    return [b'ok']\n")]);
+    let inner = rwsgi(files.path(), ["app", "-b", "127.0.0.1:0"]);
+    let mut command = Command::new("bash");
+    command.args(["-c", "exec \"$@\" --config <(echo workers = 2; echo threads = 3)", "bash"]);
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(files.path());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut server = Server::spawn(command);
+    server.wait_for("starting workers=2 class=gthread threads=3");
+    let once = "no file, it is read once: a reload has the settings of the start";
+    assert!(server.log().contains(once), "{}", server.log());
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload done generation=2 workers=2");
+    assert_eq!(server.get("/").text(), "ok");
+    server.stop();
+}
+
+#[test]
+fn a_configuration_that_is_a_pipe_without_a_writer_ends_the_start() {
+    let files = directory(&[APP]);
+    for (name, says) in [
+        ("fifo", "expected a file or a pipe, found a pipe into which nobody writes for 5 s"),
+        ("fifo.py", "expected a file, found a pipe, a socket or a device"),
+    ] {
+        nix::unistd::mkfifo(&files.path().join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (code, _, log) = run(files.path(), ["app", "-b", "127.0.0.1:0", "--config", name]);
+        assert_eq!((code, log), (1, format!("--config: {name}: {says}\n")));
+    }
 }
 
 #[test]

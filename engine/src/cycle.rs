@@ -136,15 +136,17 @@ impl<'py> Cycle<'py> {
     fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
         forked::end_if_forked();
         let request = exchange.request();
-        let (method, target) = (request.method().escape_ascii(), request.target().escape_ascii());
+        let (method, path) = (request.method().escape_ascii(), request.path().escape_ascii());
+        let query =
+            Some(request.query()).filter(|query| !query.is_empty()).map(|query| query.escape_ascii().to_string());
         if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
             // The client's doing, which the application did not care to handle.
-            tracing::info!(%method, %target, %error, "request body not whole");
+            tracing::info!(%method, %path, query, %error, "request body not whole");
         } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
             let answered = !exchange.is_begun();
-            tracing::warn!(%method, %target, answered, "request ended by its timeout");
+            tracing::warn!(%method, %path, query, answered, "request ended by its timeout");
         } else if self.logger.as_ref().is_none_or(|logger| !logger.exception(request, error)) {
-            tracing::error!(%method, %target, "error handling request\n{}", python::traceback(self.py, error));
+            tracing::error!(%method, %path, query, "error handling request\n{}", python::traceback(self.py, error));
         }
         if timed_out {
             exchange.refuse(504);

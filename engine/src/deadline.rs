@@ -69,7 +69,9 @@ impl Caller {
 
     /// The thread that calls this is the one.
     pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<()> {
-        self.ident.store(own_ident(py)?, Ordering::Relaxed);
+        let ident = own_ident(py)?;
+        self.ident.store(ident, Ordering::Relaxed);
+        self.slot.set_ident(ident);
         Ok(())
     }
 

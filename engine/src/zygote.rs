@@ -189,10 +189,11 @@ fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inherit
             worker::warm_up(&cycle, target, host, request.is_https())?;
         }
         let status = worker::warm_up(&cycle, target, host, request.is_https())?;
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         if status < 400 {
-            tracing::info!(target, host, status, "application warmed up");
+            tracing::info!(path, query, host, status, "application warmed up");
         } else {
-            tracing::warn!(target, host, status, "warm-up request failed, the server starts all the same");
+            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts all the same");
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Words of the command line to a call. Starts nothing, reads no file and no environment, judges no value: a flag's
 //! word goes to `settings::resolve` as it is.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -14,8 +15,10 @@ use super::shell;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
+use crate::settings::elsewhere;
 use crate::settings::given::{Item, quoted};
 use crate::settings::gunicorn::Absent;
+use crate::settings::problem::nearest;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
 use crate::settings::uwsgi;
@@ -47,6 +50,8 @@ pub struct Invocation {
     pub flags: Vec<Given>,
     /// Options of gunicorn that are passed over, a warning each.
     pub passed_over: Vec<String>,
+    /// The text of a configuration file that can be read only once, such as a pipe, when it was read.
+    pub read_once: OnceCell<String>,
 }
 
 /// A configuration file.
@@ -168,8 +173,12 @@ fn is_given(matches: &ArgMatches, name: &str) -> bool {
 }
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
-    let ask = Ask::from_words(verb, words, matches.get_flag(WAIT))
-        .map_err(|problem| UsageError::usage(format!("{}: {problem}", verb.row().name)))?;
+    let ask = Ask::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
+        match format!("{}: {problem}", verb.row().name) {
+            words if words.contains("\nhint: ") => UsageError::of_words(words),
+            words => UsageError::usage(words),
+        }
+    })?;
     let within = matches.get_one::<String>(WITHIN).map(|text| {
         let seconds = Seconds::parse(text).map_err(|wrong| UsageError::usage(format!("--{WITHIN}: {wrong}")))?;
         Ok(seconds.duration())
@@ -180,7 +189,7 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
 
 fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {
     let config = matches.get_one::<String>(CONFIG).map(|text| Config::parse(text));
-    Invocation { config, words: Vec::new(), flags: flags(matches, app), passed_over: Vec::new() }
+    Invocation { config, flags: flags(matches, app), ..Invocation::default() }
 }
 
 impl Invocation {
@@ -388,7 +397,7 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return Ok(Call::Print(error.to_string()));
         }
-        ErrorKind::UnknownArgument => unknown(argument, error.get(ContextKind::SuggestedArg)),
+        ErrorKind::UnknownArgument => unknown(argument),
         ErrorKind::InvalidValue => UsageError::usage(format!("{argument}: expected a value, found none")),
         ErrorKind::TooManyValues => UsageError::usage(format!("{argument}: expected no value, found one")),
         ErrorKind::InvalidUtf8 => UsageError::usage("expected words in UTF-8, found other bytes"),
@@ -396,7 +405,7 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
     })
 }
 
-fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
+fn unknown(argument: &str) -> UsageError {
     if let Some(absent) = Absent::by_flag(argument) {
         let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
         return UsageError { words, exit_code: 2 };
@@ -407,13 +416,19 @@ fn unknown(argument: &str, suggested: Option<&ContextValue>) -> UsageError {
         let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
         return UsageError { words, exit_code: 2 };
     }
-    if let Some(hint) = uwsgi::hint(argument) {
-        return UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}"));
+    let every =
+        (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());
+    let elsewhere = || uwsgi::hint(argument).or_else(|| elsewhere::hint(argument));
+    match every.or_else(elsewhere).or_else(|| nearest_flag(argument)) {
+        Some(hint) => UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}")),
+        None => UsageError::usage(format!("{argument}: unknown option")),
     }
-    match suggested {
-        Some(ContextValue::String(flag)) => {
-            UsageError { words: format!("{argument}: unknown option\nhint: did you mean {flag}?"), exit_code: 2 }
-        }
-        _ => UsageError::usage(format!("{argument}: unknown option")),
-    }
+}
+
+/// The option that is spelled almost so.
+fn nearest_flag(argument: &str) -> Option<String> {
+    let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
+    let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);
+    let flag = nearest(argument.strip_prefix("--")?, names)?;
+    Some(format!("did you mean --{flag}?"))
 }

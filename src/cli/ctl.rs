@@ -3,12 +3,15 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
+
 use crate::control::{Answer, Ask};
-use crate::os;
+use crate::os::{self, process, socket};
 use crate::settings::Settings;
 
 /// What is asked of a running server.
@@ -59,8 +62,10 @@ enum Trouble {
     NoPathIn(String),
     /// The socket cannot be connected to.
     Unreachable(PathBuf, io::Error),
-    /// Nothing came in time.
-    Silent(PathBuf, Duration),
+    /// Nothing came in time; whose socket it is.
+    Silent(PathBuf, Duration, Option<Pid>),
+    /// It has begun, and was not over in time.
+    Unfinished(PathBuf, Duration, &'static str),
     /// What came is no answer.
     Garbled(PathBuf),
 }
@@ -69,7 +74,7 @@ impl Trouble {
     fn exit_code(&self) -> i32 {
         match self {
             Trouble::NoPath | Trouble::NoPathIn(_) | Trouble::Unreachable(..) => EXIT_NO_SERVER,
-            Trouble::Silent(..) | Trouble::Garbled(_) => EXIT_NO_ANSWER,
+            Trouble::Silent(..) | Trouble::Unfinished(..) | Trouble::Garbled(_) => EXIT_NO_ANSWER,
         }
     }
 }
@@ -88,19 +93,33 @@ impl fmt::Display for Trouble {
                  and start the server anew; meanwhile it obeys signals: kill -HUP loads code anew, kill -TERM stops it"
             ),
             Trouble::Unreachable(path, error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
-                    _ => "is the server running, with this pidfile or control_socket?",
-                };
-                write!(f, "{}: {}\nhint: {hint}", path.display(), os::words(error))
+                write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))
             }
-            Trouble::Silent(path, limit) => write!(
-                f,
-                "{}: expected an answer within {} s, found none\nhint: its master is suspended (SIGSTOP) or \
-                 busy; what was asked may still be done",
-                path.display(),
-                limit.as_secs_f64()
-            ),
+            Trouble::Silent(path, limit, master) => {
+                let (path, seconds) = (path.display(), limit.as_secs_f64());
+                let known = match master.map(|pid| (pid, process::is_stopped(pid))) {
+                    Some((pid, Some(true))) => {
+                        format!("its master, pid {pid}, was stopped by a signal: kill -CONT {pid}")
+                    }
+                    Some((pid, Some(false))) => {
+                        format!("its master, pid {pid}, is not stopped by a signal, and was not quick enough")
+                    }
+                    _ => "its master may be stopped by a signal (SIGSTOP), or was not quick enough".to_owned(),
+                };
+                write!(
+                    f,
+                    "{path}: expected an answer within {seconds} s, found none\nhint: {known}; what was asked may still \
+                     be done"
+                )
+            }
+            Trouble::Unfinished(path, limit, verb) => {
+                let (path, seconds) = (path.display(), limit.as_secs_f64());
+                write!(
+                    f,
+                    "{path}: expected the end of {verb} within {seconds} s, found it still under way\nhint: it goes on; \
+                     rwsgi status shows how far it is, and the log how it ends"
+                )
+            }
             Trouble::Garbled(path) => {
                 write!(f, "{}: expected an answer of rwsgi, found the end of the connection", path.display())
             }
@@ -108,9 +127,22 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// What would help where the socket cannot be connected to.
+fn reach(path: &Path, error: &io::Error) -> &'static str {
+    let is_number = |stem: &std::ffi::OsStr| stem.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    match error.kind() {
+        io::ErrorKind::NotFound if path.file_stem().is_some_and(is_number) => {
+            "--pid takes the path of the server's pid file, not the id of its process"
+        }
+        io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
+        _ => "is the server running, with this pidfile or control_socket?",
+    }
+}
+
 fn ask(errand: &Errand, path: &Path) -> Result<Answer, Trouble> {
     let unreachable = |error| Trouble::Unreachable(path.to_owned(), error);
     let mut stream = UnixStream::connect(path).map_err(unreachable)?;
+    let master = socket::peer_process(stream.as_fd());
     stream.set_write_timeout(Some(AT_ONCE)).map_err(unreachable)?;
     let line = serde_json::to_string(&errand.ask).unwrap_or_default();
     // A server that refuses to hear says why before it closes, so that reading goes on.
@@ -119,36 +151,40 @@ fn ask(errand: &Errand, path: &Path) -> Result<Answer, Trouble> {
     let mut lines = BufReader::new(stream);
     let limit = errand.within.unwrap_or(AT_ONCE);
     match hear(&mut lines, path, Some(limit))? {
-        Some(Answer::Begun) => {}
-        Some(answer) => return Ok(answer),
-        None => return Err(Trouble::Garbled(path.to_owned())),
+        Heard::Answer(Answer::Begun) => {}
+        Heard::Answer(answer) => return Ok(answer),
+        Heard::Nothing => return Err(Trouble::Silent(path.to_owned(), limit, master)),
+        Heard::End => return Err(Trouble::Garbled(path.to_owned())),
     }
     let left = errand.within.map(|within| within.saturating_sub(began.elapsed()).max(SHORTEST));
-    let answer = hear(&mut lines, path, left).map_err(|trouble| match trouble {
+    match hear(&mut lines, path, left)? {
+        Heard::Answer(answer) => Ok(answer),
         // The limit that was asked for, not what was left of it.
-        Trouble::Silent(path, _) => Trouble::Silent(path, limit),
-        other => other,
-    });
-    match answer? {
-        Some(answer) => Ok(answer),
-        None if matches!(errand.ask, Ask::Stop | Ask::Quit) => Ok(Answer::Done("stopped".to_owned())),
-        None => Err(Trouble::Garbled(path.to_owned())),
+        Heard::Nothing => Err(Trouble::Unfinished(path.to_owned(), limit, errand.ask.verb().row().name)),
+        Heard::End if matches!(errand.ask, Ask::Stop | Ask::Quit) => Ok(Answer::Done("stopped".to_owned())),
+        Heard::End => Err(Trouble::Garbled(path.to_owned())),
     }
 }
 
+enum Heard {
+    Answer(Answer),
+    /// Not in time.
+    Nothing,
+    /// Nor later.
+    End,
+}
+
 /// The next answer, or that there will be none.
-fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>) -> Result<Option<Answer>, Trouble> {
+fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>) -> Result<Heard, Trouble> {
     let garbled = || Trouble::Garbled(path.to_owned());
     lines.get_ref().set_read_timeout(limit).map_err(|_| garbled())?;
     let mut line = String::new();
     match lines.read_line(&mut line) {
-        Ok(0) => Ok(None),
-        Ok(_) => serde_json::from_str(&line).map(Some).map_err(|_| garbled()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Err(Trouble::Silent(path.to_owned(), limit.unwrap_or_default()))
-        }
+        Ok(0) => Ok(Heard::End),
+        Ok(_) => serde_json::from_str(&line).map(Heard::Answer).map_err(|_| garbled()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(Heard::Nothing),
         // The server was killed with our question unread.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Heard::End),
         Err(_) => Err(garbled()),
     }
 }

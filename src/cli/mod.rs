@@ -8,8 +8,7 @@ mod verb;
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use args::{CMD_ARGS, Call, Config, Invocation, UsageError};
@@ -20,6 +19,7 @@ use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::background::{self, Background, Side};
+use crate::os::source::{self, Source};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
 use crate::settings::unread::unread;
@@ -114,7 +114,7 @@ fn settings_of_all(invocation: &Invocation, engine: &[u8]) -> Result<Resolved, A
 fn python_file(invocation: &Invocation, me: u32) -> Result<Option<PythonFile>, AnyError> {
     let Some(Config::Python(script)) = &invocation.config else { return Ok(None) };
     if let Script::File(path) = script {
-        if let Err(error) = fs::File::open(path) {
+        if let Err(error) = source::check_file(Path::new(path)) {
             return Err(format!("--config: {path}: {}", os::words(&error)).into());
         }
     }
@@ -250,6 +250,12 @@ fn announcer(me: u32) -> Announcer {
 fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Result<Resolved, AnyError> {
     let mut resolved = with_sources(invocation, me, defined, resolve)??;
     resolved.remarks.extend(invocation.passed_over.iter().cloned());
+    if let (Some(config), Some(_)) = (&invocation.config, invocation.read_once.get()) {
+        let place = config.place();
+        resolved
+            .remarks
+            .push(format!("--config: {place}: no file, it is read once: a reload has the settings of the start"));
+    }
     let origin = resolved.origin_of("access_log_format");
     // A logger of Python's makes of it what it likes.
     let is_pythons = resolved.settings.is_logged_by_python() || defined.is_some_and(Defined::has_logconfig_dict);
@@ -272,7 +278,7 @@ fn with_sources<T>(
 ) -> Result<T, AnyError> {
     let text = match &invocation.config {
         None | Some(Config::Python(_)) => None,
-        Some(Config::Toml(path)) => match fs::read_to_string(path) {
+        Some(Config::Toml(path)) => match text_of(invocation, path) {
             Ok(text) => Some((path.as_str(), text)),
             Err(error) => return Err(format!("--config: {path}: {}", os::words(&error)).into()),
         },
@@ -281,6 +287,18 @@ fn with_sources<T>(
     let environment = environment(me);
     let Invocation { words, flags, .. } = invocation;
     Ok(read(&Sources { file, defined, words, environment: &environment, flags }))
+}
+
+/// The text of the configuration file. A pipe is empty when it has been read: what it said holds.
+fn text_of(invocation: &Invocation, path: &str) -> io::Result<String> {
+    if let Some(text) = invocation.read_once.get() {
+        return Ok(text.clone());
+    }
+    let Source { text, stays } = source::read(Path::new(path))?;
+    if !stays {
+        let _ = invocation.read_once.set(text.clone());
+    }
+    Ok(text)
 }
 
 /// The environment as far as it is text, without sockets that were passed to another process than `me`.

@@ -14,6 +14,9 @@ pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
     if STARTS.contains(&word) {
         return Some(format!("no verb is needed to serve an application: rwsgi {}", next.unwrap_or("APP")));
     }
+    if COUNTS.contains(&word) {
+        return Some(format!("did you mean rwsgi scale {}?", next.unwrap_or("N")));
+    }
     let other = ELSEWHERE.iter().find(|(known, _)| *known == word).map(|(_, verb)| *verb);
     other.or_else(|| nearest(word, verbs())).map(|verb| format!("did you mean rwsgi {verb}?"))
 }
@@ -54,8 +57,13 @@ fn verbs() -> impl Iterator<Item = &'static str> {
 
 /// What starts other servers.
 const STARTS: [&str; 4] = ["serve", "start", "run", "runserver"];
+/// What has a number of workers behind it.
+const COUNTS: [&str; 3] = ["workers", "worker", "processes"];
 /// Verbs of systemctl, apachectl, supervisorctl, pm2, and what does that here.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 16] = [
+    ("reload-wait", "reload --wait"),
+    ("reload_wait", "reload --wait"),
+    ("hup", "reload"),
     ("restart", "reload"),
     ("graceful", "reload"),
     ("kill", "quit"),
@@ -63,6 +71,11 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("ps", "status"),
     ("list", "status"),
     ("info", "status"),
+    ("top", "requests"),
+    ("threads", "stack"),
+    ("dump", "stack"),
+    ("traceback", "stack"),
+    ("rotate", "reopen-logs"),
     ("reopen", "reopen-logs"),
 ];
 
@@ -78,6 +91,8 @@ mod tests {
             ("relaod", Some("did you mean rwsgi reload?")),
             ("reopen-log", Some("did you mean rwsgi reopen-logs?")),
             ("restart", Some("did you mean rwsgi reload?")),
+            ("reload-wait", Some("did you mean rwsgi reload --wait?")),
+            ("workers", Some("did you mean rwsgi scale N?")),
             ("serve", Some("no verb is needed to serve an application: rwsgi APP")),
             ("app", None),
             ("hello", None),

@@ -106,7 +106,12 @@ impl Visit for Found {
         self.keep(field, value);
     }
 
+    /// A whole number is written as one: who reads `timeout=2` in one line does not read `timeout=2.0` in another.
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.keep(field, value);
+        #[expect(clippy::cast_possible_truncation)] // What is cut off is looked at.
+        let whole = value as i64;
+        #[expect(clippy::cast_precision_loss, clippy::float_cmp)] // Whether they are the same is the question.
+        let is_whole = whole as f64 == value;
+        if is_whole { self.keep(field, whole) } else { self.keep(field, value) }
     }
 }

@@ -71,7 +71,7 @@ fn events_below_the_level_are_not_written() {
             tracing::info!(text = "a b", "i");
             tracing::warn!(shown = %"c", debugged = ?Some(1), "w");
             tracing::error!(error = &io::Error::other("why") as &dyn std::error::Error, "e");
-            tracing::error!(target: CRITICAL, ok = true, part = -0.5, "c");
+            tracing::error!(target: CRITICAL, ok = true, part = -0.5, whole = 2.0, "c");
         }
     });
     writer.choose(Level::Debug, Format::Text);
@@ -82,7 +82,7 @@ fn events_below_the_level_are_not_written() {
     let found: Vec<&str> = text.lines().map(rest).collect();
     let (debug, info) = ("[DEBUG] d n=1", "[INFO] i text=\"a b\"");
     let (warning, error) = ("[WARNING] w shown=c debugged=Some(1)", "[ERROR] e error=why");
-    let critical = "[CRITICAL] c ok=true part=-0.5";
+    let critical = "[CRITICAL] c ok=true part=-0.5 whole=2";
     assert_eq!(found, [debug, info, warning, error, critical, warning, error, critical, critical]);
 }
 

@@ -3,6 +3,7 @@
 use super::upgrade::Wish;
 use super::{AnyError, EXIT_SETUP, Generation, Master};
 use crate::command::{self, Command};
+use crate::control::Scale;
 use crate::message::{Note, ToWorker};
 use crate::supervisor::{Event, Standing, Stop};
 
@@ -67,8 +68,8 @@ impl Master<'_> {
                 self.note(Note::Workers { new: 0, old: self.supervisor.workers() });
                 self.tell(&Event::Scale(0));
             }
-            Command::More => drop(self.scale(by, self.supervisor.workers() + 1)),
-            Command::Fewer => drop(self.scale(by, self.supervisor.workers().saturating_sub(1))),
+            Command::More => drop(self.scale(by, Scale::More(1))),
+            Command::Fewer => drop(self.scale(by, Scale::Fewer(1))),
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
                 // Without an answer they are nothing; the control socket gives them.
             }
@@ -91,19 +92,29 @@ impl Master<'_> {
         }
     }
 
-    /// An error is the most workers that there may be.
-    pub(super) fn scale(&mut self, by: By, workers: usize) -> Result<(), usize> {
-        let most = self.generations[&self.current].most_workers();
-        if (1..=most).contains(&workers) {
-            tracing::info!(signal = by.signal(), verb = by.verb(), workers, "number of workers changed");
-            self.note(Note::Workers { new: workers, old: self.supervisor.workers() });
+    /// Answers how many workers are wanted from now on. An error says which numbers may be asked for, and changes nothing:
+    /// who asks for more than there may be would count on it.
+    pub(super) fn scale(&mut self, by: By, scale: Scale) -> Result<usize, String> {
+        let (least, most) = self.generations[&self.current].worker_range();
+        let before = self.supervisor.workers();
+        let workers = match scale.from(before) {
+            // Where the workers rest, the first step is to the fewest that there may be.
+            1.. if before == 0 && matches!(scale, Scale::More(_)) => scale.from(before).max(least),
+            workers => workers,
+        };
+        let (signal, verb) = (by.signal(), by.verb());
+        if (least..=most).contains(&workers) {
+            tracing::info!(signal, verb, workers, "number of workers changed");
+            self.note(Note::Workers { new: workers, old: before });
             self.tell(&Event::Scale(workers));
-            Ok(())
-        } else {
-            let found = self.supervisor.workers();
-            tracing::warn!(signal = by.signal(), verb = by.verb(), workers = found, most, "number of workers stays");
-            Err(most)
+            return Ok(workers);
         }
+        tracing::warn!(signal, verb, workers = before, asked = %scale, least, most, "number of workers stays");
+        let bounds = if self.settings().worker_bounds(1).is_some() { " (workers_min to workers_max)" } else { "" };
+        let found = if scale == Scale::To(workers) { String::new() } else { format!(" from {before}") };
+        Err(format!(
+            "expected {least} to {most} workers{bounds}, found {scale}{found}; there are to be {before}, as before"
+        ))
     }
 
     /// Log files of all generations; those whose files cannot be opened keep the old ones.

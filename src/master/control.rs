@@ -42,6 +42,7 @@ impl Control {
     /// Opens the socket that the settings name. One that nobody named, beside the pid file, is not worth a failed start.
     pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<Control, AnyError> {
         let Some(path) = settings.control_path() else { return Ok(Control::default()) };
+        let path = std::path::absolute(&path).unwrap_or(path);
         match Door::open(path, registry) {
             Ok(door) => Ok(Control { door: Some(door), ..Control::default() }),
             Err(error) if settings.control_socket.is_some() => Err(origins.blame("control_socket", &error)),
@@ -63,6 +64,11 @@ impl Control {
             }
             Err(error) => tracing::error!(%error, "the file of the control socket is gone, and no other one is made"),
         }
+    }
+
+    /// Where it is, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.door.as_ref().map(|door| door.path.as_path())
     }
 
     /// Fails as [`Control::open`] would, and opens none.

@@ -122,11 +122,11 @@ impl Generation {
         }
     }
 
-    /// How many workers may be asked for: as many as the settings take, each with room for a replacement, and where the load
-    /// decides, no more than it may.
-    pub(super) fn most_workers(&self) -> usize {
+    /// How few and how many workers may be asked for: as many as the settings take, each with room for a replacement, and
+    /// where the load decides, what it may decide.
+    pub(super) fn worker_range(&self) -> (usize, usize) {
         let most = (room(&self.settings) / 2).clamp(1, Workers::MOST as usize);
-        self.settings.worker_bounds(1).map_or(most, |(_, scaled)| scaled.min(most))
+        self.settings.worker_bounds(1).map_or((1, most), |(least, scaled)| (least.min(most), scaled.min(most)))
     }
 
     /// Says to the zygote what there is to serve.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 use super::{Generation, Master, now};
+use crate::control;
+use crate::message::Note;
 use crate::supervisor::{Event, Load, Moment};
 
 /// What the master remembers between two measures.
@@ -16,6 +18,18 @@ pub(super) struct Meter {
     worked: Vec<(Pid, u64)>,
     /// Since when there has been no request, as far as anybody has looked.
     quiet_since: Moment,
+    /// What was found at the last look.
+    load: Option<Load>,
+    /// What is looked at just now is how long no request has come.
+    is_quiet: bool,
+}
+
+/// When the load changed the number of workers last, and why.
+pub(super) struct Change {
+    pub(super) at: Moment,
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) why: &'static str,
 }
 
 impl Meter {
@@ -65,13 +79,42 @@ impl Master<'_> {
         }
         let Some(busy) = busy else { return };
         let waiting = self.generations[&self.current].sockets.iter().map(|socket| socket.listener.waiting()).sum();
-        let before = self.supervisor.workers();
-        self.tell(&Event::Load(Load { busy, waiting }));
-        let wanted = self.supervisor.workers();
-        if wanted != before {
-            let why = if wanted > before { "there is much to do" } else { "there is little to do" };
-            tracing::info!(workers = wanted, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
-        }
+        let load = Load { busy, waiting };
+        self.meter.load = Some(load);
+        self.tell(&Event::Load(load));
+    }
+
+    /// The load, or that there was none, has changed how many workers are wanted; those that go hear it after this.
+    pub(super) fn scaled(&mut self, from: usize, to: usize) {
+        let why = if self.meter.is_quiet {
+            tracing::info!(workers = to, idle = %self.settings().idle, "no request has come, number of workers changed");
+            "no request has come"
+        } else {
+            let Load { busy, waiting } = self.meter.load.unwrap_or(Load { busy: 0, waiting: 0 });
+            let why = if to > from { "there is much to do" } else { "there is little to do" };
+            tracing::info!(workers = to, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
+            why
+        };
+        self.scaled_last = Some(Change { at: now(), from, to, why });
+        self.note(Note::Workers { new: to, old: from });
+    }
+
+    /// How the number of workers follows the load, if it does.
+    pub(super) fn scaling(&self) -> Option<control::Scaled> {
+        let (workers_min, workers_max) = self.settings().worker_bounds(1)?;
+        let change = |change: &Change| control::Change {
+            from: change.from,
+            to: change.to,
+            seconds: now().saturating_sub(change.at).as_secs_f64(),
+            why: change.why.to_owned(),
+        };
+        Some(control::Scaled {
+            workers_min,
+            workers_max,
+            busy: self.meter.load.map(|load| load.busy),
+            waiting: self.meter.load.map(|load| load.waiting),
+            last_change: self.scaled_last.as_ref().map(change),
+        })
     }
 
     /// Tells when no request has come for `idle`.
@@ -93,13 +136,11 @@ impl Master<'_> {
         if self.other.is_there() {
             return;
         }
-        let before = self.supervisor.workers();
+        self.meter.is_quiet = true;
         self.tell(&Event::Quiet);
-        let wanted = self.supervisor.workers();
+        self.meter.is_quiet = false;
         if self.supervisor.is_leaving() {
             tracing::info!(idle = %self.settings().idle, "no request has come, stopping");
-        } else if wanted != before {
-            tracing::info!(workers = wanted, idle = %self.settings().idle, "no request has come, number of workers changed");
         }
     }
 

@@ -8,6 +8,7 @@ mod control;
 mod conversation;
 mod generation;
 mod hooks;
+mod kept;
 mod load;
 mod logs;
 mod metrics;
@@ -40,7 +41,7 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::CRITICAL;
-use crate::message::{Note, Predecessor};
+use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::background::Background;
 use crate::os::clock;
@@ -55,6 +56,7 @@ use configuration::Trial;
 use control::Control;
 use generation::Generation;
 use hooks::{Hooks, Keeper};
+use kept::Kept;
 use load::Meter;
 use logs::Logs;
 use metrics::Metrics;
@@ -146,6 +148,7 @@ struct Master<'a> {
     supervisor: Supervisor,
     /// All that are alive, by number.
     generations: BTreeMap<u64, Generation>,
+    kept: Kept,
     /// The number of the one in charge.
     current: u64,
     /// The last number that was given.
@@ -158,6 +161,7 @@ struct Master<'a> {
     pool: Pool,
     watch: Watch,
     meter: Meter,
+    scaled_last: Option<load::Change>,
     metrics: Metrics,
     finish: Option<i32>,
 }
@@ -196,6 +200,7 @@ impl<'a> Master<'a> {
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
+            kept: Kept::of(&first.settings),
             generations: BTreeMap::from([(FIRST, first)]),
             current: FIRST,
             newest: FIRST,
@@ -205,6 +210,7 @@ impl<'a> Master<'a> {
             pool: Pool::default(),
             watch: Watch::new(now()),
             meter: Meter::default(),
+            scaled_last: None,
             metrics: Metrics::default(),
             finish: None,
         })
@@ -310,11 +316,7 @@ impl<'a> Master<'a> {
             Action::StartZygote(generation) => self.start_zygote(generation),
             Action::TraceZygote(generation) => self.trace_zygote(generation),
             Action::EndZygote(generation) => self.end_zygote(generation),
-            Action::KillZygote(generation) => {
-                if let Some(generation) = self.generations.get(&generation) {
-                    generation.kill_zygote();
-                }
-            }
+            Action::KillZygote(generation) => self.kill_zygote(generation),
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
             // Another master serves on.
@@ -338,8 +340,7 @@ impl<'a> Master<'a> {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
                 self.note_leaving(slot);
             }
-            // Who measured says why.
-            Action::Scaled { old, new } => self.note(Note::Workers { new, old }),
+            Action::Scaled { old, new } => self.scaled(old, new),
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),

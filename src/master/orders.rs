@@ -13,7 +13,7 @@ use super::control::Control;
 use super::upgrade::Wish;
 use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
-use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Worker};
+use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Thread, Worker};
 use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stacks::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
@@ -25,6 +25,8 @@ pub(super) struct Orders {
     born: Moment,
     /// Why the last reload failed, until the next one begins.
     pub(super) failure: Option<String>,
+    /// What is to be known about the last one that did not, a sentence each.
+    pub(super) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
     stacks: Vec<WaitingForStacks>,
 }
@@ -55,7 +57,7 @@ pub(super) enum Progress {
 
 impl Orders {
     pub(super) fn new(control: Control, born: Moment) -> Orders {
-        Orders { control, born, failure: None, reloads: Vec::new(), stacks: Vec::new() }
+        Orders { control, born, failure: None, remarks: Vec::new(), reloads: Vec::new(), stacks: Vec::new() }
     }
 
     /// When somebody has waited long enough.
@@ -93,7 +95,7 @@ impl Master<'_> {
             return self.orders.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
         }
         let answer = match ask {
-            Ask::Status => Answer::Status(self.status()),
+            Ask::Status => Answer::Status(Box::new(self.status())),
             Ask::Requests => Answer::Requests(self.running()),
             Ask::Stack(slot) => return self.ask_stacks(client, slot),
             Ask::Reload { wait } => return self.reload_for(client, wait),
@@ -132,25 +134,36 @@ impl Master<'_> {
             Progress::ServesAlone => format!("generation {generation} serves"),
         };
         let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
-        self.settle_reload(generation, is_met, &Answer::Done(text));
+        let lines: Vec<String> = std::iter::once(text).chain(self.orders.remarks.iter().cloned()).collect();
+        self.settle_reload(generation, is_met, &Answer::Done(lines.join("\n")));
     }
 
     /// How many workers of earlier generations serve and are to be replaced.
     fn serving_before(&self, generation: u64) -> usize {
-        let serves = |seat: &Seat| seat.generation < generation && ["ready", "spent"].contains(&seat.state);
-        self.supervisor.seats().filter(serves).count()
+        self.supervisor.seats().filter(|seat| seat.generation < generation && serves(seat)).count()
     }
 
     /// A reload has come to nothing.
     pub(super) fn reload_failed(&mut self, generation: u64, why: &str) {
         self.orders.failure = Some(why.to_owned());
         self.service.reload_failed(why);
-        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+        self.reload_dropped(generation, why);
     }
 
-    /// A reload was given up, not because it failed.
+    /// A reload was given up, not because it failed. Whoever asked for it reads at the end what serves now.
     pub(super) fn reload_dropped(&mut self, generation: u64, why: &str) {
-        self.settle_reload(generation, |_| true, &Answer::Failed(why.to_owned()));
+        let number = self.current;
+        let rest = match self.serving() {
+            0 => format!("nothing has changed: generation {number} stays, and has no worker that serves"),
+            1 => format!("nothing has changed: generation {number} serves on with 1 worker"),
+            workers => format!("nothing has changed: generation {number} serves on with {workers} workers"),
+        };
+        self.settle_reload(generation, |_| true, &Answer::Failed(format!("{}\n{rest}", why.trim_end())));
+    }
+
+    /// How many workers serve, whatever is to become of them.
+    pub(super) fn serving(&self) -> usize {
+        self.supervisor.seats().filter(serves).count()
     }
 
     fn settle_reload(&mut self, generation: u64, is_met: impl Fn(&WaitingForReload) -> bool, answer: &Answer) {
@@ -163,10 +176,9 @@ impl Master<'_> {
     }
 
     fn scale_for(&mut self, scale: Scale) -> Answer {
-        let workers = scale.from(self.supervisor.workers());
-        match self.scale(By::Verb(Command::Scale.row().name), workers) {
-            Ok(()) => Answer::Done(format!("{workers} workers wanted")),
-            Err(most) => Answer::Refused(format!("expected 1 to {most} workers, found {scale}")),
+        match self.scale(By::Verb(Command::Scale.row().name), scale) {
+            Ok(workers) => Answer::Done(format!("{workers} workers wanted")),
+            Err(why) => Answer::Refused(why),
         }
     }
 
@@ -242,8 +254,14 @@ impl Master<'_> {
             self.orders.stacks.drain(..).partition(|waiting| waiting.missing.is_empty() || waiting.until <= now);
         self.orders.stacks = waiting;
         for WaitingForStacks { client, found, .. } in answered {
-            let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack { slot, pid: pid.as_raw(), text };
-            self.orders.control.answer(client, &Answer::Stacks(found.into_iter().map(stack).collect()));
+            let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack {
+                slot,
+                pid: pid.as_raw(),
+                text,
+                threads: self.threads_of(slot, pid),
+            };
+            let stacks = found.into_iter().map(stack).collect();
+            self.orders.control.answer(client, &Answer::Stacks(stacks));
         }
     }
 
@@ -270,6 +288,7 @@ impl Master<'_> {
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
             failure: self.orders.failure.clone(),
             new_master: self.other.successor().map(Pid::as_raw),
+            scaling: self.scaling(),
         }
     }
 
@@ -288,22 +307,44 @@ impl Master<'_> {
     }
 
     fn running(&self) -> Vec<Running> {
-        let now = now();
         let of_seat = |seat: Seat| {
-            let running = move |thread: BoardSlot| {
-                let (since, _) = thread.busy_since()?;
-                let seconds = now.saturating_sub(Duration::from_nanos(since)).as_secs_f64();
-                Some(Running { slot: seat.slot, pid: seat.pid?, seconds, request: thread.request_line() })
+            let running = move |(thread, state): (usize, BoardSlot)| {
+                let (seconds, request) = under_way(&state)?;
+                Some(Running { slot: seat.slot, pid: seat.pid?, thread, seconds, request })
             };
-            self.threads(seat).filter_map(running)
+            self.threads(seat).enumerate().filter_map(running)
         };
         self.supervisor.seats().flat_map(of_seat).collect()
+    }
+
+    /// What the threads of this worker do, unless another one has its slot by now.
+    fn threads_of(&self, slot: usize, pid: Pid) -> Vec<Thread> {
+        let Some(seat) = self.supervisor.seats().find(|seat| seat.slot == slot && seat.pid == Some(pid.as_raw()))
+        else {
+            return Vec::new();
+        };
+        let thread = |(thread, state): (usize, BoardSlot)| {
+            let (seconds, request) = under_way(&state).unzip();
+            Thread { thread, ident: state.ident(), seconds, request }
+        };
+        self.threads(seat).enumerate().map(thread).collect()
     }
 
     /// What the board says of the threads of a worker.
     fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
         self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
     }
+}
+
+fn serves(seat: &Seat) -> bool {
+    ["ready", "spent"].contains(&seat.state)
+}
+
+/// For how many seconds which request has been in the application.
+fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
+    let (since, _) = thread.busy_since()?;
+    let seconds = now().saturating_sub(Duration::from_nanos(since)).as_secs_f64();
+    Some((seconds, thread.request_line()))
 }
 
 /// A worker writes its stacks within milliseconds, or is stopped.

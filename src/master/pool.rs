@@ -220,7 +220,10 @@ impl Pool {
             }
             (FromWorker::Spent(spent), Some(pid)) if worker.service == Service::Ready => {
                 worker.service = Service::Spent;
-                report::spent(slot, pid, spent);
+                // Of one that ends already nobody takes the place because of this.
+                if !worker.expected {
+                    report::spent(slot, pid, spent);
+                }
                 Some(Heard::Event(Event::Spent(slot)))
             }
             (FromWorker::Changed(at), Some(_)) if worker.service != Service::Booting => {

@@ -104,13 +104,41 @@ impl Master<'_> {
 
     /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
     fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
-        let Some(slot) = self.pool.slot_of(pid) else { return };
+        let Some(slot) = self.pool.slot_of(pid) else { return self.zygote_stood_still(pid, since.is_some()) };
         self.pool.note_stopped(slot, since);
         let pid = pid.as_raw();
         match since {
             Some(_) => tracing::warn!(slot, pid, "worker was stopped by a signal, CONT lets it go on"),
             None => tracing::info!(slot, pid, "worker goes on"),
         }
+    }
+
+    /// The same of a zygote: nobody would notice before a worker is missing.
+    fn zygote_stood_still(&mut self, pid: Pid, is_stopped: bool) {
+        let number = self.generations.values_mut().find_map(|generation| {
+            let zygote = generation.zygote.as_mut().filter(|zygote| zygote.pid == pid)?;
+            zygote.is_stopped = is_stopped;
+            Some(generation.number)
+        });
+        let Some(number) = number else { return };
+        let pid = pid.as_raw();
+        if is_stopped {
+            tracing::warn!(generation = number, pid, "zygote was stopped by a signal, CONT lets it go on");
+            self.tell(&Event::ZygoteStopped(number));
+        } else {
+            tracing::info!(generation = number, pid, "zygote goes on");
+            self.tell(&Event::ZygoteContinued(number));
+        }
+    }
+
+    /// Kills a zygote, and says so if it was stopped: who hangs in its boot was traced, who was told to end is known.
+    pub(super) fn kill_zygote(&self, number: u64) {
+        let Some(generation) = self.generations.get(&number) else { return };
+        if let Some(zygote) = generation.zygote.as_ref().filter(|zygote| zygote.is_stopped && !zygote.expected) {
+            let pid = zygote.pid.as_raw();
+            tracing::error!(target: CRITICAL, pid, "zygote was stopped by a signal and did not go on, it is killed");
+        }
+        generation.kill_zygote();
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {

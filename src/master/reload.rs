@@ -1,5 +1,7 @@
 //! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
 
+use std::path::Path;
+
 use super::commands::By;
 use super::load::Meter;
 use super::logs::Logs;
@@ -7,6 +9,7 @@ use super::orders::Progress;
 use super::zygote::Zygote;
 use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
 use crate::command::Command;
+use crate::os::pidfile::PidFile;
 use crate::os::title;
 use crate::settings::Defined;
 use crate::supervisor::{Cause, Event, Moment};
@@ -18,6 +21,7 @@ impl Master<'_> {
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
         self.renew_control();
+        self.renew_pidfile();
         self.read_at = now();
         self.orders.failure = None;
         self.service.reload_begins(now());
@@ -64,7 +68,7 @@ impl Master<'_> {
 
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
-        let before = std::mem::replace(&mut self.current, number);
+        self.current = number;
         // What is measured is measured of its workers, and by its settings.
         self.meter = Meter::default();
         let Generation { settings, logs, remotes, .. } = &self.generations[&number];
@@ -76,20 +80,51 @@ impl Master<'_> {
         self.log_of_keeper();
         remotes::take(remotes);
         title::set(&format!("rwsgi: master [{}]", settings.title()));
-        if settings.pidfile != self.generations[&before].settings.pidfile {
-            if let Err(error) = self.move_pidfile() {
-                tracing::error!(%error, "pid file not written");
-            }
+        let mut remarks = self.kept.remarks(settings, self.orders.control.path());
+        for remark in &remarks {
+            tracing::warn!(generation = number, "{remark}");
         }
+        remarks.extend(self.move_pidfile());
+        self.orders.remarks = remarks;
         self.reload_came_to(number, Progress::Serves);
     }
 
-    fn move_pidfile(&mut self) -> Result<(), AnyError> {
-        let written = self.other.write_pidfile(&self.generations[&self.current])?;
-        if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
-            old.remove();
+    /// Writes the pid file again if somebody has removed it.
+    fn renew_pidfile(&mut self) {
+        let is_gone = |file: &&PidFile| matches!(file.path().try_exists(), Ok(false));
+        let Some(path) = self.pidfile.as_ref().filter(is_gone).map(|file| file.path().to_owned()) else { return };
+        match PidFile::write(&path) {
+            Ok(written) => {
+                tracing::info!(path = %path.display(), "the pid file was gone, it is written again");
+                self.pidfile = Some(written);
+            }
+            Err(error) => tracing::error!(%error, "the pid file is gone, and no other one is written"),
         }
-        Ok(())
+    }
+
+    /// The pid file is where the settings say from now on. What is to be known of that, if it is another place.
+    fn move_pidfile(&mut self) -> Option<String> {
+        let wanted = self.settings().pidfile.as_deref().map(|path| self.other.pidfile(path));
+        let wanted = wanted.map(|path| std::path::absolute(&path).unwrap_or(path));
+        let current = self.pidfile.as_ref().map(PidFile::path);
+        if current == wanted.as_deref() {
+            return None;
+        }
+        let place = |path: Option<&Path>| path.map_or("nowhere".to_owned(), |path| path.display().to_string());
+        let (from, to) = (place(current), place(wanted.as_deref()));
+        match self.other.write_pidfile(&self.generations[&self.current]) {
+            Ok(written) => {
+                if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
+                    old.remove();
+                }
+                tracing::info!(from, to, "pid file moved");
+                Some(format!("pidfile: moved from {from} to {to}"))
+            }
+            Err(error) => {
+                tracing::error!(%error, "pid file not written, it stays where it was");
+                Some(format!("pidfile: stays {from}: {error}"))
+            }
+        }
     }
 
     pub(super) fn give_up(&mut self, number: u64, cause: Cause) {
@@ -108,7 +143,8 @@ impl Master<'_> {
     }
 
     pub(super) fn not_reloaded(&mut self, number: u64) {
-        tracing::error!(generation = number, serving = self.current, "reload failed, nothing has changed");
+        let workers = self.serving();
+        tracing::error!(generation = number, serving = self.current, workers, "reload failed, nothing has changed");
         let why = self.orders.failure.take();
         self.reload_failed(
             number,

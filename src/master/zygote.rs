@@ -26,6 +26,8 @@ pub(super) struct Zygote {
     pub(super) found: Option<Found>,
     /// It was told to end.
     pub(super) expected: bool,
+    /// A signal has stopped it.
+    pub(super) is_stopped: bool,
     /// The server stops, and it has hooks to call until all workers are gone.
     pub(super) stays: bool,
 }
@@ -80,7 +82,15 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
-    Ok(Zygote { pid, channel: ours, stage: Stage::Started, found: None, expected: false, stays: false })
+    Ok(Zygote {
+        pid,
+        channel: ours,
+        stage: Stage::Started,
+        found: None,
+        expected: false,
+        is_stopped: false,
+        stays: false,
+    })
 }
 
 /// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then

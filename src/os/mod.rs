@@ -23,6 +23,7 @@ pub mod scoreboard;
 pub mod sealed;
 pub mod signal;
 pub mod socket;
+pub mod source;
 pub mod stacks;
 pub mod stream;
 pub mod successor;

@@ -66,6 +66,11 @@ impl PidFile {
         replaceable.map_err(|error| PidFileError::Unwritable(path, error))
     }
 
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the file if it still holds this process's id. For the master alone.
     pub fn remove(&self) {
         if read(&self.path) == Some(Pid::this().as_raw()) {

@@ -243,6 +243,14 @@ pub fn resident_bytes(pid: Pid) -> Option<u64> {
     Some(pages * u64::try_from(page).ok()?)
 }
 
+/// Is a process stopped by a signal or a debugger (proc(5), `/proc/pid/stat`)? None where that cannot be seen.
+pub fn is_stopped(pid: Pid) -> Option<bool> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything, brackets and blanks among it.
+    let state = line.rsplit_once(')')?.1.trim_start().chars().next()?;
+    Some(matches!(state, 'T' | 't'))
+}
+
 /// Is `pid` a child of this process, alive or not yet reaped?
 pub fn is_child(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

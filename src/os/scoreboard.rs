@@ -9,6 +9,7 @@
 //! | `length`, `line` | `begin` | the head of the request line |
 //! | `open` | `set_open` | whether the worker takes connections: it has a free thread |
 //! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
+//! | `ident` | `set_ident` | by which number the interpreter knows the thread |
 //! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
@@ -248,6 +249,16 @@ impl Slot {
         self.words().requests.load(Ordering::Relaxed)
     }
 
+    /// The thread says by which number its interpreter knows it.
+    pub fn set_ident(&self, ident: u64) {
+        self.words().ident.store(ident, Ordering::Relaxed);
+    }
+
+    /// By which number its interpreter knows the thread; 0 before it has said so.
+    pub fn ident(&self) -> u64 {
+        self.words().ident.load(Ordering::Relaxed)
+    }
+
     /// Says to the other workers whether this one has a thread for further connections.
     pub fn set_open(&self, open: bool) {
         self.words().open.store(u64::from(open), Ordering::Release);
@@ -269,6 +280,7 @@ impl Slot {
             &words.turning,
             &words.entered,
             &words.worked,
+            &words.ident,
         ]) {
             word.store(0, Ordering::Release);
         }
@@ -299,6 +311,7 @@ struct Words {
     entered: AtomicU64,
     left: AtomicU64,
     worked: AtomicU64,
+    ident: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 

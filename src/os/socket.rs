@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
+use nix::unistd::Pid;
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +237,13 @@ pub fn push(stream: RawFd) {
 /// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
+}
+
+/// The process that listens on the other end of a unix socket that this one has connected.
+pub fn peer_process(stream: BorrowedFd<'_>) -> Option<Pid> {
+    let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.pid());
+    // One in a namespace that this process does not see has the number 0.
+    pid.filter(|pid| *pid > 0).map(Pid::from_raw)
 }
 
 /// From now on reads and writes do not wait, by whichever descriptor of this socket.

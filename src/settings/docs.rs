@@ -44,7 +44,8 @@ A setting can be given in five places. Each counts more than the one before it, 
 1. its default,
 2. the configuration file, `rwsgi --config FILE`, in TOML, with the setting's name as key at the top level; or in Python, as
    gunicorn has it: a path that ends in `.py`, `python:MODULE`, or, if no file is named, a `gunicorn.conf.py` in the directory in
-   which rwsgi was started ([how it is read](../guides/from-gunicorn.md#the-file)),
+   which rwsgi was started ([how it is read](../guides/from-gunicorn.md#the-file)); a pipe (`--config <(command)`) is read
+   once, and a reload has what it said,
 3. gunicorn's variable `GUNICORN_CMD_ARGS`, which holds options,
 4. the environment, as `RWSGI_` and the name in capitals; a variable that is empty counts as not set,
 5. the command line.

@@ -8,15 +8,19 @@
 //! | [`read`] | what was said, to a type |
 //! | [`problem`] | what is wrong with it, in words |
 //! | [`gunicorn`] | settings of gunicorn that are not there, and what does instead |
+//! | [`elsewhere`], [`uwsgi`] | names that other servers have for settings |
 //! | [`passed`] | sockets that were opened for the server, by sd_listen_fds(3) |
 //! | [`python_file`] | what a Python configuration file defined, and what of it is a setting |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
 //! | [`unread`] | what is there and is not read, for a warning |
+//! | `contradictions` | what does not go together, and what does nothing by itself |
 //! | [`docs`] | the reference page |
 //!
 //! Must not know: files, the environment, the clock, Python. The caller reads; this room judges.
 
+mod contradictions;
 pub mod docs;
+pub mod elsewhere;
 pub mod given;
 pub mod gunicorn;
 pub mod passed;

@@ -7,13 +7,14 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::elsewhere;
 use super::given::{Given, Item, Origin, Value, shown};
 use super::gunicorn::Absent;
 use super::passed::Passed;
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::python_file::{Defined, from_python};
 use super::table::{Row, Settings, TABLE};
-use super::types::{Bind, TimeoutMode, WorkerClass, Workers};
+use super::types::{Bind, TimeoutMode, WorkerClass};
 use super::uwsgi;
 
 /// Where settings come from.
@@ -52,6 +53,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
+        resolved.note_unused();
         resolved.settle_passed();
         resolved.settle_idle();
         resolved.settle_timeout();
@@ -127,38 +129,6 @@ impl Resolved {
                 "{origin}: not done, no socket is passed (LISTEN_FDS) by which it would be started again"
             ));
         }
-    }
-
-    /// What each setting by itself may say, but not beside another one.
-    fn contradictions(&self) -> Vec<Problem> {
-        let settings = &self.settings;
-        let most = match (settings.workers_max, settings.workers) {
-            (0, Workers::Count(count)) => Some(("workers", count)),
-            (0, Workers::Auto) => None,
-            (most, _) => Some(("workers_max", most)),
-        };
-        let is_scaled = settings.workers_min > 0 || settings.workers_max > 0;
-        let (low, high) = (settings.busyness_min, settings.busyness_max);
-        let mut found = Vec::new();
-        let mut wrong = |name: &'static str, expected: String, found_here: String| {
-            let cause = Cause::Value { name, expected, found: found_here };
-            found.push(Problem { origin: self.origins[name].clone(), cause, hint: None });
-        };
-        if let Some((name, most)) = most.filter(|(_, most)| settings.workers_min > *most) {
-            wrong("workers_min", format!("at most {name}, which is {most}"), settings.workers_min.to_string());
-        }
-        if low >= high && self.origins["busyness_min"] == Origin::Default {
-            wrong("busyness_max", format!("more than busyness_min, which is {low}"), high.to_string());
-        } else if low >= high {
-            wrong("busyness_min", format!("less than busyness_max, which is {high}"), low.to_string());
-        }
-        if settings.idle.limit().is_some() && !settings.die_on_idle && !is_scaled {
-            wrong("idle", "workers_min or die_on_idle beside it".to_owned(), "neither".to_owned());
-        }
-        if settings.die_on_idle && settings.idle.limit().is_none() {
-            wrong("die_on_idle", "idle beside it, in seconds".to_owned(), "none".to_owned());
-        }
-        found
     }
 
     /// gunicorn has never bounded a thread's request: who did not ask for that is warned only.
@@ -253,7 +223,9 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     }
     let hint = match meant(key) {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
-        meant => uwsgi::hint(key).or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
+        meant => uwsgi::hint(key)
+            .or_else(|| elsewhere::hint(key))
+            .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
 }

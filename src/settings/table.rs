@@ -158,7 +158,8 @@ settings! {
         ["-w", "--workers"], "N", "how many worker processes, or auto",
         "`\"auto\"` is one for each usable CPU, affinity and cgroup quota seen. If nothing else gives `workers`, the \
          environment variable `WEB_CONCURRENCY` does. At most 1024. With `workers_min` or `workers_max` it is how many there \
-         are at the start.";
+         are at the start: a number beyond them is an error, that of `auto` and of `WEB_CONCURRENCY` is cut to them, and \
+         without `workers` there are `workers_min`.";
     workers_min: u32 = 0, whole_u32::<0, 1024>, Workers,
         ["--workers-min"], "N", "how few workers the load leaves when there is little to do",
         "With this or `workers_max` the number of workers follows the load ([the guide](../guides/scaling.md)). 0 is as many \
@@ -239,7 +240,9 @@ settings! {
          both times together. Seconds, fractions allowed. gunicorn has no such setting.";
     max_requests: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests"], "N", "replace a worker after so many requests",
-        "A remedy for applications that leak memory. 0 is never.";
+        "A remedy for applications that leak memory. It is not the most that a worker serves: with that many its replacement \
+         is started, and until that is ready, which takes as long as loading the application, the worker serves on; then it \
+         finishes what clients have sent on the connections that it has. gunicorn's ends first and has the others wait. 0 is never.";
     max_requests_jitter: u64 = 0, whole::<0, { u64::MAX }>, Workers,
         ["--max-requests-jitter"], "N", "add a random number of requests, at most this, to max_requests",
         "Drawn for each worker, so that they are not all replaced at once.";

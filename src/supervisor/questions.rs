@@ -27,7 +27,9 @@ impl Supervisor {
         let stopping = self.is_stopping();
         let zygotes = self.generations().filter_map(|generation| match generation.zygote {
             Zygote::None { not_before } => (!stopping).then_some(not_before),
-            Zygote::Starting { until } | Zygote::Stuck { until } => (!stopping).then_some(until),
+            Zygote::Starting { until } | Zygote::Stuck { until } | Zygote::Stopped { until } => {
+                (!stopping).then_some(until)
+            }
             Zygote::Leaving { until } => Some(until),
             Zygote::Ready | Zygote::Gone => None,
         });
@@ -43,7 +45,9 @@ impl Supervisor {
     pub fn is_timing(&self) -> bool {
         let timing = |slot: &Slot| !matches!(slot.state, State::Empty | State::Ready { busy: None, .. });
         self.slots.iter().any(timing)
-            || self.generations().any(|generation| matches!(generation.zygote, Zygote::Starting { .. }))
+            || self
+                .generations()
+                .any(|generation| matches!(generation.zygote, Zygote::Starting { .. } | Zygote::Stopped { .. }))
     }
 
     /// Is a stop under way?

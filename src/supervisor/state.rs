@@ -58,6 +58,10 @@ pub(super) enum Zygote {
         until: Moment,
     },
     Ready,
+    /// A signal has stopped it.
+    Stopped {
+        until: Moment,
+    },
     /// It was told to end.
     Leaving {
         until: Moment,

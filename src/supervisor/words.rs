@@ -35,6 +35,10 @@ pub struct Plan {
 pub enum Event {
     /// The zygote can fork.
     ZygoteReady(u64),
+    /// A signal has stopped the zygote.
+    ZygoteStopped(u64),
+    /// It goes on.
+    ZygoteContinued(u64),
     /// The zygote said why it ends, and with it the exit code.
     ZygoteFailed(u64, i32),
     /// The zygote's process is gone.

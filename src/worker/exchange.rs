@@ -206,8 +206,8 @@ impl<'c> Exchange<'c> {
                 let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
                 if fitting < piece.len() {
                     let surplus = piece.len() - fitting;
-                    let target = self.request.target().escape_ascii();
-                    tracing::error!(%target, surplus, "response longer than its Content-Length, the rest is dropped");
+                    let path = self.request.path().escape_ascii();
+                    tracing::error!(%path, surplus, "response longer than its Content-Length, the rest is dropped");
                 }
                 let transfer = Transfer::Length(left - fitting as u64);
                 self.state = State::Sending { transfer, keep_alive };
@@ -262,8 +262,8 @@ impl<'c> Exchange<'c> {
         self.state = State::Finished { keep_alive };
         match transfer {
             Transfer::Length(missing) if missing > 0 => {
-                let target = self.request.target().escape_ascii();
-                tracing::error!(%target, missing, "response shorter than its Content-Length, the connection is closed");
+                let path = self.request.path().escape_ascii();
+                tracing::error!(%path, missing, "response shorter than its Content-Length, the connection is closed");
                 // What still waits for the client of a file or a kept body is sent; the early end tells that it is not all.
                 let waits = self.output.has_rest();
                 self.state = if waits { State::Finished { keep_alive: false } } else { State::Broken };

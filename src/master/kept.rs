@@ -1,0 +1,42 @@
+//! What a reload leaves as it was at the start although the new settings say otherwise, a sentence each: whoever has changed
+//! it is told.
+
+use std::path::{Path, PathBuf};
+
+use crate::settings::Settings;
+
+/// What holds from the start to the end.
+pub(super) struct Kept {
+    limit_nofile: u64,
+    daemon: bool,
+}
+
+impl Kept {
+    pub(super) fn of(settings: &Settings) -> Kept {
+        Kept { limit_nofile: settings.limit_nofile, daemon: settings.daemon }
+    }
+
+    /// What of these settings does not hold before the next start. The control socket is at `control`, if there is one.
+    pub(super) fn remarks(&self, settings: &Settings, control: Option<&Path>) -> Vec<String> {
+        let wanted = settings.control_path().map(|path| std::path::absolute(&path).unwrap_or(path));
+        let at = |path: &PathBuf| format!("would be {}", path.display());
+        let socket = match (control, wanted) {
+            (Some(now), wanted) if wanted.as_deref() != Some(now) => {
+                let (now, then) = (now.display(), wanted.as_ref().map_or_else(|| "would not be".to_owned(), at));
+                Some(format!("control_socket: stays {now} until the server is started anew, where it {then}"))
+            }
+            (None, Some(wanted)) => Some(format!(
+                "control_socket: there is none until the server is started anew, where it {}",
+                at(&wanted)
+            )),
+            _ => None,
+        };
+        let (now, then) = (self.limit_nofile, settings.limit_nofile);
+        let files = (now != then)
+            .then(|| format!("limit_nofile: stays {now} until the server is started anew, where it would be {then}"));
+        let (now, then) = (self.daemon, settings.daemon);
+        let daemon = (now != then)
+            .then(|| format!("daemon: stays {now} until the server is started anew, where it would be {then}"));
+        [socket, files, daemon].into_iter().flatten().collect()
+    }
+}
