@@ -62,7 +62,12 @@ impl Listening {
 
     /// Asks it to end and says the exit code.
     pub fn stop(&mut self) -> i32 {
-        kill(self.pid(), Signal::SIGTERM).unwrap();
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// The same, by another signal.
+    pub fn stop_by(&mut self, signal: Signal) -> i32 {
+        kill(self.pid(), signal).unwrap();
         let status = wait(&mut self.child, &self.output);
         self.ended = true;
         self.output.wait_closed();
