@@ -171,6 +171,8 @@ pub struct Start {
     pub access_log: bool,
     /// What comes for the hooks of a configuration file.
     pub hooks: ForHooks,
+    /// Do standard output and standard error come, last of all? This process was started without, before there were settings.
+    pub streams: bool,
     /// Where lines go besides.
     pub remotes: Remotes,
 }
