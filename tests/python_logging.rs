@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Child;
 
@@ -11,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::outside::{ask, bare_virtualenv};
-use support::{Response, Server, directory, run, rwsgi, wait_until};
+use support::{LIMIT, Response, Server, directory, run, rwsgi, wait_until};
 use tempfile::TempDir;
 
 /// Raises on demand; says which handlers its loggers have; changes its environ.
@@ -350,4 +351,47 @@ fn what_is_printed_goes_to_the_error_logs_file_and_follows_it_when_it_is_rotated
     });
     assert!(!fs::read_to_string(files.path().join("old.log")).unwrap().contains("ValueError"));
     server.stop();
+}
+
+const STATSD: &str = r#"
+from gunicorn.instrument.statsd import Statsd, GAUGE_TYPE
+
+class Logger(Statsd):
+    def access(self, resp, req, environ, request_time):
+        super().access(resp, req, environ, request_time)
+        self.increment("own.requests", 1)
+        self.info("", extra={"metric": "own.level", "value": 7, "mtype": GAUGE_TYPE})
+
+logger_class = Logger
+accesslog = "access.log"
+statsd_prefix = "site"
+"#;
+
+#[test]
+fn a_class_that_speaks_to_statsd_itself_has_nothing_counted_twice() {
+    let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
+    statsd.set_read_timeout(Some(LIMIT)).unwrap();
+    let conf = format!("{STATSD}statsd_host = \"{}\"\n", statsd.local_addr().unwrap());
+    with_and_without(&conf, |files, mut server| {
+        assert_eq!(server.get("/").status, 200);
+        let mut told = String::new();
+        let has_all = |told: &str| {
+            ["site.own.requests:1|c", "site.own.level:7|g", "site.gunicorn.requests"]
+                .iter()
+                .all(|one| told.contains(one))
+        };
+        let mut datagram = [0; 65536];
+        while !has_all(&told) {
+            let length = statsd.recv(&mut datagram).unwrap_or_else(|error| panic!("{error}\n{told}"));
+            told += &format!("{}\n", String::from_utf8_lossy(&datagram[..length]));
+        }
+        server.stop();
+        statsd.set_nonblocking(true).unwrap();
+        while let Ok(length) = statsd.recv(&mut datagram) {
+            told += &format!("{}\n", String::from_utf8_lossy(&datagram[..length]));
+        }
+        statsd.set_nonblocking(false).unwrap();
+        assert_eq!(told.matches("gunicorn.requests:").count(), 1, "{told}");
+        assert!(!fs::read_to_string(files.path().join("access.log")).unwrap().is_empty());
+    });
 }
