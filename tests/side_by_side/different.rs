@@ -48,5 +48,12 @@ pub(crate) const DIFFERENT: &[Different] = &[
     different("ends_with_no_callable", "hooks: worker 1", "gunicorn leaves these out"),
     different("ends_with_no_such_callable", "hooks: worker 1", "gunicorn leaves these out"),
     different("ends_with_no_such_module", "hooks: worker 1", "gunicorn leaves these out"),
+    different("ends_with_a_hook_of_a_worker_that_raises", "hooks: worker 1", "gunicorn leaves these out"),
+    different("ends_with_a_hook_of_another_shape", "hooks: worker 1", "gunicorn leaves these out"),
+    different("ends_with_a_preloaded_application_that_raises", "hooks: server", "| a preloaded application that raises |"),
+    different("ends_with_a_preloaded_application_that_raises", "exit code", "| a preloaded application that raises |"),
+    different("ends_with_no_place_to_bind", "hooks: server", "| an address that cannot be bound |"),
+    different("ends_when_checked_with_an_application_that_raises", "exit code", "`rwsgi check`, and gunicorn's option: with 3 or 4"),
+    different("ends_with_a_wrong_number", "exit code", "| a wrong value on the command line |"),
     different("ends_with_no_such_module", "exit code", "| no such module |"),
 ];
