@@ -246,20 +246,22 @@ impl Door {
 /// What a response says, a fact each. Of a refusal's page, of which the guide says that it differs, its type counts.
 fn note(facts: &mut Facts, name: &str, door: &Door, response: &Response) {
     facts.insert(format!("{name}: status"), response.status.to_string());
-    let is_refused = response.status != 200 && response.status != 404;
+    let is_refused = response.status >= 400 && response.status != 404;
     let mut order = Vec::new();
     for line in response.head.lines().skip(1) {
         let Some((field, value)) = line.split_once(':') else { continue };
         let field = field.to_ascii_lowercase();
-        if !["date", "content-length", "transfer-encoding"].contains(&field.as_str()) {
+        if field != "date" && (field != "content-length" || !is_refused) {
             let of = if is_refused { "of a refusal: " } else { "" };
             facts.insert(format!("{name}: {of}field {field}"), value.trim().to_owned());
-            order.push(field);
         }
+        order.push(field);
     }
     if is_refused {
         return;
     }
+    // How it is framed, and whether it is the last one, stands anywhere.
+    order.retain(|field| !["connection", "content-length", "transfer-encoding"].contains(&field.as_str()));
     facts.insert(format!("{name}: order of fields"), order.join(", "));
     let text = response.text();
     let Ok(told) = serde_json::from_str::<BTreeMap<String, String>>(&text) else {

@@ -171,7 +171,7 @@ fn a_logger_class_writes_the_access_log_with_the_real_package_and_without() {
         let log = error();
         assert!(log.contains("DATE own WARNING said by a hook\n"), "{log}");
         assert!(
-            log.contains("DATE own ERROR Error handling request /raise\nTraceback (most recent call last)"),
+            log.contains("DATE own ERROR Error handling request GET /raise\nTraceback (most recent call last)"),
             "{log}"
         );
         assert!(lines(&files.path().join("access.log"), 3)[2].contains("GET /raise HTTP/1.1 500"));
@@ -225,7 +225,7 @@ fn a_dictionary_with_functions_and_objects_configures_logging_and_turns_the_acce
         assert!(objects[0]["template"].as_str().unwrap().starts_with("%(h)s %(l)s"));
         assert_eq!(
             (&objects[1]["message"], &objects[1]["raised"]),
-            (&"Error handling request /raise".into(), &true.into())
+            (&"Error handling request GET /raise".into(), &true.into())
         );
         assert_eq!(objects[2]["status"], "500");
         server.stop();

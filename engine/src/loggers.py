@@ -151,6 +151,6 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
     log.access(resp, req, environ, timedelta(microseconds=microseconds))
 
 
-def exception(log, uri, error, traceback):
+def exception(log, line, error, traceback):
     """An application has raised. Before Python 3.12 its exception does not carry the traceback."""
-    log.exception("Error handling request %s", uri, exc_info=(type(error), error, traceback))
+    log.exception("Error handling request %s", line, exc_info=(type(error), error, traceback))

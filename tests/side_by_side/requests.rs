@@ -14,6 +14,8 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
 #[rustfmt::skip] // A table: name, text.
 const ONCE: &[(&str, &str)] = &[
     ("GET /", "GET / HTTP/1.1\r\nHost: test\r\n{}\r\n\r\n"),
+    ("GET to be kept", "GET / HTTP/1.1\r\nHost: test\r\nUser-Agent: GET to be kept\r\n\r\n"),
+    ("GET in 1.0 to be kept", "GET / HTTP/1.0\r\nUser-Agent: GET in 1.0 to be kept\r\nConnection: keep-alive\r\n\r\n"),
     (
         "GET with everything",
         "GET /a%20b/c%2Fd?x=1&y=%20 HTTP/1.1\r\nHost: test:8080\r\n{}\r\nAccept: a\r\nAccept: b\r\n\
