@@ -4,7 +4,7 @@
 //!
 //! A file in `tests/gunicorn_confs` may have comments for this test: `# env: NAME=VALUE ...`, `# words: WORD ...` for the
 //! command line, `# bind: unix:PATH`, an address or `passed` where the file itself says where to listen, `# before: LINE` for
-//! what comes before each request, `# log: PATH` or `# log: stdout` where it says itself where the access log goes,
+//! what comes before each request, `# front: nginx` where that stands before the unix socket, `# log: PATH` or `# log: stdout` where it says itself where the access log goes,
 //! `# notes: yes` for a file that hooks write to, `# reloads: yes` for a HUP before the end, `# stops: QUIT` for an end by that
 //! signal, `# ends: yes` where the server ends by itself.
 
@@ -12,6 +12,7 @@ mod support;
 
 mod side_by_side {
     pub(crate) mod different;
+    pub(crate) mod doors;
     pub(crate) mod lines;
     pub(crate) mod requests;
 }
@@ -19,11 +20,7 @@ mod side_by_side {
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -32,9 +29,11 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use side_by_side::different::{DIFFERENT, Different};
+use side_by_side::doors::{Door, with_socket};
 use side_by_side::{lines, requests};
 use support::gunicorn::{Listening, gunicorn};
-use support::{LIMIT, Response, root, run_command, rwsgi, wait_until};
+use support::outside::Nginx;
+use support::{Response, root, run_command, rwsgi, wait_until};
 use tempfile::TempDir;
 
 /// Which server.
@@ -115,6 +114,7 @@ struct Running {
     door: Door,
     site: TempDir,
     _passed: Option<TcpListener>,
+    _front: Option<Nginx>,
 }
 
 fn start(conf: &Conf, kind: Kind, site: TempDir) -> Running {
@@ -124,11 +124,17 @@ fn start(conf: &Conf, kind: Kind, site: TempDir) -> Running {
         command = with_socket(&command, passed);
     }
     let server = Listening::spawn(command);
-    let door = match conf.said("bind").and_then(|bind| bind.strip_prefix("unix:")) {
+    let mut door = match conf.said("bind").and_then(|bind| bind.strip_prefix("unix:")) {
         Some(path) => Door::Unix(site.path().join(path)),
         None => Door::Tcp(passed.as_ref().map_or_else(|| server.port(), |passed| passed.local_addr().unwrap().port())),
     };
-    Running { server, door, site, _passed: passed }
+    let mut front = None;
+    if let (Some("nginx"), Door::Unix(path)) = (conf.said("front"), &door) {
+        let nginx = Nginx::start(site.path(), &NGINX.replace("SOCKET", &path.display().to_string()));
+        door = Door::Tcp(nginx.ports()[0]);
+        front = Some(nginx);
+    }
+    Running { server, door, site, _passed: passed, _front: front }
 }
 
 fn facts(conf: &Conf, kind: Kind) -> Facts {
@@ -138,7 +144,7 @@ fn facts(conf: &Conf, kind: Kind) -> Facts {
         facts.insert("exit code".to_owned(), run_command(conf.command(kind, site.path())).0.to_string());
         return facts;
     }
-    let Running { mut server, door, site, _passed } = start(conf, kind, site);
+    let Running { mut server, door, site, _passed, _front } = start(conf, kind, site);
     for (name, request) in requests::all() {
         let request = format!("{}{request}", conf.said("before").map(|line| format!("{line}\r\n")).unwrap_or_default());
         let response = door.ask(request.as_bytes(), &server);
@@ -177,69 +183,6 @@ fn note_lines(facts: &mut Facts, conf: &Conf, server: &Listening, door: &Door, s
         let (request, told) = lines::told(&line);
         let of = if lines::is_answered(&told) { "" } else { " of a refusal" };
         facts.insert(format!("{request}: access log line{of}"), told);
-    }
-}
-
-/// The same command with a socket as systemd passes it.
-fn with_socket(command: &Command, socket: &TcpListener) -> Command {
-    let mut by_shell = Command::new("sh");
-    by_shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"]).arg(command.get_program());
-    by_shell.args(command.get_args()).current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => by_shell.env(name, value),
-            None => by_shell.env_remove(name),
-        };
-    }
-    let fd = socket.as_raw_fd();
-    // SAFETY: between fork and exec nothing but dup2(2) and fcntl(2) is called. A copy stays open over exec; where the socket
-    // is number 3 already, dup2 makes none.
-    unsafe {
-        by_shell.pre_exec(move || {
-            let is_open = libc::dup2(fd, 3) == 3 && libc::fcntl(3, libc::F_SETFD, 0) == 0;
-            if is_open { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-        })
-    };
-    by_shell
-}
-
-/// Where a server listens.
-enum Door {
-    Tcp(u16),
-    Unix(PathBuf),
-}
-
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
-impl Door {
-    /// Where it is says nothing.
-    fn without_address(&self, text: &str) -> String {
-        match self {
-            Door::Tcp(port) => text.replace(&port.to_string(), "PORT"),
-            Door::Unix(path) => text.replace(&path.display().to_string(), "SOCKET"),
-        }
-    }
-
-    fn ask(&self, request: &[u8], server: &Listening) -> Response {
-        let mut stream: Box<dyn Stream> = match self {
-            Door::Tcp(port) => {
-                let stream = TcpStream::connect(("127.0.0.1", *port));
-                let stream = stream.unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
-                stream.set_read_timeout(Some(LIMIT)).unwrap();
-                Box::new(stream)
-            }
-            Door::Unix(path) => {
-                let stream = UnixStream::connect(path).unwrap();
-                stream.set_read_timeout(Some(LIMIT)).unwrap();
-                Box::new(stream)
-            }
-        };
-        // Who is refused in the middle of it gets an answer, too.
-        let _ = stream.write_all(request);
-        Response::read(&mut stream).unwrap_or_else(|error| {
-            panic!("{error}\n{}\n{}", String::from_utf8_lossy(request), server.log());
-        })
     }
 }
 
@@ -384,5 +327,22 @@ fn by_process(site: &Path, code: i32) -> Facts {
 const LOG: &str = "access.log";
 /// What the facts about hooks begin with.
 const HOOKS: &str = "hooks: ";
+/// As the guide has it.
+const NGINX: &str = "
+pid nginx.pid;
+events {}
+http {
+    access_log off;
+    server {
+        listen 127.0.0.1:1;
+        location / {
+            proxy_pass http://unix:SOCKET;
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }
+    }
+}
+";
 /// Notes every hook.
 const NOTED: &str = include_str!("side_by_side/hooks_noted.py");
