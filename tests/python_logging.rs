@@ -380,7 +380,7 @@ fn a_class_that_speaks_to_statsd_itself_has_nothing_counted_twice() {
                 .iter()
                 .all(|one| told.contains(one))
         };
-        let mut datagram = [0; 65536];
+        let mut datagram = vec![0; 65536];
         while !has_all(&told) {
             let length = statsd.recv(&mut datagram).unwrap_or_else(|error| panic!("{error}\n{told}"));
             told += &format!("{}\n", String::from_utf8_lossy(&datagram[..length]));

@@ -267,8 +267,8 @@ struct Alarm {
 #[pymethods]
 impl Alarm {
     fn __call__(&self, py: Python<'_>, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.main.takes_abort() {
-            self.hooks.iter().for_each(|hooks| abort::end(py, hooks));
+        if let Some(hooks) = self.hooks.filter(|_| self.main.takes_abort()) {
+            abort::end(py, hooks);
         }
         if self.main.told.swap(false, Ordering::Relaxed) && self.main.inside.load(Ordering::Relaxed) {
             // On top of the frame that is stuck, as in gunicorn.

@@ -13,7 +13,7 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading, certificates};
-use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, ToZygote};
+use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
 use crate::os::background;
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
@@ -158,7 +158,7 @@ impl Generation {
                 keeper: hooks.keeper.is_some(),
                 workers_before: hooks.workers_before,
             },
-            streams: background::streams().is_some(),
+            streams: if background::streams().is_some() { Streams::Sent } else { Streams::Own },
             remotes: self.remotes.clone(),
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
