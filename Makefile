@@ -110,6 +110,7 @@ LIBPYTHON := import ctypes, os, sysconfig as s; n, d = s.get_config_var("INSTSON
     p = os.path.join(d, n); ctypes.CDLL(p if os.path.exists(p) else n)
 missing:
 	@for pair in $(NEEDED); do command -v "$${pair%:*}" >/dev/null || echo "$${pair##*:}"; done
+	@test -e "$$(nginx -V 2>&1 | tr ' ' '\n' | sed -n 's/^--modules-path=//p')/ngx_stream_module.so" || echo libnginx-mod-stream
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv
 	@$(PYTHON) -c '$(LIBPYTHON)' 2>/dev/null || \
 	    $(PYTHON) -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])' 2>/dev/null || true

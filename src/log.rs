@@ -112,8 +112,13 @@ pub fn part() -> io::Result<()> {
 
 /// Makes a file this process's standard output and standard error.
 pub fn capture(file: &OwnedFd) -> io::Result<()> {
-    nix::unistd::dup2_stdout(file)?;
-    Ok(nix::unistd::dup2_stderr(file)?)
+    print_to(file, file)
+}
+
+/// Makes these this process's standard output and standard error.
+pub fn print_to(stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {
+    nix::unistd::dup2_stdout(stdout)?;
+    Ok(nix::unistd::dup2_stderr(stderr)?)
 }
 
 /// Tells statsd, if there is one, what is so now.

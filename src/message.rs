@@ -171,8 +171,19 @@ pub struct Start {
     pub access_log: bool,
     /// What comes for the hooks of a configuration file.
     pub hooks: ForHooks,
+    /// Its standard output and standard error.
+    pub streams: Streams,
     /// Where lines go besides.
     pub remotes: Remotes,
+}
+
+/// Standard output and standard error of a zygote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Streams {
+    /// Those that it was started with.
+    Own,
+    /// They come, last of all: it was started without, before there were settings.
+    Sent,
 }
 
 /// What a zygote gets for the hooks of a configuration file, after the log files.

@@ -83,6 +83,37 @@ fn the_command_ends_when_the_server_in_the_background_serves() {
 }
 
 #[test]
+fn streams_that_are_no_terminal_stay_where_they_led_if_that_is_asked_for() {
+    for conf in ["", "daemon = True\nenable_stdio_inheritance = True\n"] {
+        let files = directory(&[APP]);
+        let port = free_port();
+        let mut command = if conf.is_empty() {
+            daemon(&files, &["-R", "--access-logfile", "-"], port)
+        } else {
+            fs::write(files.path().join("gunicorn.conf.py"), conf).unwrap();
+            let address = format!("127.0.0.1:{port}");
+            rwsgi(files.path(), ["app", "-b", &address, "-p", "pid", "--access-logfile", "-"])
+        };
+        let file = |name: &str| fs::File::create(files.path().join(name)).unwrap();
+        let read = |name: &str| fs::read_to_string(files.path().join(name)).unwrap();
+        assert!(command.stdout(file("out")).stderr(file("err")).status().unwrap().success(), "{}", read("err"));
+        assert_eq!(get(port).text(), "hello");
+        let master = pid(&files);
+        let workers = children(master).into_iter().map(|(pid, _)| pid);
+        for process in std::iter::once(master).chain(workers) {
+            for (stream, name) in [("0", "/dev/null"), ("1", "out"), ("2", "err")] {
+                let to = fs::read_link(format!("/proc/{process}/fd/{stream}")).unwrap();
+                assert_eq!(to, files.path().canonicalize().unwrap().join(name), "{conf}: {process}: {stream}");
+            }
+        }
+        end(&files);
+        assert!(read("out").contains("printed at import") && read("out").contains("GET / HTTP/1.0"), "{}", read("out"));
+        // The log of what comes after the command has ended, too.
+        assert!(read("err").contains("worker ended"), "{}", read("err"));
+    }
+}
+
+#[test]
 fn the_command_says_why_a_server_in_the_background_does_not_serve() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken_port = taken.local_addr().unwrap().port();

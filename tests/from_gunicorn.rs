@@ -8,7 +8,7 @@ use crate::support::outside::{python, run_tool};
 use crate::support::root;
 use rwsgi::cli::args;
 use rwsgi::settings::gunicorn::{Absent, State};
-use rwsgi::settings::python_file::HOOKS;
+use rwsgi::settings::python_file::{HOOKS, is_object};
 use rwsgi::settings::{Row, Settings};
 use serde_json::Value;
 
@@ -78,6 +78,9 @@ fn verdict(name: &str, default: &Value) -> (&'static str, String) {
     if HOOKS.contains(&name) {
         return ("same", "[hooks](#hooks)".to_owned());
     }
+    if is_object(name) && Row::named(name).is_none() {
+        return ("same", "in a configuration file in Python".to_owned());
+    }
     if Row::named(name).is_none() && note.is_none() {
         let absent = Absent::named(name).unwrap_or_else(|| panic!("{name}: neither there nor told what does instead"));
         let state = match absent.state {
@@ -135,7 +138,7 @@ const NOTES: &[(&str, &str)] = &[
     ("limit_request_fields", "0 is the most there can be, as there"),
     ("reload", "code that does not load leaves the old code serving; one reload for a change, whatever `workers`"),
     ("reload_extra_files", "also `**`"),
-    ("check_config", "`rwsgi check`, and gunicorn's option"),
+    ("check_config", "`rwsgi check`, and gunicorn's option: with 3 or 4 where the application does not load, as at a start"),
     ("print_config", "`rwsgi settings`, and gunicorn's option: with the place that each value comes from; it does not load the application"),
     ("preload_app", "not in the master; a reload loads it anew"),
     ("chdir", "which paths count from it: [Paths](#what-is-different)"),

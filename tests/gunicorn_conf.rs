@@ -307,6 +307,35 @@ except ModuleNotFoundError:
 }
 
 #[test]
+fn what_is_imported_of_gunicorn_works_or_says_what_to_do_where_it_is_not_installed() {
+    for (line, words) in [
+        ("from gunicorn.instrument.statsd import Statsd, METRIC_VAR", ""),
+        ("from gunicorn.http.errors import NoMoreData, InvalidHeader", ""),
+        ("from gunicorn.workers.gthread import ThreadWorker\nclass Mine(ThreadWorker): pass", ""),
+        ("from gunicorn.config import AccessLogFormat\naccess_log_format = AccessLogFormat.default", ""),
+        ("from gunicorn import util\nutil.import_app('json:dumps')({})\nutil.http_date(0)\nutil.getcwd()", ""),
+        // A program that can also start by itself is imported for its application.
+        ("from gunicorn.app.base import BaseApplication\nclass Program(BaseApplication): pass", ""),
+        ("import gunicorn.app.base as base\nbase.BaseApplication().run()", "rwsgi module:application"),
+        ("from gunicorn.app.wsgiapp import run\nrun()", "rwsgi module:application"),
+        ("from gunicorn.workers.sync import SyncWorker\nworker_class = SyncWorker", "sync"),
+        ("from gunicorn.workers.ggevent import GeventWorker\nworker_class = GeventWorker", "worker_class"),
+        (
+            "from gunicorn.workers.sync import SyncWorker\nclass Mine(SyncWorker): pass\nworker_class = Mine",
+            "worker_class",
+        ),
+        ("import gunicorn.pidfile", "install that beside the application"),
+        ("from gunicorn.util import chown", "install that beside the application"),
+    ] {
+        let files = site(&format!("{line}\n"));
+        bare_virtualenv(files.path(), "bare");
+        let (code, out, log) = run_command(command(&files, &["check", "app", "--python", "bare"]));
+        assert!(code == i32::from(!words.is_empty() && words != "sync"), "{line}: {code}\n{out}{log}");
+        assert!(log.contains(words) || words == "sync", "{line}\n{log}");
+    }
+}
+
+#[test]
 fn the_real_gunicorn_is_imported_where_it_is_installed() {
     let conf = "import gunicorn, gunicorn.config\nraw_env = ['KNOWN=%d' % len(gunicorn.config.KNOWN_SETTINGS)]\n";
     let files = site(conf);

@@ -182,6 +182,31 @@ fn an_application_that_takes_the_socket_has_it_for_itself() {
 }
 
 #[test]
+fn what_a_client_sends_behind_its_wish_for_another_protocol_reaches_the_application() {
+    let directory = site(SOCKETS);
+    let mut server = Server::start_in(directory.path(), &["--access-logfile", "-", "made:app"]);
+    let head = "GET /taken HTTP/1.1\r\nHost: a\r\nUpgrade: mine\r\nConnection: upgrade\r\n\r\n";
+    let long = "long ".repeat(20_000);
+    for (early, late) in [("hello\n", ""), ("he", "llo\n"), (&format!("{long}\n"), "")] {
+        let mut stream = server.connect();
+        stream.write_all(format!("{head}{early}").as_bytes()).unwrap();
+        assert_eq!(Response::read_head(&mut stream).unwrap(), "HTTP/1.1 101 Mine\r\n\r\n");
+        stream.write_all(late.as_bytes()).unwrap();
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut rest).unwrap();
+        assert_eq!(rest, format!("{early}{late}").to_uppercase());
+    }
+    // Who takes nothing goes on with the next request.
+    let mut stream = server.connect();
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: mine\r\n\r\n";
+    stream.write_all(plain.repeat(2).as_bytes()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(Response::read(&mut stream).unwrap().text(), "ok");
+    }
+    assert!(!server.stop().contains("ERROR"));
+}
+
+#[test]
 fn looking_at_the_socket_keeps_the_response_whole_and_ends_the_connection() {
     let directory = site(SOCKETS);
     let mut server = Server::start_in(directory.path(), &["made:app"]);

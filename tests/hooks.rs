@@ -25,7 +25,10 @@ AT_IMPORT = dict(os.environ)
 
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/hang":
+        open("reached", "w").close()
         open("gate").read()
+    if environ["PATH_INFO"] == "/abort":
+        os.abort()
     start_response("200 OK", [])
     return [AT_IMPORT.get(environ["PATH_INFO"][1:], "nothing").encode()]
 "#,
@@ -447,6 +450,44 @@ def worker_abort(worker):
     server.signal(Signal::SIGINT);
     server.wait();
     assert!(notes(&files).is_empty(), "{:?}", notes(&files));
+}
+
+#[test]
+fn a_worker_that_is_sent_abrt_calls_worker_abort_and_one_that_aborts_leaves_its_stack() {
+    let conf = r#"
+import traceback
+def worker_abort(worker):
+    frames = "".join(traceback.format_stack())
+    note("worker_abort", worker.age, worker.aborted, 'open("gate")' in frames)
+def worker_exit(server, worker):
+    note("worker_exit", worker.age)
+def child_exit(server, worker):
+    note("child_exit", worker.age)
+"#;
+    let files = site(conf);
+    let _gate = support::Gate::closed(files.path().join("gate"));
+    let mut server = start(&files, &[]);
+    // In a request: on top of its frame.
+    let _asked = server.begin("/hang");
+    wait_until("the request hangs", || files.path().join("reached").exists());
+    kill(server.workers()[0], Signal::SIGABRT).unwrap();
+    server.wait_for_lines("worker ready", 2);
+    wait_for_notes(&files, "child_exit 1", 1);
+    assert_eq!(notes(&files)[..3], ["worker_abort 1 True True", "worker_exit 1", "child_exit 1"]);
+    server.wait_for("by=\"code 1\"");
+    // While it waits for connections: by itself.
+    kill(server.workers()[1], Signal::SIGABRT).unwrap();
+    wait_for_notes(&files, "child_exit 2", 1);
+    assert_eq!(notes(&files)[3..6], ["worker_abort 2 True False", "worker_exit 2", "child_exit 2"]);
+    server.wait_for_lines("worker ready", 3);
+    // One that ends itself has crashed.
+    let mut stream = server.begin("/abort");
+    server.wait_for("Fatal Python error: Aborted");
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+    wait_for_notes(&files, "child_exit 3", 1);
+    server.wait_for("SIGABRT");
+    assert!(!notes(&files).iter().any(|line| line.starts_with("worker_abort 3")), "{:?}", notes(&files));
+    server.stop();
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! The PROXY protocol, with HAProxy in front and by hand.
+//! The PROXY protocol, with HAProxy and nginx in front and by hand.
 
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 
 use crate::support::fronts::{Front, listener};
-use crate::support::outside::curl;
+use crate::support::outside::{Nginx, connect, curl, tool};
 use crate::support::pki::Authority;
-use crate::support::{LIMIT, Response, Server, directory};
+use crate::support::{LIMIT, Response, Server, directory, run_command};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,6 +62,34 @@ fn haproxy_says_who_connected_for_the_whole_connection() {
             assert_eq!(told["PROXY_PROTOCOL"], "TCP4");
             assert_eq!(told["SERVER_PORT"], server.port().to_string());
         }
+        server.stop();
+    }
+}
+
+#[test]
+fn nginx_says_who_connected_for_the_whole_connection() {
+    let built = run_command(tool("nginx", ["-V"])).2;
+    let modules = built.split_whitespace().find_map(|word| word.strip_prefix("--modules-path=")).unwrap_or_default();
+    let module = Path::new(modules).join("ngx_stream_module.so");
+    assert!(module.exists(), "nginx has no stream module: apt-get install libnginx-mod-stream");
+    for mode in ["v1", "auto"] {
+        let (files, mut server) = server(&["--proxy-protocol", mode]);
+        let configuration = format!(
+            "load_module {};\npid nginx.pid;\nevents {{}}\nstream {{\nserver {{\nlisten 127.0.0.1:1;\nproxy_pass {};\n\
+             proxy_protocol on;\n}}\n}}\n",
+            module.display(),
+            server.address()
+        );
+        let nginx = Nginx::start(files.path(), &configuration);
+        let mut stream = connect(nginx.ports()[0]);
+        let own = stream.local_addr().unwrap();
+        for _ in 0..3 {
+            let told = ask(&mut stream, b"", "");
+            assert_eq!(told["REMOTE_PORT"], own.port().to_string(), "{mode}");
+            assert_eq!((&told["PROXY_PROTOCOL"], &told["REMOTE_ADDR"]), (&"TCP4".into(), &"127.0.0.1".into()));
+        }
+        drop(stream);
+        nginx.stop();
         server.stop();
     }
 }

@@ -2,11 +2,12 @@
 //! real package and without it.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Child;
 
 use crate::support::outside::{ask, bare_virtualenv};
-use crate::support::{Response, Server, directory, run, rwsgi, wait_until};
+use crate::support::{LIMIT, Response, Server, directory, run, rwsgi, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -168,7 +169,7 @@ fn a_logger_class_writes_the_access_log_with_the_real_package_and_without() {
         let log = error();
         assert!(log.contains("DATE own WARNING said by a hook\n"), "{log}");
         assert!(
-            log.contains("DATE own ERROR Error handling request /raise\nTraceback (most recent call last)"),
+            log.contains("DATE own ERROR Error handling request GET /raise\nTraceback (most recent call last)"),
             "{log}"
         );
         assert!(lines(&files.path().join("access.log"), 3)[2].contains("GET /raise HTTP/1.1 500"));
@@ -222,7 +223,7 @@ fn a_dictionary_with_functions_and_objects_configures_logging_and_turns_the_acce
         assert!(objects[0]["template"].as_str().unwrap().starts_with("%(h)s %(l)s"));
         assert_eq!(
             (&objects[1]["message"], &objects[1]["raised"]),
-            (&"Error handling request /raise".into(), &true.into())
+            (&"Error handling request GET /raise".into(), &true.into())
         );
         assert_eq!(objects[2]["status"], "500");
         server.stop();
@@ -348,4 +349,47 @@ fn what_is_printed_goes_to_the_error_logs_file_and_follows_it_when_it_is_rotated
     });
     assert!(!fs::read_to_string(files.path().join("old.log")).unwrap().contains("ValueError"));
     server.stop();
+}
+
+const STATSD: &str = r#"
+from gunicorn.instrument.statsd import Statsd, GAUGE_TYPE
+
+class Logger(Statsd):
+    def access(self, resp, req, environ, request_time):
+        super().access(resp, req, environ, request_time)
+        self.increment("own.requests", 1)
+        self.info("", extra={"metric": "own.level", "value": 7, "mtype": GAUGE_TYPE})
+
+logger_class = Logger
+accesslog = "access.log"
+statsd_prefix = "site"
+"#;
+
+#[test]
+fn a_class_that_speaks_to_statsd_itself_has_nothing_counted_twice() {
+    let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
+    statsd.set_read_timeout(Some(LIMIT)).unwrap();
+    let conf = format!("{STATSD}statsd_host = \"{}\"\n", statsd.local_addr().unwrap());
+    with_and_without(&conf, |files, mut server| {
+        assert_eq!(server.get("/").status, 200);
+        let mut told = String::new();
+        let has_all = |told: &str| {
+            ["site.own.requests:1|c", "site.own.level:7|g", "site.gunicorn.requests"]
+                .iter()
+                .all(|one| told.contains(one))
+        };
+        let mut datagram = vec![0; 65536];
+        while !has_all(&told) {
+            let length = statsd.recv(&mut datagram).unwrap_or_else(|error| panic!("{error}\n{told}"));
+            told += &format!("{}\n", String::from_utf8_lossy(&datagram[..length]));
+        }
+        server.stop();
+        statsd.set_nonblocking(true).unwrap();
+        while let Ok(length) = statsd.recv(&mut datagram) {
+            told += &format!("{}\n", String::from_utf8_lossy(&datagram[..length]));
+        }
+        statsd.set_nonblocking(false).unwrap();
+        assert_eq!(told.matches("gunicorn.requests:").count(), 1, "{told}");
+        assert!(!fs::read_to_string(files.path().join("access.log")).unwrap().is_empty());
+    });
 }

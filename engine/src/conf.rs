@@ -183,7 +183,7 @@ pub(crate) fn qualified(value: &Bound<'_, PyAny>) -> String {
 pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
     let code = std::ffi::CString::new(include_str!("gunicorn.py"))?;
     let shim = PyModule::from_code(py, &code, c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;
-    shim.call_method1("offer", (include_str!("glogging.py"),))?;
+    shim.call_method1("offer", (include_str!("glogging.py"), include_str!("statsd.py")))?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use rwsgi::settings::{Seconds, Settings};
 use rwsgi::worker::{Deadline, Late, Then};
 
 use crate::hooks::Hooks;
-use crate::python;
+use crate::{abort, python};
 
 pyo3::create_exception!(
     rwsgi,
@@ -45,6 +45,8 @@ pub(crate) struct Caller {
     wanted: AtomicBool,
     /// Its request was ended.
     ended: AtomicBool,
+    /// The worker is to end as one that somebody has sent SIGABRT.
+    aborting: AtomicBool,
 }
 
 impl Caller {
@@ -57,6 +59,7 @@ impl Caller {
             told: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +115,21 @@ impl Caller {
         self.told.store(tell, Ordering::Relaxed);
         // SAFETY: the main thread lives as long as the process.
         unsafe { libc::pthread_kill(self.ident.load(Ordering::Relaxed), process::interrupt_signal()) };
+    }
+
+    /// Has the main thread end the worker, if it is at Python or waits in a way that a signal ends.
+    pub(crate) fn abort_main(&self) {
+        self.aborting.store(true, Ordering::SeqCst);
+        let thread = self.ident.load(Ordering::Relaxed);
+        if thread != 0 {
+            // SAFETY: the main thread lives as long as the process.
+            unsafe { libc::pthread_kill(thread, process::interrupt_signal()) };
+        }
+    }
+
+    /// Is the worker to be ended by who asks? Once.
+    pub(crate) fn takes_abort(&self) -> bool {
+        self.aborting.swap(false, Ordering::SeqCst)
     }
 
     fn ident(&self) -> std::ffi::c_long {
@@ -251,6 +269,9 @@ struct Alarm {
 #[pymethods]
 impl Alarm {
     fn __call__(&self, py: Python<'_>, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(hooks) = self.hooks.filter(|_| self.main.takes_abort()) {
+            abort::end(py, hooks);
+        }
         if self.main.told.swap(false, Ordering::Relaxed) && self.main.inside.load(Ordering::Relaxed) {
             // On top of the frame that is stuck, as in gunicorn.
             self.hooks.iter().for_each(|hooks| hooks.abort(py));

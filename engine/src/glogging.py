@@ -212,15 +212,10 @@ class Logger:
         return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
 
     def reopen_files(self):
-        for handler in {handler for log in loggers() for handler in log.handlers}:
-            if isinstance(handler, logging.FileHandler):
-                handler.acquire()
-                try:
-                    if handler.stream:
-                        handler.close()
-                        handler.stream = handler._open()
-                finally:
-                    handler.release()
+        # There by then: rwsgi makes its loggers before it makes one of these.
+        from _rwsgi_loggers import reopen_files_of
+
+        reopen_files_of(loggers())
 
     def close_on_exec(self):
         """Files of Python are closed on exec since PEP 446."""

@@ -18,6 +18,7 @@
 //! | `keeper` | the process of `when_ready` |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
+mod abort;
 mod app;
 mod bytes;
 mod client_socket;

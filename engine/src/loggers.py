@@ -74,11 +74,33 @@ def construct(given, cfg):
     if not callable(maker):
         raise TypeError("expected a class, found a value of type %s" % type(maker).__name__)
     cfg.settings["logger_class"] = maker
+    cfg.settings["statsd_host"] = statsd_address(cfg.settings["statsd_host"])
     log = maker(cfg)
+    if hasattr(log, "_sock_send"):
+        log._sock_send = all_but_ours(log._sock_send, getattr(log, "prefix", ""))
     wrapper = getattr(log, "atoms_wrapper_class", None)
     if wrapper is not None and wrapper is getattr(glogging, "SafeAtoms", None):
         log.atoms_wrapper_class = one_line(wrapper, cfg.access_log_format.strip().startswith("{"))
     return log
+
+
+def statsd_address(text):
+    """An address of statsd as gunicorn's loggers find it: a path, or a host and a port."""
+    if not text or text.startswith("unix://"):
+        return text and text[7:]
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    return (host.strip("[]"), int(port)) if colon and "]" not in port else (text.strip("[]"), 8125)
+
+
+def all_but_ours(send, prefix):
+    """rwsgi itself tells statsd of requests, log lines and workers: a class that does so, too, would have them counted twice."""
+    ours = tuple(prefix + name for name in ("gunicorn.request", "gunicorn.log.", "gunicorn.workers", "gunicorn.backlog"))
+
+    def _sock_send(msg):
+        if not (msg.decode("latin-1") if isinstance(msg, bytes) else msg).startswith(ours):
+            send(msg)
+
+    return _sock_send
 
 
 def find(path):
@@ -86,14 +108,9 @@ def find(path):
     open(path).close()
 
 
-def reopen(log):
-    """The files of Python's handlers were renamed, maybe."""
-    if hasattr(log, "reopen_files"):
-        log.reopen_files()
-        others = [logging.getLogger()]
-    else:
-        others = [logging.getLogger()] + [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    for handler in {handler for logger in others for handler in logger.handlers}:
+def reopen_files_of(loggers):
+    """The files of their handlers were renamed, maybe."""
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
         if isinstance(handler, logging.FileHandler):
             handler.acquire()
             try:
@@ -102,6 +119,17 @@ def reopen(log):
                     handler.stream = handler._open()
             finally:
                 handler.release()
+
+
+def reopen(log):
+    """The same, for all there are."""
+    others = [logging.getLogger()]
+    if hasattr(log, "reopen_files"):
+        # A logger class may do more, or write to what is no handler.
+        log.reopen_files()
+    else:
+        others += [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    reopen_files_of(others)
 
 
 def access(log, classes, req, environ, status, headers, length, sent, microseconds):
@@ -123,6 +151,6 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
     log.access(resp, req, environ, timedelta(microseconds=microseconds))
 
 
-def exception(log, uri, error, traceback):
+def exception(log, line, error, traceback):
     """An application has raised. Before Python 3.12 its exception does not carry the traceback."""
-    log.exception("Error handling request %s", uri, exc_info=(type(error), error, traceback))
+    log.exception("Error handling request %s", line, exc_info=(type(error), error, traceback))

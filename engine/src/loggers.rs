@@ -141,8 +141,9 @@ impl<'py> RequestLogger<'py> {
     /// The application has raised; says whether the logger knows now.
     pub(crate) fn exception(&self, request: Request<'_>, error: &PyErr) -> bool {
         let py = self.log.py();
-        let told = latin1(py, request.target()).and_then(|target| {
-            let raised = (&self.log, target, error.value(py), error.traceback(py));
+        let line = [request.method(), b" ", request.target()].concat();
+        let told = latin1(py, &line).and_then(|line| {
+            let raised = (&self.log, line, error.value(py), error.traceback(py));
             self.module.call_method1("exception", raised)
         });
         rwsgi::log::count_exception();

@@ -23,7 +23,7 @@ use crate::cycle::Cycle;
 use crate::deadline::Caller;
 use crate::loggers::Loggers;
 use crate::zygote::{Inheritance, app_name};
-use crate::{app, deadline, python, reload};
+use crate::{abort, app, deadline, python, reload};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
 pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
@@ -106,6 +106,9 @@ fn boot(
     let hooks = inheritance.hooks.as_ref();
     setup.deadline = deadline::deadline(settings, fork.slot, callers, hooks);
     deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
+    if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
+        abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
+    }
     let spent = |why| {
         let why = match why {
             Spent::Requests => message::Spent::Requests,

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, ToZygote};
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, Streams, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Side};
@@ -319,6 +319,9 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         memory_before: start.hooks.memory_before.then(&mut next).transpose()?,
         keeper: start.hooks.keeper.then(&mut next).transpose()?.map(Channel::from_fd),
     };
+    if start.streams == Streams::Sent {
+        log::print_to(&next()?, &next()?).map_err(|error| BootFailure::setup(&error))?;
+    }
     let error_fd = error_log.as_ref().map_or(libc::STDERR_FILENO, AsRawFd::as_raw_fd);
     if let Some(file) = error_log.as_ref().filter(|_| start.settings.capture_output) {
         log::capture(file).map_err(|error| BootFailure::setup(&error))?;

@@ -149,7 +149,8 @@ impl AccessFormat {
     /// The names that there are, for a hint.
     pub const NAMES: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
 
-    /// The keys of the environ that are to be looked up once the application is through: middleware changes `REMOTE_ADDR`.
+    /// The keys of the environ that are to be looked up once the application is through: middleware changes `REMOTE_ADDR`
+    /// and, where an application is below a path, `PATH_INFO`.
     pub fn environ_keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.pieces.iter().filter_map(Piece::environ_key).map(str::to_owned).collect();
         keys.sort_unstable();
@@ -162,6 +163,7 @@ impl Piece {
     fn environ_key(&self) -> Option<&str> {
         match self {
             Piece::Value { atom: Atom::RemoteAddress, .. } => Some(REMOTE_ADDR),
+            Piece::Value { atom: Atom::Path, .. } => Some(PATH_INFO),
             Piece::Value { atom: Atom::EnvironValue(name), .. } => Some(name),
             _ => None,
         }
@@ -310,6 +312,8 @@ fn number(text: &str) -> Result<(usize, &str), Wrong> {
 pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
 /// What `%(h)s` is, where it is known.
 pub(crate) const REMOTE_ADDR: &str = "REMOTE_ADDR";
+/// What `%(U)s` is, where it is known.
+pub(crate) const PATH_INFO: &str = "PATH_INFO";
 const KINDS: &str = "after the bracket stands s, or one of d i u x X o f F for a number";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::access_format::{Atom, Fill, Kind, Piece, REMOTE_ADDR, Shape};
+use super::access_format::{Atom, Fill, Kind, PATH_INFO, Piece, REMOTE_ADDR, Shape};
 use super::basic_auth::basic_user;
 use super::cgi;
 use super::grammar;
@@ -136,6 +136,9 @@ impl Atom {
                 Some(address) => escape(out, escapes, address),
                 None => push_address(out, record.remote_addr),
             },
+            Atom::Path if record.environ.of(PATH_INFO).is_some() => {
+                escape(out, escapes, record.environ.of(PATH_INFO).unwrap_or_default());
+            }
             Atom::EnvironValue(key) => escape_or_dash(out, escapes, record.environ.of(key)),
             Atom::Dash | Atom::Unknown => out.push(b'-'),
             Atom::Time => out.extend_from_slice(record.time_text.as_bytes()),

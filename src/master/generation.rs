@@ -13,7 +13,8 @@ use super::logs::Logs;
 use super::sockets::{self, Socket};
 use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading, certificates};
-use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, ToZygote};
+use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
+use crate::os::background;
 use crate::os::limits;
 use crate::os::process::{self, Identity, IdentityError};
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
@@ -157,6 +158,7 @@ impl Generation {
                 keeper: hooks.keeper.is_some(),
                 workers_before: hooks.workers_before,
             },
+            streams: if background::streams().is_some() { Streams::Sent } else { Streams::Own },
             remotes: self.remotes.clone(),
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
@@ -167,6 +169,7 @@ impl Generation {
             .chain(self.memory.as_ref().map(AsFd::as_fd))
             .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
             .chain(hooks.keeper.as_ref().map(AsFd::as_fd))
+            .chain(background::streams().into_iter().flatten().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }

@@ -9,6 +9,7 @@ use super::{AnyError, Generation, Master, Origins};
 use crate::log::{self, Destination};
 use crate::message::Reopen;
 use crate::os;
+use crate::os::background;
 use crate::os::pidfile::PidFile;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
@@ -25,6 +26,9 @@ pub(super) struct Logs {
 impl Logs {
     /// Opens them.
     pub(super) fn open(settings: &Settings, origins: &Origins) -> Result<Logs, AnyError> {
+        if settings.daemon && settings.enable_stdio_inheritance {
+            background::keep_streams()?;
+        }
         let error = match &settings.errorlog {
             LogTarget::Standard => None,
             LogTarget::File(path) => Some(log_file(path).map_err(|error| origins.blame("errorlog", &error))?),

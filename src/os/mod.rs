@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
+pub mod aborts;
 pub mod announce;
 pub mod background;
 pub mod changes;

@@ -77,6 +77,9 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
     if background::is_silent() {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some([stdout, stderr]) = background::streams() {
+            command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+        }
     }
     let channel = role.channel.as_raw_fd();
     // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.

@@ -475,7 +475,7 @@ settings! {
          `%(M)s`, `%(D)s` and `%(L)s` the time taken in seconds, milliseconds, microseconds and seconds with a fraction, \
          `%(p)s` the process, `%(m)s`, `%(U)s`, `%(q)s` and `%(H)s` method, path, query and protocol, `%({name}i)s` a \
          field of the request, `%({name}o)s` one of the response, `%({name}e)s` a key of the environ, as the application has \
-         left it; so is `%(h)s`, if middleware changes `REMOTE_ADDR`. Any other name is `-`. Widths, precisions and the \
+         left it; so are `%(h)s`, which is `REMOTE_ADDR`, and `%(U)s`, which is `PATH_INFO`. Any other name is `-`. Widths, precisions and the \
          conversions of numbers are Python's: `%(a).80s`, `%(D)09d`. What could end a line or a quote is escaped, in a format \
          that begins with `{` and ends with `}` as JSON has it.";
     capture_output: bool = false, switch, Logs,
@@ -484,7 +484,8 @@ settings! {
          file; where that is standard error it changes nothing. Lines come when they end, not when Python's buffer is full.";
     enable_stdio_inheritance: bool = false, switch, Logs,
         ["-R", "--enable-stdio-inheritance"], "", "keep standard output and standard error in a server that leaves its terminal",
-        "It matters with `daemon` alone: any other server has the streams with which it was started.";
+        "It matters with `daemon` alone: any other server has the streams with which it was started. A terminal is not kept, and \
+         standard input never is.";
     logger_class: String = LOGGER_CLASS.to_owned(), one, Logs,
         ["--logger-class"], "CLASS", "a class of Python that writes the access log in rwsgi's place",
         "In a configuration file in Python the class itself, or its dotted name; a subclass of `gunicorn.glogging.Logger`, which \

@@ -125,6 +125,7 @@ impl Call {
             state: State::Open,
             body_bytes: 0,
             pace: Pace::new(&desk.cork),
+            behind: connection.input.get(length..).unwrap_or_default(),
             handed: None,
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {

@@ -185,13 +185,13 @@ impl Connection {
 
     /// Has all that was begun been said?
     pub(super) fn is_whole(&self) -> bool {
-        let is_over = matches!(self.answered, State::Broken | State::Taken);
+        let is_over = matches!(self.answered, State::Broken | State::Taken { .. });
         self.output.is_empty() && !is_over && !matches!(self.stage, Stage::Handshake(_))
     }
 
     /// Is somebody at work who ends it when that is done?
     pub(super) fn is_taken(&self) -> bool {
-        self.answered == State::Taken && self.stream.session().is_some()
+        self.answered == State::Taken { is_relayed: true }
     }
 
     pub(super) fn read(&mut self) -> Read {

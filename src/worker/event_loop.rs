@@ -365,7 +365,7 @@ impl<'a> EventLoop<'a> {
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
         let Served { mut connection, length, body_bytes, started } = served;
-        if connection.answered != State::Taken {
+        if !matches!(connection.answered, State::Taken { .. }) {
             self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
         }
         let after = self.after_request(&mut connection, length);

@@ -57,6 +57,8 @@ pub struct Exchange<'c> {
     pub(super) body_bytes: u64,
     /// How fast the pieces of the response come.
     pub(super) pace: Pace<'c>,
+    /// What the client has sent behind the request.
+    pub(super) behind: &'c [u8],
     /// The connection, as the application may hold on to it.
     pub(super) handed: Option<Arc<Handed>>,
 }
@@ -80,8 +82,8 @@ pub(super) enum State {
     Finished { keep_alive: bool },
     /// The response cannot be completed: close without a terminator, so that nobody takes it for whole.
     Broken,
-    /// The application has taken the connection, and is done with it.
-    Taken,
+    /// The application has taken the connection, and is done with it. What it still said may be on its way.
+    Taken { is_relayed: bool },
 }
 
 impl<'c> Exchange<'c> {
@@ -291,7 +293,7 @@ impl<'c> Exchange<'c> {
             State::Open => self.fail_unbegun(),
             State::Sending { .. } => self.state = State::Broken,
             // The client has its response, or will never have it.
-            State::Finished { .. } | State::Broken | State::Taken => {}
+            State::Finished { .. } | State::Broken | State::Taken { .. } => {}
         }
     }
 

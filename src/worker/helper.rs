@@ -51,7 +51,7 @@ impl<'a> Worker<'a> {
             }
             if computes(&mut held) {
                 held = self.glance(held)?;
-                pause = (pause * 2).min(AMONG_COMPUTING).max(every.tick);
+                pause = (pause * 2).min(every.at_most);
             } else {
                 pause = every.tick;
                 held = self.mind(held)?;
@@ -144,16 +144,20 @@ fn computes(held: &mut EventLoop<'_>) -> bool {
 /// How closely the helper watches.
 struct Watch {
     tick: Duration,
+    /// How long it leaves an application alone that it finds computing, look after look: its own look takes 20 us, and the
+    /// caches that it leaves cold take 50 more. A request that comes while the application has begun to wait for something
+    /// waits for the helper at most this long.
+    at_most: Duration,
     /// All threads have to be in the application for so long before the helper does anything.
     neglect_ns: u64,
 }
 
 /// One thread: whatever comes waits for it anyway.
-const ALONE: Watch = Watch { tick: Duration::from_millis(10), neglect_ns: 5_000_000 };
+const ALONE: Watch =
+    Watch { tick: Duration::from_millis(10), at_most: Duration::from_millis(40), neglect_ns: 5_000_000 };
 /// Several: another one could begin at once.
-const AMONG_OTHERS: Watch = Watch { tick: Duration::from_millis(1), neglect_ns: 1_000_000 };
-/// While the application computes: a look costs it more than a client that waits for one.
-const AMONG_COMPUTING: Duration = Duration::from_millis(4);
+const AMONG_OTHERS: Watch =
+    Watch { tick: Duration::from_millis(1), at_most: Duration::from_millis(20), neglect_ns: 1_000_000 };
 /// CPython has a thread that computes hand over after 5 ms, several threads one after the other.
 const ON_ITS_WAY_NS: u64 = 50_000_000;
 /// The number of the thread that ends the process.

@@ -1,5 +1,6 @@
-//! A connection that the application takes for itself (`gunicorn.socket`), for WebSockets say: it gets the socket. With TLS
-//! it gets one end of a pair, between which and the client a thread of its own seals and opens.
+//! A connection that the application takes for itself (`gunicorn.socket`), for WebSockets say: it gets the socket. With TLS,
+//! or where the client has sent more than the request already, it gets one end of a pair, between which and the client a
+//! thread of its own carries what is said, and seals and opens.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,9 @@ use crate::os::thread;
 pub struct Handed {
     stream: Stream,
     slot: Slot,
-    /// With TLS, the application's end of the pair; without, nothing. There once it was asked for.
+    /// What the client has sent behind its wish for another protocol.
+    behind: Vec<u8>,
+    /// The application's end of the pair, if there is one. There once it was asked for.
     opened: OnceLock<Option<OwnedFd>>,
 }
 
@@ -30,7 +33,10 @@ impl Exchange<'_> {
             return Ok(Arc::clone(handed));
         }
         let stream = self.stream.copy()?;
-        let handed = Arc::new(Handed { stream, slot: self.slot.clone(), opened: OnceLock::new() });
+        // Without such a wish it is another request, and the application that looks at the socket gets that itself.
+        let asks_for_another = self.request.field(b"upgrade").is_some();
+        let behind = if asks_for_another { self.behind.to_vec() } else { Vec::new() };
+        let handed = Arc::new(Handed { stream, slot: self.slot.clone(), behind, opened: OnceLock::new() });
         self.handed = Some(Arc::clone(&handed));
         Ok(handed)
     }
@@ -51,11 +57,12 @@ impl Exchange<'_> {
 
     /// The application has said to the client what there was to say: no response, and no line about it.
     pub fn leave(&mut self) {
-        if let Some(Some(end)) = self.handed.as_ref().and_then(|handed| handed.opened.get()) {
-            // What was written before is still sealed and sent.
+        let pair = self.handed.as_ref().and_then(|handed| handed.opened.get()?.as_ref());
+        if let Some(end) = pair {
+            // What was written before is still carried to the client.
             socket::finish_writing(end.as_fd());
         }
-        self.state = State::Taken;
+        self.state = State::Taken { is_relayed: pair.is_some() };
     }
 }
 
@@ -70,7 +77,8 @@ impl Handed {
         if let Some(Some(end)) = self.opened.get() {
             return end.try_clone();
         }
-        let socket = if self.stream.session().is_some() { Some(self.sealing_pair()?) } else { None };
+        let is_relayed = self.is_encrypted() || !self.behind.is_empty();
+        let socket = if is_relayed { Some(self.pair()?) } else { None };
         self.slot.extend(FOR_GOOD);
         match self.opened.get_or_init(|| socket) {
             Some(end) => end.try_clone(),
@@ -78,10 +86,11 @@ impl Handed {
         }
     }
 
-    fn sealing_pair(&self) -> io::Result<OwnedFd> {
+    fn pair(&self) -> io::Result<OwnedFd> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let stream = self.stream.copy()?;
-        thread::start("rwsgi-tls", move || Pump::new(stream, ours).run())?;
+        let behind = self.behind.clone();
+        thread::start("rwsgi-taken", move || Pump::new(stream, ours, behind).run())?;
         Ok(theirs)
     }
 }
@@ -99,12 +108,12 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(stream: Stream, inner: OwnedFd) -> Pump {
+    fn new(stream: Stream, inner: OwnedFd, to_application: Vec<u8>) -> Pump {
         Pump {
             stream,
             inner,
             to_client: Vec::new(),
-            to_application: Vec::new(),
+            to_application,
             client_ended: false,
             application_ended: false,
             has_spoken: false,

@@ -1,4 +1,3 @@
-# needs: when_ready child_exit on_exit
 # notes: yes
 import os
 

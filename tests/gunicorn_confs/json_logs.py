@@ -1,11 +1,18 @@
-# needs: logconfig_dict
-# Logs as JSON for a collector.
+# log: access.log
+# The access log as JSON for a collector, by Python's logging.
 wsgi_app = "plain"
+access_log_format = '{"time": "%(t)s", "client": "%(h)s", "request": "%(r)s", "status": %(s)s, "length": %(b)s, "taken": %(D)s}'
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"format": '{"time": "%(asctime)s", "level": "%(levelname)s", "message": "%(message)s"}'}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+    "formatters": {"line": {"format": "%(message)s"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"},
+        "file": {"class": "logging.FileHandler", "filename": "access.log", "formatter": "line"},
+    },
     "root": {"level": "INFO", "handlers": ["console"]},
-    "loggers": {"gunicorn.error": {"propagate": True}, "gunicorn.access": {"propagate": True}},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False},
+        "gunicorn.access": {"level": "INFO", "handlers": ["file"], "propagate": False},
+    },
 }

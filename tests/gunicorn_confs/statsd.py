@@ -1,4 +1,3 @@
-# needs: statsd_host
 # Metrics by statsd; nobody listens.
 wsgi_app = "plain"
 statsd_host = "127.0.0.1:9"

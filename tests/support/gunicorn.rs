@@ -52,13 +52,17 @@ impl Listening {
         self.output.stderr()
     }
 
+    pub fn stdout(&self) -> String {
+        self.output.stdout()
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
 
     /// Asks it to end and says the exit code.
-    pub fn stop(&mut self) -> i32 {
-        kill(self.pid(), Signal::SIGTERM).unwrap();
+    pub fn stop_by(&mut self, signal: Signal) -> i32 {
+        kill(self.pid(), signal).unwrap();
         let status = wait(&mut self.child, &self.output);
         self.ended = true;
         self.output.wait_closed();

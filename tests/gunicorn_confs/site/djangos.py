@@ -26,7 +26,7 @@ def show(request):
     told["(url)"] = request.build_absolute_uri()
     told["(secure)"] = repr(request.is_secure())
     told["(body)"] = str(len(request.body))
-    return HttpResponse(json.dumps(told), content_type="application/json")
+    return HttpResponse(json.dumps(told).ljust(10000), content_type="application/json")
 
 
 urlpatterns = [re_path("^", show)]

@@ -17,4 +17,4 @@ def show(path):
     told = {name: plain(value) for name, value in request.environ.items() if not name.startswith(("werkzeug.", "flask."))}
     told["(url)"] = request.url
     told["(body)"] = str(len(request.get_data()))
-    return json.dumps(told), 200, {"Content-Type": "application/json"}
+    return json.dumps(told).ljust(10000), 200, {"Content-Type": "application/json"}

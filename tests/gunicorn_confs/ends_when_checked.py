@@ -1,0 +1,4 @@
+# ends: yes
+# words: --check-config
+wsgi_app = "plain"
+workers = 2

@@ -1,0 +1,3 @@
+# ends: yes
+# words: --check-config
+wsgi_app = "raising"

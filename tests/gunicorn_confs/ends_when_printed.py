@@ -1,0 +1,3 @@
+# ends: yes
+# words: --print-config
+wsgi_app = "plain"

@@ -1,0 +1,6 @@
+# ends: yes
+wsgi_app = "plain"
+
+
+def post_fork(server):
+    pass

@@ -1,0 +1,3 @@
+# ends: yes
+wsgi_app = "raising"
+preload_app = True

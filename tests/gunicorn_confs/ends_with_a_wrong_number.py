@@ -1,0 +1,3 @@
+# ends: yes
+# words: --workers many
+wsgi_app = "plain"

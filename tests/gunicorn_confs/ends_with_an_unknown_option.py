@@ -1,0 +1,3 @@
+# ends: yes
+# words: --no-such-option
+wsgi_app = "plain"

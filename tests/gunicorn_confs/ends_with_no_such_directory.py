@@ -1,0 +1,3 @@
+# ends: yes
+wsgi_app = "plain"
+chdir = "/nowhere"

@@ -1,0 +1,3 @@
+# ends: yes
+# words: -c nowhere.py
+wsgi_app = "plain"

@@ -1,0 +1,3 @@
+# ends: yes
+wsgi_app = "plain"
+worker_class = "no.such.Worker"
