@@ -49,7 +49,9 @@ impl<'a> Worker<'a> {
             if !held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
             }
-            if computes(&mut held) {
+            if held.crew.is_attended() {
+                self.remind(&held);
+            } else if computes(&mut held) {
                 held = self.glance(held)?;
                 pause = (pause * 2).min(every.at_most);
             } else {
@@ -92,11 +94,15 @@ impl<'a> Worker<'a> {
             held.take_in(&events[..waited?]);
             self.watch(&mut held);
         }
-        // Somebody went to sleep in epoll while the last events were on their way to here.
+        self.remind(&held);
+        Ok(held)
+    }
+
+    /// Somebody may have gone to sleep in epoll while the last events were on their way to here.
+    fn remind(&self, held: &EventLoop<'a>) {
         if held.crew.all_sleep() && held.has_work() {
             let _ = self.wake.write(1);
         }
-        Ok(held)
     }
 
     /// Calls a thread for the request that has waited the longest, if there is one to call and the interpreter is not in

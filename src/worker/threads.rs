@@ -109,7 +109,7 @@ impl<'a> Worker<'a> {
             environ: EnvironValues::new(self.environ_keys()),
         };
         let mut held = self.lock();
-        held.crew.moves(number, Place::Attending);
+        held.arrives(number);
         let outcome = loop {
             if let Some(ending) = held.ended() {
                 break Ok(ending);
