@@ -24,21 +24,23 @@ run: build $(VENV)/.filled ## build, and serve examples/django on http://127.0.0
 	@echo "The polls are at http://127.0.0.1:8000/polls/ (Ctrl-C ends the server)."
 	@cd examples/django && DJANGO_DB=$(TARGET)/polls.sqlite3 exec $(RWSGI) --config app.toml --python $(VENV)
 
-test: needs build $(VENV)/.filled ## every test there is, the server's own twice: libpython loaded, and python executed
+test: needs build $(VENV)/.filled ## every test there is, those of the running server twice: python executed, and libpython loaded
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(VENV)/bin/python examples/django/manage.py test polls
 	$(CARGO) test --locked -p rwsgi --lib --bins
 	$(CARGO) test --locked -p rwsgi --doc
-	@$(MAKE) test-door DOOR=library
 	@$(MAKE) test-door DOOR=executable
+	@$(MAKE) test-door DOOR=library SKIP="$(DOORLESS)"
 
 # What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the door to Python. Most
 # of them wait most of the time, so that many run side by side.
 TEST_THREADS ?= 8
+# Tests that start no server, or compare what does not depend on the door: once is enough.
+DOORLESS := docs:: from_gunicorn:: gunicorn_side_by_side:: http:: settings:: smuggling:: supervisor:: tidy:: words::
 test-door:
 	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) \
-	    $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS)
+	    $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS) $(SKIP:%=--skip %)
 
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh

@@ -36,6 +36,18 @@ fn get(port: u16) -> Response {
     Response::read(&mut stream).unwrap()
 }
 
+/// Ends a server in the background whatever comes of its test: its workers follow it.
+struct Guard<'a>(&'a TempDir);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.0.path().join("pid")).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
 fn end(files: &TempDir) {
     let master = pid(files);
     let mut all = vec![master];
@@ -51,6 +63,7 @@ fn the_command_ends_when_the_server_in_the_background_serves() {
         [(None, &[][..]), (None, &["--error-logfile", "log"]), (Some("daemon = True\n"), &["--access-logfile", "-"])]
     {
         let files = directory(&[APP]);
+        let _guard = Guard(&files);
         if let Some(conf) = conf {
             fs::write(files.path().join("gunicorn.conf.py"), conf).unwrap();
         }
@@ -86,6 +99,7 @@ fn the_command_ends_when_the_server_in_the_background_serves() {
 fn streams_that_are_no_terminal_stay_where_they_led_if_that_is_asked_for() {
     for conf in ["", "daemon = True\nenable_stdio_inheritance = True\n"] {
         let files = directory(&[APP]);
+        let _guard = Guard(&files);
         let port = free_port();
         let mut command = if conf.is_empty() {
             daemon(&files, &["-R", "--access-logfile", "-"], port)
