@@ -30,7 +30,7 @@ pub enum Command {
     Stack,
     /// So many workers, or more, or fewer.
     Scale,
-    /// Replace workers by others of the same code.
+    /// Replace workers by new ones of the same generation.
     Recycle,
 }
 
@@ -154,7 +154,7 @@ pub const TABLE: &[Row] = &[
         name: "recycle",
         signals: &[],
         usage: Some("recycle [SLOT]"),
-        help: "replace a worker, or each of them, by one of the same code",
+        help: "replace a worker, or each of them, by a new one",
         is_built: true,
     },
 ];

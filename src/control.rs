@@ -32,7 +32,7 @@ pub enum Ask {
     Upgrade,
     /// More workers, fewer, or so many.
     Scale(Scale),
-    /// Replace a worker, or each of them, by one of the same code.
+    /// Replace a worker, or each of them, by a new one of the same generation.
     Recycle(Option<usize>),
     /// Open the log files anew.
     ReopenLogs,

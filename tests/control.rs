@@ -462,6 +462,8 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
         (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),
+        (&["status", "--within", "0"], "--within: expected more than 0 seconds, found 0"),
+        (&["stop", "--wait"], "stop: --wait is an option of reload alone"),
         (
             &["statsu", "--json"],
             "--json: expected a verb beside it, such as status, found none\nhint: did you mean rwsgi status?\n",

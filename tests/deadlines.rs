@@ -188,6 +188,18 @@ fn a_holder_of_pythons_lock_ends_by_its_deadline_and_its_worker_is_killed_with_i
 }
 
 #[test]
+fn a_request_that_waits_for_a_worker_of_many_threads_does_not_keep_it_from_being_ready() {
+    let mut server = server(4, &["--timeout", "0.4", "--timeout-grace", "0.1"]);
+    for killed in 1..=2 {
+        // The second one waits in the backlog while the next worker starts its threads.
+        let _stuck = server.begin("/c");
+        server.wait_for_lines("request timed out, its worker is killed", killed);
+    }
+    server.wait_for_lines("worker ready", 3);
+    server.stop();
+}
+
+#[test]
 fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stack() {
     for threads in [1, 2] {
         let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "0.1"]);

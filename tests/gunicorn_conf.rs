@@ -252,6 +252,9 @@ port = 5
 
 def workres():
     return cores * workers_per_core
+
+def post_frok(server, worker):
+    pass
 "#;
     let files = site(conf);
     let mut server = start(&files, &[]);
@@ -264,6 +267,7 @@ def workres():
         warning(8, "preload", "preload_app"),
         warning(9, "logfile", "errorlog"),
         warning(10, "access_logfile", "accesslog"),
+        warning(18, "post_frok", "post_fork").replace("no setting", "no hook"),
     ];
     assert_eq!(warnings, expected, "{log}");
 }

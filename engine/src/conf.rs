@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString, PyTuple};
 
 use rwsgi::message::{BootCause, BootFailure, Configure};
-use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken, is_object};
+use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken, is_mistaken_hook, is_object};
 use rwsgi::settings::{Defined, Script};
 
 use crate::python;
@@ -118,8 +118,11 @@ fn look(names: &Bound<'_, PyDict>, source: &Source, path: String) -> PyResult<De
                 plain(&value, DEEPEST)?
             };
             defined.names.push(Name { value, name, line });
-        } else if is_mistaken(&name) && line > 0 && !source.read.contains(&name) && is_plain(&value) {
-            defined.unused.push((name, line));
+        } else if line > 0 && !source.read.contains(&name) {
+            let is_mistake = is_plain(&value) && is_mistaken(&name) || value.is_callable() && is_mistaken_hook(&name);
+            if is_mistake {
+                defined.unused.push((name, line));
+            }
         }
     }
     Ok(defined)

@@ -1,7 +1,7 @@
 //! A worker, from the fork to its end.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -17,7 +17,7 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread, title};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
+use rwsgi::worker::{Allowance, Application as _, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
 
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
@@ -34,13 +34,14 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
         let cycle = team.cycle(py, 0).map_err(|error| BootFailure::setup(&error))?;
-        team.start(py).map_err(|error| BootFailure::setup(&error))?;
+        let gate = team.start(py).map_err(|error| BootFailure::setup(&error))?;
         if let Err(error) = reload::start(py, &inheritance.start.settings, channel) {
             tracing::warn!("changes of the code are not noticed\n{}", python::traceback(py, &error));
         }
         set_title(&inheritance.start.settings, fork.slot, "");
         let said = channel.say(&FromWorker::Ready, &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
+        drop(gate);
         tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
         let ending = team.worker.work(&cycle, 0).map_err(|error| BootFailure::setup(&error))?;
         // A thread that was given up would be waited for in vain.
@@ -109,17 +110,25 @@ fn boot(
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
         abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     }
-    let spent = |why| {
-        let why = match why {
-            Spent::Requests => message::Spent::Requests,
-            Spent::Timeout => message::Spent::Timeout,
-        };
-        if let Err(error) = channel.say(&FromWorker::Spent(why), &[]) {
-            tracing::error!(%error, "cannot ask for a replacement");
-        }
+    let worker =
+        Worker::new(setup, |why| ask_for_replacement(channel, why)).map_err(|error| BootFailure::setup(&error))?;
+    Ok(Box::leak(Box::new(Team {
+        worker,
+        application: application.unbind(),
+        inheritance,
+        callers,
+        gate: Mutex::default(),
+    })))
+}
+
+fn ask_for_replacement(channel: &Channel, why: Spent) {
+    let why = match why {
+        Spent::Requests => message::Spent::Requests,
+        Spent::Timeout => message::Spent::Timeout,
     };
-    let worker = Worker::new(setup, spent).map_err(|error| BootFailure::setup(&error))?;
-    Ok(Box::leak(Box::new(Team { worker, application: application.unbind(), inheritance, callers })))
+    if let Err(error) = channel.say(&FromWorker::Spent(why), &[]) {
+        tracing::error!(%error, "cannot ask for a replacement");
+    }
 }
 
 fn setup(
@@ -168,11 +177,16 @@ struct Team {
     application: Py<PyAny>,
     inheritance: &'static Inheritance,
     callers: &'static [Caller],
+    /// Held until all threads have started.
+    gate: Mutex<()>,
 }
 
 impl Team {
-    /// Starts every thread but the one that calls this, which is to work as number 0.
-    fn start(&'static self, py: Python<'_>) -> PyResult<()> {
+    /// Starts every thread but the one that calls this, which is to work as number 0. They wait until what is returned is
+    /// dropped: a request that held the interpreter for good would keep those to come, and the word that the worker is
+    /// ready.
+    fn start(&'static self, py: Python<'_>) -> PyResult<MutexGuard<'static, ()>> {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         thread::start("rwsgi-helper", || self.worker.help())?;
         for number in 1..self.worker.threads() {
             let threading = py.import("threading")?;
@@ -183,7 +197,7 @@ impl Team {
             keywords.set_item("daemon", false)?;
             threading.call_method("Thread", (), Some(&keywords))?.call_method0("start")?;
         }
-        Ok(())
+        Ok(gate)
     }
 
     /// The application, ready to be called by the thread that calls this, which has this number.
@@ -208,6 +222,7 @@ struct Member {
 impl Member {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let cycle = self.team.cycle(py, self.number)?;
+        cycle.detached(|| drop(self.team.gate.lock()));
         self.team.worker.work(&cycle, self.number)?;
         Ok(())
     }

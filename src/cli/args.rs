@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
@@ -173,6 +174,10 @@ fn is_given(matches: &ArgMatches, name: &str) -> bool {
 }
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
+    if matches.get_flag(WAIT) && verb != Command::Reload {
+        let words = format!("{}: --{WAIT} is an option of reload alone", verb.row().name);
+        return Err(UsageError::usage(words));
+    }
     let ask = Ask::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
         match format!("{}: {problem}", verb.row().name) {
             words if words.contains("\nhint: ") => UsageError::of_words(words),
@@ -181,7 +186,10 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
     })?;
     let within = matches.get_one::<String>(WITHIN).map(|text| {
         let seconds = Seconds::parse(text).map_err(|wrong| UsageError::usage(format!("--{WITHIN}: {wrong}")))?;
-        Ok(seconds.duration())
+        match seconds.duration() {
+            Duration::ZERO => Err(UsageError::usage(format!("--{WITHIN}: expected more than 0 seconds, found {text}"))),
+            limit => Ok(limit),
+        }
     });
     let errand = Errand { ask, json: matches.get_flag(JSON), within: within.transpose()? };
     Ok(Call::Tell(errand, invocation(matches, None)))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::given::{Given, Item, Origin, Value};
 use super::gunicorn::{self, Absent, State};
-use super::problem::{Cause, Problem};
+use super::problem::{Cause, Problem, nearest};
 use super::resolve::meant;
 use super::table::Row;
 
@@ -90,6 +90,11 @@ pub fn is_mistaken(name: &str) -> bool {
     !is_known(name) && !name.starts_with('_') && intended(name).is_some()
 }
 
+/// Could somebody have meant a hook by what can be called and has this name?
+pub fn is_mistaken_hook(name: &str) -> bool {
+    !is_known(name) && !name.starts_with('_') && intended_hook(name).is_some()
+}
+
 /// The settings that the file gives, into `given`; what is wrong with them, and what is worth a warning.
 pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &mut Vec<Problem>) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -127,8 +132,9 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &
         }
     }
     let mistaken = defined.unused.iter().filter_map(|(name, line)| {
-        let meant = intended(name)?;
-        Some(format!("{}: {name}: not read, no setting has this name; did you mean {meant}?", origin(*line)))
+        let setting = intended(name).map(|meant| ("setting", meant));
+        let (kind, meant) = setting.or_else(|| intended_hook(name).map(|meant| ("hook", meant)))?;
+        Some(format!("{}: {name}: not read, no {kind} has this name; did you mean {meant}?", origin(*line)))
     });
     remarks.extend(mistaken);
     remarks
@@ -149,6 +155,10 @@ fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
 fn intended(name: &str) -> Option<&'static str> {
     let known = MISTAKEN.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| *right);
     known.or_else(|| meant(name).map(|row| row.name))
+}
+
+fn intended_hook(name: &str) -> Option<&'static str> {
+    nearest(name, HOOKS.iter().copied())
 }
 
 /// A setting's value as a source gives it: a word, in which every type may be spelled, so that `workers = "3"` and
