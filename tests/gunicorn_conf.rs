@@ -186,6 +186,7 @@ fn the_variable_may_name_the_file_and_is_refused_if_it_cannot_be_understood() {
     for (variable, words) in [
         ("--no-such-option", "GUNICORN_CMD_ARGS: --no-such-option: unknown option\n"),
         ("--bind '", "GUNICORN_CMD_ARGS: expected closing quotes, found none\n"),
+        ("--check-config", "GUNICORN_CMD_ARGS: expected options that are settings, found --check-config\nhint: "),
         ("--workers many", "GUNICORN_CMD_ARGS: expected a whole number"),
     ] {
         let (code, _, log) = with(variable, &["app", "-b", "127.0.0.1:0"]);

@@ -216,6 +216,11 @@ impl Invocation {
                 };
             }
         };
+        if let Some(flag) = [CHECK_CONFIG, PRINT_CONFIG].into_iter().find(|flag| matches.get_flag(flag)) {
+            let words =
+                format!("expected options that are settings, found --{flag}\nhint: it belongs on the command line");
+            return Err(refuse(&words));
+        }
         let Invocation { config, flags, .. } = invocation(&matches, None);
         self.config = self.config.or(config);
         self.passed_over.extend(passed_over);
