@@ -75,14 +75,15 @@ fn threads_are_pythons_own_and_live_as_long_as_the_worker() {
 fn as_long_as_calls_are_quick_one_thread_serves_them_all() {
     let server = server(4, &["threaded"]);
     let mut stream = server.connect();
-    let mut names = BTreeSet::new();
+    let mut names = Vec::new();
     for _ in 0..200 {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
         let told = json_of(&Response::read(&mut stream).unwrap());
-        names.insert(told["thread"].as_str().unwrap().to_owned());
+        names.push(told["thread"].as_str().unwrap().to_owned());
     }
-    // Now and then the machine stops one in the middle of a call, and another goes on.
-    assert!(names.len() <= 2, "{names:?}");
+    // Now and then a busy machine stops one in the middle of a call, and another goes on.
+    let changes = names.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes <= 20, "{changes} changes of the thread: {names:?}");
 }
 
 #[test]
