@@ -1,7 +1,6 @@
 //! Bodies in both directions: of requests, received while the application reads them (`post_buffering = 0`) or kept in a
 //! file, and of responses that are files; and what they cost.
 
-use crate::support;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::wire::{assert_ended, chunked, counted, json_of};
-use crate::support::{Response, Server, reading, status};
+use crate::support::{self, Response, Server, reading, status};
 use nix::unistd::Pid;
 use serde_json::json;
 

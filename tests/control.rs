@@ -1,6 +1,5 @@
 //! `rwsgi VERB` and the control socket: who finds the server, what it answers, what becomes of that, and the exit code.
 
-use crate::support;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Target, under_load};
-use crate::support::{Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
+use crate::support::{self, Gate, LIMIT, Response, Server, apps, directory, run, run_command, rwsgi, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use serde_json::Value;

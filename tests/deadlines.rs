@@ -1,6 +1,5 @@
 //! Requests that take longer than `timeout`: what they get, what is said about them, and what the others notice.
 
-use crate::support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Gate, LIMIT, Response, Server, directory, wait_gone, wait_until};
+use crate::support::{self, Gate, LIMIT, Response, Server, directory, wait_gone, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {

@@ -1,12 +1,11 @@
 //! Logs that leave the machine: syslog and statsd, read from real sockets.
 
-use crate::support;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use crate::support::{LIMIT, Server, directory, wait_until};
+use crate::support::{self, LIMIT, Server, directory, wait_until};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 

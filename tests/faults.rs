@@ -1,12 +1,11 @@
 //! What goes wrong around a server and inside of it: what it does about it, what it costs, what is said.
 
-use crate::support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, LIMIT, Response, Server, apps, directory, rwsgi, status, wait_gone, wait_until};
+use crate::support::{self, Gate, LIMIT, Response, Server, apps, directory, rwsgi, status, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

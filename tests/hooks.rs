@@ -1,7 +1,6 @@
 //! The hooks of a configuration file: which process calls each, in which order, with what, and what becomes of a server whose
 //! hooks fail. What configurations in the wild do with them, with the packages that they use.
 
-use crate::support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,7 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support::{LIMIT, Server, directory, run_command, rwsgi, wait_gone, wait_until};
+use crate::support::{self, LIMIT, Server, directory, run_command, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

@@ -1,10 +1,9 @@
 //! Limits of the processes: memory and open files.
 
-use crate::support;
 use std::fs;
 use std::io::Write;
 
-use crate::support::{Response, Server, directory, run};
+use crate::support::{self, Response, Server, directory, run};
 
 const GREEDY: &str = r#"
 def application(environ, start_response):

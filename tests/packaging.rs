@@ -1,6 +1,5 @@
 //! What stands in `packaging/`: systemd takes the units, the program takes their words, an image has what it copies.
 
-use crate::support;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +10,7 @@ use std::process::Stdio;
 
 use crate::support::outside::{run_tool, tool};
 use crate::support::{
-    Response, Server, apps, directory, program, root, run_command, rwsgi, status, virtualenv, wait_until,
+    self, Response, Server, apps, directory, program, root, run_command, rwsgi, status, virtualenv, wait_until,
 };
 use rwsgi::cli::args::{self, Call};
 use rwsgi::settings::{Sources, resolve};

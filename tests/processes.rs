@@ -1,6 +1,5 @@
 //! Master, zygote and workers: who they are, how they stop, die and are replaced.
 
-use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +8,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, Response, Server, apps, children, directory, run, rwsgi, status, wait_gone, wait_until};
+use crate::support::{
+    self, Gate, Response, Server, apps, children, directory, run, rwsgi, status, wait_gone, wait_until,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 

@@ -1,13 +1,12 @@
 //! What becomes of requests before the application has them: which proxies are believed, which fields are dropped or
 //! refused, what people see of it, and what the access log says.
 
-use crate::support;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use crate::support::wire::{assert_ended, json_of};
-use crate::support::{Response, Server, directory};
+use crate::support::{self, Response, Server, directory};
 use serde_json::Value;
 
 /// Asks for / with further fields and gives the environ.

@@ -1,6 +1,5 @@
 //! The number of workers follows the load, and a server that nobody needs rests.
 
-use crate::support;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Target, under_load};
-use crate::support::{Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
+use crate::support::{self, Gate, LIMIT, Response, Server, apps, children, directory, run, rwsgi, wait_until};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;

@@ -1,7 +1,6 @@
 //! Requests and responses over real connections: what clients and proxies rely on. What the application sees, and what
 //! becomes of its mistakes, is in `application.rs`.
 
-use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::wire::{assert_ended, chunked, counted};
-use crate::support::{LIMIT, Response, Server};
+use crate::support::{self, LIMIT, Response, Server};
 use serde_json::Value;
 
 #[test]

@@ -2,7 +2,6 @@
 //! (sd_listen_fds(3)), a stop that waits for the balancer. The manager's end is played by the tests, and where it has a
 //! tool, by systemd's own.
 
-use crate::support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::outside::tool;
-use crate::support::{Gate, LIMIT, Response, Server, apps, directory, run_command, rwsgi, virtualenv};
+use crate::support::{self, Gate, LIMIT, Response, Server, apps, directory, run_command, rwsgi, virtualenv};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, write};

@@ -6,7 +6,6 @@
 //! saw (method, target, length and sum of the body); `nothing` is the end of the connection without an answer. `<<` lines
 //! are the same where bodies are streamed (`post_buffering = 0`) and that makes a difference. `UPDATE=1` rewrites both.
 
-use crate::support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -18,7 +17,7 @@ mod configuration;
 use crate::http_cases::case::unescape;
 use crate::support::fronts::{Front, listener};
 use crate::support::outside::{Nginx, ask, connect};
-use crate::support::{Response, Server};
+use crate::support::{self, Response, Server};
 use serde_json::Value;
 
 #[test]

@@ -1,7 +1,6 @@
 //! Privileges are dropped before the application is there, and what runs without them cannot harm a master that has
 //! them: neither by what it says, nor by what it writes into memory that both have.
 
-use crate::support;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -9,7 +8,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Gate, Response, Server, children, directory, rwsgi, status, wait_gone, wait_until};
+use crate::support::{self, Gate, Response, Server, children, directory, rwsgi, status, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 use tempfile::TempDir;

@@ -1,13 +1,12 @@
 //! USR2: a new master on the same sockets, and back again.
 
-use crate::support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use crate::support::load::{Target, under_load};
-use crate::support::{Server, children, directory, program, rwsgi, wait_gone, wait_until};
+use crate::support::{self, Server, children, directory, program, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

@@ -1,7 +1,6 @@
 //! Requests that are made before workers are forked.
 
-use crate::support;
-use crate::support::{Server, directory, virtualenv};
+use crate::support::{self, Server, directory, virtualenv};
 
 /// Counts its requests in the process; the first one takes part of what it makes from what it found.
 const COUNTING: &str = r#"

@@ -188,6 +188,7 @@ impl<'a> Worker<'a> {
                     held.finish(served, desk)
                 }
                 Task::Disk(mut connection) => {
+                    // However long the disk takes: until it has the interpreter again, it looks after nothing.
                     let now = held.now;
                     held.crew.sets_out(desk.number, now);
                     drop(held);
