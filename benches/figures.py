@@ -7,6 +7,7 @@ from servers import SERVERS
 # key: (heading, digits, whether less is better)
 FIGURES = {
     "cpu": ("CPU µs/request", 1, True),
+    "instructions": ("instructions/request", 0, True),
     "ratio": ("× floor", 2, True),
     "rate": ("requests/s", 0, False),
     "p50": ("p50 ms", 2, True),

@@ -30,8 +30,27 @@ def hello(results):
 
 
 def own_cost(results):
-    """The difference of two large figures: where the rounds' own differences spread over more than the limit, nothing
-    is said of it."""
+    """The difference of two large figures, by CPU time and by instructions. Where the rounds' own differences spread over
+    more than the limit, nothing is said of it by CPU time."""
+    yield from own_time(results)
+    yield from own_instructions(results)
+
+
+def own_instructions(results):
+    """An instruction takes what one of the floor takes around the same application."""
+    for workload, name in (("flask", "Flask"), ("django", "Django")):
+        for (server, kind), limit in zip(OURS, (3, 6)):
+            words = f"{name}, {kind}: at most {limit} µs a request above the floor's, by instructions"
+            mine, its = (median(results, "instructions", one, "instructions", name) for one in (server, "floor"))
+            cpu = median(results, workload, "floor", "cpu")
+            if None in (mine, its, cpu):
+                yield words, "not measured", None
+                continue
+            own = (mine - its) * cpu / its
+            yield words, f"{mine - its:+,.0f} instructions: {own:+.1f} µs".replace(",", " "), own <= limit
+
+
+def own_time(results):
     for workload, name in (("flask", "Flask"), ("django", "Django, 4 processes")):
         for (server, kind), limit in zip(OURS, (3, 6)):
             words = f"{name}, {kind}: at most {limit} µs of CPU a request above the floor's"

@@ -23,6 +23,7 @@ from pathlib import Path
 import machine
 import report
 from checks import Expected, check, check_environs
+from instructions import counted
 from loads import arrived, started
 from processes import Refused, busy_nanoseconds, running, wait_for_port
 from servers import SERVERS, Setup
@@ -97,6 +98,8 @@ def measure(bench, workload, variant, name):
         load = dataclasses.replace(load, count=load.count // 20)
     shape = f"{setup.workers} × {setup.threads}"
     try:
+        if workload.measure is counted:
+            return {"shape": shape, **counted(bench, server, setup, load)}
         commands = server.commands(setup)
         bench.started = time.monotonic()
         with running(
@@ -153,7 +156,8 @@ def run_workload(bench, name):
         "workload": name, "quick": quick, "rounds": rounds, "seconds": bench.seconds, "pinned": workload.pinned,
         "rwsgi": bench.rwsgi_is, "machine": machine.described(options), "variants": {},
     }
-    if workload.setup.get("directory") == DJANGO["directory"]:
+    setups = [workload.setup, *(variant.setup for variant in workload.variants.values())]
+    if any(setup.get("directory") == DJANGO["directory"] for setup in setups):
         bench.prepare_django()
     for number in range(rounds):
         for title, variant in workload.variants.items():
@@ -178,7 +182,7 @@ def chosen(workload, title, options):
 
 def say(words, one):
     shown = one.get("refused") or ", ".join(
-        f"{key} {one[key]:.2f}" for key in ("cpu", "rate", "p99", "ready", "pss") if one.get(key) is not None
+        f"{key} {one[key]:.2f}" for key in ("cpu", "rate", "p99", "ready", "pss", "instructions") if one.get(key) is not None
     )
     trouble = f", {one['errors']} errors" if one.get("errors") else ""
     print(f"{words}: {shown}{trouble}", file=sys.stderr, flush=True)
@@ -223,8 +227,10 @@ def words():
     return options
 
 
-def check_needed(options):
-    for program, package in (("wrk", "wrk"), ("ab", "apache2-utils"), ("taskset", "util-linux")):
+def check_needed(options, names):
+    needed = [("wrk", "wrk"), ("ab", "apache2-utils"), ("taskset", "util-linux")]
+    needed += [(program, program) for name in names for program in WORKLOADS[name].needs]
+    for program, package in needed:
         if not shutil.which(program):
             raise SystemExit(f"benches: {program} not found\nhint: apt-get install {package}")
     for path in (options.python / "bin" / "python", options.rwsgi, options.floor):
@@ -233,10 +239,10 @@ def check_needed(options):
 
 
 def run(options):
-    check_needed(options)
+    names = options.workloads or (QUICK if options.quick else list(WORKLOADS))
+    check_needed(options, names)
     bench = Bench(options)
     bench.prepare()
-    names = options.workloads or (QUICK if options.quick else list(WORKLOADS))
     if any({"floor", "rwsgi"} <= set(chosen(WORKLOADS[name], "", options)) for name in names):
         workload = dataclasses.replace(WORKLOADS["hello"], setup={"app": "keys:application"})
         setups = {name: bench.setup(workload, workload.variants[""], SERVERS[name]) for name in ("floor", "rwsgi")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+import instructions
 import loads
 from loads import Load
 
@@ -45,6 +46,7 @@ class Workload:
     seconds: int = 3
     pinned: bool = True
     only: dict = field(default_factory=dict)  # variant -> servers, where not all have it
+    needs: tuple = ()  # programs (and Debian packages of the same name) beside those that all need
 
 
 FLASK = {"app": "app:app", "directory": EXAMPLES / "flask", "target": "/hello"}
@@ -179,6 +181,19 @@ WORKLOADS = {
         "Hello without and with an access log in a file. The servers that have one.",
         (*RWSGI, "gunicorn", "gunicorn-gthread", "uwsgi", "nginx-uwsgi", "granian", "mod_wsgi"), ("cpu", "rate"),
         better=("cpu",), variants={"off": Variant(), "on": Variant({"access_log": True})}, rounds=5,
+    ),
+    "instructions": Workload(
+        "Instructions",
+        "Instructions a request, as valgrind counts them: hello and Flask over 8 kept connections, Django with a connection "
+        "a request. One process serves; as many of its threads are counted as are to serve, the busiest ones. Those of gthread "
+        "have the helper's share among them, 50 times too large, as valgrind slows everything down but the clock.",
+        ("floor", *RWSGI), ("instructions",), better=("instructions",), measure=instructions.counted, load=Load(connections=8),
+        variants={
+            "hello": Variant(load={"count": 1600}),
+            "Flask": Variant(FLASK, {"target": "/hello", "count": 400}),
+            "Django": Variant(DJANGO | {"workers": 1, "close": True}, {"target": "/polls/", "count": 80}),
+        },
+        rounds=1, needs=("valgrind",),
     ),
     "memory": Workload(
         "Memory of 4 Django workers",

@@ -152,6 +152,7 @@ fn setup(
         handover: handover(inheritance, fork, threads),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
+        time_slice: settings.time_slice.limit().filter(|_| threads == 1),
         limits: settings.limits(),
         proxy: settings.proxy(),
         trust: settings.trust(),

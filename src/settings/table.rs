@@ -206,6 +206,14 @@ settings! {
         ["--queue-timeout"], "SECONDS", "how long a whole request may wait for a free thread",
         "Then it is answered 503 with `Retry-After`, before the application sees it. A server that is overloaded recovers \
          sooner when it does not work for clients that have given up. Seconds, fractions allowed; 0 is no limit. gunicorn has none.";
+    time_slice: Seconds = Seconds::millis(5), one, Workers,
+        ["--time-slice"], "SECONDS", "how long a worker that computes keeps its CPU while others want it",
+        "Where more workers compute than there are CPUs the kernel has them take turns, every 3 or 4 milliseconds, and each \
+         turn begins with cold caches. Longer turns mean fewer of them: more requests a second, most of them answered \
+         sooner, a few later. Who asks for shorter turns, as all do that ask for none, gets the CPU from such a worker \
+         sooner than before. The kernel takes 0.0001 to 0.1 and cuts what is beyond; 0 leaves it to the kernel, as do Linux \
+         before 6.12 and workers with several threads. Where workers need not wait for CPUs it changes nothing. gunicorn \
+         has no such setting.";
     timeout: Seconds = Seconds::whole(30), one, Workers,
         ["-t", "--timeout"], "SECONDS", "how long a request may take in the application",
         "Then its Python stack stands in the log, and it is ended as `timeout_mode` says, in every class of workers. With \

@@ -114,6 +114,8 @@ pub struct Setup<'a> {
     pub worker_connections: usize,
     /// How long a whole request may wait for a free thread.
     pub queue_timeout: Option<Duration>,
+    /// How long a thread that computes keeps its CPU while others want it; without it, as the kernel has it.
+    pub time_slice: Option<Duration>,
     /// What a request may be.
     pub limits: Limits,
     /// Which PROXY headers are taken, and from whom.

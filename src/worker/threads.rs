@@ -36,7 +36,7 @@ use super::timers::in_time;
 use super::{Application, Setup, Spent};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
-use crate::os::{clock, socket, thread};
+use crate::os::{clock, scheduling, socket, thread};
 
 /// A worker: what its threads share.
 pub struct Worker<'a> {
@@ -98,6 +98,9 @@ impl<'a> Worker<'a> {
     /// Serves as the thread `number` until a signal ends the worker. The caller holds the interpreter, and `app` is its
     /// own.
     pub fn work<A: Application>(&self, app: &A, number: usize) -> io::Result<Ending> {
+        if let Some(Err(error)) = self.setup.time_slice.map(scheduling::ask_for_time_slice) {
+            tracing::debug!(%error, number, "no time_slice");
+        }
         let mut desk = Desk {
             slot: self.setup.slots[number].clone(),
             response: ResponseHead::default(),

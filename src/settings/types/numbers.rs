@@ -69,6 +69,11 @@ impl Seconds {
         Self(Duration::from_secs(seconds))
     }
 
+    /// A number of milliseconds.
+    pub const fn millis(milliseconds: u64) -> Self {
+        Self(Duration::from_millis(milliseconds))
+    }
+
     /// The span itself.
     pub const fn duration(self) -> Duration {
         self.0
