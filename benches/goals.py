@@ -124,17 +124,17 @@ def access_log(results):
 def bodies(results):
     for workload, name in (("mebibyte", "1 MiB body"), ("chunks", "100 chunks"), ("upload", "1 MiB upload"),
                            ("form", "10 KiB form"), ("file", "10 MiB file")):
-        words = f"{name}: no server is better in both CPU and requests/s"
+        words = "no server is better in both CPU and requests/s"
         if workload not in results:
-            yield words, "not measured", None
+            yield f"{name}: {words}", "not measured", None
             continue
         rows = rows_of(results[workload], "")
         # Two of ours: each is held against the peers by itself.
         for one in (each for each in rows if each.is_ours and each.is_ranked):
             others = [each for each in rows if each is one or not each.is_ours]
             both = {peer.label for peer, _, _ in ahead(others, "cpu")} & {peer.label for peer, _, _ in ahead(others, "rate")}
-            figure = f"{one.label}: {shown('cpu', one.median('cpu'))} µs, {shown('rate', one.median('rate'))}/s"
-            yield words, figure + (f"; better: {', '.join(sorted(both))}" if both else ""), not both
+            figure = f"{shown('cpu', one.median('cpu'))} µs, {shown('rate', one.median('rate'))}/s"
+            yield f"{name}, {one.label}: {words}", figure + (f"; better: {', '.join(sorted(both))}" if both else ""), not both
 
 
 def dribble(results):

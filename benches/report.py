@@ -39,7 +39,7 @@ def cells(one, columns):
 
 def ordered(rows, workload):
     """Yardsticks first, then by the figure that counts, then those without a place."""
-    key = workload.better[0]
+    key = workload.better
     sign = 1 if FIGURES[key][2] else -1
 
     def place(one):
@@ -114,7 +114,7 @@ def not_first(all_results):
     for name, results in all_results.items():
         workload = WORKLOADS[name]
         for variant in results["variants"]:
-            for key in workload.better:
+            for key in (key for key in workload.columns if key in COMPARED):
                 found = ahead(rows_of(results, variant), key)
                 if not found:
                     continue
@@ -129,6 +129,10 @@ def not_first(all_results):
     if not all_results:
         return ["Nothing has been measured yet."]
     return lines or ["None: in every table rwsgi is first by every figure compared."]
+
+
+# What says how good a server is; the rest says what was done to it.
+COMPARED = ("cpu", "rate", "p50", "p99", "max", "slow_p99", "pss", "ready", "kib_each", "cpu_ratio", "rate_ratio")
 
 
 def goal_lines(all_results):
@@ -241,10 +245,11 @@ TOP = [
     "# Benchmarks",
     "",
     "rwsgi beside the servers that one would take instead of it, on one machine in one run. Figures of other machines "
-    "differ; run it on yours:",
+    "differ; run it on yours ([what it needs, and how to run a part](contributing.md#measuring)):",
     "",
     "```sh",
-    "make bench",
+    "make bench        # hours, and it writes this page anew",
+    "make bench-quick  # two minutes, and this page stays",
     "```",
     "",
 ]
@@ -257,7 +262,8 @@ NOT_FIRST = [
 ]
 GOALS = [
     "What rwsgi set out to reach. The floor is a C loop that copies a ready environ, calls the same application and sends "
-    "what it gives: what is left when a server does next to nothing.",
+    "what it gives: what is left when a server does next to nothing. It copies bodies, which rwsgi does not: around large "
+    "ones it is no floor.",
     "",
 ]
 METHOD = [

@@ -212,9 +212,10 @@ def words():
     parser.add_argument("--floor", type=Path, default=Path("target/floor.so"), help="the built floor.c")
     parser.add_argument("--results", type=Path, default=Path("target/bench/full"), help="where the results go")
     parser.add_argument("--page", type=Path, help="the page to write (default: none)")
-    parser.add_argument("--servers", type=lambda text: text.split(","), help=f"of {', '.join(SERVERS)}")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=int, help="length of a measurement")
+    parser.add_argument("--servers", type=lambda text: text.split(","), metavar="NAME,NAME",
+                        help=f"these alone, with commas between, of {', '.join(SERVERS)} (default: all of a workload)")
+    parser.add_argument("--rounds", type=int, help="how often each server is measured (default: as the workload says)")
+    parser.add_argument("--seconds", type=int, help="length of a measurement (default: as the workload says)")
     parser.add_argument("--at-most", type=float, metavar="RATIO", help="exit 1 if rwsgi's hello takes more than this")
     options = parser.parse_args()
     for kind, asked, known in (("WORKLOAD", options.workloads, WORKLOADS), ("--servers", options.servers, SERVERS)):

@@ -37,7 +37,7 @@ class Workload:
     words: str  # what is done, for the report
     servers: tuple
     columns: tuple  # of figures, in the order of the table; see report.FIGURES
-    better: tuple = ("cpu", "rate")  # the figures by which servers are compared
+    better: str = "cpu"  # the figure by which a table is ordered
     measure: Callable = loads.wrk
     setup: dict = field(default_factory=dict)
     load: Load = Load()
@@ -124,20 +124,20 @@ WORKLOADS = {
         "Hello over 32 connections, alone and beside 200 clients that send a byte of a request's head every 100 ms and "
         "never end it.",
         (*RWSGI, *PEERS), ("cpu_alone", "cpu", "cpu_ratio", "rate_alone", "rate", "p99"),
-        better=("cpu_ratio",), measure=loads.dribbled, load=Load(clients=200),
+        better="cpu_ratio", measure=loads.dribbled, load=Load(clients=200),
     ),
     "idle": Workload(
         "2000 idle connections",
         "Hello over 32 connections, alone and beside 2000 that had an answer and rest. Memory is what they add.",
         (*RWSGI, *PEERS), ("kept", "kib_each", "cpu_alone", "cpu", "cpu_ratio", "rate_ratio"),
-        better=("kib_each",), measure=loads.idled, load=Load(clients=2000),
+        better="kib_each", measure=loads.idled, load=Load(clients=2000),
     ),
     "slow-4x1": Workload(
         "One request in ten sleeps 100 ms, 4 × 1",
         "200 requests a second over 32 kept connections, at times drawn beforehand; latency of the fast ones. 4 "
         "processes of one thread.",
         ("rwsgi", "gunicorn", "uwsgi", "nginx-uwsgi", "granian", "fastpysgi", "bjoern", "mod_wsgi", "nginx-rwsgi"),
-        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better=("p99",), measure=loads.arrived,
+        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better="p99", measure=loads.arrived,
         setup={"app": "waiting:application", "workers": 4},
         load=Load("/fast", rate=200, count=20000), rounds=1,
     ),
@@ -146,7 +146,7 @@ WORKLOADS = {
         "The same, with 2 processes of 4 threads (waitress and cheroot: one process of 8).",
         ("rwsgi-gthread", "gunicorn-gthread", "uwsgi", "nginx-uwsgi", "granian", "waitress", "cheroot", "mod_wsgi",
          "nginx-rwsgi-gthread"),
-        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better=("p99",), measure=loads.arrived,
+        ("p50", "p99", "max", "slow_p99", "retried", "late_p99"), better="p99", measure=loads.arrived,
         setup={"app": "waiting:application", "workers": 2, "threads": 4},
         load=Load("/fast", rate=200, count=20000), rounds=1,
     ),
@@ -154,40 +154,40 @@ WORKLOADS = {
         "A page that computes for 1 ms",
         "8 connections; one process with 1 and with 4 threads.",
         ("rwsgi-gthread", "gunicorn-gthread", "uwsgi", "granian", "waitress", "cheroot", "mod_wsgi"),
-        PLAIN, better=("p99",), setup={"app": "computing:application"}, load=Load(connections=8),
+        PLAIN, better="p99", setup={"app": "computing:application"}, load=Load(connections=8),
         variants={"1 thread": Variant({"threads": 1}), "4 threads": Variant({"threads": 4})}, rounds=5,
     ),
     "headers": Workload(
         "Header fields",
         "Hello, with 5, 20 and 60 header fields in the request.",
-        (*RWSGI, *PEERS), ("cpu", "rate"), better=("cpu",),
+        (*RWSGI, *PEERS), ("cpu", "rate"), better="cpu",
         variants={f"{count} fields": Variant(load={"headers": fields(count)}) for count in (5, 20, 60)},
     ),
     "connections": Workload(
         "Connections",
         "Hello over 10, 100 and 1000 connections.",
-        (*FLOORS, *RWSGI, *PEERS), ("cpu", "rate", "p99"), better=("cpu",),
+        (*FLOORS, *RWSGI, *PEERS), ("cpu", "rate", "p99"), better="cpu",
         variants={f"{count} connections": Variant(load={"connections": count}) for count in (10, 100, 1000)},
     ),
     "workers": Workload(
         "Workers",
         "Flask's hello with 1, 2 and 4 workers, nothing pinned.",
         (*RWSGI, "gunicorn", "gunicorn-gthread", "uwsgi", "nginx-uwsgi", "granian", "fastpysgi", "bjoern", "mod_wsgi"),
-        ("cpu", "rate", "p99"), better=("rate",), setup=FLASK, load=Load("/hello"), pinned=False,
+        ("cpu", "rate", "p99"), better="rate", setup=FLASK, load=Load("/hello"), pinned=False,
         variants={f"{count} worker{'s' * (count > 1)}": Variant({"workers": count}) for count in (1, 2, 4)},
     ),
     "access-log": Workload(
         "The access log",
         "Hello without and with an access log in a file. The servers that have one.",
         (*RWSGI, "gunicorn", "gunicorn-gthread", "uwsgi", "nginx-uwsgi", "granian", "mod_wsgi"), ("cpu", "rate"),
-        better=("cpu",), variants={"off": Variant(), "on": Variant({"access_log": True})}, rounds=5,
+        better="cpu", variants={"off": Variant(), "on": Variant({"access_log": True})}, rounds=5,
     ),
     "instructions": Workload(
         "Instructions",
         "Instructions a request, as valgrind counts them: hello and Flask over 8 kept connections, Django with a connection "
         "a request. One process serves; as many of its threads are counted as are to serve, the busiest ones. Those of gthread "
         "have the helper's share among them, 50 times too large, as valgrind slows everything down but the clock.",
-        ("floor", *RWSGI), ("instructions",), better=("instructions",), measure=instructions.counted, load=Load(connections=8),
+        ("floor", *RWSGI), ("instructions",), better="instructions", measure=instructions.counted, load=Load(connections=8),
         variants={
             "hello": Variant(load={"count": 1600}),
             "Flask": Variant(FLASK, {"target": "/hello", "count": 400}),
@@ -200,14 +200,14 @@ WORKLOADS = {
         "All processes after 2000 requests to the list of polls, shared pages counted in part (PSS). The application is "
         "loaded before the fork where the server can; with warm-up, requests are served before it, too.",
         (*RWSGI, "gunicorn", "gunicorn-gthread", "uwsgi", "granian", "fastpysgi", "bjoern", "mod_wsgi"),
-        ("pss", "processes"), better=("pss",), measure=loads.remembered, setup=DJANGO | {"preload": True}, load=POLLS,
+        ("pss", "processes"), better="pss", measure=loads.remembered, setup=DJANGO | {"preload": True}, load=POLLS,
         variants={"": Variant(), "with warm-up": Variant({"extra": ("--warmup", "/polls/")})},
         only={"with warm-up": RWSGI},
     ),
     "start": Workload(
         "Start",
         "From the start of the first process to the first 200, hello, one worker.",
-        (*RWSGI, *PEERS), ("ready",), better=("ready",), measure=loads.started, rounds=9,
+        (*RWSGI, *PEERS), ("ready",), better="ready", measure=loads.started, rounds=9,
     ),
 }
 # What `make bench-quick` runs: enough to see that nothing is badly wrong.

@@ -458,6 +458,7 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
             &["hello", "--idle-timeout", "3"],
             "--idle-timeout: unknown option\nhint: did you mean --keep-alive? (how long",
         ),
+        (&["hello", "--preload-app"], "--preload-app: unknown option\nhint: the option of preload_app is --preload\n"),
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
         (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),

@@ -1,6 +1,6 @@
 //! Requests that are made before workers are forked.
 
-use crate::support::{self, Server, directory, virtualenv};
+use crate::support::{self, Server, directory, run, virtualenv};
 
 /// Counts its requests in the process; the first one takes part of what it makes from what it found.
 const COUNTING: &str = r#"
@@ -59,4 +59,13 @@ fn django_is_warmed_up() {
     let server = Server::spawn(command);
     server.wait_for("application warmed up path=/polls/ host=localhost status=200");
     assert_eq!(server.ask("GET /polls/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status, 200);
+}
+
+#[test]
+fn a_warm_up_without_preload_app_is_said_not_to_be_done() {
+    let files = directory(&[("counting.py", COUNTING)]);
+    let (code, _, said) = run(files.path(), ["check", "--warmup", "/a", "counting"]);
+    assert_eq!(code, 0, "{said}");
+    let remark = "warning: --warmup: not done without preload_app, which loads the application before the fork\n";
+    assert!(said.contains(remark), "{said}");
 }

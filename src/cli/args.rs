@@ -13,16 +13,13 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::ctl::Errand;
 use super::gunicorn::respelled;
 use super::shell;
+use super::unknown;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
-use crate::settings::elsewhere;
 use crate::settings::given::{Item, quoted};
-use crate::settings::gunicorn::Absent;
-use crate::settings::problem::nearest;
 use crate::settings::read::Kind;
 use crate::settings::types::Text as _;
-use crate::settings::uwsgi;
 use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
 
 /// What the command line asks for.
@@ -111,7 +108,8 @@ impl UsageError {
         Self { words, exit_code: 2 }
     }
 
-    fn usage(words: impl fmt::Display) -> Self {
+    /// With the hint to the help.
+    pub(super) fn usage(words: impl fmt::Display) -> Self {
         Self { words: format!("{words}\nhint: rwsgi --help lists the options"), exit_code: 2 }
     }
 }
@@ -256,10 +254,10 @@ pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 
 const WORDS: &str = "words";
 /// Options of verbs.
-const WAIT: &str = "wait";
-const JSON: &str = "json";
-const WITHIN: &str = "within";
-const CONFIG: &str = "config";
+pub(super) const WAIT: &str = "wait";
+pub(super) const JSON: &str = "json";
+pub(super) const WITHIN: &str = "within";
+pub(super) const CONFIG: &str = "config";
 /// gunicorn's flags for what are verbs here.
 const CHECK_CONFIG: &str = "check-config";
 const PRINT_CONFIG: &str = "print-config";
@@ -410,38 +408,10 @@ fn refused(error: &clap::Error) -> Result<Call, UsageError> {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return Ok(Call::Print(error.to_string()));
         }
-        ErrorKind::UnknownArgument => unknown(argument),
+        ErrorKind::UnknownArgument => unknown::refusal(argument),
         ErrorKind::InvalidValue => UsageError::usage(format!("{argument}: expected a value, found none")),
         ErrorKind::TooManyValues => UsageError::usage(format!("{argument}: expected no value, found one")),
         ErrorKind::InvalidUtf8 => UsageError::usage("expected words in UTF-8, found other bytes"),
         kind => UsageError::usage(format!("expected another command line: {kind}")),
     })
-}
-
-fn unknown(argument: &str) -> UsageError {
-    if let Some(absent) = Absent::by_flag(argument) {
-        let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
-        return UsageError { words, exit_code: 2 };
-    }
-    let flags = TABLE.iter().flat_map(|row| row.flags).copied();
-    let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
-    if longer.len() > 1 {
-        let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
-        return UsageError { words, exit_code: 2 };
-    }
-    let every =
-        (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());
-    let elsewhere = || uwsgi::hint(argument).or_else(|| elsewhere::hint(argument));
-    match every.or_else(elsewhere).or_else(|| nearest_flag(argument)) {
-        Some(hint) => UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}")),
-        None => UsageError::usage(format!("{argument}: unknown option")),
-    }
-}
-
-/// The option that is spelled almost so.
-fn nearest_flag(argument: &str) -> Option<String> {
-    let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
-    let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);
-    let flag = nearest(argument.strip_prefix("--")?, names)?;
-    Some(format!("did you mean --{flag}?"))
 }

@@ -4,6 +4,7 @@ pub mod args;
 pub mod ctl;
 mod gunicorn;
 mod shell;
+mod unknown;
 mod verb;
 
 use std::cell::Cell;

@@ -58,6 +58,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         resolved.settle_idle();
         resolved.settle_timeout();
         resolved.settle_class();
+        resolved.settle_warmup();
         return Ok(resolved);
     }
     problems.sort_by_key(|problem| match &problem.origin {
@@ -137,6 +138,15 @@ impl Resolved {
         let unasked = is_default("timeout") && is_default("timeout_mode");
         if unasked && self.settings.class() == WorkerClass::Gthread {
             self.settings.timeout_mode = TimeoutMode::Warn;
+        }
+    }
+
+    /// Each worker would have to be warmed up by itself, and nothing would be shared.
+    fn settle_warmup(&mut self) {
+        if !self.settings.warmup.is_empty() && !self.settings.preload_app {
+            let origin = self.origin_of("warmup");
+            self.remarks
+                .push(format!("{origin}: not done without preload_app, which loads the application before the fork"));
         }
     }
 

@@ -17,7 +17,7 @@ use super::read::{
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
     LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
-    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    SyslogFacility, Text as _, TimeSlice, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -132,7 +132,8 @@ settings! {
          commas. Each is asked for 20 times by GET in the process from which workers are forked: what an application \
          loads, compiles and caches with its first requests is then there for all of them, once. What must not be shared \
          by processes, such as connections to a database, the application has to close at the end of a request, as Django \
-         does by default. Without `preload_app` there is no such process, and none is made.";
+         does by default. The requests count against `boot_timeout`. Without `preload_app` there is no such process, and none \
+         is made; `rwsgi check` makes none either.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "where to listen; may be given several times",
@@ -200,20 +201,21 @@ settings! {
          workers help and more threads do not. As long as requests are quick one thread serves them all.";
     worker_connections: u32 = 10_000, whole_u32::<1, 1_000_000>, Workers,
         ["--worker-connections"], "N", "how many connections each worker keeps open",
-        "At the limit the kept connection that has idled the longest is closed for a new one; if none idles, new ones wait. \
+        "At the limit the kept connection that has idled the longest is closed for a new one; if none idles, new ones wait. One \
+         that has not sent a request yet does not idle: `client_header_timeout` ends it. \
          An idle one takes about a kilobyte. gunicorn's default is 1000, and counts with threads only.";
     queue_timeout: Seconds = Seconds::whole(0), one, Workers,
         ["--queue-timeout"], "SECONDS", "how long a whole request may wait for a free thread",
         "Then it is answered 503 with `Retry-After`, before the application sees it. A server that is overloaded recovers \
          sooner when it does not work for clients that have given up. Seconds, fractions allowed; 0 is no limit. gunicorn has none.";
-    time_slice: Seconds = Seconds::millis(5), one, Workers,
+    time_slice: TimeSlice = TimeSlice::millis(5), one, Workers,
         ["--time-slice"], "SECONDS", "how long a worker that computes keeps its CPU while others want it",
         "Where more workers compute than there are CPUs the kernel has them take turns, every 3 or 4 milliseconds, and each \
          turn begins with cold caches. Longer turns mean fewer of them: more requests a second, most of them answered \
-         sooner, a few later. Who asks for shorter turns, as all do that ask for none, gets the CPU from such a worker \
-         sooner than before. The kernel takes 0.0001 to 0.1 and cuts what is beyond; 0 leaves it to the kernel, as do Linux \
-         before 6.12 and workers with several threads. Where workers need not wait for CPUs it changes nothing. gunicorn \
-         has no such setting.";
+         sooner, and a few later, the more so the longer a turn is. Other programs need not wait for the end of a turn as \
+         long as they have not asked for longer ones, too. Seconds, 0.0001 to 0.1 (0.005 is 5 ms); 0 leaves it to the kernel. \
+         Linux before 6.12 does not grant it, workers with several threads do not ask for it, and where workers need not wait \
+         for CPUs it changes nothing. gunicorn has no such setting.";
     timeout: Seconds = Seconds::whole(30), one, Workers,
         ["-t", "--timeout"], "SECONDS", "how long a request may take in the application",
         "Then its Python stack stands in the log, and it is ended as `timeout_mode` says, in every class of workers. With \

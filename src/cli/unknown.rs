@@ -1,0 +1,44 @@
+//! What is said of an option that there is none of. Knows the options, and those of other servers.
+
+use super::args::{CONFIG, JSON, UsageError, WAIT, WITHIN};
+use crate::settings::gunicorn::Absent;
+use crate::settings::problem::nearest;
+use crate::settings::{Row, TABLE, elsewhere, uwsgi};
+
+/// The error, with a hint if one is known.
+pub(super) fn refusal(argument: &str) -> UsageError {
+    if let Some(absent) = Absent::by_flag(argument) {
+        let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
+        return UsageError::of_words(words);
+    }
+    let flags = TABLE.iter().flat_map(|row| row.flags).copied();
+    let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
+    if longer.len() > 1 {
+        let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
+        return UsageError::of_words(words);
+    }
+    let every =
+        (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());
+    let elsewhere = || uwsgi::hint(argument).or_else(|| elsewhere::hint(argument));
+    match every.or_else(|| flag_of_setting(argument)).or_else(elsewhere).or_else(|| nearest_flag(argument)) {
+        Some(hint) => UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}")),
+        None => UsageError::usage(format!("{argument}: unknown option")),
+    }
+}
+
+/// The option of the setting that has this name in a file.
+fn flag_of_setting(argument: &str) -> Option<String> {
+    let row = Row::named(&argument.strip_prefix("--")?.replace('-', "_"))?;
+    Some(match row.flags.last() {
+        Some(flag) => format!("the option of {} is {flag}", row.name),
+        None => format!("{} has no option, it stands in the file or in the environment", row.name),
+    })
+}
+
+/// The option that is spelled almost so.
+fn nearest_flag(argument: &str) -> Option<String> {
+    let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
+    let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);
+    let flag = nearest(argument.strip_prefix("--")?, names)?;
+    Some(format!("did you mean --{flag}?"))
+}
