@@ -155,8 +155,11 @@ fn the_stack_of_whoever_does_not_let_go_of_python_is_told_too() {
     let site = Controlled::start(&["gate", "--timeout", "0"]);
     let _busy = site.server.begin("/busy");
     site.server.wait_for("under way: busy");
-    let text = site.done(&["stack"]);
-    assert!(text.contains(" in busy\n") && text.contains(" in application\n"), "{text}");
+    // It has said so, and begins.
+    wait_until("it is busy", || {
+        let text = site.done(&["stack"]);
+        text.contains(" in busy\n") && text.contains(" in application\n")
+    });
 }
 
 #[test]
