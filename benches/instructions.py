@@ -2,19 +2,20 @@
 
 A server of one process that serves is started twice and asked for few requests and for many; what the second run took more
 is shared out among the requests that it had more. As many threads are counted as are to serve, the busiest ones. A server
-that is counted is some 50 times slower than usual: what it does by the clock would count 50 times as much. The garbage
+that is counted is many times slower than usual: what it does by the clock would count many times as much. The garbage
 collector is off, as it is chance in which run it has more to do.
 """
 
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 
 from processes import Refused, running, wait_for_port
 
 FEW, MANY = 1, 6
-# An interpreter that is loaded 50 times slower than usual, and Django with it.
+# An interpreter that is loaded many times slower than usual, and Django with it.
 STARTS_WITHIN, ANSWERS_WITHIN = 120, 60
 
 
@@ -37,10 +38,12 @@ def counting_python(python, directory):
         link.unlink(missing_ok=True)
         link.symlink_to(target)
     script = binaries / "python"
+    valgrind = 'valgrind --tool=callgrind --quiet --separate-threads=yes --callgrind-out-file="$COUNTS.%p"'
+    itself = shlex.quote(str(real))
     script.write_text(
         "#!/bin/bash\n"
-        f'if [ "$1" = -c ]; then exec valgrind --tool=callgrind --quiet --separate-threads=yes --callgrind-out-file="$COUNTS.%p" {real} "$@"; fi\n'
-        f'exec -a "$0" {real} "$@"\n'
+        f'if [ "$1" = -c ]; then exec {valgrind} {itself} "$@"; fi\n'
+        f'exec -a "$0" {itself} "$@"\n'
     )
     script.chmod(0o755)
     return script

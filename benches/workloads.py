@@ -186,7 +186,7 @@ WORKLOADS = {
         "Instructions",
         "Instructions a request, as valgrind counts them: hello and Flask over 8 kept connections, Django with a connection "
         "a request. One process serves; as many of its threads are counted as are to serve, the busiest ones. Those of gthread "
-        "have the helper's share among them, 50 times too large, as valgrind slows everything down but the clock.",
+        "have the helper's share among them, many times too large, as valgrind slows everything down but the clock.",
         ("floor", *RWSGI), ("instructions",), better="instructions", measure=instructions.counted, load=Load(connections=8),
         variants={
             "hello": Variant(load={"count": 1600}),
