@@ -5,6 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::support::wire::json_of;
 use crate::support::{Gate, LIMIT, Response, Server};
 
@@ -166,4 +169,74 @@ fn nothing_is_lost_with_a_worker_whose_lock_is_held_while_another_idles() {
         assert_eq!(server.get("/").status, 200, "{}", server.log());
     }
     server.stop();
+}
+
+#[test]
+fn who_waits_behind_a_request_that_takes_long_enough_goes_to_a_worker_that_idles() {
+    let server = Server::start(&["-w", "2", "threaded"]);
+    let (mut one, mut other) = of_one_worker(&server);
+    // Shorter than what the helper waits for, longer than what passing on takes.
+    let request = "GET /busy?s=0.003 HTTP/1.1\r\nHost: test\r\n\r\n";
+    let both = |one: &mut Kept<TcpStream>, other: &mut Kept<TcpStream>| {
+        one.stream.write_all(request.as_bytes()).unwrap();
+        other.stream.write_all(request.as_bytes()).unwrap();
+        (worker_of(&mut one.stream), worker_of(&mut other.stream))
+    };
+    let rounds = (0..200).take_while(|_| {
+        let (first, second) = both(&mut one, &mut other);
+        first == second
+    });
+    assert!(rounds.count() < 200, "both stay with one worker while another idles");
+}
+
+#[test]
+fn where_one_cpu_is_all_there_is_one_worker_computes_and_the_others_leave_their_requests_to_it() {
+    let served = shares("/busy?s=0.004");
+    assert!(served[0] * 2 > served.iter().sum(), "{served:?}: the connections were spread evenly");
+}
+
+#[test]
+fn workers_that_sleep_in_between_share_the_cpu() {
+    let served = shares("/nap?s=0.03");
+    assert!(served[3] * 12 > served.iter().sum::<u64>(), "{served:?}: the connections were spread evenly");
+}
+
+/// How many requests each of four workers on one CPU answers, the busiest first, of eight clients that ask again and again.
+/// Two kept connections belong to each at first.
+fn shares(target: &str) -> Vec<u64> {
+    let server = on_one_cpu(|| Server::start(&["-w", "4", "threaded"]));
+    let mut kept: Vec<Kept<TcpStream>> = Vec::new();
+    while kept.len() < 8 {
+        let next = Kept::new(server.connect());
+        if kept.iter().filter(|other| other.worker == next.worker).count() < 2 {
+            kept.push(next);
+        }
+    }
+    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let answered = std::thread::scope(|scope| {
+        let clients: Vec<_> = kept
+            .iter_mut()
+            .map(|kept| scope.spawn(|| (0..60).map(|_| ask(&mut kept.stream, &request)).collect::<Vec<_>>()))
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut shares: Vec<u64> = server.workers().iter().map(|worker| of(&answered, worker.as_raw())).collect();
+    shares.sort_unstable_by(|one, other| other.cmp(one));
+    shares
+}
+
+fn of(answered: &[u64], worker: i32) -> u64 {
+    answered.iter().filter(|pid| i32::try_from(**pid) == Ok(worker)).count() as u64
+}
+
+/// Does something so that what is started then runs on one CPU.
+fn on_one_cpu<T>(start: impl FnOnce() -> T) -> T {
+    let myself = Pid::from_raw(0);
+    let before = sched_getaffinity(myself).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::count()).find(|cpu| before.is_set(*cpu).unwrap()).unwrap()).unwrap();
+    sched_setaffinity(myself, &one).unwrap();
+    let started = start();
+    sched_setaffinity(myself, &before).unwrap();
+    started
 }

@@ -149,7 +149,6 @@ worker_class = "sync"
 threads = 4
 worker_connections = 500
 queue_timeout = 2.5
-time_slice = 0.01
 timeout = 0.3
 timeout_mode = "hard"
 timeout_grace = 1.5

@@ -1,7 +1,6 @@
 //! Threads: several requests of one worker at a time, and what goes on while all of its threads are in the application.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -9,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
-use nix::unistd::Pid;
 
 use crate::support::wire::{assert_ended, json_of};
 use crate::support::{Gate, LIMIT, Response, Server, wait_until};
@@ -328,42 +326,4 @@ fn at_the_limit_of_connections_the_longest_idle_makes_room() {
     }
     assert_eq!(Response::read(&mut waiting).unwrap().status, 200);
     drop(open);
-}
-
-#[test]
-fn a_worker_of_one_thread_takes_longer_turns_and_its_helper_interrupts_nobody() {
-    let batch = u64::from(libc::SCHED_BATCH.unsigned_abs());
-    for (words, helper, asked) in [
-        (&["-w", "1", "hello"][..], batch, 5_000_000),
-        (&["-w", "1", "--time-slice", "0.02", "hello"], batch, 20_000_000),
-        (&["-w", "1", "--time-slice", "0", "hello"], 0, 0),
-        (&["-w", "1", "--threads", "2", "hello"], 0, 0),
-    ] {
-        let server = Server::start(words);
-        assert_eq!(server.get("/").status, 200);
-        let worker = server.workers()[0];
-        wait_until("the helper has begun", || policy_of(worker, "rwsgi-helper") == Some(helper));
-        // Kernels that know no such wish tell of none; others tell of their own where nobody has one.
-        let slice = slice_of(worker);
-        assert!(if asked == 0 { slice < 5_000_000 } else { slice == asked || slice == 0 }, "{words:?}: {slice}");
-    }
-}
-
-/// The scheduling policy of a process's thread of this name (proc(5), `/proc/pid/stat`).
-fn policy_of(process: Pid, name: &str) -> Option<u64> {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let stats = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok());
-    let stat = stats.into_iter().find(|stat| stat.contains(&format!("({name})")))?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(38)?.parse().ok()
-}
-
-/// What a process has asked for, or has without asking, in nanoseconds.
-fn slice_of(process: Pid) -> u64 {
-    // SAFETY: numbers alone; the kernel fills as many bytes as it is told.
-    unsafe {
-        let mut found: libc::sched_attr = std::mem::zeroed();
-        let size = size_of::<libc::sched_attr>();
-        assert_eq!(libc::syscall(libc::SYS_sched_getattr, process.as_raw(), &raw mut found, size, 0), 0);
-        found.sched_runtime
-    }
 }

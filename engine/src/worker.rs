@@ -150,9 +150,9 @@ fn setup(
         slots,
         is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
+        contested_cpus: contested_cpus(settings),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
-        time_slice: settings.time_slice.limit().filter(|_| threads == 1),
         limits: settings.limits(),
         proxy: settings.proxy(),
         trust: settings.trust(),
@@ -227,6 +227,12 @@ impl Member {
         self.team.worker.work(&cycle, self.number)?;
         Ok(())
     }
+}
+
+/// Measured here: a hook may have bound this worker to some of them.
+fn contested_cpus(settings: &Settings) -> Option<usize> {
+    let cpus = std::thread::available_parallelism().ok()?.get();
+    (settings.most_workers(1) > cpus).then_some(cpus)
 }
 
 fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {

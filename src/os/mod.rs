@@ -20,7 +20,6 @@ pub mod listener;
 pub mod pidfile;
 pub mod process;
 pub mod program;
-pub mod scheduling;
 pub mod scoreboard;
 pub mod sealed;
 pub mod signal;

@@ -17,7 +17,7 @@ use super::read::{
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
     LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
-    SyslogFacility, Text as _, TimeSlice, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// A setting, but for its value.
@@ -208,14 +208,6 @@ settings! {
         ["--queue-timeout"], "SECONDS", "how long a whole request may wait for a free thread",
         "Then it is answered 503 with `Retry-After`, before the application sees it. A server that is overloaded recovers \
          sooner when it does not work for clients that have given up. Seconds, fractions allowed; 0 is no limit. gunicorn has none.";
-    time_slice: TimeSlice = TimeSlice::millis(5), one, Workers,
-        ["--time-slice"], "SECONDS", "how long a worker that computes keeps its CPU while others want it",
-        "Where more workers compute than there are CPUs the kernel has them take turns, every 3 or 4 milliseconds, and each \
-         turn begins with cold caches. Longer turns mean fewer of them: more requests a second, most of them answered \
-         sooner, and a few later, the more so the longer a turn is. Other programs need not wait for the end of a turn as \
-         long as they have not asked for longer ones, too. Seconds, 0.0001 to 0.1 (0.005 is 5 ms); 0 leaves it to the kernel. \
-         Linux before 6.12 does not grant it, workers with several threads do not ask for it, and where workers need not wait \
-         for CPUs it changes nothing. gunicorn has no such setting.";
     timeout: Seconds = Seconds::whole(30), one, Workers,
         ["-t", "--timeout"], "SECONDS", "how long a request may take in the application",
         "Then its Python stack stands in the log, and it is ended as `timeout_mode` says, in every class of workers. With \

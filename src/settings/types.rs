@@ -13,7 +13,7 @@ mod words;
 pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
-pub use numbers::{Bytes, Mode, Seconds, TimeSlice, Workers, parse_whole};
+pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
 pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};

@@ -14,6 +14,7 @@ use super::stream::Stream;
 use super::table::Missed;
 use super::timers::{Millis, in_time};
 use crate::http::ProxyMode;
+use crate::os::scoreboard;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub(super) enum Door {
     Pausing {
         until: Millis,
     },
+    /// Workers that compute anyway have the CPUs.
+    GivingWay {
+        until: Millis,
+    },
     /// Never again.
     Shut,
 }
@@ -34,7 +39,7 @@ pub(super) enum Door {
 impl Door {
     /// When it opens by itself.
     pub(super) fn opens_at(self) -> Option<Millis> {
-        if let Door::Pausing { until } = self { Some(until) } else { None }
+        if let Door::Pausing { until } | Door::GivingWay { until } = self { Some(until) } else { None }
     }
 }
 
@@ -59,6 +64,11 @@ impl EventLoop<'_> {
         if (from == Door::Open) != (to == Door::Open) {
             self.watch_queue(to == Door::Open);
         }
+        self.setup.slots[0].set_door(match to {
+            Door::Open => scoreboard::Door::Open,
+            Door::Busy => scoreboard::Door::Busy,
+            Door::Crowded | Door::Pausing { .. } | Door::GivingWay { .. } | Door::Shut => scoreboard::Door::Shut,
+        });
     }
 
     /// Are connections accepted? How long a request has waited is known only of those that were.
@@ -87,7 +97,6 @@ impl EventLoop<'_> {
         } else if let Err(error) = self.epoll.add(queue, EpollEvent::new(EpollFlags::EPOLLIN, QUEUE)) {
             tracing::error!(%error, "cannot wait for connections of other workers");
         }
-        self.setup.slots[0].set_open(wanted);
     }
 
     /// Takes a connection that another worker has no thread for. Its request is there already.
@@ -116,15 +125,23 @@ impl EventLoop<'_> {
                 return;
             }
             let Some(token) = self.requests.pop_front() else { return };
-            let Some(connection) = self.table.take(token, Missed::default()) else { continue };
-            if self.setup.handover.give(&connection) {
-                self.forget(&connection);
-            } else {
+            if !self.pass_on(token) {
                 self.requests.push_back(token);
-                let task = self.settle(connection, After::Keep);
-                debug_assert!(task.is_none());
             }
         }
+    }
+
+    /// Puts the connection of a request that waits into the queue of all workers; `false` if it has to stay.
+    pub(super) fn pass_on(&mut self, token: u64) -> bool {
+        let Some(connection) = self.table.take(token, Missed::default()) else { return true };
+        let given = self.setup.handover.give(&connection);
+        if given {
+            self.forget(&connection);
+        } else {
+            let task = self.settle(connection, After::Keep);
+            debug_assert!(task.is_none());
+        }
+        given
     }
 
     /// A thread has the interpreter, and looks after the connections from here on.

@@ -14,7 +14,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,11 +24,13 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::call::{Call, Desk, Served};
 use super::connection::{Arrived, Connection, Reading, Registered};
+use super::contention::Rivals;
 use super::crew::Crew;
 use super::deadlines::Deadlines;
 use super::door::{Door, LISTENERS, QUEUE};
 use super::exchange::State;
 use super::output::Flushed;
+use super::spare::{borrow, give_back};
 use super::table::{Missed, Table};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
@@ -106,9 +107,16 @@ pub(super) struct EventLoop<'a> {
     /// That it stops, for who does not hold the lock.
     pub(super) stops: Arc<AtomicBool>,
     served: u64,
+    /// How many requests were served when this turn began.
+    served_before: u64,
+    /// How many ns a request took in the last turn that had one.
+    pub(super) pace: u64,
+    /// What was found while requests were gathered for other workers, and is not one.
+    pub(super) put_by: Option<Task>,
     pub(super) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
     pub(super) crew: Crew,
     pub(super) deadlines: Deadlines,
+    pub(super) rivals: Rivals,
 }
 
 impl<'a> EventLoop<'a> {
@@ -141,9 +149,13 @@ impl<'a> EventLoop<'a> {
             retiring: false,
             stops,
             served: 0,
+            served_before: 0,
+            pace: 0,
+            put_by: None,
             spent: Some(spent),
             crew: Crew::new(setup.slots.len()),
             deadlines: Deadlines::new(setup.slots.len()),
+            rivals: Rivals::default(),
         };
         event_loop.open_door();
         Ok(event_loop)
@@ -153,7 +165,9 @@ impl<'a> EventLoop<'a> {
     pub(super) fn look(&mut self) -> io::Result<bool> {
         let count = wait(&self.epoll, &mut self.events, Some(Duration::ZERO))?;
         self.inbox.extend(&self.events[..count]);
+        let (began, served) = (self.now, self.served - self.served_before);
         self.begin_turn();
+        self.pace = (self.now - began).checked_div(served).unwrap_or(self.pace);
         Ok(!self.inbox.is_empty() || !self.ready.is_empty())
     }
 
@@ -168,11 +182,15 @@ impl<'a> EventLoop<'a> {
         // A stop is not kept waiting by what stands in line.
         self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
         self.now = clock::monotonic();
+        self.served_before = self.served;
         self.expire(self.now / 1_000_000);
     }
 
     /// The next of what this turn has to do that cannot be done here.
     pub(super) fn next_task(&mut self) -> Option<Task> {
+        if let Some(task) = self.put_by.take() {
+            return Some(task);
+        }
         loop {
             let task = if let Some(event) = self.inbox.pop_front() {
                 self.event(event)
@@ -191,7 +209,7 @@ impl<'a> EventLoop<'a> {
 
     /// Is anything left that nobody needs to wait for?
     pub(super) fn has_work(&self) -> bool {
-        !self.requests.is_empty() || !self.inbox.is_empty() || !self.ready.is_empty()
+        !self.requests.is_empty() || self.put_by.is_some() || !self.inbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Has the worker ended, and how?
@@ -205,11 +223,16 @@ impl<'a> EventLoop<'a> {
 
     /// How long nothing will have to be done unless the kernel says so.
     pub(super) fn sleep_limit(&self) -> Option<Duration> {
-        if !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
+        if self.put_by.is_some() || !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
             return Some(Duration::ZERO);
         }
         let next = self.timers.next().into_iter().chain(self.door.opens_at()).min()?;
         Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
+    }
+
+    /// How much, of what the kernel has said, nobody has looked at.
+    pub(super) fn unseen(&self) -> usize {
+        self.inbox.len()
     }
 
     pub(super) fn hand_over_access(&self) {
@@ -386,7 +409,10 @@ impl<'a> EventLoop<'a> {
 
     fn expire(&mut self, now: Millis) {
         if self.door.opens_at().is_some_and(|at| at <= now) {
-            self.open_door();
+            match self.door {
+                Door::GivingWay { .. } => self.give_way_or_open(),
+                _ => self.open_door(),
+            }
         }
         while let Some(token) = self.timers.pop(now) {
             let missed = Missed { timer: true, ..Missed::default() };
@@ -412,23 +438,6 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Durat
     }
 }
 
-/// Lends a connection without a buffer the worker's.
-pub(super) fn borrow(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
-    if buffer.capacity() == 0 {
-        mem::swap(buffer, spare);
-    }
-}
-
-/// Takes an empty buffer back; one that grew beyond what a usual request needs is freed.
-fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
-    if buffer.is_empty() && buffer.capacity() > 0 {
-        let buffer = mem::take(buffer);
-        if buffer.capacity() <= SPARE && buffer.capacity() > spare.capacity() {
-            *spare = buffer;
-        }
-    }
-}
-
 const SIGNALS: u64 = u64::MAX;
 /// Ends the sleep of whoever polls; says nothing more.
 pub(super) const WAKE: u64 = u64::MAX - 1;
@@ -436,5 +445,3 @@ pub(super) const WAKE: u64 = u64::MAX - 1;
 const ORDERS: u64 = u64::MAX - 3;
 /// Events taken in one wait.
 pub(super) const EVENTS: usize = 64;
-/// The largest buffer that is kept for the next request.
-const SPARE: usize = 256 * 1024;

@@ -15,7 +15,7 @@ use super::stream::Stream;
 use super::timers::Millis;
 use crate::http::{BodyLength, Proxied};
 use crate::os::listener::Peer;
-use crate::os::scoreboard::Scoreboard;
+use crate::os::scoreboard::{Scoreboard, Slot};
 use crate::os::stream::{Channel, MAX_MESSAGE, Received};
 
 /// The queue, and who stands at it.
@@ -81,6 +81,18 @@ impl<'a> Handover<'a> {
         } else {
             0
         }
+    }
+
+    /// The other workers that take connections, now or as soon as a thread is free, and have something to do: the threads
+    /// that do it, unless it began before `since` (ns of the monotonic clock). The next worker comes first.
+    pub(super) fn at_work(&self, since: u64) -> Vec<Vec<i32>> {
+        let others = (1..self.workers).map(|away| (self.me + away) % self.workers);
+        let slots =
+            |worker| (worker * self.threads..(worker + 1) * self.threads).filter_map(|at| self.scoreboard.slot(at));
+        let is_at_work = |slot: &Slot| slot.counts_from().is_some_and(|from| from >= since);
+        let takes_more = |worker: &usize| slots(*worker).next().is_some_and(|first| first.will_open());
+        let threads = |worker| slots(worker).filter(is_at_work).filter_map(|slot| slot.thread()).collect();
+        others.filter(takes_more).map(threads).filter(|threads: &Vec<i32>| !threads.is_empty()).collect()
     }
 
     /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,

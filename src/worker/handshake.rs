@@ -4,7 +4,8 @@ use std::mem;
 use std::os::fd::AsFd;
 
 use super::connection::{Connection, Stage};
-use super::event_loop::{After, EventLoop, borrow};
+use super::event_loop::{After, EventLoop};
+use super::spare::borrow;
 use crate::http::{ErrorPage, Reject};
 use crate::os::socket::{self, Read};
 use crate::tls::{Fault, Shaken};

@@ -11,7 +11,7 @@ use super::event_loop::{EVENTS, EventLoop, wait};
 use super::threads::{Held, PATIENCE_MS, Until, Worker};
 use super::timers::in_time;
 use crate::log;
-use crate::os::{clock, process, scheduling, thread};
+use crate::os::{clock, process, thread};
 
 impl<'a> Worker<'a> {
     /// Helps until the worker ends.
@@ -30,9 +30,6 @@ impl<'a> Worker<'a> {
 
     fn tick(&self) -> io::Result<()> {
         let every = if self.threads() == 1 { ALONE } else { AMONG_OTHERS };
-        if let Some(Err(error)) = self.setup().time_slice.map(|_| scheduling::interrupt_nobody()) {
-            tracing::debug!(%error, "the helper takes the CPU from who computes");
-        }
         let mut idle = 0;
         let mut pause = every.tick;
         let mut held = self.lock();

@@ -5,6 +5,7 @@ mod body;
 mod call;
 mod claim;
 mod connection;
+mod contention;
 mod cork;
 mod crew;
 mod deadlines;
@@ -19,6 +20,7 @@ mod interim;
 mod output;
 mod patience;
 mod serving;
+mod spare;
 mod stopping;
 mod stream;
 mod streamed;
@@ -110,12 +112,12 @@ pub struct Setup<'a> {
     pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
     pub handover: Handover<'a>,
+    /// How many CPUs the workers share, if there are more workers.
+    pub contested_cpus: Option<usize>,
     /// How many connections there may be.
     pub worker_connections: usize,
     /// How long a whole request may wait for a free thread.
     pub queue_timeout: Option<Duration>,
-    /// How long a thread that computes keeps its CPU while others want it; without it, as the kernel has it.
-    pub time_slice: Option<Duration>,
     /// What a request may be.
     pub limits: Limits,
     /// Which PROXY headers are taken, and from whom.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use nix::sys::epoll::EpollFlags;
 
 use super::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
-use super::event_loop::{After, EventLoop, Request, borrow};
+use super::event_loop::{After, EventLoop, Request};
 use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
+use super::spare::borrow;
 use super::table::Missed;
 use super::timers::{Millis, in_about, in_time, millis};
 use crate::http::access_log::{AccessRecord, EnvironValues};

@@ -28,6 +28,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
 use super::claim::Claim;
+use super::contention::Waits;
 use super::cork::Cork;
 use super::crew::Place;
 use super::deadlines::{Deadline, Then};
@@ -36,7 +37,7 @@ use super::timers::in_time;
 use super::{Application, Setup, Spent};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
-use crate::os::{clock, scheduling, socket, thread};
+use crate::os::{clock, socket, thread};
 
 /// A worker: what its threads share.
 pub struct Worker<'a> {
@@ -98,19 +99,7 @@ impl<'a> Worker<'a> {
     /// Serves as the thread `number` until a signal ends the worker. The caller holds the interpreter, and `app` is its
     /// own.
     pub fn work<A: Application>(&self, app: &A, number: usize) -> io::Result<Ending> {
-        if let Some(Err(error)) = self.setup.time_slice.map(scheduling::ask_for_time_slice) {
-            tracing::debug!(%error, number, "no time_slice");
-        }
-        let mut desk = Desk {
-            slot: self.setup.slots[number].clone(),
-            response: ResponseHead::default(),
-            thread: thread::current(),
-            number,
-            cork: Arc::clone(&self.corks[number]),
-            laid_down: clock::monotonic(),
-            is_measured: self.setup.is_measured,
-            environ: EnvironValues::new(self.environ_keys()),
-        };
+        let mut desk = self.desk(number);
         let mut held = self.lock();
         held.arrives(number);
         let outcome = loop {
@@ -120,6 +109,10 @@ impl<'a> Worker<'a> {
             let task = match held.next_request() {
                 Some(request) => Some(Task::Request(request)),
                 None => held.next_task(),
+            };
+            let task = match task {
+                Some(Task::Request(request)) => held.fair_share(request, desk.waits.as_mut()),
+                other => other,
             };
             if let Some(task) = task {
                 held = self.perform(held, task, app, &mut desk);
@@ -146,6 +139,24 @@ impl<'a> Worker<'a> {
         desk.slot.rest();
         self.wake_all();
         outcome
+    }
+
+    /// What the thread `number` needs, which is the one that calls this.
+    fn desk(&self, number: usize) -> Desk {
+        let Setup { slots, contested_cpus, is_measured, .. } = self.setup;
+        let thread = thread::current();
+        slots[number].set_thread(thread);
+        Desk {
+            slot: slots[number].clone(),
+            response: ResponseHead::default(),
+            thread,
+            number,
+            cork: Arc::clone(&self.corks[number]),
+            laid_down: clock::monotonic(),
+            waits: contested_cpus.and_then(|_| Waits::of(thread)),
+            is_measured: *is_measured,
+            environ: EnvironValues::new(self.environ_keys()),
+        }
     }
 
     pub(super) fn lock(&self) -> Held<'_, 'a> {

@@ -40,6 +40,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
     let mut desk = Desk {
+        waits: None,
         slot,
         response: ResponseHead::default(),
         thread: 0,

@@ -1,7 +1,8 @@
 """Answers as JSON by which thread a request was served, and how many that thread has served.
 
-/wait/PATH first waits until somebody writes to the FIFO PATH, and says so; /busy?s=0.2 computes. A signal USR1 is noted by a handler
-of Python's own; /signals tells how many came.
+/wait/PATH first waits until somebody writes to the FIFO PATH, and says so; /busy?s=0.2 computes for so many seconds of
+CPU time, /nap?s=0.2 for 2 ms and then sleeps so long. A signal USR1 is noted by a handler of Python's own; /signals
+tells how many came.
 """
 
 import json
@@ -22,15 +23,22 @@ def noted(number, frame):
 signal.signal(signal.SIGUSR1, noted)
 
 
+def compute(seconds):
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path.startswith("/wait/"):
         os.write(2, b"waits\n")
         os.close(os.open(path[5:], os.O_RDONLY))
     if path == "/busy":
-        until = time.monotonic() + float(environ["QUERY_STRING"].removeprefix("s="))
-        while time.monotonic() < until:
-            pass
+        compute(float(environ["QUERY_STRING"].removeprefix("s=")))
+    if path == "/nap":
+        compute(0.002)
+        time.sleep(float(environ["QUERY_STRING"].removeprefix("s=")))
     local.served = getattr(local, "served", 0) + 1
     thread = threading.current_thread()
     told = {

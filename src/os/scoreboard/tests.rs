@@ -6,6 +6,22 @@ use std::thread;
 use super::*;
 
 #[test]
+fn the_others_see_door_and_thread_until_the_slot_is_cleared() {
+    let (board, _fd) = Scoreboard::create(1).unwrap();
+    let (writes, reads) = (board.slot(0).unwrap(), board.slot(0).unwrap());
+    for (door, is_open, will_open) in [(Door::Shut, false, false), (Door::Busy, false, true), (Door::Open, true, true)]
+    {
+        writes.set_door(door);
+        assert_eq!((reads.is_open(), reads.will_open()), (is_open, will_open), "{door:?}");
+    }
+    assert_eq!(reads.thread(), None);
+    writes.set_thread(4711);
+    assert_eq!(reads.thread(), Some(4711));
+    reads.clear();
+    assert_eq!((writes.will_open(), writes.thread()), (false, None));
+}
+
+#[test]
 fn what_one_mapping_writes_the_other_reads() {
     let (master, fd) = Scoreboard::create(3).unwrap();
     let worker = Scoreboard::attach(fd).unwrap();
@@ -49,11 +65,7 @@ fn what_one_mapping_writes_the_other_reads() {
     assert_eq!((reads.worked(130), reads.last_busy(130)), (30, 130));
     writes.leave(150);
     assert_eq!((reads.worked(900), reads.last_busy(900)), (50, 150));
-    assert!(!reads.is_open());
-    writes.set_open(true);
-    assert!(reads.is_open());
     reads.clear();
-    assert!(!writes.is_open());
     assert_eq!((reads.worked(900), reads.last_busy(900)), (0, 150), "of whoever had the slot before");
     assert_eq!((writes.busy_since(), writes.requests(), writes.request_line()), (None, 0, String::new()));
     assert_eq!(master.slot(1).unwrap().requests(), 0);

@@ -100,41 +100,6 @@ impl Text for Seconds {
     }
 }
 
-/// How long a thread that computes keeps its CPU. Where nobody asks, the kernel decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimeSlice(Duration);
-
-impl TimeSlice {
-    /// What Linux grants; it cuts what is beyond (kernel/sched/syscalls.c).
-    const RANGE: std::ops::RangeInclusive<Duration> = Duration::from_micros(100)..=Duration::from_millis(100);
-
-    /// A number of milliseconds.
-    pub const fn millis(milliseconds: u64) -> Self {
-        Self(Duration::from_millis(milliseconds))
-    }
-
-    /// The span, or nothing if it is 0, which leaves it to the kernel.
-    pub fn limit(self) -> Option<Duration> {
-        Seconds(self.0).limit()
-    }
-}
-
-impl Text for TimeSlice {
-    const EXPECTED: &'static str = "seconds from 0.0001 to 0.1, such as 0.005 for 5 ms, or 0";
-    const IN_TOML: InToml = InToml::Number;
-
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        decimal_duration(text)
-            .filter(|span| span.is_zero() || Self::RANGE.contains(span))
-            .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
-    }
-
-    fn text(&self) -> String {
-        Seconds(self.0).text()
-    }
-}
-
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
