@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -240,3 +241,44 @@ fn on_one_cpu<T>(start: impl FnOnce() -> T) -> T {
     sched_setaffinity(myself, &before).unwrap();
     started
 }
+
+#[test]
+fn new_connections_are_not_kept_waiting_by_kept_ones_of_a_busy_worker() {
+    let server = Server::start(&["-w", "1", "threaded"]);
+    let mut kept: Vec<Kept<TcpStream>> = (0..16).map(|_| Kept::new(server.connect())).collect();
+    let request = "GET /busy?s=0.003 HTTP/1.1\r\nHost: test\r\n\r\n";
+    let done = AtomicBool::new(false);
+    let kept_turns = std::thread::scope(|scope| {
+        let keeping: Vec<_> = kept
+            .iter_mut()
+            .map(|kept| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut turns = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        ask(&mut kept.stream, request);
+                        turns += 1;
+                    }
+                    turns
+                })
+            })
+            .collect();
+        // Eight at a time, each with a connection for every request.
+        let come = || {
+            for _ in 0..NEW {
+                ask(&mut server.connect(), request);
+            }
+        };
+        let coming: Vec<_> = (0..8).map(|_| scope.spawn(come)).collect();
+        for client in coming {
+            client.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        keeping.into_iter().map(|client| client.join().unwrap()).max().unwrap()
+    });
+    // Each of the eight gets an answer in two turns or three; when one a turn was accepted it took all eight.
+    assert!(kept_turns < 5 * NEW, "{kept_turns} turns of a kept connection for {NEW} of a new one");
+}
+
+/// How many connections each client opens one after the other.
+const NEW: usize = 10;

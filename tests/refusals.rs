@@ -139,7 +139,7 @@ fn a_trusted_peer_says_where_the_application_is_mounted() {
     }
     // Nothing of it is left for the next request on any connection.
     assert_eq!(environ(&server, "")["SCRIPT_NAME"], "");
-    server.wait_for("request for a path that is not below SCRIPT_NAME, answered 404 path=/frontier");
+    server.wait_for("request for a path that is not below SCRIPT_NAME, answered 404 path=/frontier script_name=/front");
 }
 
 #[test]

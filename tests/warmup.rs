@@ -36,6 +36,7 @@ fn a_warm_up_that_fails_is_said_and_the_server_starts() {
     server.wait_for("warm-up request failed, the server starts all the same");
     server.wait_for("RuntimeError: on purpose");
     assert_eq!(server.get("/").status, 200);
+    assert_eq!(server.log().matches("RuntimeError: on purpose").count(), 1, "{}", server.log());
 }
 
 #[test]

@@ -102,8 +102,9 @@ impl<'py> Environs<'py> {
             environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, given)?)?;
         }
         let Some(path) = below(given.unwrap_or(self.script_name.as_bytes()), request.path()) else {
-            let (path, script_name) = (request.path().escape_ascii(), environ.get_item("SCRIPT_NAME")?);
-            tracing::warn!(%path, ?script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
+            let path = request.path().escape_ascii();
+            let script_name = environ.get_item("SCRIPT_NAME")?.map(|name| name.to_string()).unwrap_or_default();
+            tracing::warn!(%path, script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
             return Ok(None);
         };
         let target = latin1(py, request.target())?;

@@ -37,6 +37,7 @@ mod python;
 mod reload;
 mod response;
 mod variables;
+mod warmup;
 mod worker;
 mod zygote;
 

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -150,7 +151,8 @@ fn setup(
         slots,
         is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
-        contested_cpus: contested_cpus(settings),
+        has_others: has_others(settings),
+        contested_cpus: contested_cpus(inheritance),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
@@ -229,10 +231,22 @@ impl Member {
     }
 }
 
-/// Measured here: a hook may have bound this worker to some of them.
-fn contested_cpus(settings: &Settings) -> Option<usize> {
-    let cpus = std::thread::available_parallelism().ok()?.get();
-    (settings.most_workers(1) > cpus).then_some(cpus)
+/// A TLS session is its process's own.
+fn has_others(settings: &Settings) -> bool {
+    settings.most_workers(1) > 1 && settings.tls().is_none()
+}
+
+/// None where a hook has bound this worker to CPUs of its own, which it may share with nobody.
+fn contested_cpus(inheritance: &Inheritance) -> Option<usize> {
+    let settings = &inheritance.start.settings;
+    let mine = inheritance.cpus.filter(|all| cpus() == Some(*all))?;
+    let count = (0..CpuSet::count()).filter(|cpu| mine.is_set(*cpu) == Ok(true)).count();
+    (has_others(settings) && settings.most_workers(1) > count).then_some(count)
+}
+
+/// The CPUs on which this process may run; none on machines with more than the type holds.
+pub(crate) fn cpus() -> Option<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0)).ok()
 }
 
 fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {

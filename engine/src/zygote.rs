@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CpuSet;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -22,14 +23,13 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::title;
 use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
-use rwsgi::worker::{self, Ends};
+use rwsgi::worker::Ends;
 
 use crate::conf::Conf;
-use crate::cycle::Cycle;
-use crate::deadline::{self, Caller};
+use crate::deadline;
 use crate::hooks::Hooks;
 use crate::loggers::Loggers;
-use crate::{app, conf, keeper, python, worker as worker_process};
+use crate::{app, conf, keeper, python, warmup, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -38,6 +38,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
     pub(crate) tls: Option<Identity>,
+    /// The CPUs on which workers run, unless a hook binds them to others.
+    pub(crate) cpus: Option<CpuSet>,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
     /// Another one when the logs were opened anew.
@@ -169,32 +171,9 @@ fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load(py, app_name(settings)?)?;
         if settings.preload_app {
-            warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
+            warmup::warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
         }
         inheritance.application = Some(loaded.unbind());
-    }
-    Ok(())
-}
-
-/// Makes the requests that are to come before all others.
-fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
-    let settings = &inheritance.start.settings;
-    if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
-        return Ok(());
-    }
-    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings, Caller::alone(settings)?)?;
-    for request in &settings.warmup {
-        let (target, host) = (request.target(), request.host());
-        for _ in 1..WARMUP_ROUNDS {
-            worker::warm_up(&cycle, target, host, request.is_https())?;
-        }
-        let status = worker::warm_up(&cycle, target, host, request.is_https())?;
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        if status < 400 {
-            tracing::info!(path, query, host, status, "application warmed up");
-        } else {
-            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts all the same");
-        }
     }
     Ok(())
 }
@@ -334,6 +313,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         listeners,
         scoreboard,
         tls,
+        cpus: worker_process::cpus(),
         handover,
         access_log,
         error_fd,
@@ -446,5 +426,3 @@ fn close_on_exec(channel: &Channel) {
 const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 /// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
 const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
-/// CPython specialises its bytecode after some 8 calls, and memory that is written later is shared no more.
-const WARMUP_ROUNDS: usize = 20;

@@ -129,7 +129,7 @@ settings! {
     warmup: Vec<WarmupRequest> = Vec::new(), list, Application,
         ["--warmup"], "URLS", "requests to make before the workers are forked, with preload_app",
         "Paths, or URLs where the application asks which host it is (Django's `ALLOWED_HOSTS`); a list, or one string with \
-         commas. Each is asked for 20 times by GET in the process from which workers are forked: what an application \
+         commas. Each is asked for 20 times by GET, until it fails, in the process from which workers are forked: what an application \
          loads, compiles and caches with its first requests is then there for all of them, once. What must not be shared \
          by processes, such as connections to a database, the application has to close at the end of a request, as Django \
          does by default. The requests count against `boot_timeout`. Without `preload_app` there is no such process, and none \

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use super::body::Body;
 use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
-use super::contention::Waits;
+use super::contention::CpuWaits;
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
 use super::streamed::Streamed;
@@ -54,7 +54,7 @@ pub(super) struct Desk {
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
     /// How long it has waited for a CPU, where there are more workers than CPUs.
-    pub(super) waits: Option<Waits>,
+    pub(super) waits: Option<CpuWaits>,
     /// Does somebody want to know how busy it is?
     pub(super) is_measured: bool,
     /// What the application has left in its environ, as far as the access log wants it.

@@ -20,23 +20,23 @@ use crate::os::clock;
 use crate::os::thread::{Schedule, Times, sleeps_of_running};
 
 /// What a thread knows of its waiting for a CPU.
-pub(super) struct Waits {
+pub(super) struct CpuWaits {
     schedule: Schedule,
     /// How long it had waited when it looked last, and when that was, in ns.
     waited: u64,
     looked: u64,
 }
 
-impl Waits {
+impl CpuWaits {
     /// None where the kernel does not say.
-    pub(super) fn of(thread: i32) -> Option<Waits> {
+    pub(super) fn of(thread: i32) -> Option<CpuWaits> {
         let schedule = Schedule::of(thread).ok()?;
         let waited = schedule.times()?.waited;
-        Some(Waits { schedule, waited, looked: clock::monotonic() })
+        Some(CpuWaits { schedule, waited, looked: clock::monotonic() })
     }
 
     /// Has the thread waited for a CPU since it looked last?
-    fn has_waited(&mut self, now: u64) -> bool {
+    fn have_grown(&mut self, now: u64) -> bool {
         let looked = mem::replace(&mut self.looked, now);
         if now.saturating_sub(looked) < WORTH_IT_NS {
             return false;
@@ -49,7 +49,7 @@ impl Waits {
 /// What a worker knows of the others that compute.
 #[derive(Debug, Default)]
 pub(super) struct Rivals {
-    seen: Vec<Rival>,
+    known: Vec<Rival>,
     /// How often in a row they were found to compute.
     looks: u32,
     /// Until then (ns of the monotonic clock) there is taken to be room for one more.
@@ -65,7 +65,7 @@ pub(super) struct Rivals {
 struct Rival {
     thread: i32,
     /// When that was, in ns of the monotonic clock.
-    seen: u64,
+    since: u64,
     /// How long it had been on a CPU, or had waited for one, in ns.
     awake: u64,
     /// How often it had slept.
@@ -73,9 +73,10 @@ struct Rival {
 }
 
 /// Do enough others need their CPUs?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// These do.
-    Computing(Vec<Rival>),
+    /// They do.
+    Computing,
     /// They sleep in between.
     Sleeping,
     /// Too few have something to do.
@@ -83,36 +84,30 @@ enum Found {
 }
 
 impl Rivals {
-    /// What a thread was when it was seen first, if it computes and has hardly slept since.
-    fn look(&self, thread: i32, now: u64) -> Option<Rival> {
+    /// What a thread was when it was seen first, and whether it has hardly slept since; none for one that sleeps now.
+    fn look(&self, thread: i32, now: u64) -> Option<(Rival, bool)> {
         let sleeps = sleeps_of_running(thread)?;
         let Times { ran, waited } = Schedule::of(thread).ok()?.times()?;
         let awake = ran.saturating_add(waited);
-        let known = self.seen.iter().find(|known| known.thread == thread);
-        let rival = known.copied().unwrap_or(Rival { thread, seen: now, awake, sleeps });
-        let span = now.saturating_sub(rival.seen);
+        let known = self.known.iter().find(|known| known.thread == thread);
+        let rival = known.copied().unwrap_or(Rival { thread, since: now, awake, sleeps });
+        let span = now.saturating_sub(rival.since);
         let slept = span.saturating_sub(awake.saturating_sub(rival.awake));
-        (sleeps == rival.sleeps || slept <= NOT_COUNTED_NS + span / 10).then_some(rival)
+        Some((rival, sleeps == rival.sleeps || slept <= NOT_COUNTED_NS + span / 10))
     }
 
-    fn compute(&mut self, rivals: Vec<Rival>) {
-        self.seen = rivals;
-        self.looks = self.looks.saturating_add(1);
-        if self.looks > ENOUGH_LOOKS {
-            self.room = 0;
-        }
-    }
-
-    fn sleep(&mut self, now: u64) {
+    /// Nobody is given way to for a while, a longer one each time.
+    fn have_room(&mut self, now: u64) {
         self.room = (self.room * 2).clamp(ROOM_NS, MOST_ROOM_NS);
         self.room_until = now.saturating_add(self.room);
     }
 }
 
 impl EventLoop<'_> {
-    /// What this worker is to do of a request and of those that wait behind it. The rest is for workers that compute anyway,
-    /// or have nothing to do.
-    pub(super) fn fair_share(&mut self, request: Request, waits: Option<&mut Waits>) -> Option<Task> {
+    /// What this worker is to do of a task and of the requests that wait behind it. The rest is for workers that compute
+    /// anyway, or have nothing to do.
+    pub(super) fn fair_share(&mut self, task: Task, waits: Option<&mut CpuWaits>) -> Option<Task> {
+        let Task::Request(request) = task else { return Some(task) };
         let request = match waits {
             Some(waits) => self.unless_others_compute(request, waits)?,
             None => request,
@@ -124,35 +119,38 @@ impl EventLoop<'_> {
     /// Before a request is begun: those that would wait for it go to workers that have nothing to do. Reading and passing
     /// on takes longer than a request that is over at once.
     fn spread(&mut self) {
-        if self.pace < WORTH_MOVING_NS || self.unseen() == 0 || self.setup.tls.is_some() {
+        if self.pace < WORTH_MOVING_NS || self.unseen() == 0 || self.stopping.is_some() {
             return;
         }
         let now = clock::monotonic();
         if now < self.rivals.none_idles_until {
             return;
         }
-        let free = self.setup.handover.takers();
-        if free == 0 || !self.has_room_beside(now) {
+        let idle = self.setup.handover.idle(self.unseen());
+        if idle == 0 || !self.has_room_beside(now) {
             self.rivals.none_idles_until = now.saturating_add(LOOK_AGAIN_NS);
             return;
         }
-        for _ in 0..free {
+        for _ in 0..idle {
             match self.next_task() {
                 Some(Task::Request(request)) => self.enqueue(request),
                 other => {
-                    self.put_by = other;
+                    self.set_aside = other;
                     break;
                 }
             }
         }
-        self.hand_over();
+        // A signal may have been among that. Who has stopped looks into the queue no more.
+        if self.stopping.is_none() {
+            self.hand_over();
+        }
     }
 
     /// Leaves a request to the other workers where they need the CPUs. Else it is this worker's.
-    fn unless_others_compute(&mut self, request: Request, waits: &mut Waits) -> Option<Request> {
+    fn unless_others_compute(&mut self, request: Request, waits: &mut CpuWaits) -> Option<Request> {
         let now = clock::monotonic();
         let gives_way = matches!(self.door, Door::GivingWay { .. });
-        let is_asked = gives_way || waits.has_waited(now) && self.door == Door::Open && now >= self.rivals.room_until;
+        let is_asked = gives_way || waits.have_grown(now) && self.door == Door::Open && now >= self.rivals.room_until;
         if !is_asked || !self.may_leave(&request) {
             return Some(request);
         }
@@ -161,67 +159,81 @@ impl EventLoop<'_> {
             self.shut_door(Door::GivingWay { until: in_time(PAUSE) });
             self.rivals.looks = 0;
         }
-        if let Found::Computing(rivals) = self.others(now, self.cpus()) {
-            self.rivals.seen = rivals;
-            self.enqueue(request);
-            // It is the last in line.
-            let token = self.requests.pop_back()?;
-            if self.pass_on(token) {
-                return None;
-            }
-            self.requests.push_front(token);
-            return self.next_request();
+        if !self.give_way_or_open(now) {
+            return Some(request);
         }
-        self.rivals.seen.clear();
-        self.open_door();
-        Some(request)
+        self.enqueue(request);
+        // It is the last in line.
+        let token = self.requests.pop_back()?;
+        if self.pass_on(token) {
+            return None;
+        }
+        self.requests.push_front(token);
+        self.next_request()
     }
 
     /// A worker that has given way for a while looks whether it is to do so any longer.
-    pub(super) fn give_way_or_open(&mut self) {
-        match self.others(self.now, self.cpus()) {
-            Found::Computing(rivals) => {
-                self.rivals.compute(rivals);
-                self.shut_door(Door::GivingWay { until: in_time(PAUSE) });
-                return;
+    pub(super) fn has_given_way(&mut self) {
+        if self.give_way_or_open(self.now) {
+            self.shut_door(Door::GivingWay { until: in_time(PAUSE) });
+            self.rivals.looks = self.rivals.looks.saturating_add(1);
+            if self.rivals.looks > ENOUGH_LOOKS {
+                self.rivals.room = 0;
             }
-            Found::Sleeping => self.rivals.sleep(self.now),
-            Found::Few => {}
         }
-        self.rivals.seen.clear();
+    }
+
+    /// Do others compute on all CPUs? If not, this worker takes requests again.
+    fn give_way_or_open(&mut self, now: u64) -> bool {
+        let (found, known) = self.others(now, self.setup.contested_cpus.unwrap_or(usize::MAX));
+        if found == Found::Computing {
+            self.rivals.known = known;
+            return true;
+        }
+        if found == Found::Sleeping {
+            self.rivals.have_room(now);
+        }
+        self.rivals.known.clear();
         self.open_door();
+        false
     }
 
     /// While this worker computes, is there a CPU for another one?
     fn has_room_beside(&self, now: u64) -> bool {
         let Some(cpus) = self.setup.contested_cpus else { return true };
-        cpus > 1 && !matches!(self.others(now, cpus - 1), Found::Computing(_))
-    }
-
-    fn cpus(&self) -> usize {
-        self.setup.contested_cpus.unwrap_or(usize::MAX)
+        cpus > 1 && self.others(now, cpus - 1).0 != Found::Computing
     }
 
     /// May a request wait a little longer, in another worker?
     fn may_leave(&self, request: &Request) -> bool {
         let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
-        let is_patient = request.connection.waits_since.is_none_or(|since| since > long_ago);
-        is_patient && self.stopping.is_none() && self.setup.tls.is_none()
+        self.stopping.is_none() && request.connection.waits_since.is_none_or(|since| since > long_ago)
     }
 
     /// Do so many others get on with their requests, and take more? Of many only some are looked at.
-    fn others(&self, now: u64, enough: usize) -> Found {
+    fn others(&self, now: u64, enough: usize) -> (Found, Vec<Rival>) {
         let at_work = self.setup.handover.at_work(now.saturating_sub(PATIENCE_MS * 1_000_000));
         let asked = at_work.len().min(MOST_ASKED);
-        let found = at_work.iter().take(asked).map(|threads| threads.iter().find_map(|&it| self.rivals.look(it, now)));
-        let rivals: Vec<Rival> = found.flatten().collect();
-        if at_work.len() < enough {
+        let mut known = Vec::new();
+        let mut computing = 0;
+        for threads in &at_work[..asked] {
+            for thread in threads.iter().take(MOST_ASKED) {
+                let Some((rival, computes)) = self.rivals.look(*thread, now) else { continue };
+                known.push(rival);
+                if computes {
+                    computing += 1;
+                    break;
+                }
+            }
+        }
+        let found = if at_work.len() < enough {
             Found::Few
-        } else if rivals.len() * at_work.len() >= enough * asked {
-            Found::Computing(rivals)
+        } else if computing * at_work.len() >= enough * asked {
+            Found::Computing
         } else {
             Found::Sleeping
-        }
+        };
+        (found, known)
     }
 }
 
@@ -231,7 +243,7 @@ const WORTH_IT_NS: u64 = 500_000;
 const WORTH_MOVING_NS: u64 = 200_000;
 /// While nobody idles.
 const LOOK_AGAIN_NS: u64 = 1_000_000;
-/// How many workers are looked at: each costs 16 us.
+/// How many workers are looked at, and of each how many threads: one costs 16 us.
 const MOST_ASKED: usize = 8;
 /// How long a worker takes no new connections before it looks again whether others compute.
 const PAUSE: Duration = Duration::from_millis(20);

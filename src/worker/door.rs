@@ -14,6 +14,7 @@ use super::stream::Stream;
 use super::table::Missed;
 use super::timers::{Millis, in_time};
 use crate::http::ProxyMode;
+use crate::os::listener::Peer;
 use crate::os::scoreboard;
 
 /// Are new connections taken?
@@ -106,10 +107,32 @@ impl EventLoop<'_> {
             return None;
         }
         // What an application wrote into the queue may name any listener.
-        let connection = self.setup.handover.take().filter(|one| one.listener < self.setup.listeners.len())?;
-        let token = self.table.insert(Box::new(connection));
+        let connection = self.taken_over()?;
+        let token = self.table.insert(connection);
+        for _ in 0..self.others_at_once() {
+            let Some(connection) = self.taken_over() else { break };
+            self.take_on(connection);
+        }
         self.make_room();
         self.with_connection(token, Missed::default(), Self::serve_received)
+    }
+
+    /// How many who wait at the door are taken on at once, beside the first: as many as have a turn meanwhile. With one a
+    /// turn they would wait the longer the more is to do.
+    fn others_at_once(&self) -> usize {
+        if self.turn < LONG_TURN_NS { 0 } else { self.unseen() }
+    }
+
+    fn taken_over(&self) -> Option<Box<Connection>> {
+        self.setup.handover.take().filter(|one| one.listener < self.setup.listeners.len()).map(Box::new)
+    }
+
+    /// A connection that gets its turn behind those that have one already.
+    fn take_on(&mut self, mut connection: Box<Connection>) {
+        connection.reading = Reading::More;
+        let token = self.table.insert(connection);
+        self.ready.push_back(token);
+        self.quota += 1;
     }
 
     /// Gives connections whose requests wait to workers that have a thread for them.
@@ -118,10 +141,9 @@ impl EventLoop<'_> {
         if self.setup.tls.is_some() {
             return;
         }
-        let free = self.setup.handover.takers();
-        for _ in 0..free {
+        for _ in 0..self.setup.handover.takers(self.requests.len()) {
             // One may have shut its door meanwhile.
-            if self.setup.handover.takers() == 0 {
+            if self.setup.handover.takers(1) == 0 {
                 return;
             }
             let Some(token) = self.requests.pop_front() else { return };
@@ -177,10 +199,15 @@ impl EventLoop<'_> {
         let socket = self.setup.listeners.get(listener).filter(|_| self.listens(self.door))?;
         match socket.accept() {
             Ok(Some((stream, peer))) => {
-                let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
-                connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
-                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
+                let connection = self.accepted(stream, peer, listener)?;
                 let token = self.table.insert(connection);
+                for _ in 0..self.others_at_once() {
+                    self.make_room();
+                    let is_open = self.listens(self.door);
+                    let Ok(Some((stream, peer))) = (if is_open { socket.accept() } else { Ok(None) }) else { break };
+                    let Some(connection) = self.accepted(stream, peer, listener) else { continue };
+                    self.take_on(connection);
+                }
                 self.make_room();
                 self.with_connection(token, Missed::default(), Self::receive)
             }
@@ -194,6 +221,13 @@ impl EventLoop<'_> {
                 None
             }
         }
+    }
+
+    fn accepted(&self, stream: OwnedFd, peer: Peer, listener: usize) -> Option<Box<Connection>> {
+        let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
+        connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
+        connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
+        Some(connection)
     }
 
     /// With the encryption that this worker has.
@@ -246,5 +280,7 @@ impl EventLoop<'_> {
 pub(super) const QUEUE: u64 = u64::MAX - 2;
 /// Tokens from here on are listeners; connections stay below (62 bits).
 pub(super) const LISTENERS: u64 = 1 << 62;
+/// Who waits for one turn of this length is not better off with another worker.
+const LONG_TURN_NS: u64 = 1_000_000;
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);

@@ -88,9 +88,11 @@ pub(super) struct EventLoop<'a> {
     /// Connections that have more to read, or hold a further request already.
     pub(super) ready: VecDeque<u64>,
     /// How many of them this turn looks at.
-    quota: usize,
+    pub(super) quota: usize,
     /// When this turn began, in ns of the monotonic clock.
     pub(super) now: u64,
+    /// How many ns before the turn before it began.
+    pub(super) turn: u64,
     /// Whole requests that wait for a thread.
     pub(super) requests: VecDeque<u64>,
     timers: Timers,
@@ -107,12 +109,10 @@ pub(super) struct EventLoop<'a> {
     /// That it stops, for who does not hold the lock.
     pub(super) stops: Arc<AtomicBool>,
     served: u64,
-    /// How many requests were served when this turn began.
-    served_before: u64,
-    /// How many ns a request took in the last turn that had one.
+    /// How many ns the last request took, where there are other workers.
     pub(super) pace: u64,
     /// What was found while requests were gathered for other workers, and is not one.
-    pub(super) put_by: Option<Task>,
+    pub(super) set_aside: Option<Task>,
     pub(super) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
     pub(super) crew: Crew,
     pub(super) deadlines: Deadlines,
@@ -137,6 +137,7 @@ impl<'a> EventLoop<'a> {
             ready: VecDeque::new(),
             quota: 0,
             now: 0,
+            turn: 0,
             requests: VecDeque::new(),
             timers: Timers::default(),
             spare_input: Vec::new(),
@@ -149,9 +150,8 @@ impl<'a> EventLoop<'a> {
             retiring: false,
             stops,
             served: 0,
-            served_before: 0,
             pace: 0,
-            put_by: None,
+            set_aside: None,
             spent: Some(spent),
             crew: Crew::new(setup.slots.len()),
             deadlines: Deadlines::new(setup.slots.len()),
@@ -165,9 +165,7 @@ impl<'a> EventLoop<'a> {
     pub(super) fn look(&mut self) -> io::Result<bool> {
         let count = wait(&self.epoll, &mut self.events, Some(Duration::ZERO))?;
         self.inbox.extend(&self.events[..count]);
-        let (began, served) = (self.now, self.served - self.served_before);
         self.begin_turn();
-        self.pace = (self.now - began).checked_div(served).unwrap_or(self.pace);
         Ok(!self.inbox.is_empty() || !self.ready.is_empty())
     }
 
@@ -181,14 +179,14 @@ impl<'a> EventLoop<'a> {
         self.texts.refresh();
         // A stop is not kept waiting by what stands in line.
         self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
-        self.now = clock::monotonic();
-        self.served_before = self.served;
+        let before = std::mem::replace(&mut self.now, clock::monotonic());
+        self.turn = self.now.saturating_sub(before);
         self.expire(self.now / 1_000_000);
     }
 
     /// The next of what this turn has to do that cannot be done here.
     pub(super) fn next_task(&mut self) -> Option<Task> {
-        if let Some(task) = self.put_by.take() {
+        if let Some(task) = self.set_aside.take() {
             return Some(task);
         }
         loop {
@@ -209,7 +207,7 @@ impl<'a> EventLoop<'a> {
 
     /// Is anything left that nobody needs to wait for?
     pub(super) fn has_work(&self) -> bool {
-        !self.requests.is_empty() || self.put_by.is_some() || !self.inbox.is_empty() || !self.ready.is_empty()
+        !self.requests.is_empty() || self.set_aside.is_some() || !self.inbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Has the worker ended, and how?
@@ -223,7 +221,7 @@ impl<'a> EventLoop<'a> {
 
     /// How long nothing will have to be done unless the kernel says so.
     pub(super) fn sleep_limit(&self) -> Option<Duration> {
-        if self.put_by.is_some() || !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
+        if self.set_aside.is_some() || !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
             return Some(Duration::ZERO);
         }
         let next = self.timers.next().into_iter().chain(self.door.opens_at()).min()?;
@@ -388,6 +386,9 @@ impl<'a> EventLoop<'a> {
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
         let Served { mut connection, length, body_bytes, started } = served;
+        if self.setup.has_others {
+            self.pace = clock::monotonic().saturating_sub(started);
+        }
         if !matches!(connection.answered, State::Taken { .. }) {
             self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
         }
@@ -410,7 +411,7 @@ impl<'a> EventLoop<'a> {
     fn expire(&mut self, now: Millis) {
         if self.door.opens_at().is_some_and(|at| at <= now) {
             match self.door {
-                Door::GivingWay { .. } => self.give_way_or_open(),
+                Door::GivingWay { .. } => self.has_given_way(),
                 _ => self.open_door(),
             }
         }

@@ -68,31 +68,39 @@ impl<'a> Handover<'a> {
         self.ends.take.as_fd()
     }
 
-    /// How many threads of other workers are free to take a connection.
-    pub(super) fn takers(&self) -> usize {
-        let workers = (0..self.workers).filter(|worker| *worker != self.me);
-        workers.map(|worker| self.free_threads(worker)).sum()
+    /// How many threads of other workers are free to take a connection; counted no further than `most`.
+    pub(super) fn takers(&self, most: usize) -> usize {
+        let slots = self.others().filter(|worker| self.is_open(*worker)).flat_map(|worker| self.slots(worker));
+        slots.filter(|slot| slot.busy_since().is_none()).take(most).count()
     }
 
-    fn free_threads(&self, worker: usize) -> usize {
-        let slots = || (worker * self.threads..(worker + 1) * self.threads).filter_map(|at| self.scoreboard.slot(at));
-        if slots().next().is_some_and(|first| first.is_open()) {
-            slots().filter(|slot| slot.busy_since().is_none()).count()
-        } else {
-            0
-        }
+    /// How many other workers take connections and have nothing to do; counted no further than `most`.
+    pub(super) fn idle(&self, most: usize) -> usize {
+        let is_idle =
+            |worker: &usize| self.is_open(*worker) && self.slots(*worker).all(|slot| slot.counts_from().is_none());
+        self.others().filter(is_idle).take(most).count()
+    }
+
+    /// The other workers; the next one comes first.
+    fn others(&self) -> impl Iterator<Item = usize> {
+        (0..self.workers).map(|away| (self.me + away) % self.workers).filter(|worker| *worker != self.me)
+    }
+
+    fn slots(&self, worker: usize) -> impl Iterator<Item = Slot> {
+        (worker * self.threads..(worker + 1) * self.threads).filter_map(|at| self.scoreboard.slot(at))
+    }
+
+    fn is_open(&self, worker: usize) -> bool {
+        self.slots(worker).next().is_some_and(|first| first.is_open())
     }
 
     /// The other workers that take connections, now or as soon as a thread is free, and have something to do: the threads
     /// that do it, unless it began before `since` (ns of the monotonic clock). The next worker comes first.
     pub(super) fn at_work(&self, since: u64) -> Vec<Vec<i32>> {
-        let others = (1..self.workers).map(|away| (self.me + away) % self.workers);
-        let slots =
-            |worker| (worker * self.threads..(worker + 1) * self.threads).filter_map(|at| self.scoreboard.slot(at));
         let is_at_work = |slot: &Slot| slot.counts_from().is_some_and(|from| from >= since);
-        let takes_more = |worker: &usize| slots(*worker).next().is_some_and(|first| first.will_open());
-        let threads = |worker| slots(worker).filter(is_at_work).filter_map(|slot| slot.thread()).collect();
-        others.filter(takes_more).map(threads).filter(|threads: &Vec<i32>| !threads.is_empty()).collect()
+        let takes_more = |worker: &usize| self.slots(*worker).next().is_some_and(|first| first.will_open());
+        let threads = |worker| self.slots(worker).filter(is_at_work).filter_map(|slot| slot.thread()).collect();
+        self.others().filter(takes_more).map(threads).filter(|threads: &Vec<i32>| !threads.is_empty()).collect()
     }
 
     /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,

@@ -112,7 +112,9 @@ pub struct Setup<'a> {
     pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
     pub handover: Handover<'a>,
-    /// How many CPUs the workers share, if there are more workers.
+    /// May connections go to other workers?
+    pub has_others: bool,
+    /// How many CPUs the workers share, if there are more workers, and connections may go to others.
     pub contested_cpus: Option<usize>,
     /// How many connections there may be.
     pub worker_connections: usize,

@@ -172,7 +172,8 @@ impl EventLoop<'_> {
             let Some(mut connection) = self.table.take(token, Missed::default()) else { continue };
             match std::mem::replace(&mut connection.stage, Stage::Head) {
                 Stage::Waiting(waiting) => {
-                    let Waiting { arrived, scheme, .. } = *waiting;
+                    let Waiting { arrived, scheme, since } = *waiting;
+                    connection.waits_since = Some(since);
                     return Some(Request { connection, arrived, scheme });
                 }
                 other => {

@@ -28,7 +28,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
 use super::claim::Claim;
-use super::contention::Waits;
+use super::contention::CpuWaits;
 use super::cork::Cork;
 use super::crew::Place;
 use super::deadlines::{Deadline, Then};
@@ -110,12 +110,10 @@ impl<'a> Worker<'a> {
                 Some(request) => Some(Task::Request(request)),
                 None => held.next_task(),
             };
-            let task = match task {
-                Some(Task::Request(request)) => held.fair_share(request, desk.waits.as_mut()),
-                other => other,
-            };
             if let Some(task) = task {
-                held = self.perform(held, task, app, &mut desk);
+                if let Some(task) = held.fair_share(task, desk.waits.as_mut()) {
+                    held = self.perform(held, task, app, &mut desk);
+                }
                 continue;
             }
             let looked = held.look();
@@ -153,7 +151,7 @@ impl<'a> Worker<'a> {
             number,
             cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
-            waits: contested_cpus.and_then(|_| Waits::of(thread)),
+            waits: contested_cpus.and_then(|_| CpuWaits::of(thread)),
             is_measured: *is_measured,
             environ: EnvironValues::new(self.environ_keys()),
         }
@@ -274,6 +272,10 @@ impl<'a> Worker<'a> {
             held = self.lock();
             held.arrives(desk.number);
             return Ok(held);
+        }
+        if held.door.opens_at().is_some() {
+            // Whoever sleeps in epoll has gone to sleep before, and is to wake up for that.
+            let _ = self.wake.write(1);
         }
         loop {
             held.crew.moves(desk.number, Place::Parked);
