@@ -8,6 +8,7 @@ use crate::support::fronts::{Front, listener};
 use crate::support::outside::{Nginx, connect, curl, tool};
 use crate::support::pki::Authority;
 use crate::support::{LIMIT, Response, Server, directory, run_command};
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -140,6 +141,28 @@ fn a_header_is_kept_for_the_connection_and_trust_is_the_peers() {
     server.stop();
     let lines = server.output.stdout();
     assert_eq!(lines.matches("192.0.2.7 - - ").count(), 2, "{lines}");
+}
+
+#[test]
+fn who_is_in_the_backlog_when_the_server_stops_has_its_header_read_too() {
+    let (_files, mut server) = server(&["--proxy-protocol"]);
+    let worker = server.workers()[0];
+    kill(worker, Signal::SIGSTOP).unwrap();
+    let request = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    // More than are accepted in one turn before the signal has its own.
+    let mut waiting: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    for stream in &mut waiting {
+        stream.write_all(request).unwrap();
+    }
+    server.signal(Signal::SIGTERM);
+    server.wait_for("stopping");
+    kill(worker, Signal::SIGCONT).unwrap();
+    for stream in &mut waiting {
+        let response = Response::read(stream).unwrap();
+        assert_eq!(response.status, 200, "{}", server.log());
+        assert!(response.text().contains("\"REMOTE_ADDR\": \"192.0.2.7\""), "{}", response.text());
+    }
+    assert_eq!(server.wait(), 0, "{}", server.log());
 }
 
 #[test]

@@ -89,49 +89,47 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_thread_that_asks_runs_and_one_that_waits_does_not() {
+    /// A thread that waits until what is returned first is dropped, and its number.
+    fn waiting() -> (mpsc::Sender<()>, i32, thread::JoinHandle<u64>) {
         let (here, there) = mpsc::channel::<()>();
         let (number, asked) = mpsc::channel();
-        let waiting = thread::spawn(move || {
+        let thread = thread::spawn(move || {
             number.send(current()).unwrap();
             let _ = there.recv();
+            sleeps_of_running(current()).unwrap()
         });
-        let other = asked.recv().unwrap();
+        (here, asked.recv().unwrap(), thread)
+    }
+
+    #[test]
+    fn a_thread_that_asks_runs_and_one_that_waits_does_not() {
+        let (here, other, thread) = waiting();
         assert!(is_running(current()));
         while is_running(other) {
             thread::yield_now();
         }
         drop(here);
-        waiting.join().unwrap();
+        thread.join().unwrap();
         assert!(!is_running(other));
     }
 
     #[test]
     fn how_a_thread_spends_its_life_is_counted() {
-        let (here, there) = mpsc::channel::<()>();
-        let (number, asked) = mpsc::channel();
-        let other = thread::spawn(move || {
-            number.send(current()).unwrap();
-            let _ = there.recv();
-            sleeps_of_running(current()).unwrap()
-        });
-        let thread = asked.recv().unwrap();
-        while sleeps_of_running(thread).is_some() {
+        let (here, other, thread) = waiting();
+        while sleeps_of_running(other).is_some() {
             thread::yield_now();
         }
-        let schedule = Schedule::of(thread).unwrap();
-        let Times { ran, waited } = schedule.times().unwrap();
-        assert!(ran > 0, "{ran} {waited}");
+        let schedule = Schedule::of(other).unwrap();
+        assert!(schedule.times().unwrap().ran > 0);
         drop(here);
-        assert!(other.join().unwrap() > 0, "it has slept");
+        assert!(thread.join().unwrap() > 0, "it has slept");
         while schedule.times().is_some() {
             thread::yield_now();
         }
-        assert_eq!(sleeps_of_running(thread), None, "it is not there any more");
-        let before = Schedule::of(current()).unwrap();
-        let begun = before.times().unwrap();
-        while before.times().unwrap().ran == begun.ran {}
+        assert_eq!(sleeps_of_running(other), None, "it is not there any more");
+        let mine = Schedule::of(current()).unwrap();
+        let begun = mine.times().unwrap();
+        while mine.times().unwrap().ran == begun.ran {}
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl EventLoop<'_> {
     }
 
     /// A connection that gets its turn behind those that have one already.
-    fn take_on(&mut self, mut connection: Box<Connection>) {
+    pub(super) fn take_on(&mut self, mut connection: Box<Connection>) {
         connection.reading = Reading::More;
         let token = self.table.insert(connection);
         self.ready.push_back(token);
@@ -223,7 +223,7 @@ impl EventLoop<'_> {
         }
     }
 
-    fn accepted(&self, stream: OwnedFd, peer: Peer, listener: usize) -> Option<Box<Connection>> {
+    pub(super) fn accepted(&self, stream: OwnedFd, peer: Peer, listener: usize) -> Option<Box<Connection>> {
         let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
         connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
         connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
@@ -231,7 +231,7 @@ impl EventLoop<'_> {
     }
 
     /// With the encryption that this worker has.
-    pub(super) fn wrapped(&self, socket: OwnedFd) -> Option<Stream> {
+    fn wrapped(&self, socket: OwnedFd) -> Option<Stream> {
         let Some(identity) = &self.setup.tls else { return Some(Stream::plain(socket)) };
         match identity.session() {
             Ok(session) => Some(Stream::encrypted(socket, session)),

@@ -123,12 +123,9 @@ impl EventLoop<'_> {
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {
                 let Ok(Some((stream, peer))) = listener.accept() else { break };
-                let Some(stream) = self.wrapped(stream) else { continue };
-                let mut connection = Box::new(Connection::new(stream, peer, index));
+                let Some(mut connection) = self.accepted(stream, peer, index) else { continue };
                 connection.deadline = in_time(FIRST_REQUEST);
-                connection.reading = Reading::More;
-                let token = self.table.insert(connection);
-                self.ready.push_back(token);
+                self.take_on(connection);
             }
         }
     }
