@@ -262,8 +262,8 @@ NOT_FIRST = [
 ]
 GOALS = [
     "What rwsgi set out to reach. The floor is a C loop that copies a ready environ, calls the same application and sends "
-    "what it gives: what is left when a server does next to nothing. It copies bodies, which rwsgi does not: around large "
-    "ones it is no floor.",
+    "what it gives at once: what is left when a server does next to nothing. It copies bodies, which rwsgi does not, and "
+    "wakes its client for each response: around large bodies, and Flask, it is no floor.",
     "",
 ]
 METHOD = [

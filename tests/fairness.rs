@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -282,3 +283,48 @@ fn new_connections_are_not_kept_waiting_by_kept_ones_of_a_busy_worker() {
 
 /// How many connections each client opens one after the other.
 const NEW: usize = 10;
+
+#[test]
+fn responses_that_are_held_back_for_others_do_not_wait_for_a_long_call() {
+    let directory = tempfile::tempdir().unwrap();
+    for threads in ["1", "4"] {
+        let server = Server::start(&["-w", "1", "--threads", threads, "threaded"]);
+        let mut kept: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
+        let mut late = Vec::new();
+        for round in 0..5 {
+            // Quick ones, until the worker expects further ones of the kind.
+            for _ in 0..300 {
+                send_all(&mut kept);
+                answered(&mut kept);
+            }
+            let gate_path = directory.path().join(format!("{threads}-{round}"));
+            let gate = Gate::closed(gate_path.clone());
+            let (long, quick) = kept.split_last_mut().unwrap();
+            send_all(quick);
+            write!(long, "GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate_path.display()).unwrap();
+            let sent = Instant::now();
+            answered(quick);
+            late.extend(Some(sent.elapsed()).filter(|took| *took >= SENT_BY_THE_KERNEL));
+            let _writer = gate.open();
+            worker_of(long);
+        }
+        assert!(late.len() <= 1, "with {threads} threads: {late:?}");
+    }
+}
+
+fn send_all(kept: &mut [TcpStream]) {
+    for stream in kept {
+        stream.write_all(QUICK).unwrap();
+    }
+}
+
+fn answered(kept: &mut [TcpStream]) {
+    for stream in kept {
+        assert_ne!(worker_of(stream), 0);
+    }
+}
+
+/// A request that takes about as long as one of a small application.
+const QUICK: &[u8] = b"GET /busy?s=0.00004 HTTP/1.1\r\nHost: test\r\n\r\n";
+/// After so long, and less on a busy machine, the kernel sends what it was told to hold back (`tcp_rto_min`).
+const SENT_BY_THE_KERNEL: Duration = Duration::from_millis(150);

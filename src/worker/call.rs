@@ -30,6 +30,8 @@ pub(super) struct Call {
     pub(super) date: [u8; 29],
     /// In ns of the monotonic clock.
     pub(super) started: u64,
+    /// May the kernel hold back the response for those that follow?
+    pub(super) in_batch: bool,
 }
 
 /// A request that was answered.
@@ -40,6 +42,8 @@ pub(super) struct Served {
     pub(super) body_bytes: u64,
     /// In ns of the monotonic clock.
     pub(super) started: u64,
+    /// The kernel holds back the response.
+    pub(super) is_held: bool,
 }
 
 /// What a thread needs for one call after the other.
@@ -62,7 +66,9 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    fn begin(&self, started: u64, head: &[u8]) {
+    fn begin(&mut self, started: u64, head: &[u8]) {
+        self.response.clear();
+        self.environ.clear();
         self.slot.begin(started, head);
         if self.is_measured {
             self.slot.enter(started);
@@ -92,14 +98,13 @@ pub(super) struct Terms<'a> {
 impl Call {
     /// Has the application answer it.
     pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
-        let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
+        let Call { mut connection, arrived, scheme, keep_alive, date, started, in_batch } = self;
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
+        let keep_alive = keep_alive && request.wants_keep_alive();
         terms.claim.open(&connection.stream);
         desk.begin(started, &connection.input[..head_length]);
-        desk.response.clear();
-        desk.environ.clear();
         let mut exchange = Exchange {
             request,
             body: if beside > 0 { Body::Received(&connection.input[head_length..length]) } else { body },
@@ -117,7 +122,7 @@ impl Call {
             to: ResponseTo {
                 version: request.version(),
                 head_only: request.is_head() || terms.drops_bodies,
-                keep_alive: keep_alive && request.wants_keep_alive(),
+                keep_alive,
             },
             date: &date,
             error_pages: terms.error_pages,
@@ -127,21 +132,21 @@ impl Call {
             claim: terms.claim,
             state: State::Open,
             body_bytes: 0,
-            pace: Pace::new(&desk.cork),
+            pace: Pace::new(&desk.cork, in_batch && keep_alive),
             behind: connection.input.get(length..).unwrap_or_default(),
             handed: None,
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
             exchange.fail();
         }
-        exchange.come_back();
+        let is_held = exchange.come_back();
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.end();
         if let Some(streamed) = streamed {
             give_back(&mut connection, *streamed);
         }
-        Served { connection, length, body_bytes, started }
+        Served { connection, length, body_bytes, started, is_held }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
+use crate::os::clock;
 use crate::os::socket::{self, More};
 
 /// How fast the pieces of one response follow each other.
@@ -14,16 +15,31 @@ pub(super) struct Pace<'c> {
     last: u64,
     /// The kernel may hold something back.
     corked: bool,
+    /// A whole response may wait for others.
+    in_batch: bool,
 }
 
 impl<'c> Pace<'c> {
-    pub(super) fn new(cork: &'c Cork) -> Pace<'c> {
-        Pace { cork, last: 0, corked: false }
+    pub(super) fn new(cork: &'c Cork, in_batch: bool) -> Pace<'c> {
+        Pace { cork, last: 0, corked: false, in_batch }
+    }
+
+    /// Is a whole response held back, and goes on to be?
+    pub(super) fn stays_held(&mut self) -> bool {
+        let is_held = self.in_batch && self.corked;
+        if is_held {
+            self.pushed();
+        }
+        is_held
     }
 
     /// A piece is about to be sent: may the kernel wait for the next one? Only after one that came shortly before, so that
     /// what is made slowly is sent at once.
-    pub(super) fn next(&mut self, stream: BorrowedFd<'_>, now: u64) -> More {
+    pub(super) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
+        if is_last {
+            return self.last(stream);
+        }
+        let now = clock::monotonic();
         let follows = self.last != 0 && now.saturating_sub(self.last) < AT_ONCE_NS;
         self.last = now;
         if follows {
@@ -34,6 +50,18 @@ impl<'c> Pace<'c> {
         } else {
             More::Ends
         }
+    }
+
+    /// The last piece of a response may wait for those that follow.
+    fn last(&mut self, stream: BorrowedFd<'_>) -> More {
+        // It sends what came before.
+        if !self.in_batch || self.corked {
+            self.in_batch = false;
+            return More::Ends;
+        }
+        self.cork.hold(stream);
+        self.corked = true;
+        More::Follows
     }
 
     /// Nothing follows for now: what is held back is sent.

@@ -22,15 +22,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::call::{Call, Desk, Served};
+use super::batch::Batch;
 use super::connection::{Arrived, Connection, Reading, Registered};
 use super::contention::Rivals;
 use super::crew::Crew;
 use super::deadlines::Deadlines;
 use super::door::{Door, LISTENERS, QUEUE};
-use super::exchange::State;
 use super::output::Flushed;
-use super::spare::{borrow, give_back};
+use super::spare::give_back;
 use super::table::{Missed, Table};
 use super::texts::Texts;
 use super::timers::{Millis, Timers};
@@ -108,7 +107,7 @@ pub(super) struct EventLoop<'a> {
     pub(super) retiring: bool,
     /// That it stops, for who does not hold the lock.
     pub(super) stops: Arc<AtomicBool>,
-    served: u64,
+    pub(super) served: u64,
     /// How many ns the last request took, where there are other workers.
     pub(super) pace: u64,
     /// What was found while requests were gathered for other workers, and is not one.
@@ -117,6 +116,8 @@ pub(super) struct EventLoop<'a> {
     pub(super) crew: Crew,
     pub(super) deadlines: Deadlines,
     pub(super) rivals: Rivals,
+    /// Responses that the kernel holds back.
+    pub(super) batch: Batch,
 }
 
 impl<'a> EventLoop<'a> {
@@ -156,6 +157,7 @@ impl<'a> EventLoop<'a> {
             crew: Crew::new(setup.slots.len()),
             deadlines: Deadlines::new(setup.slots.len()),
             rivals: Rivals::default(),
+            batch: Batch::default(),
         };
         event_loop.open_door();
         Ok(event_loop)
@@ -181,6 +183,7 @@ impl<'a> EventLoop<'a> {
         self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
         let before = std::mem::replace(&mut self.now, clock::monotonic());
         self.turn = self.now.saturating_sub(before);
+        self.batch.turn(self.now);
         self.expire(self.now / 1_000_000);
     }
 
@@ -231,6 +234,11 @@ impl<'a> EventLoop<'a> {
     /// How much, of what the kernel has said, nobody has looked at.
     pub(super) fn unseen(&self) -> usize {
         self.inbox.len()
+    }
+
+    /// Does anything else of this turn wait?
+    pub(super) fn others_follow(&self) -> bool {
+        !self.inbox.is_empty() || self.quota > 0 || !self.requests.is_empty()
     }
 
     pub(super) fn hand_over_access(&self) {
@@ -335,6 +343,7 @@ impl<'a> EventLoop<'a> {
 
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
     fn close(&mut self, connection: &mut Connection) {
+        self.batch.leaves(connection.token);
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
@@ -354,6 +363,7 @@ impl<'a> EventLoop<'a> {
 
     /// The connection is somebody else's now: it does not end with its descriptor here.
     pub(super) fn forget(&mut self, connection: &Connection) {
+        self.batch.leaves(connection.token);
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
@@ -361,39 +371,11 @@ impl<'a> EventLoop<'a> {
         self.place_is_free();
     }
 
-    /// A request is about to be answered by the thread that holds it.
-    pub(super) fn begin(&mut self, request: Request) -> Call {
-        let Request { mut connection, arrived, scheme } = request;
-        connection.waits_since = None;
-        self.served += 1;
-        if self.served == self.setup.max_requests {
-            self.ask_for_replacement(Spent::Requests);
-        }
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        // A worker that is to be replaced keeps nobody who would have to be sent away.
-        let stays = self.stopping.is_none() && self.spent.is_some();
-        let keep_alive = stays && !self.setup.keep_alive.is_zero();
-        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started: clock::monotonic() }
-    }
-
     /// Somebody else is to take this worker's place. Said once.
     pub(super) fn ask_for_replacement(&mut self, why: Spent) {
         if let Some(spent) = self.spent.take() {
             spent(why);
         }
-    }
-
-    /// A request was answered. What follows on its connection may be a task again.
-    pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
-        let Served { mut connection, length, body_bytes, started } = served;
-        if self.setup.has_others {
-            self.pace = clock::monotonic().saturating_sub(started);
-        }
-        if !matches!(connection.answered, State::Taken { .. }) {
-            self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
-        }
-        let after = self.after_request(&mut connection, length);
-        self.settle(connection, after)
     }
 
     /// Memory was given for a body, or none was.

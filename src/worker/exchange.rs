@@ -347,8 +347,8 @@ impl<'c> Exchange<'c> {
             self.output.bytes.extend_from_slice(end);
             piece = b"";
             end = b"";
-            if matches!(self.peer, Peer::Tcp(_)) && !self.is_whole() {
-                more = self.pace.next(self.stream.as_fd(), clock::monotonic());
+            if matches!(self.peer, Peer::Tcp(_)) {
+                more = self.pace.next(self.stream.as_fd(), self.is_whole());
             }
         }
         loop {
@@ -376,6 +376,7 @@ impl<'c> Exchange<'c> {
                 return Delivery::Accepted;
             }
             self.pace.end(self.stream.as_fd());
+            more = More::Ends;
             if !self.wait(app) {
                 return self.gone();
             }

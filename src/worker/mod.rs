@@ -1,6 +1,7 @@
 //! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
 //! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
 
+mod batch;
 mod body;
 mod call;
 mod claim;

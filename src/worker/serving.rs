@@ -2,12 +2,15 @@
 //! connection's turn comes is the loop's business.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
 
+use super::Spent;
+use super::call::{Call, Desk, Served};
 use super::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
-use super::event_loop::{After, EventLoop, Request};
+use super::event_loop::{After, EventLoop, Request, Task};
 use super::exchange::State;
 use super::output::{Flushed, Output};
 use super::patience::{GRACE, Patience, Verdict};
@@ -163,6 +166,39 @@ impl EventLoop<'_> {
         self.requests.push_back(connection.token);
         let task = self.settle(connection, After::Keep);
         debug_assert!(task.is_none());
+    }
+
+    /// A request is about to be answered by the thread that holds it.
+    pub(super) fn begin(&mut self, request: Request) -> Call {
+        let Request { mut connection, arrived, scheme } = request;
+        connection.waits_since = None;
+        self.served += 1;
+        if self.served == self.setup.max_requests {
+            self.ask_for_replacement(Spent::Requests);
+        }
+        borrow(&mut connection.output.bytes, &mut self.spare_output);
+        // A worker that is to be replaced keeps nobody who would have to be sent away.
+        let stays = self.stopping.is_none() && self.spent.is_some();
+        let keep_alive = stays && !self.setup.keep_alive.is_zero();
+        let started = clock::monotonic();
+        let in_batch = self.batch.begin(started) && self.others_follow();
+        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started, in_batch }
+    }
+
+    /// A request was answered. What follows on its connection may be a task again.
+    pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
+        let Served { mut connection, length, body_bytes, started, is_held } = served;
+        if self.setup.has_others {
+            self.pace = clock::monotonic().saturating_sub(started);
+        }
+        if is_held {
+            self.batch.add(connection.token, connection.stream.as_fd().as_raw_fd());
+        }
+        if !matches!(connection.answered, State::Taken { .. }) {
+            self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
+        }
+        let after = self.after_request(&mut connection, length);
+        self.settle(connection, after)
     }
 
     /// The request that has waited the longest.

@@ -202,6 +202,7 @@ impl<'a> Worker<'a> {
                 Task::Disk(mut connection) => {
                     // However long the disk takes: until it has the interpreter again, it looks after nothing.
                     let now = held.now;
+                    held.batch.send();
                     held.crew.sets_out(desk.number, now);
                     drop(held);
                     let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));

@@ -59,7 +59,8 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let scheme = if is_https { Scheme::Https } else { Scheme::Http };
     let date = imf_fixdate(clock::wall_seconds());
-    let call = Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic() };
+    let call =
+        Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic(), in_batch: false };
     call.run(app, &mut desk, &terms);
     // What the application said; for what it did not survive there is an error page.
     let digits = desk.response.status().iter().take(3);
