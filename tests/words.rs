@@ -132,6 +132,14 @@ fn a_configuration_that_is_a_pipe_without_a_writer_ends_the_start() {
 }
 
 #[test]
+fn a_directory_in_memory_for_uploads_gets_a_warning() {
+    let server = Server::start(&["--worker-tmp-dir", "/dev/shm", "hello"]);
+    let log = server.log();
+    assert!(log.contains("--worker-tmp-dir: /dev/shm is in memory, which uploads would fill\nhint: "), "{log}");
+    assert!(!Server::start(&["hello"]).log().contains("is in memory"));
+}
+
+#[test]
 fn a_problem_with_the_system_names_the_source_of_the_setting() {
     let file = "workers = 1\n\nchdir = 'nowhere'\n";
     let files = directory(&[APP, ("rwsgi.toml", file), ("other.toml", "wsgi_app = 'app'\npidfile = 'nowhere/pid'\n")]);

@@ -183,7 +183,8 @@ def resolve(name, value, takes, file):
             except TypeError:
                 pass
         else:
-            raise TypeError("%s: %s: expected a function of %d argument(s), found %s" % (file, name, takes[-1], signature))
+            raise TypeError("%s: %s: expected a function of %d argument%s, found %s"
+                            % (file, name, takes[-1], "s" * (takes[-1] > 1), signature))
     except ValueError:
         # Python does not know what some builtins take.
         pass

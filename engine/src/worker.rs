@@ -165,7 +165,7 @@ fn setup(
         allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
         lingering: settings.lingering_timeout.duration(),
         // What comes then has to be finished in time, too.
-        lame_duck: settings.lame_duck.duration().min(settings.graceful_timeout.duration() / 2),
+        lame_duck: settings.time_to_fade(),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         deadline: None,

@@ -224,7 +224,7 @@ fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote
             [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waited, timeout) {
             Ok(0) => {
-                memory::let_go_of_files();
+                memory::let_go_of_programs();
                 timeout = PollTimeout::NONE;
             }
             Ok(_) | Err(Errno::EINTR) => {}

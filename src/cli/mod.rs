@@ -97,7 +97,10 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
             // The server that runs was started by a better file, and is to be found by what this one still says.
             match with_sources(invocation, me, None, sound).ok().filter(|settings| settings.control_path().is_some()) {
                 Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
-                None => EXIT_CONFIG,
+                None => {
+                    complain(&"hint: --pid FILE asks the server that runs without a look at the other settings");
+                    EXIT_CONFIG
+                }
             }
         }
     }

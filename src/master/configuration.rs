@@ -46,7 +46,9 @@ impl Trial {
 
 /// What the file defines; nothing is left running. `engine` as in [`super::Launch`].
 pub fn evaluate(engine: &[u8], file: &PythonFile, arguments: &[String]) -> Result<Defined, AnyError> {
-    let (zygote, defined) = configured(&Program::open(engine)?, file, arguments)?;
+    let program = Program::open(engine)?;
+    // A verb answers on standard output, whatever the file prints.
+    let (zygote, defined) = process::with_stdout_apart(|| configured(&program, file, arguments))??;
     discard(&zygote);
     Ok(defined)
 }

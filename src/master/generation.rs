@@ -72,6 +72,7 @@ impl Generation {
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
         let logs = logs(&settings, &origins)?;
+        sockets::warn_of_memory(&settings, &origins);
         let tls = certificates::read(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
         Ok(Generation {

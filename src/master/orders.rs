@@ -28,6 +28,8 @@ pub(super) struct Orders {
     /// What is to be known about the last one that did not, a sentence each.
     pub(super) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
+    /// The generation whose workers alone take new connections, and when the kept ones of the others will have ended.
+    fading: Option<(u64, Moment)>,
     stacks: Vec<WaitingForStacks>,
 }
 
@@ -51,18 +53,26 @@ struct WaitingForStacks {
 pub(super) enum Progress {
     /// Its first worker serves.
     Serves,
-    /// No worker of an earlier generation takes connections.
+    /// No worker of an earlier generation takes requests.
     ServesAlone,
 }
 
 impl Orders {
     pub(super) fn new(control: Control, born: Moment) -> Orders {
-        Orders { control, born, failure: None, remarks: Vec::new(), reloads: Vec::new(), stacks: Vec::new() }
+        Orders {
+            control,
+            born,
+            failure: None,
+            remarks: Vec::new(),
+            reloads: Vec::new(),
+            fading: None,
+            stacks: Vec::new(),
+        }
     }
 
     /// When somebody has waited long enough.
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        self.stacks.iter().map(|waiting| waiting.until).min()
+        self.stacks.iter().map(|waiting| waiting.until).chain(self.fading.map(|(_, until)| until)).min()
     }
 }
 
@@ -87,6 +97,7 @@ impl Master<'_> {
             self.hear_stacks(token.0 - STACKS);
         }
         self.answer_late_stacks();
+        self.answer_faded();
     }
 
     fn asked(&mut self, client: usize, ask: Ask) {
@@ -129,6 +140,7 @@ impl Master<'_> {
         let text = match progress {
             Progress::Serves => match self.serving_before(generation) {
                 0 => format!("the first worker of generation {generation} serves"),
+                1 => format!("the first worker of generation {generation} serves, one older one still does"),
                 older => format!("the first worker of generation {generation} serves, {older} older ones still do"),
             },
             Progress::ServesAlone => format!("generation {generation} serves"),
@@ -136,6 +148,23 @@ impl Master<'_> {
         let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
         let lines: Vec<String> = std::iter::once(text).chain(self.orders.remarks.iter().cloned()).collect();
         self.settle_reload(generation, is_met, &Answer::Done(lines.join("\n")));
+    }
+
+    /// The workers of this generation alone take new connections. What still comes by kept ones may meet the older code.
+    pub(super) fn fades(&mut self, generation: u64) {
+        if let Some((earlier, _)) = self.orders.fading.take() {
+            self.reload_came_to(earlier, Progress::ServesAlone);
+        }
+        let older = self.generations.range(..generation).map(|(_, older)| older.settings.time_to_fade());
+        self.orders.fading = Some((generation, now() + older.max().unwrap_or_default() + TOLD));
+    }
+
+    fn answer_faded(&mut self) {
+        let Some((generation, until)) = self.orders.fading else { return };
+        if until <= now() || self.supervisor.seats().all(|seat| seat.generation >= generation) {
+            self.orders.fading = None;
+            self.reload_came_to(generation, Progress::ServesAlone);
+        }
     }
 
     /// How many workers of earlier generations serve and are to be replaced.
@@ -177,6 +206,7 @@ impl Master<'_> {
 
     fn scale_for(&mut self, scale: Scale) -> Answer {
         match self.scale(By::Verb(Command::Scale.row().name), scale) {
+            Ok(1) => Answer::Done("1 worker wanted".to_owned()),
             Ok(workers) => Answer::Done(format!("{workers} workers wanted")),
             Err(why) => Answer::Refused(why),
         }
@@ -186,7 +216,7 @@ impl Master<'_> {
         let mut ready = self.pool.unspent();
         ready.retain(|(ready, _)| slot.is_none_or(|slot| slot == *ready));
         if let Some(slot) = slot.filter(|_| ready.is_empty()) {
-            return Answer::Refused(format!("slot {slot}: expected a worker that is ready, found none"));
+            return self.no_such_worker(slot, "a worker that is ready", |seat| seat.state == "ready");
         }
         for (slot, pid) in &ready {
             tracing::info!(slot, pid = pid.as_raw(), "worker will be replaced: rwsgi recycle");
@@ -194,6 +224,13 @@ impl Master<'_> {
             self.tell(&Event::Spent(*slot));
         }
         Answer::Done(format!("workers that will be replaced: {}", ready.len()))
+    }
+
+    fn no_such_worker(&self, slot: usize, expected: &str, is_one: impl Fn(&Seat) -> bool) -> Answer {
+        let slots: Vec<String> = self.supervisor.seats().filter(is_one).map(|seat| seat.slot.to_string()).collect();
+        let hint =
+            if slots.is_empty() { "there is none".to_owned() } else { format!("there are {}", slots.join(", ")) };
+        Answer::Refused(format!("slot {slot}: expected {expected}, found none\nhint: {hint}"))
     }
 
     fn reopen_for(&mut self) -> Answer {
@@ -209,7 +246,7 @@ impl Master<'_> {
         let asked: Vec<(usize, Pid)> =
             self.pool.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
         if let Some(slot) = slot.filter(|_| asked.is_empty()) {
-            let refused = Answer::Refused(format!("slot {slot}: expected a worker, found none"));
+            let refused = self.no_such_worker(slot, "a worker", |seat| seat.pid.is_some());
             return self.orders.control.answer(client, &refused);
         }
         let missing: Vec<usize> = asked.iter().map(|(slot, _)| *slot).collect();
@@ -349,3 +386,6 @@ fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
 
 /// A worker writes its stacks within milliseconds, or is stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A worker hears its order, and the last of its clients reads the end, within this time.
+const TOLD: Duration = Duration::from_millis(250);

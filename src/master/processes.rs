@@ -191,8 +191,8 @@ impl Master<'_> {
         let is_complete = matches!(self.standing(), Standing::Serving { ready, wanted } if ready >= wanted);
         let Some(generation) = self.generations.get_mut(&self.current) else { return };
         if is_complete && !std::mem::replace(&mut generation.is_settled, true) {
-            let bytes = memory::let_go_of_files();
-            tracing::debug!(bytes, "pages of files let go of");
+            let bytes = memory::let_go_of_programs();
+            tracing::debug!(bytes, "pages of programs let go of");
         }
     }
 

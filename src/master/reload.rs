@@ -157,7 +157,7 @@ impl Master<'_> {
         self.release_sockets(|other| other < number);
         let generation = &self.generations[&number];
         report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
-        self.reload_came_to(number, Progress::ServesAlone);
+        self.fades(number);
     }
 
     /// Lets go of the sockets of those generations; what others have is kept.

@@ -1,5 +1,6 @@
 //! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{AnyError, Origins};
@@ -20,9 +21,7 @@ pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Resul
     ];
     for (name, path) in named {
         let Some(path) = path else { continue };
-        // Relative to `chdir`, once that is entered.
-        let path =
-            settings.chdir.as_ref().filter(|_| name != "chdir").map_or_else(|| path.clone(), |base| base.join(path));
+        let path = if name == "chdir" { path.clone() } else { from_chdir(settings, path) };
         let found = match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => continue,
             Ok(_) => "a file".to_owned(),
@@ -31,6 +30,21 @@ pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Resul
         return Err(origins.blame(name, &format!("{}: expected a directory, found {found}", path.display())));
     }
     Ok(())
+}
+
+/// Relative to `chdir`, once that is entered.
+fn from_chdir(settings: &Settings, path: &Path) -> PathBuf {
+    settings.chdir.as_ref().map_or_else(|| path.to_owned(), |base| base.join(path))
+}
+
+/// gunicorn's heartbeat files are well off in memory; what rwsgi has there is uploads.
+pub(super) fn warn_of_memory(settings: &Settings, origins: &Origins) {
+    let Some(path) = settings.worker_tmp_dir.as_ref().map(|path| from_chdir(settings, path)) else { return };
+    if os::is_in_memory(&path) {
+        let what = format!("{} is in memory, which uploads would fill", path.display());
+        let hint = "hint: leave it out, or name a directory on a disk; there are no heartbeat files";
+        tracing::warn!("{}\n{hint}", origins.blame("worker_tmp_dir", &what));
+    }
 }
 
 /// A listening socket, and where settings asked for it.

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, eaccess};
 
 pub mod aborts;
@@ -37,6 +38,14 @@ pub fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
+
+/// Are the files of this directory in memory? Not where the kernel does not say.
+pub fn is_in_memory(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|found| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&found.filesystem_type()))
+}
+
+/// As in linux/magic.h; nix does not have it.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Fails as opening `path` for appending would, and makes no file.
 pub fn check_appending(path: &Path) -> io::Result<()> {

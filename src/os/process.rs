@@ -7,7 +7,7 @@
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User};
+use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User, dup2_stdout};
 
 /// The descriptor on which a started role finds its channel.
 pub const CHANNEL_FD: i32 = 3;
@@ -87,6 +87,15 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let child = command.spawn()?;
     // The pid is below 2^22 (PID_MAX_LIMIT).
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+/// Does `step`; what the processes that it starts print to standard output goes to standard error, until they end.
+pub fn with_stdout_apart<T>(step: impl FnOnce() -> T) -> io::Result<T> {
+    let own = io::stdout().as_fd().try_clone_to_owned()?;
+    dup2_stdout(io::stderr())?;
+    let done = step();
+    dup2_stdout(own)?;
+    Ok(done)
 }
 
 /// Signals to the master that `pkill` sends to all of its name would end a process that has no handlers yet.

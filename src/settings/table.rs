@@ -149,7 +149,8 @@ settings! {
     umask: Option<Mode> = None, optional, Socket,
         ["-m", "--umask"], "MODE", "bits that unix sockets lack of mode 0777, in octal",
         "As in gunicorn, it makes the mode of unix sockets and leaves the umask of the processes alone. Always octal: \
-         `022`, `0o22` and `22` are the same, in a file as a string or with `0o`.";
+         `022`, `0o22` and `22` are the same, in a file as a string or with `0o`; in a file in Python a number is what Python takes it \
+         for, `0o22`.";
     unix_socket_mode: Option<Mode> = None, optional, Socket,
         ["--unix-socket-mode"], "MODE", "the mode of unix sockets, in octal",
         "Who may write to a unix socket may connect to it. Without this setting the mode is 0777 less `umask`; if that \

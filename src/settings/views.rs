@@ -107,6 +107,11 @@ impl Settings {
         (least < most).then_some((least, most))
     }
 
+    /// After so long, no request comes to a worker that retires any more.
+    pub fn time_to_fade(&self) -> Duration {
+        self.lame_duck.duration().min(self.graceful_timeout.duration() / 2)
+    }
+
     /// How many workers there are at the start.
     pub fn first_workers(&self, usable: usize) -> usize {
         let (least, most) = self.bounds(usable);

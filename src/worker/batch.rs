@@ -16,6 +16,8 @@ pub(super) struct Batch {
     since: u64,
     /// When the last request of this turn began; 0 before the first.
     last: u64,
+    /// Was something held back when that began?
+    keeps: bool,
     /// How many requests in a row were quick.
     quick: u32,
     /// How many have to be, for the next one to be expected to be.
@@ -24,7 +26,7 @@ pub(super) struct Batch {
 
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { held: Vec::new(), since: 0, last: 0, quick: 0, needed: NEEDED }
+        Batch { held: Vec::new(), since: 0, last: 0, keeps: false, quick: 0, needed: NEEDED }
     }
 }
 
@@ -43,6 +45,12 @@ impl Batch {
         if now.saturating_sub(self.since) >= LONGEST_NS {
             self.send();
         }
+        self.keeps = !self.held.is_empty();
+        self.may_grow()
+    }
+
+    /// Are requests expected to be quick?
+    pub(super) fn may_grow(&self) -> bool {
         self.quick >= self.needed
     }
 
@@ -58,8 +66,15 @@ impl Batch {
             return;
         }
         self.quick = 0;
-        if took > HURTS_NS && !self.held.is_empty() {
+        if took > HURTS_NS && self.keeps {
             self.needed = (self.needed * 2).min(MOST_NEEDED);
+        }
+    }
+
+    /// The request that began then is answered. Where others have begun meanwhile, how long it took is not known.
+    pub(super) fn end(&mut self, began: u64) {
+        if began != self.last {
+            self.quick = 0;
         }
     }
 
@@ -80,7 +95,7 @@ impl Batch {
 
     /// The connection ends here, or goes elsewhere: what is held back of it is sent.
     pub(super) fn leaves(&mut self, token: u64) {
-        if let Some(at) = self.held.iter().position(|&(held, _)| held == token) {
+        while let Some(at) = self.held.iter().position(|&(held, _)| held == token) {
             socket::push(self.held.swap_remove(at).1);
         }
     }
@@ -188,12 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_overlap_are_not_taken_for_quick_ones() {
+        let (mut batch, now) = after(NEEDED);
+        batch.begin(now);
+        batch.begin(now + SHORT);
+        batch.end(now);
+        assert!(!batch.begin(now + 2 * SHORT));
+        let (mut batch, now) = after(NEEDED);
+        batch.begin(now);
+        batch.end(now);
+        assert!(batch.begin(now + SHORT));
+    }
+
+    #[test]
     fn who_kept_responses_waiting_for_a_long_request_becomes_more_careful() {
         let (server, _client) = pair();
         let (mut batch, mut now) = after(NEEDED);
         batch.begin(now);
         held(&mut batch, 1, &server);
-        now += HURTS_NS + 1;
+        batch.begin(now + 1);
+        // The helper has come meanwhile.
+        batch.send();
+        now += HURTS_NS + 2;
         batch.begin(now);
         for _ in 0..NEEDED * 2 - 1 {
             now += SHORT;

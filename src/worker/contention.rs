@@ -154,6 +154,8 @@ impl EventLoop<'_> {
         if !is_asked || !self.may_leave(&request) {
             return Some(request);
         }
+        // Looking at the others takes its time.
+        self.batch.send();
         if !gives_way {
             // Before the others are looked at: of two that look at each other at least one sees that the other gives way.
             self.shut_door(Door::GivingWay { until: in_time(PAUSE) });

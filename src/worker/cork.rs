@@ -24,11 +24,11 @@ impl<'c> Pace<'c> {
         Pace { cork, last: 0, corked: false, in_batch }
     }
 
-    /// Is a whole response held back, and goes on to be?
-    pub(super) fn stays_held(&mut self) -> bool {
+    /// Is a whole response held back? Then it is the caller's to send.
+    pub(super) fn take_held(&mut self) -> bool {
         let is_held = self.in_batch && self.corked;
         if is_held {
-            self.pushed();
+            self.let_go();
         }
         is_held
     }
@@ -73,8 +73,8 @@ impl<'c> Pace<'c> {
         }
     }
 
-    /// What was written last was not held back, and so nothing is.
-    pub(super) fn pushed(&mut self) {
+    /// Nothing is held back here any more.
+    pub(super) fn let_go(&mut self) {
         if self.corked {
             self.cork.release();
             self.corked = false;
@@ -103,8 +103,9 @@ impl Cork {
 
     /// Has the kernel send what it holds back.
     pub(super) fn push(&self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stream) = held.take() {
+        // It stays: what is told to be held back may not have been written yet.
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = *held {
             socket::push(stream);
         }
     }

@@ -277,7 +277,7 @@ impl<'c> Exchange<'c> {
             self.flush();
         }
         if transfer == Transfer::Chunked {
-            self.pace.pushed();
+            self.pace.let_go();
         }
     }
 

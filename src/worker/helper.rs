@@ -48,6 +48,9 @@ impl<'a> Worker<'a> {
             held.batch.send();
             self.watch(&mut held);
             if !held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
+                if held.batch.may_grow() {
+                    pause = every.tick;
+                }
                 continue;
             }
             if held.crew.is_attended() {

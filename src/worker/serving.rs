@@ -191,6 +191,7 @@ impl EventLoop<'_> {
         if self.setup.has_others {
             self.pace = clock::monotonic().saturating_sub(started);
         }
+        self.batch.end(started);
         if is_held {
             self.batch.add(connection.token, connection.stream.as_fd().as_raw_fd());
         }

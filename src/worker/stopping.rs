@@ -45,6 +45,7 @@ impl EventLoop<'_> {
     }
 
     fn stop(&mut self, ending: Ending) {
+        self.batch.send();
         self.stopping = Some(ending);
         self.stops.store(true, Ordering::Relaxed);
         self.shut_door(Door::Shut);

@@ -48,7 +48,7 @@ impl Exchange<'_> {
 
     /// The application has returned: nothing more is written by it. Does the kernel hold its response back?
     pub(super) fn come_back(&mut self) -> bool {
-        let is_held = self.state == State::Finished { keep_alive: true } && !self.was_taken() && self.pace.stays_held();
+        let is_held = self.state == State::Finished { keep_alive: true } && !self.was_taken() && self.pace.take_held();
         self.pace.end(self.stream.as_fd());
         if self.was_taken() {
             // Python has made it one that blocks.

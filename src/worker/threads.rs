@@ -132,6 +132,7 @@ impl<'a> Worker<'a> {
             }
         };
         held.hand_over_access();
+        held.batch.send();
         held.crew.moves(number, Place::Away);
         drop(held);
         desk.slot.rest();

@@ -159,17 +159,26 @@ impl Text for Mode {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let octal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
-        octal
-            .then(|| u32::from_str_radix(digits, 8).ok())
-            .flatten()
-            .filter(|mode| *mode <= 0o777)
-            .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
+        octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten().filter(|mode| *mode <= 0o777).map(Self).ok_or_else(
+            || {
+                let wrong = Wrong::found(Self::EXPECTED, shown(text));
+                match meant(text) {
+                    Some(mode) => wrong.hint(format!("write 0o{mode} for {mode}: without, it is a decimal number")),
+                    None => wrong,
+                }
+            },
+        )
     }
 
     fn text(&self) -> String {
         format!("0o{:03o}", self.0)
     }
+}
+
+/// The octal digits that a number would have shown, had it not been written as a decimal one.
+fn meant(text: &str) -> Option<u32> {
+    let decimal = u32::from_str_radix(text.strip_prefix("0o")?, 8).ok()?;
+    (u32::from_str_radix(&decimal.to_string(), 8).ok()? <= 0o777).then_some(decimal)
 }
 
 /// A whole number as Python's `int(text, 0)` reads it: `10`, `0x10`, `0o10`, `0b10`, `1_000`; `007` is none.
