@@ -123,11 +123,25 @@ pub struct Reopen {
     pub access_log: bool,
 }
 
+/// A user and a group to become, looked up; what can be done with one is in `os::identity`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The user's id, if there is a user to become.
+    pub user: Option<u32>,
+    /// The group's id: the one asked for, else the user's own.
+    pub group: Option<u32>,
+    /// The supplementary groups: those of the user, else only `group`.
+    pub groups: Vec<u32>,
+}
+
 /// Which Python to enter.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Load {
     /// The setting `python`.
     pub python: Option<String>,
+    /// The user of the application, if this process keeps more rights than that user has and the user is known: what
+    /// that user may write to is not run.
+    pub untrusted: Option<Identity>,
 }
 
 /// A configuration file in Python.
@@ -139,6 +153,10 @@ pub struct Configure {
     pub script: Script,
     /// The words of the command line, for `sys.argv`.
     pub arguments: Vec<String>,
+    /// As in [`Load::untrusted`].
+    pub untrusted: Option<Identity>,
+    /// True if the open file comes with this message: this process may have no right to open it.
+    pub has_file: bool,
 }
 
 /// What a zygote needs to know.
@@ -158,10 +176,8 @@ pub struct Start {
     pub master: i32,
     /// Load the application and report, serve nothing (`rwsgi check`).
     pub check: bool,
-    /// The user to become, and its name where one is known.
-    pub user: Option<(u32, Option<String>)>,
-    /// The group to become.
-    pub group: Option<u32>,
+    /// The user and the group to become, unless the process has become them before it was executed.
+    pub identity: Identity,
     /// How many listeners come with this message.
     pub listeners: usize,
     /// Does the error log's file come with this message (else standard error is the log)?

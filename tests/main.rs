@@ -34,6 +34,7 @@ mod hooks;
 mod http;
 mod limits;
 mod packaging;
+mod privileges;
 mod processes;
 mod proxy;
 mod python_logging;

@@ -2,7 +2,12 @@
 //! setting and what it means is not known here.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
@@ -12,6 +17,7 @@ use rwsgi::message::{BootCause, BootFailure, Configure};
 use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken, is_mistaken_hook, is_object};
 use rwsgi::settings::{Defined, Script};
 
+use crate::guard::{self, Guard};
 use crate::python;
 
 /// A file that was run: its names.
@@ -21,16 +27,21 @@ pub(crate) struct Conf {
 }
 
 /// Runs the file, in the directory in which the server was started.
-pub(crate) fn evaluate(py: Python<'_>, configure: &Configure) -> Result<Conf, BootFailure> {
+pub(crate) fn evaluate(
+    py: Python<'_>,
+    configure: &Configure,
+    file: Option<OwnedFd>,
+) -> Result<(Conf, Option<Guard>), BootFailure> {
     let shown = match &configure.script {
         Script::File(path) => path.clone(),
         Script::Module(name) => format!("python:{name}"),
     };
+    let guard = guarded(py, configure)?;
     let run = || -> PyResult<(Bound<'_, PyDict>, Source)> {
         python::prepare_sys(py, &configure.arguments, &[] as &[&Path])?;
         offer_gunicorn(py)?;
         match &configure.script {
-            Script::File(path) => run_file(py, path),
+            Script::File(path) => run_file(py, path, file),
             Script::Module(name) => import(py, name),
         }
     };
@@ -41,7 +52,21 @@ pub(crate) fn evaluate(py: Python<'_>, configure: &Configure) -> Result<Conf, Bo
         Script::Module(_) => source.path.clone().unwrap_or(shown),
     };
     let defined = look(&names, &source, path).map_err(|error| BootFailure::setup(&error))?;
-    Ok(Conf { names: names.unbind(), defined })
+    Ok((Conf { names: names.unbind(), defined }, guard))
+}
+
+/// Where this process has the master's rights: nothing is run that the application's user could change.
+fn guarded(py: Python<'_>, configure: &Configure) -> Result<Option<Guard>, BootFailure> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let install = |identity| Guard::install(py, identity).map_err(|error| BootFailure::setup(&error));
+    let guard = configure.untrusted.as_ref().map(install).transpose()?;
+    guard::import_own(py).map_err(|error| BootFailure::setup(&error))?;
+    if let (Some(identity), Script::File(path)) = (&configure.untrusted, &configure.script) {
+        identity.distrust(Path::new(path)).map_err(|untrusted| guard::refused(&untrusted))?;
+    }
+    Ok(guard)
 }
 
 /// Where names are set, and which are read, as far as the text tells.
@@ -52,9 +77,11 @@ struct Source {
     read: HashSet<String>,
 }
 
-fn run_file<'py>(py: Python<'py>, path: &str) -> PyResult<(Bound<'py, PyDict>, Source)> {
+fn run_file<'py>(py: Python<'py>, path: &str, file: Option<OwnedFd>) -> PyResult<(Bound<'py, PyDict>, Source)> {
     let whole = std::env::current_dir()?.join(path);
-    let text = PyBytes::new(py, &std::fs::read(&whole)?);
+    let mut text = Vec::new();
+    file.map_or_else(|| File::open(&whole), |file| Ok(file.into()))?.read_to_end(&mut text)?;
+    let text = PyBytes::new(py, &text);
     let whole = whole.to_string_lossy().into_owned();
     // Compiled here and not by a loader, which would take a file that was saved twice in a second for unchanged.
     let builtins = py.import("builtins")?;

@@ -283,6 +283,13 @@ class Hooks:
         self.has_remembered = False
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0
 
+    def log_by(self, log, cfg):
+        """The loggers of the settings, made after the rights were dropped."""
+        self.log = self.server.log = log
+        if cfg is not None:
+            cfg.settings.update(self.functions)
+            self.cfg = self.server.cfg = self.server.app.cfg = cfg
+
     def has(self, name):
         return name in self.functions
 

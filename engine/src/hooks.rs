@@ -14,7 +14,6 @@ use rwsgi::http::forwarded::Scheme;
 use rwsgi::log::CRITICAL;
 use rwsgi::message::{BootCause, BootFailure, Fork, Note, Occasion, Start};
 use rwsgi::os::listener::{Listener, Peer};
-use rwsgi::os::process;
 use rwsgi::settings::python_file::HOOKS;
 use rwsgi::settings::types::AppName;
 use rwsgi::settings::{Settings, TABLE};
@@ -82,7 +81,7 @@ impl Hooks {
     /// The hooks that come before all others, with the rights that the server was started with. What hooks have left to the
     /// next process is taken over before; if that is to lose rights, only after: who left it may have had fewer.
     pub(crate) fn begin(&self, py: Python<'_>, start: &Start, before: Option<&OwnedFd>) -> Result<(), BootFailure> {
-        let loses_rights = process::Identity { user: start.user.clone(), group: start.group }.is_change();
+        let loses_rights = start.identity.is_change();
         if !loses_rights {
             self.remember(py, before);
         }
@@ -97,6 +96,12 @@ impl Hooks {
         };
         must("nworkers_changed", object.call_method1("begin", (start.hooks.workers_before,)))?;
         must(first, object.call_method1("in_master", (first,)))
+    }
+
+    /// From now on `server.log` and `server.cfg` are these.
+    pub(crate) fn log_by(&self, py: Python<'_>, loggers: &Loggers) -> Result<(), BootFailure> {
+        let set = self.object.bind(py).call_method1("log_by", (loggers.log(py), loggers.cfg(py)));
+        set.map(drop).map_err(|error| BootFailure::setup(&error))
     }
 
     /// The rights are what they will be.

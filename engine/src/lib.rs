@@ -14,6 +14,7 @@
 //! | `bytes` | bytes objects that the worker holds without the interpreter |
 //! | `current` | the way from such an object back to its exchange |
 //! | `loggers` | Python's `logging`: the loggers that gunicorn has, and the slow way to log |
+//! | `guard` | what may run while a process has more rights than the application's user |
 //! | `hooks` | the hooks of that file, and what they are handed |
 //! | `keeper` | the process of `when_ready` |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
@@ -29,6 +30,7 @@ mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod guard;
 mod hooks;
 mod input;
 mod keeper;

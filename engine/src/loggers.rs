@@ -36,13 +36,16 @@ struct Slow {
 }
 
 impl Loggers {
-    /// The loggers that settings and configuration file ask for.
+    /// Makes the loggers that settings and configuration file ask for; before the rights are dropped, those that lead to
+    /// rwsgi's own logs.
     pub(crate) fn new(py: Python<'_>, conf: Option<&Conf>, start: &Start) -> Result<Loggers, BootFailure> {
         let names = conf.map(|conf| conf.names.bind(py));
         let dictionary = names.and_then(|names| names.get_item(LOGCONFIG_DICT).ok().flatten());
         let dictionary = dictionary.filter(|found| found.is_truthy().unwrap_or(true));
         let settings = &start.settings;
         let (name, is_slow) = reason(settings, dictionary.is_some());
+        // Files that a configuration of `logging` names are not opened with more rights than the application has.
+        let is_slow = is_slow && !start.identity.is_change();
         let make = || -> PyResult<Loggers> {
             let module = PyModule::from_code(
                 py,
@@ -194,8 +197,8 @@ fn construct<'py>(
     let me = py.import("os")?;
     let number =
         |given: Option<u32>, name: &str| given.map_or_else(|| me.call_method0(name)?.extract(), Ok::<u32, PyErr>);
-    values.set_item("user", number(start.user.as_ref().map(|(user, _)| *user), "geteuid")?)?;
-    values.set_item("group", number(start.group, "getegid")?)?;
+    values.set_item("user", number(start.identity.user, "geteuid")?)?;
+    values.set_item("group", number(start.identity.group, "getegid")?)?;
     let classes = hooks::module(py)?;
     let cfg = classes.getattr("Config")?.call1((values, PyDict::new(py)))?;
     let log = module.call_method1("construct", (class(py, settings, names)?, &cfg))?;

@@ -28,6 +28,7 @@ use rwsgi::worker::Ends;
 
 use crate::conf::Conf;
 use crate::deadline;
+use crate::guard::{Guard, drop_rights, keep_rights};
 use crate::hooks::Hooks;
 use crate::loggers::Loggers;
 use crate::{app, conf, keeper, python, warmup, worker as worker_process};
@@ -84,15 +85,11 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 /// Returns when the master is gone, or wants no more of this zygote.
 fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let Some(mut inheritance) = begin(py, channel)? else {
+    let Some((mut inheritance, guard)) = begin(py, channel)? else {
         return Ok(());
     };
     tracing::debug!(door, build = BUILD_ID, "zygote starts");
-    let signals = prepare(py, &mut inheritance).map_err(|error| BootFailure::setup(&error))?;
-    inheritance.loggers = Some(Loggers::new(py, inheritance.conf.as_ref(), &inheritance.start)?);
-    inheritance.hooks = hooks(py, &mut inheritance, channel)?;
-    take_identity(&inheritance.start)?;
-    load(py, &mut inheritance)?;
+    let signals = boot(py, &mut inheritance, guard, channel)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
@@ -117,7 +114,7 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
                         inheritance.hooks.iter().for_each(|hooks| hooks.started(py, pid.as_raw()));
                     }
                     Ok(Side::New) => {
-                        write_stacks_to(py, stacks);
+                        python::write_stacks_to(py, stacks);
                         worker_process::main(py, inheritance, fork, channel, Channel::from_fd(worker_end))
                     }
                     Err(error) => fork_failed(channel, fork, &error),
@@ -131,13 +128,38 @@ fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailur
     Ok(())
 }
 
+/// Does what comes before the first fork: the server's own hooks with the master's rights, if it has any, and all else with
+/// those of the application.
+fn boot(
+    py: Python<'_>,
+    inheritance: &mut Inheritance,
+    guard: Option<Guard>,
+    channel: &Channel,
+) -> Result<Signals, BootFailure> {
+    let guard = keep_rights(py, inheritance, guard)?;
+    let signals = prepare(py, inheritance).map_err(|error| BootFailure::setup(&error))?;
+    inheritance.loggers = Some(Loggers::new(py, inheritance.conf.as_ref(), &inheritance.start)?);
+    inheritance.hooks = hooks(py, inheritance, channel)?;
+    let was_guarded = guard.is_some();
+    drop_rights(py, &inheritance.start, guard)?;
+    if was_guarded {
+        // Its files are opened, and its classes imported, as the application's user.
+        let loggers = Loggers::new(py, inheritance.conf.as_ref(), &inheritance.start)?;
+        inheritance.hooks.iter().try_for_each(|hooks| hooks.log_by(py, &loggers))?;
+        inheritance.loggers = Some(loggers);
+    }
+    load(py, inheritance)?;
+    Ok(signals)
+}
+
 /// Evaluates the configuration file, if there is one to evaluate, and takes over what there is to serve.
-fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootFailure> {
+fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<(Inheritance, Option<Guard>)>, BootFailure> {
     let mut first = hear(channel)?;
-    let mut conf = None;
-    if let Some((ToZygote::Configure(configure), _)) = &first {
+    let (mut conf, mut guard) = (None, None);
+    if let Some((ToZygote::Configure(configure), fds)) = &mut first {
         same_build(&configure.build)?;
-        let evaluated = conf::evaluate(py, configure)?;
+        let evaluated;
+        (evaluated, guard) = conf::evaluate(py, configure, fds.pop().filter(|_| configure.has_file))?;
         let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         conf = Some(evaluated);
@@ -145,7 +167,7 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<Inheritance>, BootF
     }
     let Some((ToZygote::Start(start), fds)) = first else { return Ok(None) };
     let inheritance = inherit(*start, fds)?;
-    Ok(Some(Inheritance { conf, ..inheritance }))
+    Ok(Some((Inheritance { conf, ..inheritance }, guard)))
 }
 
 /// The hooks of the configuration file; those of the server's own life are called, with the rights that it was started with.
@@ -236,18 +258,6 @@ fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote
         if waited[0].any().unwrap_or(false) {
             return hear(channel);
         }
-    }
-}
-
-/// From now on, what the threads of this worker do is written there on the master's signal.
-fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
-    let registered = stacks::take(pipe).map_err(PyErr::from).and_then(|fd| {
-        let faulthandler = py.import("faulthandler")?;
-        // All threads; and then the signal goes to the handler that was there before, which says that it is the end.
-        faulthandler.call_method1("register", (stacks::signal(), fd, true, true))
-    });
-    if let Err(error) = registered {
-        tracing::warn!(%error, "the stacks of this worker cannot be asked for");
     }
 }
 
@@ -382,13 +392,6 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;
     Ok(signals)
-}
-
-/// From here on nothing that this process says is trusted by a root master.
-fn take_identity(start: &Start) -> Result<(), BootFailure> {
-    let identity = process::Identity { user: start.user.clone(), group: start.group };
-    identity.take().map_err(|error| BootFailure::setup(&error))?;
-    process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))
 }
 
 pub(crate) fn app_name(settings: &Settings) -> Result<&rwsgi::settings::types::AppName, BootFailure> {

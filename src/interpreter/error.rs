@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Virtualenv;
 use super::probe::Failure;
+use crate::os::access::Untrusted;
 
 /// Who named the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +150,8 @@ pub enum InterpreterError {
         /// How long it had.
         after: Duration,
     },
+    /// The application's user could change what would run with more rights than it has.
+    Untrusted(Untrusted),
     /// The library door was asked for, and there is no libpython.
     NoLibrary {
         /// The interpreter.
@@ -188,11 +191,20 @@ pub enum InterpreterError {
 
 impl fmt::Display for InterpreterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.at(), self.expected(), self.found())
+        match self {
+            Self::Untrusted(untrusted) => untrusted.fmt(f),
+            _ => write!(f, "{}: expected {}, found {}", self.at(), self.expected(), self.found()),
+        }
     }
 }
 
 impl std::error::Error for InterpreterError {}
+
+impl From<Untrusted> for InterpreterError {
+    fn from(untrusted: Untrusted) -> Self {
+        Self::Untrusted(untrusted)
+    }
+}
 
 impl InterpreterError {
     fn at(&self) -> String {
@@ -215,6 +227,7 @@ impl InterpreterError {
                 library.display().to_string()
             }
             Self::EngineUnloadable { .. } => "engine".to_owned(),
+            Self::Untrusted(untrusted) => untrusted.what.display().to_string(),
             Self::NotEntered { executable, .. } => executable.display().to_string(),
         }
     }
@@ -244,12 +257,14 @@ impl InterpreterError {
                 format!("the library of Python {expected}")
             }
             Self::EngineUnloadable { .. } => "a library that loads".to_owned(),
+            Self::Untrusted(_) => "what its user cannot change".to_owned(),
         }
     }
 
     fn found(&self) -> String {
         match self {
             Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
+            Self::Untrusted(untrusted) => untrusted.found.display().to_string(),
             Self::NoSuchFile { place, given } if *given == place.path => "nothing there".to_owned(),
             Self::NoSuchFile { place, .. } => format!("nothing at {}", place.path.display()),
             Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
@@ -289,6 +304,7 @@ impl InterpreterError {
             }
             Self::NoSuchFile { .. } => Some(NAME_ONE.to_owned()),
             Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
+            Self::Untrusted(untrusted) => Some(untrusted.hint()),
             Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {

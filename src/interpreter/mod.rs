@@ -8,6 +8,7 @@
 //! | `mod` | which interpreter is meant, and can it serve? |
 //! | `probe` | what does that interpreter say of itself? |
 //! | `door` | how does this process become it? |
+//! | `startup_code` | can its start be trusted with more rights than the application has? |
 //! | `error` | what went wrong, and what can be done about it? |
 //!
 //! The build uses the stable ABI of 3.11, so every `CPython` from 3.11 on is let in. Tried up to 3.15; a newer one is
@@ -16,6 +17,7 @@
 mod door;
 mod error;
 mod probe;
+mod startup_code;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,8 @@ use std::str::FromStr;
 
 pub use error::{InterpreterError, Origin, Place};
 use probe::Answer;
+
+use crate::os::identity::Identity;
 
 /// What the user asked for; the caller reads the settings and the environment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,6 +41,14 @@ pub struct Wish<'a> {
     pub path: Option<&'a OsStr>,
     /// `RWSGI_DOOR`: takes one door whether or not it is the one that would be chosen.
     pub door: Option<DoorWish>,
+    /// A user with fewer rights than this process, who may change nothing of what the interpreter's start runs.
+    pub untrusted: Option<&'a Identity>,
+    /// `PYTHONPATH`; looked at only beside `untrusted`.
+    pub python_path: Option<&'a OsStr>,
+    /// `PYTHONHOME`, likewise.
+    pub python_home: Option<&'a str>,
+    /// The directory of the user's own site-packages, likewise.
+    pub user_base: Option<&'a str>,
 }
 
 /// A door asked for by name.
@@ -104,8 +116,14 @@ impl Door {
 /// Runs `<python> -I -S - <probe` once, for at most ten seconds.
 pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
     let place = locate(wish)?;
+    startup_code::check(&place.path, wish)?;
     match probe::ask(&place.path, probe::PATIENCE) {
-        Ok(answer) => judge(place, answer, wish.door),
+        Ok(answer) => {
+            let found = judge(place, answer, wish.door)?;
+            // What a wrapper has led to was not known before.
+            startup_code::check(&found.executable, wish)?;
+            Ok(found)
+        }
         Err(failure) => Err(error::blame(place, failure)),
     }
 }

@@ -339,6 +339,7 @@ fn the_setting_goes_before_virtual_env_and_that_before_path() {
         virtual_env: virtual_env.to_str(),
         path: Some(OsStr::new(&path)),
         door: None,
+        ..Wish::default()
     };
     assert_eq!(find(&wish).unwrap().executable, scratch.path("a/bin/python"));
     wish.setting = None;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -11,12 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::zygote::{self, Stage, Zygote};
+use super::zygote::{self, Rights, Stage, Zygote};
 use super::{AnyError, Master, ZYGOTES, now};
-use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, ToZygote};
-use crate::os::process;
+use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, Identity, ToZygote};
 use crate::os::program::Program;
 use crate::os::stream::Received;
+use crate::os::{process, source};
 use crate::settings::{Defined, Script, Settings};
 use crate::supervisor::{Moment, Standing};
 
@@ -59,7 +60,9 @@ pub(super) fn configured(
     file: &PythonFile,
     arguments: &[String],
 ) -> Result<(Zygote, Defined), AnyError> {
-    let mut zygote = zygote::start(program, &file.settings)?;
+    // A name that is not there is a problem of the settings, which are read later.
+    let named = Identity::look_up(file.settings.user.as_deref(), file.settings.group.as_deref()).unwrap_or_default();
+    let mut zygote = zygote::start(program, &file.settings, Rights::Kept { untrusted: Some(&named) })?;
     let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
     loop {
         let Some(message) = hear(&zygote, until)? else {
@@ -105,9 +108,19 @@ fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, An
 }
 
 fn say(zygote: &Zygote, file: &PythonFile, arguments: &[String]) -> io::Result<()> {
-    let configure =
-        Configure { build: BUILD_ID.to_owned(), script: file.script.clone(), arguments: arguments.to_owned() };
-    zygote.channel.say(&ToZygote::Configure(configure), &[])
+    let opened = match &file.script {
+        // Where it cannot be opened here, the zygote says why.
+        Script::File(path) => source::open_regular(Path::new(path)).ok(),
+        Script::Module(_) => None,
+    };
+    let configure = Configure {
+        build: BUILD_ID.to_owned(),
+        script: file.script.clone(),
+        arguments: arguments.to_owned(),
+        untrusted: zygote.untrusted.clone(),
+        has_file: opened.is_some(),
+    };
+    zygote.channel.say(&ToZygote::Configure(configure), &opened.iter().map(AsFd::as_fd).collect::<Vec<_>>())
 }
 
 fn late(file: &PythonFile) -> String {
@@ -130,7 +143,8 @@ impl Master<'_> {
     pub(super) fn try_configuration(&mut self, number: u64) {
         self.supersede_trial();
         let Some(file) = &self.file else { return };
-        let started = zygote::start(&self.program, &file.settings).and_then(|zygote| {
+        let untrusted = Some(&self.generations[&self.current].identity);
+        let started = zygote::start(&self.program, &file.settings, Rights::Kept { untrusted }).and_then(|zygote| {
             let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
             self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
             Ok(zygote)

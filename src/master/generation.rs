@@ -15,8 +15,9 @@ use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading, certificates};
 use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
 use crate::os::background;
+use crate::os::identity::{Identity, IdentityError};
 use crate::os::limits;
-use crate::os::process::{self, Identity, IdentityError};
+use crate::os::process;
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::os::stream::Channel;
 use crate::settings::{Defined, Settings, Workers};
@@ -151,8 +152,7 @@ impl Generation {
             generation: self.number,
             master: Pid::this().as_raw(),
             check,
-            user: self.identity.user.clone(),
-            group: self.identity.group,
+            identity: self.identity.clone(),
             listeners: self.sockets.len(),
             error_log: self.logs.error.is_some(),
             access_log: self.logs.access.is_some(),
@@ -271,7 +271,7 @@ fn look_up(settings: &Settings, origins: &Origins) -> Result<Identity, AnyError>
     Identity::look_up(settings.user.as_deref(), settings.group.as_deref()).map_err(|error| match error {
         IdentityError::NoUser(_) => origins.blame("user", &error),
         IdentityError::NoGroup(_) => origins.blame("group", &error),
-        other => other.into(),
+        IdentityError::Database(_) => error.into(),
     })
 }
 

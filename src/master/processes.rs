@@ -9,10 +9,10 @@ use mio::{Events, Interest, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::zygote::{Stage, Zygote};
+use super::zygote::{Rights, Stage, Zygote};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
-use crate::message::ToWorker;
+use crate::message::{BootFailure, ToWorker};
 use crate::os::memory;
 use crate::os::process::{self, Change, Exit};
 use crate::supervisor::{Event, Moment, Standing};
@@ -21,8 +21,11 @@ impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
         let Some(generation) = self.generations.get_mut(&number) else { return };
         let waiting = generation.zygote.take().filter(|zygote| zygote.stage == Stage::Configured);
+        // Whatever it is started for: nothing of it has more rights than the application, a configuration file included
+        // that is evaluated again only for its hooks.
+        let rights = Rights::Dropped(&generation.identity);
         let started =
-            waiting.map_or_else(|| zygote::start(&self.program, &generation.settings), Ok).and_then(|zygote| {
+            waiting.map_or_else(|| zygote::start(&self.program, &generation.settings, rights), Ok).and_then(|zygote| {
                 let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
                 self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
                 Ok(zygote)
@@ -34,6 +37,9 @@ impl Master<'_> {
                 if is_configured {
                     self.zygote_configured(number);
                 }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.zygote_failed(number, &BootFailure::setup(&error));
             }
             Err(error) => {
                 tracing::error!(target: CRITICAL, %error, "zygote not started");

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{AnyError, Origins};
 use crate::message::{Inherited, Predecessor};
 use crate::os;
+use crate::os::identity::Identity;
 use crate::os::listener::{ListenError, Listener, Where};
-use crate::os::process::Identity;
 use crate::os::successor;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
@@ -124,7 +124,7 @@ fn place(bind: &Bind, settings: &Settings, identity: &Identity) -> Where {
         Bind::Tcp { host, port } => Where::Tcp { host: host.clone(), port: *port },
         Bind::Unix(path) => {
             let owner = identity.is_change().then(|| {
-                let user = identity.user.as_ref().map_or_else(|| nix::unistd::geteuid().as_raw(), |(id, _)| *id);
+                let user = identity.user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
                 (user, identity.group.unwrap_or_else(|| nix::unistd::getegid().as_raw()))
             });
             Where::Unix { path: path.clone(), mode: Some(settings.socket_mode().0), owner }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
-use crate::message::{BootCause, BootFailure, Found, FromZygote, Load, Predecessor, ToZygote};
+use crate::message::{BootCause, BootFailure, Found, FromZygote, Identity, Load, Predecessor, ToZygote};
 use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
@@ -22,6 +22,8 @@ pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
     pub(super) stage: Stage,
+    /// As in [`Load::untrusted`].
+    pub(super) untrusted: Option<Identity>,
     /// The Python that it has entered, kept while a configuration file is evaluated.
     pub(super) found: Option<Found>,
     /// It was told to end.
@@ -65,8 +67,20 @@ pub(super) enum Stage {
     Unheard,
 }
 
+/// With which rights a zygote enters Python.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rights<'a> {
+    /// Those of the application: it has become this user before the program was executed.
+    Dropped(&'a Identity),
+    /// Those of the master, until it has evaluated a configuration file in Python and called the hooks that come first.
+    Kept {
+        /// The user that the application runs as, if that is known and not the master's own.
+        untrusted: Option<&'a Identity>,
+    },
+}
+
 /// Starts a zygote and tells it which Python to enter.
-pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote> {
+pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) -> io::Result<Zygote> {
     let (ours, theirs) = Channel::pair()?;
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
@@ -78,14 +92,23 @@ pub(super) fn start(program: &Program, settings: &Settings) -> io::Result<Zygote
         channel: theirs.as_fd(),
         environment: &environment,
         hidden: &hidden,
+        identity: match rights {
+            Rights::Dropped(identity) => Some(identity),
+            Rights::Kept { .. } => None,
+        },
     };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
-    ours.say(&ToZygote::Load(Load { python }), &[program.engine()])?;
+    let untrusted = match rights {
+        Rights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
+        Rights::Dropped(_) => None,
+    };
+    ours.say(&ToZygote::Load(Load { python, untrusted: untrusted.clone() }), &[program.engine()])?;
     Ok(Zygote {
         pid,
         channel: ours,
         stage: Stage::Started,
+        untrusted,
         found: None,
         expected: false,
         is_stopped: false,
@@ -132,11 +155,19 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
     };
     let virtual_env = variable("VIRTUAL_ENV");
     let path = variable("PATH");
+    let python_path = variable("PYTHONPATH");
+    let python_home = variable("PYTHONHOME");
+    let home = variable("HOME").map(|home| format!("{home}/.local"));
+    let user_base = variable("PYTHONUSERBASE").or(home);
     let wish = Wish {
         setting: load.python.as_deref(),
         virtual_env: virtual_env.as_deref(),
         path: path.as_deref().map(AsRef::as_ref),
         door,
+        untrusted: load.untrusted.as_ref(),
+        python_path: python_path.as_deref().map(AsRef::as_ref),
+        python_home: python_home.as_deref(),
+        user_base: user_base.as_deref(),
     };
     interpreter::find(&wish).map_err(|error| setup(&error))
 }

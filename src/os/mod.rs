@@ -11,11 +11,13 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, eaccess};
 
 pub mod aborts;
+pub mod access;
 pub mod announce;
 pub mod background;
 pub mod changes;
 pub mod clock;
 pub mod forked;
+pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod memory;

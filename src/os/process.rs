@@ -4,7 +4,7 @@
 //! in processes that share nothing further.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::background;
+use super::identity::{Identity, Refused};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{ForkResult, Gid, Group, Pid, Uid, User, dup2_stdout};
+use nix::unistd::{ForkResult, Pid, dup2_stdout};
 
 /// The descriptor on which a started role finds its channel.
 pub const CHANNEL_FD: i32 = 3;
@@ -59,6 +60,8 @@ pub struct Role<'a> {
     pub environment: &'a [(String, String)],
     /// Not there in the new process's environment, unless `environment` sets it.
     pub hidden: &'a [&'a str],
+    /// Taken before the program is executed, so that nothing of it, its loader or its environment runs with more rights.
+    pub identity: Option<&'a Identity>,
 }
 
 /// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
@@ -82,11 +85,37 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
         }
     }
     let channel = role.channel.as_raw_fd();
-    // SAFETY: between fork and exec only dup2, fcntl and sigaction are called, which are async-signal-safe.
-    unsafe { command.pre_exec(move || ignore_until_ready().and_then(|()| hand_over_channel(channel))) };
-    let child = command.spawn()?;
+    let identity = role.identity.cloned().filter(Identity::is_change);
+    let prepare = move || {
+        ignore_until_ready()?;
+        hand_over_channel(channel)?;
+        identity.as_ref().map_or(Ok(()), Identity::take)
+    };
+    // SAFETY: between fork and exec only dup2, fcntl, sigaction and the calls of credentials(7) are made, which are
+    // async-signal-safe, and nothing is allocated: the groups were looked up before.
+    unsafe { command.pre_exec(prepare) };
+    let child = command.spawn().map_err(|error| explained(error, role.identity))?;
     // The pid is below 2^22 (PID_MAX_LIMIT).
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
+}
+
+/// Says which step of a start was refused: a change of user or group is `EPERM`, executing the program is `EACCES`.
+fn explained(error: io::Error, identity: Option<&Identity>) -> io::Error {
+    let is_change = identity.is_some_and(Identity::is_change);
+    match error.raw_os_error() {
+        Some(libc::EPERM) if is_change => io::Error::new(error.kind(), Refused(error)),
+        Some(libc::EACCES) if is_change => {
+            let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+            let text = format!(
+                "{}: expected a program that the application's user may execute, found one that it may not\n\
+                 hint: chmod o+rx {}",
+                program.display(),
+                program.display()
+            );
+            io::Error::new(error.kind(), text)
+        }
+        _ => error,
+    }
 }
 
 /// Does `step`; what the processes that it starts print to standard output goes to standard error, until they end.
@@ -298,116 +327,6 @@ pub fn trace(pid: Pid) {
     if is_child(pid) {
         // SAFETY: kill reads no memory.
         unsafe { libc::kill(pid.as_raw(), trace_signal()) };
-    }
-}
-
-/// Why a user or a group cannot be taken.
-#[derive(Debug)]
-pub enum IdentityError {
-    /// No such user in the system's database.
-    NoUser(String),
-    /// No such group in the system's database.
-    NoGroup(String),
-    /// The database could not be read.
-    Database(Errno),
-    /// The kernel refused the change.
-    Refused {
-        /// The call that was refused.
-        call: &'static str,
-        /// Its error.
-        errno: Errno,
-    },
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            IdentityError::NoUser(name) => write!(f, "expected a user of this system, found \"{name}\""),
-            IdentityError::NoGroup(name) => write!(f, "expected a group of this system, found \"{name}\""),
-            IdentityError::Database(errno) => write!(f, "user database: {}", errno.desc()),
-            IdentityError::Refused { call, errno } => {
-                write!(f, "changing user or group: {call}: {}\nhint: only root can change user and group", errno.desc())
-            }
-        }
-    }
-}
-
-impl std::error::Error for IdentityError {}
-
-/// A user and a group to become, looked up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's id and, if the database knows one, name.
-    pub user: Option<(u32, Option<String>)>,
-    /// The group's id: the one asked for, else the user's own.
-    pub group: Option<u32>,
-}
-
-impl Identity {
-    /// Looks up names or numbers. A user given by name brings its own group unless one is asked for.
-    pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Identity, IdentityError> {
-        let mut identity = Identity::default();
-        if let Some(name) = user {
-            let known = match name.parse::<u32>() {
-                Ok(id) => User::from_uid(Uid::from_raw(id)).map_err(IdentityError::Database)?,
-                Err(_) => Some(
-                    User::from_name(name)
-                        .map_err(IdentityError::Database)?
-                        .ok_or_else(|| IdentityError::NoUser(name.to_owned()))?,
-                ),
-            };
-            match known {
-                Some(known) => {
-                    identity.group = Some(known.gid.as_raw());
-                    identity.user = Some((known.uid.as_raw(), Some(known.name)));
-                }
-                None => identity.user = name.parse().ok().map(|id| (id, None)),
-            }
-        }
-        if let Some(name) = group {
-            identity.group = Some(match name.parse::<u32>() {
-                Ok(id) => id,
-                Err(_) => Group::from_name(name)
-                    .map_err(IdentityError::Database)?
-                    .ok_or_else(|| IdentityError::NoGroup(name.to_owned()))?
-                    .gid
-                    .as_raw(),
-            });
-        }
-        Ok(identity)
-    }
-
-    /// Would taking this identity change anything?
-    pub fn is_change(&self) -> bool {
-        self.user.as_ref().is_some_and(|(id, _)| *id != nix::unistd::geteuid().as_raw())
-            || self.group.is_some_and(|id| id != nix::unistd::getegid().as_raw())
-    }
-
-    /// Becomes this user and group, for good: supplementary groups first, then group, then user.
-    pub fn take(&self) -> Result<(), IdentityError> {
-        if !self.is_change() {
-            return Ok(());
-        }
-        let refused = |call: &'static str| move |errno| IdentityError::Refused { call, errno };
-        if let Some(group) = self.group {
-            let group = Gid::from_raw(group);
-            match &self.user {
-                Some((_, Some(name))) => {
-                    let name = CString::new(name.as_str()).map_err(|_| IdentityError::NoUser(name.clone()))?;
-                    nix::unistd::initgroups(&name, group).map_err(refused("initgroups"))?;
-                }
-                _ => nix::unistd::setgroups(&[group]).map_err(refused("setgroups"))?,
-            }
-            nix::unistd::setresgid(group, group, group).map_err(refused("setresgid"))?;
-        }
-        if let Some((user, _)) = self.user {
-            let user = Uid::from_raw(user);
-            if self.group.is_none() {
-                nix::unistd::setgroups(&[nix::unistd::getegid()]).map_err(refused("setgroups"))?;
-            }
-            nix::unistd::setresuid(user, user, user).map_err(refused("setresuid"))?;
-        }
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,6 +33,15 @@ pub fn read(path: &Path) -> io::Result<Source> {
     let bytes = read_stream(&mut file)?;
     let text = String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "expected UTF-8"))?;
     Ok(Source { text, stays: kind.is_char_device() && !is_terminal(&file) })
+}
+
+/// Opens a regular file for reading. Never waits: what is no regular file is `InvalidInput`.
+pub fn open_regular(path: &Path) -> io::Result<OwnedFd> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
+    }
+    Ok(file.into())
 }
 
 /// Fails unless it is a file that can be read, now and again.

@@ -1,0 +1,81 @@
+//! What an interpreter runs before any line of an application: its executable, its libraries, what `site` imports. Where that
+//! is to run with more rights than the application's user has, none of it may be that user's to change.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{InterpreterError, Wish};
+use crate::os::access::Untrusted;
+use crate::os::identity::Identity;
+
+/// Fails if `untrusted` could change what a start of this executable runs. Asked before it is run for the first time, so
+/// that directories are found by their names and not by what the interpreter says.
+pub(super) fn check(executable: &Path, wish: &Wish<'_>) -> Result<(), InterpreterError> {
+    let Some(untrusted) = wish.untrusted else { return Ok(()) };
+    let real = executable.canonicalize().unwrap_or_else(|_| executable.to_owned());
+    let mut files = [executable.to_owned(), real.clone()].into_iter().chain(configurations(executable));
+    files.try_for_each(|file| untrusted.distrust(&file))?;
+    let own = [executable, &real].into_iter().flat_map(libraries).chain(wish.python_home.map(PathBuf::from));
+    let mut directories: Vec<PathBuf> = own.chain(wish.user_base.map(|base| Path::new(base).join("lib"))).collect();
+    directories.dedup();
+    for directory in directories.iter().filter(|directory| directory.exists()) {
+        untrusted.distrust_below(directory)?;
+        added_by(directory).iter().try_for_each(|added| distrust_modules(untrusted, added))?;
+    }
+    let path = wish.python_path.map(std::env::split_paths).into_iter().flatten();
+    path.filter(|entry| !entry.as_os_str().is_empty()).try_for_each(|entry| distrust_modules(untrusted, &entry))?;
+    Ok(())
+}
+
+/// A directory that holds more than modules, maybe: uploads below it may be the user's.
+fn distrust_modules(untrusted: &Identity, directory: &Path) -> Result<(), Untrusted> {
+    untrusted.distrust(directory)?;
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if !entry.is_dir() {
+            untrusted.distrust(&entry)?;
+        } else if entry.join("__init__.py").exists() {
+            untrusted.distrust_below(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// The files of PEP 405, beside the executable or one directory up.
+fn configurations(executable: &Path) -> impl Iterator<Item = PathBuf> {
+    executable.ancestors().skip(1).take(2).map(|directory| directory.join("pyvenv.cfg")).filter(|file| file.exists())
+}
+
+/// `lib/python3*` beside an executable's `bin`, and what Debian adds to that of `/usr`.
+fn libraries(executable: &Path) -> Vec<PathBuf> {
+    let Some(prefix) = executable.parent().and_then(Path::parent) else { return Vec::new() };
+    let mut roots = vec![prefix.join("lib"), prefix.join("lib64")];
+    if prefix == Path::new("/usr") {
+        roots.push(PathBuf::from("/usr/local/lib"));
+    }
+    let of_root = |root: &PathBuf| {
+        let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let names = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"));
+        names.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    roots.iter().flat_map(of_root).collect()
+}
+
+/// What the `.pth` files of a directory's `site-packages` and `dist-packages` add to the path (Python's module `site`).
+fn added_by(library: &Path) -> Vec<PathBuf> {
+    let sites = [library.to_owned(), library.join("site-packages"), library.join("dist-packages")];
+    let mut added = Vec::new();
+    for site in sites {
+        for file in fs::read_dir(&site).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "pth") {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                let lines = text.lines().map(str::trim_end).filter(|line| !is_code(line));
+                added.extend(lines.map(|line| site.join(line)).filter(|path| path.exists()));
+            }
+        }
+    }
+    added
+}
+
+fn is_code(line: &str) -> bool {
+    line.is_empty() || line.starts_with('#') || line.starts_with("import ") || line.starts_with("import\t")
+}
