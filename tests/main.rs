@@ -31,6 +31,7 @@ mod gunicorn_side_by_side;
 mod gunicorn_wild;
 mod hijack;
 mod hooks;
+mod hostile;
 mod http;
 mod limits;
 mod packaging;

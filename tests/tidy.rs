@@ -59,6 +59,7 @@ const UNSAFE: &[&str] = &[
     "src/os/listener/address.rs",
     "src/os/memory.rs",
     "src/os/process.rs",
+    "src/os/rights.rs",
     "src/os/scoreboard.rs",
     "src/os/signal.rs",
     "src/os/socket.rs",

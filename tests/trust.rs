@@ -196,7 +196,7 @@ def run(way):
         end.setblocking(way == "flood")
         try:
             WAYS[way](end)
-        except (BlockingIOError, BrokenPipeError):
+        except (BlockingIOError, BrokenPipeError, PermissionError):
             pass
 
 def application(environ, start_response):

@@ -89,10 +89,7 @@ pub(super) fn configured(
 fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, AnyError> {
     loop {
         match zygote.channel.receive()? {
-            Received::Packet(mut packet) => {
-                packet.refuse_descriptors();
-                return Ok(Some(serde_json::from_slice(&packet.bytes)?));
-            }
+            Received::Packet(packet) => return Ok(Some(serde_json::from_slice(&packet.bytes)?)),
             Received::Closed => return Err("the process that evaluates the configuration file ended".into()),
             Received::Nothing => {}
         }

@@ -11,6 +11,7 @@ use mio::{Interest, Registry, Token};
 use super::{AnyError, CLIENTS, CONTROL, Origins};
 use crate::control::{Answer, Ask};
 use crate::os::listener::{Listener, Where};
+use crate::os::rights;
 use crate::os::socket::{self, More, Read};
 use crate::settings::Settings;
 
@@ -88,6 +89,7 @@ impl Control {
             if user.is_none_or(|user| user != 0 && user != nix::unistd::geteuid().as_raw()) {
                 tracing::warn!(user, "control socket: a user who may not ask, refused");
                 refuse(&stream, "only root and the user that started the server may ask");
+                rights::close_apart(stream);
                 continue;
             }
             if self.clients.len() >= MOST_CLIENTS {

@@ -20,10 +20,7 @@ impl Master<'_> {
     pub(super) fn hear_zygote(&mut self, number: u64) {
         while let Some(zygote) = self.zygote(number).filter(|zygote| zygote.stage != Stage::Unheard) {
             match zygote.channel.receive() {
-                Ok(Received::Packet(mut packet)) => {
-                    packet.refuse_descriptors();
-                    self.zygote_said(number, &packet);
-                }
+                Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(number),
                 Err(error) => return self.zygote_confused(number, &error),

@@ -51,6 +51,7 @@ impl Keeper {
     /// With the end of its channel that it is to have.
     fn new() -> io::Result<(Keeper, Channel)> {
         let (ours, theirs) = Channel::pair()?;
+        let ours = ours.refuse_descriptors();
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
         Ok((Keeper { channel: ours, pid: None }, theirs))
@@ -59,8 +60,7 @@ impl Keeper {
     /// Its process, once it has said its word.
     fn pid(&mut self) -> Option<Pid> {
         if self.pid.is_none() {
-            let Ok(Received::Packet(mut packet)) = self.channel.receive() else { return None };
-            packet.refuse_descriptors();
+            let Ok(Received::Packet(packet)) = self.channel.receive() else { return None };
             let is_hello = matches!(serde_json::from_slice(&packet.bytes), Ok(FromKeeper::Hello));
             self.pid = packet.sender.map(Pid::from_raw).filter(|pid| is_hello && process::is_child(*pid));
         }

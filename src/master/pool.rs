@@ -90,6 +90,7 @@ impl Pool {
     pub(super) fn ask(&mut self, slot: usize, generation: &Generation) -> io::Result<RawFd> {
         let zygote = generation.zygote.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let (ours, theirs) = Channel::pair()?;
+        let ours = ours.refuse_descriptors();
         ours.set_nonblocking(true)?;
         ours.pass_credentials()?;
         let (stacks, written) = Stacks::pipe()?;
@@ -143,8 +144,7 @@ impl Pool {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
-                Ok(Received::Packet(mut packet)) if worker.words == worker.most_words => {
-                    packet.refuse_descriptors();
+                Ok(Received::Packet(_)) if worker.words == worker.most_words => {
                     let most = worker.most_words;
                     tracing::error!(
                         slot,
@@ -153,8 +153,7 @@ impl Pool {
                     worker.closed = true;
                     return None;
                 }
-                Ok(Received::Packet(mut packet)) => {
-                    packet.refuse_descriptors();
+                Ok(Received::Packet(packet)) => {
                     worker.words += 1;
                     if let Some(heard) = self.said(slot, &packet) {
                         return Some(heard);

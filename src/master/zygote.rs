@@ -82,6 +82,7 @@ pub(super) enum Rights<'a> {
 /// Starts a zygote and tells it which Python to enter.
 pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) -> io::Result<Zygote> {
     let (ours, theirs) = Channel::pair()?;
+    let ours = ours.refuse_descriptors();
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, getsockopt, listen, setsockopt, socket, sockopt};
 
+use super::rights;
 pub use error::{Cause, ListenError};
 use file::SocketFile;
 
@@ -72,7 +73,8 @@ pub enum Peer {
 /// A listening socket: non-blocking, close-on-exec. Closing it removes no socket file; see [`Listener::unlink`].
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
+    /// A unix one refuses descriptors: who connects could have them wait where no worker looks.
+    socket: rights::Socket,
     address: Address,
     file: Option<SocketFile>,
 }
@@ -129,7 +131,8 @@ impl Listener {
 
     /// Applies what is asked for anew to a socket that listens already: the backlog, mode and owner of its file.
     pub fn renew(&self, at: &Where, backlog: u32) -> Result<(), ListenError> {
-        let listened = listen(&self.socket, backlog_of(backlog)).map_err(|errno| Cause::kernel("listen", errno));
+        let listened =
+            listen(&self.socket.as_fd(), backlog_of(backlog)).map_err(|errno| Cause::kernel("listen", errno));
         let renewed = listened.and_then(|()| match (at, &self.file) {
             (Where::Unix { path, mode, owner }, Some(_)) => file::prepare(path, *mode, *owner),
             _ => Ok(()),
@@ -242,6 +245,10 @@ fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
         // Once here, not once a connection: Linux lets accepted sockets inherit it.
         setsockopt(&socket, sockopt::TcpNoDelay, &true).map_err(|errno| Cause::kernel("TCP_NODELAY", errno))?;
     }
+    let socket = match address {
+        Address::Tcp(_) => rights::Socket::open(socket),
+        Address::Unix(_) | Address::Abstract(_) => rights::Socket::refusing(socket),
+    };
     Ok(Listener { socket, address, file })
 }
 

@@ -24,6 +24,7 @@ pub mod memory;
 pub mod pidfile;
 pub mod process;
 pub mod program;
+pub mod rights;
 pub mod scoreboard;
 pub mod sealed;
 pub mod signal;

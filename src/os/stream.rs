@@ -16,9 +16,11 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use super::rights;
+
 /// One end of a connected pair. Close-on-exec; blocking until told otherwise.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel(rights::Socket);
 
 /// One message as it was sent.
 #[derive(Debug)]
@@ -43,27 +45,23 @@ pub enum Received {
     Nothing,
 }
 
-impl Packet {
-    /// Closes descriptors that nobody asked for. A socket among them must not make its end linger (socket(7)): whoever
-    /// sent it would hold this process up.
-    pub fn refuse_descriptors(&mut self) {
-        for fd in self.fds.drain(..) {
-            let at_once = libc::linger { l_onoff: 0, l_linger: 0 };
-            let _ = nix::sys::socket::setsockopt(&fd, nix::sys::socket::sockopt::Linger, &at_once);
-        }
-    }
-}
-
 impl Channel {
     /// Makes a connected pair.
     pub fn pair() -> io::Result<(Channel, Channel)> {
         let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        Ok((Channel(one), Channel(other)))
+        Ok((Channel::from_fd(one), Channel::from_fd(other)))
+    }
+
+    /// This end, over which no descriptors may come from now on. The other end must not have been given away yet. Where the
+    /// kernel does not refuse such a message to its sender, [`Channel::receive`] does.
+    #[must_use]
+    pub fn refuse_descriptors(self) -> Channel {
+        Channel(rights::Socket::refusing(self.0.into()))
     }
 
     /// Takes an end that was inherited or received. It should be a `SOCK_SEQPACKET` socket; nothing is checked here.
     pub fn from_fd(fd: OwnedFd) -> Channel {
-        Channel(fd)
+        Channel(rights::Socket::open(fd))
     }
 
     /// Sends a value as JSON, with descriptors.
@@ -113,7 +111,8 @@ impl Channel {
     }
 
     /// Receives one message. A message that does not fit, or whose descriptors found no room in this process's table, is
-    /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed.
+    /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed. So is one with descriptors on an end
+    /// that refuses them; that one stays, and nothing more can be received.
     pub fn receive(&self) -> io::Result<Received> {
         self.receive_with(0)
     }
@@ -124,6 +123,12 @@ impl Channel {
     }
 
     fn receive_with(&self, flags: libc::c_int) -> io::Result<Received> {
+        match self.0.has_refused(flags) {
+            Ok(false) => {}
+            Ok(true) => return Err(rights::refused()),
+            Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+            Err(cause) => return Err(cause.into()),
+        }
         let mut bytes = vec![0_u8; MAX_MESSAGE];
         let message = match receive_into(self.as_fd(), &mut bytes, flags) {
             Ok(message) => message,
@@ -149,15 +154,15 @@ impl Channel {
     /// Switches between blocking and non-blocking. The flag belongs to the open socket: every process that shares this end
     /// sees it.
     pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        let mut flags = OFlag::from_bits_retain(fcntl(&self.0, FcntlArg::F_GETFL)?);
+        let mut flags = OFlag::from_bits_retain(fcntl(self, FcntlArg::F_GETFL)?);
         flags.set(OFlag::O_NONBLOCK, on);
-        fcntl(&self.0, FcntlArg::F_SETFL(flags))?;
+        fcntl(self, FcntlArg::F_SETFL(flags))?;
         Ok(())
     }
 
     /// From now on the kernel says on this end who sent each message (`SO_PASSCRED`, unix(7)).
     pub fn pass_credentials(&self) -> io::Result<()> {
-        Ok(setsockopt(&self.0, sockopt::PassCred, &true)?)
+        Ok(setsockopt(self, sockopt::PassCred, &true)?)
     }
 }
 
@@ -248,7 +253,7 @@ impl AsRawFd for Channel {
 
 impl From<Channel> for OwnedFd {
     fn from(channel: Channel) -> OwnedFd {
-        channel.0
+        channel.0.into()
     }
 }
 

@@ -1,8 +1,12 @@
 //! Channels between real processes and descriptors.
 
 use std::fs::File;
-use std::io::{Read, pipe};
+use std::io::{Read, Write, pipe};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 
@@ -34,7 +38,7 @@ fn descriptors_come_along_and_are_close_on_exec() {
     let mut received = packet(&other);
     assert_eq!(fcntl(&received.fds[0], FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
     let copy = File::from(received.fds.remove(0));
-    io::Write::write_all(&mut &copy, b"through").unwrap();
+    (&copy).write_all(b"through").unwrap();
     drop(copy);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
@@ -137,6 +141,79 @@ fn a_full_non_blocking_channel_would_block() {
     one.set_nonblocking(true).unwrap();
     let full = (0..1000).find_map(|_| one.send(&[0; 4096], &[]).err()).unwrap();
     assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+}
+
+/// A descriptor whose last close waits for an hour: in the queue of a socket stands a TCP socket that lingers. With it comes
+/// what keeps it so; dropped, that ends the wait.
+fn lingering() -> (OwnedFd, (UnixStream, TcpStream)) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(&[0; 65536]).is_ok() {}
+    let linger = libc::linger { l_onoff: 1, l_linger: 3600 };
+    setsockopt(&stream, sockopt::Linger, &linger).unwrap();
+    let (queue, outside) = UnixStream::pair().unwrap();
+    let raw = [stream.as_raw_fd()];
+    let parts = [IoSlice::new(b"x")];
+    sendmsg::<()>(outside.as_raw_fd(), &parts, &[ControlMessage::ScmRights(&raw)], MsgFlags::empty(), None).unwrap();
+    (queue.into(), (outside, peer))
+}
+
+/// Does `step` in a thread; fails if that takes long.
+fn soon<T: Send + 'static>(what: &str, step: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || done.send(step()));
+    wait.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("{what}: blocked"))
+}
+
+#[test]
+fn a_descriptor_that_is_refused_blocks_nobody_also_where_the_kernel_does_not_help() {
+    for passes_credentials in [false, true] {
+        let (one, other) = Channel::pair().unwrap();
+        let other = Channel(rights::Socket::refusing_unaided(other.into()));
+        if passes_credentials {
+            other.pass_credentials().unwrap();
+        }
+        other.set_nonblocking(true).unwrap();
+        assert!(matches!(other.receive().unwrap(), Received::Nothing));
+        one.send(b"honest", &[]).unwrap();
+        assert_eq!(packet(&other).bytes, b"honest");
+        let (fd, _keeps) = lingering();
+        one.send(b"x", &[fd.as_fd()]).unwrap();
+        drop(fd);
+        let (found, other) = soon("receive", move || (other.receive(), other));
+        assert_eq!(found.unwrap_err().kind(), io::ErrorKind::InvalidData, "credentials {passes_credentials}");
+        // It stays where it is.
+        assert_eq!(other.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        soon("drop", move || drop(other));
+    }
+}
+
+#[test]
+fn the_end_is_told_on_an_end_that_refuses_descriptors_too() {
+    let (one, other) = Channel::pair().unwrap();
+    let other = Channel(rights::Socket::refusing_unaided(other.into()));
+    other.send(b"never read", &[]).unwrap();
+    one.send(b"last", &[]).unwrap();
+    drop(one);
+    assert_eq!(packet(&other).bytes, b"last");
+    assert!(matches!(other.receive().unwrap(), Received::Closed));
+}
+
+#[test]
+fn where_the_kernel_helps_a_message_with_descriptors_cannot_be_sent() {
+    let (one, other) = Channel::pair().unwrap();
+    let kernel_helps = rights::refuse(other.as_fd());
+    let other = other.refuse_descriptors();
+    let sent = one.send(b"x", &[one.as_fd()]);
+    assert_eq!(sent.is_err(), kernel_helps, "{sent:?}");
+    if kernel_helps {
+        one.send(b"y", &[]).unwrap();
+        assert_eq!(packet(&other).bytes, b"y");
+    } else {
+        assert_eq!(other.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 }
 
 fn own_pid() -> i32 {
