@@ -21,10 +21,8 @@ mod subscriber;
 mod tests;
 mod writer;
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,7 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
 
 use crate::message::Remotes;
-use crate::os;
+use crate::os::place;
 pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
 /// Where lines go.
@@ -50,17 +48,13 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Opens a log file to append to, made with permissions 0666 less the umask. `/dev/stdout` and `/dev/stderr` are the
+    /// Opens a log file to append to, made with permissions 0666 less the umask, as far as it may be used (`os::place`). `/dev/stdout` and `/dev/stderr` are the
     /// descriptors themselves, which cannot be opened by name when they are sockets (journald).
     pub fn at(path: &Path) -> io::Result<Destination> {
         match path.to_str() {
             Some("/dev/stdout") => Ok(Destination::Stdout),
             Some("/dev/stderr") => Ok(Destination::Stderr),
-            _ => {
-                let mut options = OpenOptions::new();
-                options.append(true).create(true).custom_flags(libc::O_NOCTTY);
-                Ok(Destination::Fd(options.open(path)?.into()))
-            }
+            _ => Ok(Destination::Fd(place::append(path)?.into())),
         }
     }
 
@@ -68,7 +62,7 @@ impl Destination {
     pub fn check(path: &Path) -> io::Result<()> {
         match path.to_str() {
             Some("/dev/stdout" | "/dev/stderr") => Ok(()),
-            _ => os::check_appending(path),
+            _ => place::check_append(path),
         }
     }
 

@@ -1,18 +1,21 @@
 //! A master that is root, and an application that runs as nobody and means harm: what it sends, and what it puts in the way
 //! of files, neither stops the master nor moves it to write, read or remove what is not the application's.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
 use crate::support::{self, Server, directory, rwsgi};
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, mkfifo};
 use tempfile::TempDir;
 
 /// A server whose application runs as nobody, in a directory of nobody's, with its pid file in one of root's.
 struct Site {
     server: Server,
     /// The application's.
-    _files: TempDir,
+    files: TempDir,
     /// Root's.
     rooms: TempDir,
 }
@@ -34,7 +37,7 @@ impl Site {
         if !words.contains(&"-b") {
             command.args(["-b", "127.0.0.1:0"]);
         }
-        Site { server: Server::spawn(command), _files: files, rooms }
+        Site { server: Server::spawn(command), files, rooms }
     }
 
     fn tell(&self, words: &[&str]) -> (i32, String, String) {
@@ -53,7 +56,7 @@ impl Site {
 }
 
 fn give_to_nobody(path: &Path) {
-    std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }
 
 const NOBODY: u32 = 65_534;
@@ -169,13 +172,137 @@ fn a_descriptor_that_waits_in_the_backlog_when_a_socket_is_closed_does_not_stop_
 
 #[test]
 fn who_may_not_ask_cannot_stop_the_master_with_a_descriptor_either() {
-    use std::os::unix::fs::PermissionsExt;
     let rooms = directory(&[]);
     let control = rooms.path().join("site.ctl");
     let env = format!("SOCKET={}", control.display());
     let mut site = Site::start_with(directory(&[("app.py", LINGERS)]), rooms, &["-e", &env]);
-    std::fs::set_permissions(&control, std::fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(&control, Permissions::from_mode(0o666)).unwrap();
     site.server.get("/backlog");
     site.server.wait_for("control socket: a user who may not ask, refused user=65534");
+    site.assert_obeys();
+}
+
+const HELLO: &str = r#"
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"#;
+
+/// Puts something of nobody's in the place of a file.
+fn swap(path: &Path, make: impl FnOnce(&Path)) {
+    let _ = fs::remove_file(path);
+    make(path);
+    give_to_nobody(path);
+}
+
+fn fifo(path: &Path) {
+    mkfifo(path, Mode::from_bits_truncate(0o644)).unwrap();
+}
+
+/// What is said of a path in nobody's directory.
+fn refusal(site: &Site, found: &str) -> String {
+    let directory = fs::canonicalize(site.files.path()).unwrap();
+    format!("as others than root can write to {}, found {found}", directory.display())
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_log_is_refused_and_nobody_waits_for_a_reader() {
+    let files = directory(&[("app.py", HELLO)]);
+    let log = files.path().join("access.log");
+    let mut site = Site::start_with(files, directory(&[]), &["--access-logfile", log.to_str().unwrap()]);
+    swap(&log, fifo);
+    let (code, out, err) = site.tell(&["reopen-logs"]);
+    assert!(code == 1 && err.contains(&refusal(&site, "a fifo")), "{out}{err}\n{}", site.server.log());
+    site.server
+        .wait_for(&format!("log files not opened anew generation=1 error=\"--access-logfile: {}", log.display()));
+    let (code, out, err) = site.tell(&["reload"]);
+    assert!(code == 1 && err.contains(&refusal(&site, "a fifo")), "{out}{err}\n{}", site.server.log());
+    assert!(err.contains("nothing has changed: generation 1 serves on"), "{err}");
+    fs::remove_file(&log).unwrap();
+    site.assert_obeys();
+    let found = fs::metadata(&log).unwrap();
+    assert_eq!((found.uid(), found.gid()), (NOBODY, NOBODY), "the log is the application's");
+}
+
+#[test]
+fn a_link_in_the_place_of_a_log_is_not_followed() {
+    let files = directory(&[("app.py", HELLO)]);
+    let log = files.path().join("access.log");
+    let mut site = Site::start_with(files, directory(&[]), &["--access-logfile", log.to_str().unwrap()]);
+    let target = site.rooms.path().join("cron");
+    swap(&log, |path| symlink(&target, path).unwrap());
+    let (code, out, err) = site.tell(&["reopen-logs"]);
+    assert!(code == 1 && err.contains("expected no symbolic link of another user"), "{out}{err}");
+    assert!(err.contains(&format!("access.log of user {NOBODY}")), "{err}");
+    assert!(!target.exists(), "made in a directory of root's");
+    // A second name for a file of root's, where the kernel lets others make one (fs.protected_hardlinks).
+    fs::write(&target, "").unwrap();
+    fs::remove_file(&log).unwrap();
+    fs::hard_link(&target, &log).unwrap();
+    let (code, out, err) = site.tell(&["reopen-logs"]);
+    assert!(code == 1 && err.contains(&refusal(&site, "one with 2")), "{out}{err}");
+    let found = fs::metadata(&target).unwrap();
+    assert_eq!((found.len(), found.uid()), (0, 0));
+    fs::remove_file(&log).unwrap();
+    // A directory on the way that has become a link.
+    site.assert_obeys();
+}
+
+#[test]
+fn a_link_on_the_way_to_a_log_is_not_followed_either() {
+    let files = directory(&[("app.py", HELLO), ("logs/old", "")]);
+    let (logs, rooms) = (files.path().join("logs"), directory(&[]));
+    let log = logs.join("access.log");
+    let mut site = Site::start_with(files, rooms, &["--access-logfile", log.to_str().unwrap()]);
+    fs::remove_dir_all(&logs).unwrap();
+    swap(&logs, |path| symlink(site.rooms.path(), path).unwrap());
+    let (code, out, err) = site.tell(&["reopen-logs"]);
+    assert!(code == 1 && err.contains("expected no symbolic link of another user"), "{out}{err}");
+    assert!(!site.rooms.path().join("access.log").exists(), "made in a directory of root's");
+    // Root's own links are followed.
+    lchown(&logs, Some(0), Some(0)).unwrap();
+    site.assert_obeys();
+    assert!(site.rooms.path().join("access.log").exists());
+}
+
+#[test]
+fn a_pid_file_in_a_directory_of_the_application_holds_nobody_up() {
+    let files = directory(&[("app.py", HELLO)]);
+    let pid = files.path().join("site.pid");
+    let mut site = Site::start_with(files, directory(&[]), &["-p", pid.to_str().unwrap()]);
+    swap(&pid, fifo);
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for("reload done generation=2");
+    let target = site.rooms.path().join("target");
+    fs::write(&target, site.server.pid().to_string()).unwrap();
+    swap(&pid, |path| symlink(&target, path).unwrap());
+    site.server.signal(Signal::SIGHUP);
+    site.server.wait_for("reload done generation=3");
+    swap(&pid, fifo);
+    site.server.stop();
+    assert!(pid.exists() && target.exists(), "what is no pid file of ours stays");
+    // At the start it is replaced, as a stale one.
+    let mut next =
+        rwsgi(site.files.path(), ["app", "--user", "nobody", "-b", "127.0.0.1:0", "-p", pid.to_str().unwrap()]);
+    next.env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut next = Server::spawn(next);
+    assert_eq!(fs::read_to_string(&pid).unwrap(), format!("{}\n", next.pid()));
+    next.stop();
+    assert!(!pid.exists());
+}
+
+#[test]
+fn a_certificate_that_has_become_a_fifo_fails_a_reload() {
+    let files = directory(&[("app.py", HELLO)]);
+    support::pki::Authority::new(files.path()).server("site");
+    let (cert, key) = (files.path().join("site.pem"), files.path().join("site.key"));
+    let saved = fs::read(&cert).unwrap();
+    let words = ["--certfile", cert.to_str().unwrap(), "--keyfile", key.to_str().unwrap()];
+    let mut site = Site::start_with(files, directory(&[]), &words);
+    swap(&cert, fifo);
+    let (code, out, err) = site.tell(&["reload"]);
+    assert!(code == 1 && err.contains(&refusal(&site, "a fifo")), "{out}{err}\n{}", site.server.log());
+    fs::remove_file(&cert).unwrap();
+    fs::write(&cert, saved).unwrap();
     site.assert_obeys();
 }

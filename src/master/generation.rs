@@ -63,7 +63,7 @@ impl Generation {
     pub(super) fn new(
         number: u64,
         reading: Reading,
-        logs: impl FnOnce(&Settings, &Origins) -> Result<Logs, AnyError>,
+        logs: impl FnOnce(&Settings, &Origins, &Identity) -> Result<Logs, AnyError>,
     ) -> Result<Generation, AnyError> {
         let Reading { mut settings, origins } = reading;
         let workers = settings.first_workers(process::usable_cpus());
@@ -72,7 +72,7 @@ impl Generation {
         sockets::check_directories(&settings, &origins)?;
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
-        let logs = logs(&settings, &origins)?;
+        let logs = logs(&settings, &origins, &identity)?;
         sockets::warn_of_memory(&settings, &origins);
         let tls = certificates::read(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
@@ -210,7 +210,7 @@ impl Generation {
 
     /// Opens the log files anew and passes them on to the zygote, for the workers to come.
     pub(super) fn reopen(&mut self) -> Result<Reopen, AnyError> {
-        self.logs = Logs::open(&self.settings, &self.origins)?;
+        self.logs = Logs::open(&self.settings, &self.origins, &self.identity)?;
         let reopen = self.logs.reopen();
         if let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.is_listening()) {
             zygote.channel.say(&ToZygote::Reopen(reopen), &self.logs.files().collect::<Vec<_>>())?;

@@ -1,6 +1,7 @@
 //! The files that a server writes, opened by the master: as whoever started it, before privileges are dropped. A check looks
 //! whether that would work, and makes none.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,6 +12,8 @@ use crate::message::Reopen;
 use crate::os;
 use crate::os::background;
 use crate::os::pidfile::PidFile;
+use crate::os::place;
+use crate::os::process::Identity;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
 
@@ -24,25 +27,27 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    /// Opens them.
-    pub(super) fn open(settings: &Settings, origins: &Origins) -> Result<Logs, AnyError> {
+    /// Opens them. Files belong to the user that the application runs as, as under gunicorn.
+    pub(super) fn open(settings: &Settings, origins: &Origins, identity: &Identity) -> Result<Logs, AnyError> {
         if settings.daemon && settings.enable_stdio_inheritance {
             background::keep_streams()?;
         }
         let error = match &settings.errorlog {
             LogTarget::Standard => None,
-            LogTarget::File(path) => Some(log_file(path).map_err(|error| origins.blame("errorlog", &error))?),
+            LogTarget::File(path) => Some(log_file(path, identity).map_err(|error| origins.blame("errorlog", &error))?),
         };
         let access = match &settings.accesslog {
             None => None,
             Some(LogTarget::Standard) => Some(Destination::Stdout.into_fd()?),
-            Some(LogTarget::File(path)) => Some(log_file(path).map_err(|error| origins.blame("accesslog", &error))?),
+            Some(LogTarget::File(path)) => {
+                Some(log_file(path, identity).map_err(|error| origins.blame("accesslog", &error))?)
+            }
         };
         Ok(Logs { error, access })
     }
 
     /// Fails as [`Logs::open`] would, and opens none.
-    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Logs, AnyError> {
+    pub(super) fn check(settings: &Settings, origins: &Origins, _: &Identity) -> Result<Logs, AnyError> {
         for (name, target) in [("errorlog", Some(&settings.errorlog)), ("accesslog", settings.accesslog.as_ref())] {
             if let Some(LogTarget::File(path)) = target {
                 Destination::check(path).map_err(|error| origins.blame(name, &refused(path, &error)))?;
@@ -86,8 +91,15 @@ pub(super) fn check_pidfile(settings: &Settings, origins: &Origins) -> Result<()
     settings.pidfile.as_deref().map_or(Ok(()), PidFile::check).map_err(|error| origins.blame("pidfile", &error))
 }
 
-fn log_file(path: &Path) -> Result<OwnedFd, String> {
-    Destination::at(path).and_then(Destination::into_fd).map_err(|error| refused(path, &error))
+fn log_file(path: &Path, identity: &Identity) -> Result<OwnedFd, String> {
+    let opened = Destination::at(path).map_err(|error| refused(path, &error))?;
+    let Destination::Fd(file) = opened else { return opened.into_fd().map_err(|error| refused(path, &error)) };
+    let file = File::from(file);
+    let user = identity.user.as_ref().map(|(user, _)| *user);
+    if let Err(error) = place::give(&file, user, identity.group) {
+        tracing::warn!(path = %path.display(), %error, "the log file stays as it is, it was to be the application's user's");
+    }
+    Ok(file.into())
 }
 
 fn refused(path: &Path, error: &io::Error) -> String {

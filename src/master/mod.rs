@@ -391,8 +391,8 @@ fn first_generation(
     let (zygote, defined) = evaluated.unzip();
     let open = if check { Logs::check } else { Logs::open };
     let reading = read(defined.as_ref()).inspect_err(|_| zygote.iter().for_each(configuration::discard))?;
-    let mut first = Generation::new(FIRST, reading, |settings, origins| {
-        let logs = open(settings, origins)?;
+    let mut first = Generation::new(FIRST, reading, |settings, origins, identity| {
+        let logs = open(settings, origins, identity)?;
         logs.take(settings)?;
         Ok(logs)
     })?;

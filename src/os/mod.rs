@@ -1,9 +1,8 @@
 //! The kernel made safe: what the rooms above ask of Linux, as types that cannot be misused. Knows no request, no setting
 //! and no Python.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -22,6 +21,7 @@ pub mod limits;
 pub mod listener;
 pub mod memory;
 pub mod pidfile;
+pub mod place;
 pub mod process;
 pub mod program;
 pub mod rights;
@@ -38,6 +38,10 @@ pub mod title;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.
 pub fn words(error: &io::Error) -> String {
+    // It names paths.
+    if let Some(refused) = error.get_ref().filter(|inner| inner.is::<place::Refused>()) {
+        return refused.to_string();
+    }
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
@@ -49,18 +53,6 @@ pub fn is_in_memory(directory: &Path) -> bool {
 
 /// As in linux/magic.h; nix does not have it.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-
-/// Fails as opening `path` for appending would, and makes no file.
-pub fn check_appending(path: &Path) -> io::Result<()> {
-    // A fifo without a reader would hold us.
-    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-    match OpenOptions::new().append(true).custom_flags(flags).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => check_making(path),
-        Err(error) => Err(error),
-    }
-}
 
 /// Fails as making `path` in its directory would, and makes nothing.
 pub fn check_making(path: &Path) -> io::Result<()> {

@@ -1,13 +1,16 @@
 //! The pid file: says who runs, keeps a second server from starting, goes away at the end.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+
+use super::place::Place;
 
 /// A pid file that this process wrote.
 #[derive(Debug)]
@@ -44,18 +47,9 @@ impl PidFile {
         let me = Pid::this().as_raw();
         let path = vacant(path)?;
         let new = path.with_extension(format!("{me}.new"));
-        // Made anew: in a directory of another user, the name may be a link to a file that is not to be written to.
-        let _ = fs::remove_file(&new);
-        let written = File::create_new(&new)
-            .and_then(|mut file| file.write_all(format!("{me}\n").as_bytes()))
-            .and_then(|()| fs::rename(&new, &path));
-        match written {
-            Ok(()) => Ok(PidFile { path }),
-            Err(error) => {
-                let _ = fs::remove_file(&new);
-                Err(PidFileError::Unwritable(path, error))
-            }
-        }
+        let meanwhile = new.file_name().unwrap_or_default();
+        let written = Place::of_name(&path).and_then(|place| place.replace(format!("{me}\n").as_bytes(), meanwhile));
+        written.map(|()| PidFile { path: path.clone() }).map_err(|error| PidFileError::Unwritable(path, error))
     }
 
     /// Fails as [`PidFile::write`] would, and writes nothing. A server that runs is not in the way: a check before a
@@ -73,9 +67,7 @@ impl PidFile {
 
     /// Removes the file if it still holds this process's id. For the master alone.
     pub fn remove(&self) {
-        if read(&self.path) == Some(Pid::this().as_raw()) {
-            let _ = fs::remove_file(&self.path);
-        }
+        remove_of(&self.path, Pid::this().as_raw());
     }
 }
 
@@ -88,8 +80,23 @@ fn vacant(path: &Path) -> Result<PathBuf, PidFileError> {
     }
 }
 
+/// Removes a pid file if it holds this id.
+fn remove_of(path: &Path, pid: i32) {
+    let Ok(place) = Place::of_name(path) else { return };
+    if read_at(&place) == Some(pid) {
+        let _ = place.remove();
+    }
+}
+
+/// The id in a pid file.
 fn read(path: &Path) -> Option<i32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok().filter(|&pid| pid > 0)
+    read_at(&Place::of_name(path).ok()?)
+}
+
+fn read_at(place: &Place) -> Option<i32> {
+    let mut text = String::new();
+    place.open(OFlag::O_RDONLY).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok().filter(|&pid| pid > 0)
 }
 
 /// In a container the number of a dead server is soon another process's, so that being alive is not enough. A process that
@@ -101,3 +108,6 @@ fn is_server(pid: i32) -> bool {
     let has_ended = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
     alive && name.starts_with("rwsgi") && !has_ended
 }
+
+/// More than any id has, in bytes.
+const LONGEST: u64 = 64;

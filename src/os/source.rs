@@ -1,14 +1,16 @@
 //! Reading a file that somebody names, whatever it is: a pipe is read to its end, and nobody is waited for for ever. Knows
 //! nothing of what is in it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::place;
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,8 +24,7 @@ pub struct Source {
 /// Reads it. Errors: `TimedOut` for a pipe or terminal into which nobody writes, `InvalidData` for what is no UTF-8 or does
 /// not end.
 pub fn read(path: &Path) -> io::Result<Source> {
-    // A pipe without a writer would hold up who opens it.
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut file = place::open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() || kind.is_dir() {
         let mut text = String::new();
@@ -37,7 +38,7 @@ pub fn read(path: &Path) -> io::Result<Source> {
 
 /// Opens a regular file for reading. Never waits: what is no regular file is `InvalidInput`.
 pub fn open_regular(path: &Path) -> io::Result<OwnedFd> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = place::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
     }
@@ -50,7 +51,7 @@ pub fn check_file(path: &Path) -> io::Result<()> {
     if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a file, found a pipe, a socket or a device"));
     }
-    File::open(path).map(drop)
+    place::open(path).map(drop)
 }
 
 fn read_stream(file: &mut File) -> io::Result<Vec<u8>> {

@@ -1,6 +1,5 @@
 //! Certificates and keys from files: read whole, in PEM, checked as far as a file can be without a client.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +11,7 @@ use x509_cert::der::Decode;
 
 use super::Problem;
 use super::identity::Identity;
-use crate::os;
+use crate::os::{self, place};
 use crate::settings::{ClientCertificates, TlsTerms};
 
 /// The contents of the files that settings name.
@@ -67,7 +66,7 @@ impl Material {
 }
 
 fn contents(setting: &'static str, path: &Path) -> Result<Vec<u8>, Problem> {
-    fs::read(path).map_err(|error| {
+    place::read(path).map_err(|error| {
         Problem::at(setting, path, format_args!("expected a file that can be read, found {}", os::words(&error)))
     })
 }

@@ -12,9 +12,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
 
 use super::Cause;
@@ -105,13 +105,22 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
 }
 
 pub(super) fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| path_cause("open", errno))?;
+    // Who may write to the directory may have put another socket in its place: a hard link.
+    let about = fstat(&file).map_err(|errno| path_cause("stat", errno))?;
+    if about.st_mode & libc::S_IFMT != libc::S_IFSOCK || about.st_nlink > 1 {
+        return Err(Cause::NotASocket("what another user has put in its place"));
+    }
     if let Some(bits) = mode {
-        fchmodat(AT_FDCWD, path, Mode::from_bits_truncate(bits), FchmodatFlags::NoFollowSymlink)
+        // A descriptor of this kind can only be named: fchmod(2) does not take it.
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fchmodat(AT_FDCWD, name.as_str(), Mode::from_bits_truncate(bits), FchmodatFlags::FollowSymlink)
             .map_err(|errno| path_cause("chmod", errno))?;
     }
     if let Some((uid, gid)) = owner {
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+        fchownat(&file, "", user, group, AtFlags::AT_EMPTY_PATH).map_err(|errno| match errno {
             Errno::EPERM => Cause::OwnerDenied { uid, gid },
             other => path_cause("chown", other),
         })?;

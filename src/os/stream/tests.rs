@@ -150,7 +150,7 @@ fn lingering() -> (OwnedFd, (UnixStream, TcpStream)) {
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
-    while stream.write(&[0; 65536]).is_ok() {}
+    while stream.write(&[0; 8192]).is_ok() {}
     let linger = libc::linger { l_onoff: 1, l_linger: 3600 };
     setsockopt(&stream, sockopt::Linger, &linger).unwrap();
     let (queue, outside) = UnixStream::pair().unwrap();

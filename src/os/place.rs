@@ -1,0 +1,344 @@
+//! Opening files by paths that others may have a hand in: a master that is root opens logs, pid files and certificates in
+//! directories that belong to an application's user, who may have put something else in their place.
+//!
+//! A path is walked a component at a time. Below a directory to which others than root and this process's user may write
+//!
+//! - a symbolic link is followed only if it belongs to root or to this process's user;
+//! - what is opened must be a regular file or a device of root's, and no second name (hard link) of another user's file.
+//!
+//! In a sticky directory such as `/tmp` this is so only of entries that belong to others: the rest cannot have been put there
+//! by them. Everywhere else everything may be named: fifos, `/proc/self/fd/N`. Opening waits for nothing: a fifo without a
+//! reader would block (fifo(7)).
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
+
+/// What was found where a file was named, and may not be used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The directory to which others may write.
+    directory: PathBuf,
+    found: Found,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// A symbolic link of this user.
+    Link(PathBuf, u32),
+    /// No regular file.
+    Kind(&'static str),
+    /// A file with so many names.
+    Names(u64),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = format!("others than root can write to {}", self.directory.display());
+        match &self.found {
+            Found::Link(path, user) => write!(
+                f,
+                "expected no symbolic link of another user, as {why}, found {} of user {user}\nhint: name what it leads to, \
+                 or have root make the link",
+                path.display()
+            ),
+            Found::Kind(kind) => write!(
+                f,
+                "expected a regular file, as {why}, found {kind}\nhint: remove it, or name a place in a directory to which \
+                 only root can write"
+            ),
+            Found::Names(names) => write!(
+                f,
+                "expected a file with one name, as {why}, found one with {names} (hard links)\nhint: remove it, or name a \
+                 place in a directory to which only root can write"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A place for a file: a directory as it was when the path was walked, and a name in it.
+#[derive(Debug)]
+pub struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    exposed: Exposed,
+    /// True if the name is a link of /proc, which only the kernel can follow.
+    is_magic: bool,
+}
+
+/// What others than root and this process's user can have done on the way to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Exposed {
+    /// Nothing.
+    Nowhere,
+    /// They may have made entries of this directory, and cannot touch those of others (sticky(7)).
+    Sticky(PathBuf),
+    /// They may have made, renamed and replaced whatever is below this directory.
+    Below(PathBuf),
+}
+
+/// Opens a log file to append to; it is made, with permissions 0666 less the umask, if it is not there. A fifo may be without
+/// a reader.
+pub fn append(path: &Path) -> io::Result<File> {
+    let place = Place::at(path)?;
+    let flags = OFlag::O_APPEND | OFlag::O_CREAT;
+    let file = match place.open(flags | OFlag::O_WRONLY) {
+        // For both, which does not wait for a reader.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => place.open(flags | OFlag::O_RDWR),
+        opened => opened,
+    }?;
+    // Whoever inherits it may not expect the flag.
+    let status = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(status - OFlag::O_NONBLOCK))?;
+    Ok(file)
+}
+
+/// Fails as [`append`] would, and makes no file.
+pub fn check_append(path: &Path) -> io::Result<()> {
+    match Place::at(path)?.open(OFlag::O_APPEND | OFlag::O_WRONLY) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => super::check_making(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a file to read; one that can be waited for does not block (`O_NONBLOCK`).
+pub fn open(path: &Path) -> io::Result<File> {
+    Place::at(path)?.open(OFlag::O_RDONLY)
+}
+
+/// All of a file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Gives an open file to a user and a group, if it is a regular file with one name that root or this process's user owns.
+pub fn give(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    let about = file.metadata()?;
+    if !about.is_file() || about.nlink() > 1 || !is_ours(about.uid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, user, group)
+}
+
+impl Place {
+    /// Walks a path; what its last component leads to, if that is a link, is the place.
+    pub fn at(path: &Path) -> io::Result<Place> {
+        Walk::begin(path)?.end(true)
+    }
+
+    /// Walks a path; a link as its last component is the place itself.
+    pub fn of_name(path: &Path) -> io::Result<Place> {
+        Walk::begin(path)?.end(false)
+    }
+
+    /// Opens what is here, as far as it may be used. Waits for nothing.
+    pub fn open(&self, flags: OFlag) -> io::Result<File> {
+        let mut flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        flags.set(OFlag::O_NOFOLLOW, !self.is_magic);
+        let file = File::from(openat(&self.directory, self.name.as_os_str(), flags, Mode::from_bits_truncate(0o666))?);
+        self.judge(&file)?;
+        Ok(file)
+    }
+
+    /// Makes a file of these bytes here, in place of one that is here; it is written under the name `meanwhile`, so that
+    /// a half of it is never read.
+    pub fn replace(&self, bytes: &[u8], meanwhile: &OsStr) -> io::Result<()> {
+        let make = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let _ = unlinkat(&self.directory, meanwhile, UnlinkatFlags::NoRemoveDir);
+        let made = openat(&self.directory, meanwhile, make, Mode::from_bits_truncate(0o666))?;
+        let written = io::Write::write_all(&mut File::from(made), bytes)
+            .and_then(|()| Ok(renameat(&self.directory, meanwhile, &self.directory, self.name.as_os_str())?));
+        written.inspect_err(|_| {
+            let _ = unlinkat(&self.directory, meanwhile, UnlinkatFlags::NoRemoveDir);
+        })
+    }
+
+    /// Removes what is here, unless it is a directory.
+    pub fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    fn judge(&self, file: &File) -> io::Result<()> {
+        let about = file.metadata()?;
+        let directory = match &self.exposed {
+            Exposed::Nowhere => return Ok(()),
+            Exposed::Sticky(_) if is_ours(about.uid()) && !(about.is_file() && about.nlink() > 1) => return Ok(()),
+            Exposed::Sticky(directory) | Exposed::Below(directory) => directory,
+        };
+        if let Some(kind) = refused_kind(&about) {
+            return Err(refused(directory, Found::Kind(kind)));
+        }
+        if about.nlink() > 1 && !self.is_of_one_user(&about)? {
+            return Err(refused(directory, Found::Names(about.nlink())));
+        }
+        Ok(())
+    }
+
+    /// True if file and directory have the same owner, and only that user can have put the file there.
+    fn is_of_one_user(&self, file: &Metadata) -> io::Result<bool> {
+        let directory = fstat(&self.directory)?;
+        Ok(directory.st_uid == file.uid() && directory.st_mode & OTHERS_WRITE == 0)
+    }
+}
+
+/// The names of a directory, without links followed on the way to them.
+struct Walk {
+    directory: OwnedFd,
+    /// What it is called, for people.
+    path: PathBuf,
+    /// What is still to be walked, the next one last.
+    rest: Vec<OsString>,
+    exposed: Exposed,
+    links: u32,
+}
+
+impl Walk {
+    fn begin(path: &Path) -> io::Result<Walk> {
+        let start = Path::new(if path.is_absolute() { "/" } else { "." });
+        let directory = openat(AT_FDCWD, start, directory_flags(), Mode::empty())?;
+        let mut walk =
+            Walk { directory, path: start.to_owned(), rest: Vec::new(), exposed: Exposed::Nowhere, links: 0 };
+        walk.look_round()?;
+        walk.push(path);
+        Ok(walk)
+    }
+
+    fn push(&mut self, path: &Path) {
+        let names = path.components().rev().filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        });
+        self.rest.extend(names);
+    }
+
+    /// Notes whether others can write to the directory that was entered.
+    fn look_round(&mut self) -> io::Result<()> {
+        if matches!(self.exposed, Exposed::Below(_)) {
+            return Ok(());
+        }
+        let about = fstat(&self.directory)?;
+        self.exposed = match is_ours(about.st_uid) {
+            true if !is_open_to_others(&about) => Exposed::Nowhere,
+            true if about.st_mode & libc::S_ISVTX != 0 => Exposed::Sticky(self.path.clone()),
+            _ => Exposed::Below(self.path.clone()),
+        };
+        Ok(())
+    }
+
+    /// Walks the rest.
+    fn end(mut self, follows: bool) -> io::Result<Place> {
+        loop {
+            let name = self.rest.pop().ok_or(Errno::ENOENT)?;
+            let is_last = self.rest.is_empty();
+            let is_link = match fstatat(&self.directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(about) => kind_of(&about) == SFlag::S_IFLNK,
+                Err(Errno::ENOENT) if is_last => false,
+                Err(errno) => return Err(errno.into()),
+            };
+            let is_magic = is_link && fstatfs(&self.directory)?.filesystem_type() == PROC;
+            if is_link && !is_magic && (follows || !is_last) {
+                self.follow(&name)?;
+            } else if is_last {
+                let Walk { directory, exposed, .. } = self;
+                return Ok(Place { directory, name, exposed, is_magic });
+            } else {
+                self.enter(&name, is_magic)?;
+            }
+        }
+    }
+
+    fn enter(&mut self, name: &OsStr, is_magic: bool) -> io::Result<()> {
+        let mut flags = directory_flags();
+        flags.set(OFlag::O_NOFOLLOW, !is_magic);
+        self.directory = openat(&self.directory, name, flags, Mode::empty())?;
+        self.path.push(name);
+        self.look_round()
+    }
+
+    fn follow(&mut self, name: &OsStr) -> io::Result<()> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let link = openat(&self.directory, name, flags, Mode::empty())?;
+        let owner = fstat(&link)?.st_uid;
+        match &self.exposed {
+            Exposed::Sticky(directory) | Exposed::Below(directory) if !is_ours(owner) => {
+                return Err(refused(directory, Found::Link(self.path.join(name), owner)));
+            }
+            _ => {}
+        }
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        let target = PathBuf::from(readlinkat(&link, "")?);
+        if target.is_absolute() {
+            self.path = PathBuf::from("/");
+            self.directory = openat(AT_FDCWD, "/", directory_flags(), Mode::empty())?;
+            self.look_round()?;
+        }
+        self.push(&target);
+        Ok(())
+    }
+}
+
+fn directory_flags() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
+fn is_ours(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
+}
+
+/// True if others than its owner can write to a directory. Only root is in root's group, and by custom only a user in that
+/// user's own.
+fn is_open_to_others(directory: &FileStat) -> bool {
+    let group = directory.st_gid;
+    let is_our_group = group == 0 || (!geteuid().is_root() && group == getegid().as_raw());
+    directory.st_mode & if is_our_group { libc::S_IWOTH } else { OTHERS_WRITE } != 0
+}
+
+/// What is no regular file. A character device can only have been made by root.
+fn refused_kind(about: &Metadata) -> Option<&'static str> {
+    let kind = about.file_type();
+    match () {
+        () if kind.is_file() || kind.is_char_device() => None,
+        () if kind.is_dir() => Some("a directory"),
+        () if kind.is_fifo() => Some("a fifo"),
+        () if kind.is_socket() => Some("a socket"),
+        () => Some("a device"),
+    }
+}
+
+fn kind_of(about: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(about.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn refused(directory: &Path, found: Found) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, Refused { directory: directory.to_owned(), found })
+}
+
+/// In the mode of a directory.
+const OTHERS_WRITE: u32 = libc::S_IWGRP | libc::S_IWOTH;
+/// As many as the kernel follows (`path_resolution(7)`).
+const MOST_LINKS: u32 = 40;
+/// `PROC_SUPER_MAGIC` (statfs(2)).
+const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);
