@@ -27,6 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use access::AccessLog;
+pub use line::{escaped, escaped_json};
 use subscriber::ErrorLog;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;

@@ -2,8 +2,11 @@
 //! of files, neither stops the master nor moves it to write, read or remove what is not the application's.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::support::{self, Server, directory, rwsgi};
 use nix::sys::signal::Signal;
@@ -305,4 +308,92 @@ fn a_certificate_that_has_become_a_fifo_fails_a_reload() {
     fs::remove_file(&cert).unwrap();
     fs::write(&cert, saved).unwrap();
     site.assert_obeys();
+}
+
+/// Says `"begun"`, and then whatever it is told to, to whoever asks on this socket.
+const IMPOSTOR: &str = r#"
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+listener.listen()
+print("listens", flush=True)
+while True:
+    peer, _ = listener.accept()
+    asked = peer.recv(100)
+    print("asked" if asked else "left", flush=True)
+    if asked: peer.sendall(b'{"done":"\\u001b[2Jstopped"}\n')
+    peer.close()
+"#;
+
+/// A process of nobody's that listens where a server's control socket was; dropped, it is killed.
+struct Impostor {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Impostor {
+    fn start(directory: &TempDir, socket: &Path) -> Impostor {
+        give_to_nobody(directory.path());
+        let mut command = Command::new(support::virtualenv().join("bin/python"));
+        command.args(["-c", IMPOSTOR]).arg(socket).uid(NOBODY).gid(NOBODY).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut impostor = Impostor { child, said };
+        assert_eq!(impostor.line(), "listens\n");
+        impostor
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_verb_asks_nothing_of_a_stranger_and_shows_no_control_characters() {
+    let files = directory(&[]);
+    let (socket, pid) = (files.path().join("site.ctl"), files.path().join("site.pid"));
+    let mut impostor = Impostor::start(&files, &socket);
+    let tell = |words: &[&str]| support::run(Path::new("/"), ["stop"].iter().chain(words));
+    let refused = |(code, out, err): (i32, String, String)| {
+        assert!(
+            code == 5 && out.is_empty() && err.contains(&format!("found one of user {NOBODY}; nothing was asked")),
+            "{err}"
+        );
+    };
+    refused(tell(&["--control-socket", socket.to_str().unwrap()]));
+    assert_eq!(impostor.line(), "left\n");
+    // A pid file of root's process says nothing of this one.
+    fs::write(&pid, std::process::id().to_string()).unwrap();
+    refused(tell(&["--pid", pid.to_str().unwrap()]));
+    assert_eq!(impostor.line(), "left\n");
+    // Root asks a server that another user has started, by its pid file.
+    fs::write(&pid, impostor.child.id().to_string()).unwrap();
+    let (code, out, err) = tell(&["--pid", pid.to_str().unwrap()]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "\\u{1b}[2Jstopped\n", ""));
+    assert_eq!(impostor.line(), "asked\n");
+    let (_, out, _) = tell(&["--pid", pid.to_str().unwrap(), "--json"]);
+    assert_eq!(out, "{\"done\":\"\\u001b[2Jstopped\"}\n");
+    assert_eq!(impostor.line(), "asked\n");
+    // Where the settings name a user, the server is root's.
+    refused(tell(&["--pid", pid.to_str().unwrap(), "--user", "nobody"]));
+}
+
+#[test]
+fn a_traceback_of_a_failed_reload_does_not_reach_the_terminal_as_it_is() {
+    let mut site = Site::start(HELLO, &[]);
+    fs::write(site.files.path().join("app.py"), "raise RuntimeError('\\x1b]0;owned\\x07')\n").unwrap();
+    let (code, out, err) = site.tell(&["reload"]);
+    assert!(code == 1 && err.contains("RuntimeError: \\u{1b}]0;owned\\u{7}"), "{out}{err}");
+    assert!(!err.contains('\x1b') && !err.contains('\x07'), "{err}");
+    site.server.stop();
 }

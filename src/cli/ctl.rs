@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use crate::control::{Answer, Ask};
-use crate::os::{self, process, socket};
+use crate::log;
+use crate::os::{self, pidfile, process, socket};
 use crate::settings::Settings;
 
 /// What is asked of a running server.
@@ -31,7 +32,7 @@ pub(super) fn run(errand: &Errand, settings: &Settings, file: Option<&str>) -> i
         Some(file) if settings.control_socket.is_none() => Trouble::NoPathIn(file.to_owned()),
         _ => Trouble::NoPath,
     };
-    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(errand, &path));
+    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(errand, &path, settings));
     let (answer, code) = match asked {
         Ok(answer) => {
             let code = if answer.is_good() { 0 } else { EXIT_FAILED };
@@ -44,9 +45,9 @@ pub(super) fn run(errand: &Errand, settings: &Settings, file: Option<&str>) -> i
         }
     };
     if errand.json {
-        super::print(&format!("{}\n", answer.json()));
+        super::print(&format!("{}\n", log::escaped_json(&answer.json())));
     } else if code == 0 {
-        super::print(&format!("{answer}\n"));
+        super::print(&format!("{}\n", log::escaped(&answer.to_string())));
     } else {
         super::complain(&answer);
     }
@@ -62,6 +63,8 @@ enum Trouble {
     NoPathIn(String),
     /// The socket cannot be connected to.
     Unreachable(PathBuf, io::Error),
+    /// This user listens there, who is not to be believed.
+    Stranger(PathBuf, u32),
     /// Nothing came in time; whose socket it is.
     Silent(PathBuf, Duration, Option<Pid>),
     /// It has begun, and was not over in time.
@@ -73,7 +76,7 @@ enum Trouble {
 impl Trouble {
     fn exit_code(&self) -> i32 {
         match self {
-            Trouble::NoPath | Trouble::NoPathIn(_) | Trouble::Unreachable(..) => EXIT_NO_SERVER,
+            Trouble::NoPath | Trouble::NoPathIn(_) | Trouble::Unreachable(..) | Trouble::Stranger(..) => EXIT_NO_SERVER,
             Trouble::Silent(..) | Trouble::Unfinished(..) | Trouble::Garbled(_) => EXIT_NO_ANSWER,
         }
     }
@@ -95,6 +98,12 @@ impl fmt::Display for Trouble {
             Trouble::Unreachable(path, error) => {
                 write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))
             }
+            Trouble::Stranger(path, user) => write!(
+                f,
+                "{}: expected a server of root, of this user or of the process in the pid file, found one of user {user}; \
+                 nothing was asked\nhint: if it is the right one, ask as that user, or by its --pid FILE",
+                path.display()
+            ),
             Trouble::Silent(path, limit, master) => {
                 let (path, seconds) = (path.display(), limit.as_secs_f64());
                 let known = match master.map(|pid| (pid, process::is_stopped(pid))) {
@@ -139,10 +148,17 @@ fn reach(path: &Path, error: &io::Error) -> &'static str {
     }
 }
 
-fn ask(errand: &Errand, path: &Path) -> Result<Answer, Trouble> {
+fn ask(errand: &Errand, path: &Path, settings: &Settings) -> Result<Answer, Trouble> {
     let unreachable = |error| Trouble::Unreachable(path.to_owned(), error);
-    let mut stream = UnixStream::connect(path).map_err(unreachable)?;
+    let mut stream = match socket::connect_unix(path, AT_ONCE) {
+        // It listens, and takes nobody.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(Trouble::Silent(path.to_owned(), AT_ONCE, None));
+        }
+        connected => connected.map_err(unreachable)?,
+    };
     let master = socket::peer_process(stream.as_fd());
+    believe(&stream, path, settings)?;
     stream.set_write_timeout(Some(AT_ONCE)).map_err(unreachable)?;
     let line = serde_json::to_string(&errand.ask).unwrap_or_default();
     // A server that refuses to hear says why before it closes, so that reading goes on.
@@ -164,6 +180,18 @@ fn ask(errand: &Errand, path: &Path) -> Result<Answer, Trouble> {
         Heard::End if matches!(errand.ask, Ask::Stop | Ask::Quit) => Ok(Answer::Done("stopped".to_owned())),
         Heard::End => Err(Trouble::Garbled(path.to_owned())),
     }
+}
+
+/// Whoever may write to the directory of the socket can put one of their own in its place: the kernel says who listens
+/// there. The pid file's word counts where the settings do not say that the server is started as root.
+fn believe(stream: &UnixStream, path: &Path, settings: &Settings) -> Result<(), Trouble> {
+    let own = nix::unistd::geteuid().as_raw();
+    let listener = socket::peer_user(stream.as_fd()).unwrap_or(u32::MAX);
+    let of_pid_file = || settings.pidfile.as_deref().filter(|_| settings.user.is_none()).and_then(pidfile::user_of);
+    if listener == 0 || listener == own || of_pid_file() == Some(listener) {
+        return Ok(());
+    }
+    Err(Trouble::Stranger(path.to_owned(), listener))
 }
 
 enum Heard {

@@ -16,6 +16,7 @@ use args::{CMD_ARGS, Call, Config, Invocation, UsageError};
 use ctl::Errand;
 
 use crate::http::AccessFormat;
+use crate::log;
 use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
@@ -341,8 +342,8 @@ fn warn(line: &dyn std::fmt::Display) {
 }
 
 fn complain(problem: &dyn std::fmt::Display) {
-    // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{problem}");
+    // Nobody is left to tell if standard error is gone. The words may be those of an application's traceback.
+    let _ = writeln!(std::io::stderr(), "{}", log::escaped(&problem.to_string()));
 }
 
 fn print(text: &str) -> i32 {

@@ -112,6 +112,32 @@ fn escape_into(text: &mut String, message: &str) {
     }
 }
 
+/// A text of several lines as it can be shown on a terminal, whoever wrote it.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            shown.push('\n');
+        }
+        escape_into(&mut shown, line);
+    }
+    shown
+}
+
+/// JSON with the same characters escaped as JSON has it: only strings can hold them, and mean the same.
+pub fn escaped_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for char in json.chars() {
+        if hidden(char) {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(char));
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
 /// Characters that move the cursor, end a line, or change the order in which a terminal shows the others.
 fn hidden(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -171,6 +197,16 @@ mod tests {
             let text = event("m", vec![("f", value.into())]).encode(Format::Text);
             assert_eq!(rest(&text), format!("[INFO] m f={expected}\n"));
         }
+    }
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let text = "first \x1b[2J\n\tsecond\u{9b}31m\r\u{202e}\n";
+        assert_eq!(escaped(text), "first \\u{1b}[2J\n\tsecond\\u{9b}31m\\r\\u{202e}\n");
+        let json = serde_json::to_string(text).unwrap();
+        let shown = escaped_json(&json);
+        assert!(!shown.chars().any(hidden), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::generation::ForHooks;
 use super::pool::Heard;
 use super::zygote::{Stage, Zygote};
 use super::{AnyError, FIRST, Generation, Master, report, sockets};
+use crate::log;
 use crate::message::{BootFailure, Found, FromZygote, Occasion};
 use crate::os::process;
 use crate::os::stream::{Packet, Received};
@@ -126,7 +127,7 @@ impl Master<'_> {
         }
         if self.check || (self.generations[&self.current].logs.error.is_some() && !self.supervisor.has_served()) {
             // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(io::stderr(), "{failure}");
+            let _ = writeln!(io::stderr(), "{}", log::escaped(&failure.to_string()));
         }
         if !self.check {
             report::boot_failure(failure);

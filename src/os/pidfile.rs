@@ -88,6 +88,13 @@ fn remove_of(path: &Path, pid: i32) {
     }
 }
 
+/// The user as whom the process of a pid file runs, if there is such a process.
+pub fn user_of(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let pid = read(path)?;
+    fs::metadata(format!("/proc/{pid}")).ok().map(|process| process.uid())
+}
+
 /// The id in a pid file.
 fn read(path: &Path) -> Option<i32> {
     read_at(&Place::of_name(path).ok()?)

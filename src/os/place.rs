@@ -164,8 +164,8 @@ impl Place {
     pub fn replace(&self, bytes: &[u8], meanwhile: &OsStr) -> io::Result<()> {
         let make = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let _ = unlinkat(&self.directory, meanwhile, UnlinkatFlags::NoRemoveDir);
-        let made = openat(&self.directory, meanwhile, make, Mode::from_bits_truncate(0o666))?;
-        let written = io::Write::write_all(&mut File::from(made), bytes)
+        let file = openat(&self.directory, meanwhile, make, Mode::from_bits_truncate(0o666))?;
+        let written = io::Write::write_all(&mut File::from(file), bytes)
             .and_then(|()| Ok(renameat(&self.directory, meanwhile, &self.directory, self.name.as_os_str())?));
         written.inspect_err(|_| {
             let _ = unlinkat(&self.directory, meanwhile, UnlinkatFlags::NoRemoveDir);

@@ -4,6 +4,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 use nix::unistd::Pid;
+
+use super::rights;
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +238,20 @@ pub fn push(stream: RawFd) {
     unsafe { libc::setsockopt(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size) };
 }
 
-/// The user who connected a unix socket, as the kernel says (unix(7), `SO_PEERCRED`).
+/// Connects to a unix socket. `WouldBlock`: its backlog stayed full for so long. Descriptors that come from there are refused
+/// where the kernel can do that.
+pub fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    rights::refuse(stream.as_fd());
+    // What limits connect(2) is the limit of what is sent (unix(7)).
+    let stream = UnixStream::from(stream);
+    stream.set_write_timeout(Some(limit))?;
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(stream)
+}
+
+/// The user on the other end of a unix socket, who connected or listens there, as the kernel says (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
 }
