@@ -11,9 +11,9 @@ use crate::log::{self, Destination};
 use crate::message::Reopen;
 use crate::os;
 use crate::os::background;
+use crate::os::identity::Identity;
 use crate::os::pidfile::PidFile;
 use crate::os::place;
-use crate::os::process::Identity;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
 
@@ -95,8 +95,7 @@ fn log_file(path: &Path, identity: &Identity) -> Result<OwnedFd, String> {
     let opened = Destination::at(path).map_err(|error| refused(path, &error))?;
     let Destination::Fd(file) = opened else { return opened.into_fd().map_err(|error| refused(path, &error)) };
     let file = File::from(file);
-    let user = identity.user.as_ref().map(|(user, _)| *user);
-    if let Err(error) = place::give(&file, user, identity.group) {
+    if let Err(error) = place::give(&file, identity.user, identity.group) {
         tracing::warn!(path = %path.display(), %error, "the log file stays as it is, it was to be the application's user's");
     }
     Ok(file.into())
