@@ -1,6 +1,6 @@
 //! Decides over the life of generations, zygotes and workers: events in, actions out. It cannot fork, kill, wait or look
 //! at a clock. Every transition stands in this file; what is remembered stands in `state.rs`, what can be asked without
-//! changing anything in `questions.rs`.
+//! changing anything in `queries.rs`.
 //!
 //! ```text
 //! slot:   Empty --Fork--> Forking --hello--> Booting --ready--> Ready --stale/stop--> Ending --exit--> Empty
@@ -25,10 +25,10 @@
 //! The number wanted is the settings', a person's, or follows the load (`scaling.rs`); whichever it is, workers come and
 //! go by the rule above.
 
-mod questions;
+mod queries;
 mod scaling;
 mod state;
-mod words;
+mod types;
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use scaling::Trend;
 use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 
 pub use scaling::{Load, Scaling};
-pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
+pub use types::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
 /// How a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

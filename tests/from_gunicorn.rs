@@ -7,7 +7,7 @@ use std::fs;
 use crate::support::outside::{python, run_tool};
 use crate::support::root;
 use rwsgi::cli::args;
-use rwsgi::settings::gunicorn::{Absent, State};
+use rwsgi::settings::foreign::gunicorn::{Absent, State};
 use rwsgi::settings::python_file::{HOOKS, is_object};
 use rwsgi::settings::{Row, Settings};
 use serde_json::Value;

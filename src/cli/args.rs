@@ -17,8 +17,8 @@ use super::unknown;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
-use crate::settings::given::{Item, quoted};
-use crate::settings::read::Kind;
+use crate::settings::parse::Kind;
+use crate::settings::source_value::{Item, quoted};
 use crate::settings::types::Text as _;
 use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
 

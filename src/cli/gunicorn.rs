@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 
 use crate::settings::ProxyMode;
-use crate::settings::gunicorn::{Absent, NEEDLESS_FLAGS};
+use crate::settings::foreign::gunicorn::{Absent, NEEDLESS_FLAGS};
 use crate::settings::types::Text as _;
 
 /// The words as the command line takes them, and a warning for each option that is passed over.

@@ -23,8 +23,8 @@ use crate::os::background::{self, Background, Side};
 use crate::os::source::{self, Source};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
-use crate::settings::unread::unread;
-use crate::settings::{Defined, Resolved, Script, Sources, passed, resolve, sound};
+use crate::settings::foreign::unknown_env::unread;
+use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, sound};
 
 /// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
 /// executable, empty if it holds none.
@@ -311,8 +311,8 @@ fn environment(me: u32) -> Vec<(String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name != Predecessor::VARIABLE)
         .collect();
-    if passed::meant_for_another(&environment, me).is_some() {
-        environment.retain(|(name, _)| !passed::VARIABLES.contains(&name.as_str()));
+    if socket_activation::meant_for_another(&environment, me).is_some() {
+        environment.retain(|(name, _)| !socket_activation::VARIABLES.contains(&name.as_str()));
     }
     environment
 }
@@ -328,7 +328,7 @@ fn warn_of_foreign_sockets(me: u32) {
     let variables = ["LISTEN_PID", "LISTEN_FDS"];
     let environment: Vec<(String, String)> =
         variables.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?))).collect();
-    if let Some(other) = passed::meant_for_another(&environment, me) {
+    if let Some(other) = socket_activation::meant_for_another(&environment, me) {
         warn(&format!(
             "LISTEN_PID: expected {me}, found {other}; the sockets of LISTEN_FDS are not served\nhint: start rwsgi without \
              a shell in between, or by exec"

@@ -1,9 +1,10 @@
 //! What is said of an option that there is none of. Knows the options, and those of other servers.
 
 use super::args::{CONFIG, JSON, UsageError, WAIT, WITHIN};
-use crate::settings::gunicorn::Absent;
+use crate::settings::foreign::gunicorn::Absent;
+use crate::settings::foreign::{others, uwsgi};
 use crate::settings::problem::nearest;
-use crate::settings::{Row, TABLE, elsewhere, uwsgi};
+use crate::settings::{Row, TABLE};
 
 /// The error, with a hint if one is known.
 pub(super) fn refusal(argument: &str) -> UsageError {
@@ -19,8 +20,8 @@ pub(super) fn refusal(argument: &str) -> UsageError {
     }
     let every =
         (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());
-    let elsewhere = || uwsgi::hint(argument).or_else(|| elsewhere::hint(argument));
-    match every.or_else(|| flag_of_setting(argument)).or_else(elsewhere).or_else(|| nearest_flag(argument)) {
+    let foreign = || uwsgi::hint(argument).or_else(|| others::hint(argument));
+    match every.or_else(|| flag_of_setting(argument)).or_else(foreign).or_else(|| nearest_flag(argument)) {
         Some(hint) => UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}")),
         None => UsageError::usage(format!("{argument}: unknown option")),
     }

@@ -7,15 +7,15 @@
 //! |---|---|
 //! | `mod` | which interpreter is meant, and can it serve? |
 //! | `probe` | what does that interpreter say of itself? |
-//! | `door` | how does this process become it? |
+//! | `launch` | how does this process become it? |
 //! | `startup_code` | can its start be trusted with more rights than the application has? |
 //! | `error` | what went wrong, and what can be done about it? |
 //!
 //! The build uses the stable ABI of 3.11, so every `CPython` from 3.11 on is let in. Tried up to 3.15; a newer one is
 //! not refused, because the stable ABI promises that it works.
 
-mod door;
 mod error;
+mod launch;
 mod probe;
 mod startup_code;
 #[cfg(test)]

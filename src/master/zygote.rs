@@ -12,7 +12,7 @@ use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
 use crate::os::stream::{Channel, Received};
-use crate::settings::{Settings, passed};
+use crate::settings::{Settings, socket_activation};
 
 /// The word that makes this program a zygote; people have no use for it.
 pub const ROLE: &str = "__zygote";
@@ -85,7 +85,7 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) 
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let hidden = [&passed::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
+    let hidden = [&socket_activation::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
     let role = Role {
         program: program.executable(),
         word: ROLE,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::read::Kind;
+use super::parse::Kind;
 use super::table::{Row, Section, Settings, TABLE};
 
 /// `docs/reference/settings.md`.

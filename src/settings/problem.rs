@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::given::{Origin, quoted};
+use super::source_value::{Origin, quoted};
 
 /// Everything wrong with one set of sources; never empty. Exit code 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

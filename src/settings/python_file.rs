@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::given::{Given, Item, Origin, Value};
-use super::gunicorn::{self, Absent, State};
+use super::foreign::gunicorn::{self, Absent, State};
 use super::problem::{Cause, Problem, nearest};
 use super::resolve::meant;
+use super::source_value::{Given, Item, Origin, Value};
 use super::table::Row;
 
 /// A Python configuration file, or a module.

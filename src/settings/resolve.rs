@@ -7,15 +7,14 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::elsewhere;
-use super::given::{Given, Item, Origin, Value, shown};
-use super::gunicorn::Absent;
-use super::passed::Passed;
+use super::foreign::gunicorn::Absent;
+use super::foreign::{others, uwsgi};
 use super::problem::{Cause, Problem, Problems, nearest};
 use super::python_file::{Defined, from_python};
+use super::socket_activation::Passed;
+use super::source_value::{Given, Item, Origin, Value, shown};
 use super::table::{Row, Settings, TABLE};
 use super::types::{Bind, TimeoutMode, WorkerClass};
-use super::uwsgi;
 
 /// Where settings come from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -234,7 +233,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     let hint = match meant(key) {
         _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
         meant => uwsgi::hint(key)
-            .or_else(|| elsewhere::hint(key))
+            .or_else(|| others::hint(key))
             .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }

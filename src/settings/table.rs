@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
-use super::given::Value;
-use super::problem::{Cause, Problem};
-use super::read::{
+use super::parse::{
     Kind, Read, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
+use super::problem::{Cause, Problem};
+use super::source_value::Value;
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
     LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,

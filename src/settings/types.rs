@@ -3,22 +3,22 @@
 
 mod app_name;
 mod bind;
+mod choices;
 mod numbers;
 mod remote;
 mod tls;
 mod trust;
 mod warmup;
-mod words;
 
 pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
+pub use choices::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, ReloadEngine, TimeoutMode, WorkerClass};
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
 pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
-pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, ReloadEngine, TimeoutMode, WorkerClass};
 
 use super::problem::Wrong;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::{is_number, shown};
 use super::super::problem::Wrong;
+use super::super::source_value::{is_number, shown};
 use super::{InToml, Text};
 
 /// How many workers there are.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::shown;
 use super::super::problem::Wrong;
+use super::super::source_value::shown;
 use super::Text;
-use super::words::{name_of, named};
+use super::choices::{name_of, named};
 
 /// Where a syslog daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

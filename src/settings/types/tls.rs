@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::problem::Wrong;
-use super::words::{name_of, named};
+use super::choices::{name_of, named};
 use super::{InToml, Text};
 
 /// Whether clients are asked for a certificate.

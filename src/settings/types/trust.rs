@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::{quoted, shown};
 use super::super::problem::Wrong;
+use super::super::source_value::{quoted, shown};
 use super::Text;
-use super::words::{name_of, named};
+use super::choices::{name_of, named};
 use crate::http::{FieldPolicy, Network, ProxyMode, is_field_name};
 
 /// Peers that are believed.

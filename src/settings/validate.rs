@@ -1,9 +1,9 @@
 //! What each setting by itself may say, but not beside another one, and what does nothing without another one. Changes no
 //! setting.
 
-use super::given::Origin;
 use super::problem::{Cause, Problem};
 use super::resolve::Resolved;
+use super::source_value::Origin;
 use super::types::Workers;
 
 impl Resolved {

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::given::{Origin, shown};
 use super::problem::{Cause, Problem};
 use super::resolve::variable;
+use super::source_value::{Origin, shown};
 use super::types::Bind;
 
 /// The variables of the protocol, and systemd's newer one. None of them is for a process that the server starts.

@@ -93,10 +93,10 @@ const ABSENT: &[Absent] = &[
 ];
 
 /// Switches that are on without being said.
-pub(super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
+pub(in super::super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
 
 /// Texts that say what gunicorn does without them.
-pub(super) const DEFAULT_TEXTS: &[(&str, &str)] =
+pub(in super::super) const DEFAULT_TEXTS: &[(&str, &str)] =
     &[("http_parser", "auto"), ("http_protocols", "h1"), ("protocol", "http"), ("uwsgi_allow_ips", "127.0.0.1,::1")];
 
 /// Flags that are passed over with a warning, and whether each takes a value.
@@ -120,7 +120,7 @@ const FLAGS: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::Row;
+    use super::super::super::Row;
     use super::{ABSENT, Absent, FLAGS};
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::quoted;
 use super::super::problem::Wrong;
+use super::super::source_value::quoted;
 use super::Text;
 
 /// How a worker runs the application.

@@ -1,7 +1,7 @@
 //! Names that other servers have for what is a setting here: granian, hypercorn, nginx, Puma, uvicorn, waitress. Names only;
 //! knows no value. uWSGI's are in `uwsgi`.
 
-use super::table::Row;
+use super::super::table::Row;
 
 /// What somebody who writes this name, as a key or with its dashes as a flag, is told.
 pub fn hint(option: &str) -> Option<String> {
@@ -36,8 +36,9 @@ const NAMES: &[(&[&str], &str)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Row;
     use super::super::gunicorn::Absent;
-    use super::super::{Row, uwsgi};
+    use super::super::uwsgi;
     use super::{NAMES, hint};
 
     #[test]

@@ -1,9 +1,9 @@
 //! What is there and is not read, though somebody may think so: variables that are almost settings. Looks at no
 //! environment: the caller hands over what it saw.
 
+use super::super::resolve::meant;
+use super::super::table::{Row, TABLE};
 use super::gunicorn::Absent;
-use super::resolve::meant;
-use super::table::{Row, TABLE};
 
 /// A line for each such thing.
 pub fn unread(environment: &[(String, String)]) -> Vec<String> {

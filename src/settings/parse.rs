@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::given::{Item, Value};
 use super::problem::{Wrong, bare};
+use super::source_value::{Item, Value};
 use super::types::{
     Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, WarmupRequest, parse_whole,
 };

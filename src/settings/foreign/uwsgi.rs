@@ -1,6 +1,6 @@
 //! Names of uWSGI's options, and what does the same here. Names only; knows no value.
 
-use super::table::Row;
+use super::super::table::Row;
 
 /// What somebody who writes this option of uWSGI, as a key or with its dashes as a flag, is told.
 pub fn hint(option: &str) -> Option<String> {
@@ -59,7 +59,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::Row;
+    use super::super::super::Row;
     use super::super::gunicorn::Absent;
     use super::{OPTIONS, hint};
 
