@@ -1,57 +1,57 @@
-//! The commands that a master obeys: a row each, with the signal or the verb of the command line that gives it. Sends and
-//! catches no signal.
+//! The commands of a master, one row each, with its signal or its verb on the command line. Sends and catches no
+//! signal.
 
 use std::fmt::Write as _;
 
-/// What a master can be told.
+/// A command to a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Finish what is being served, then end.
+    /// Finish the requests under way, then end.
     Stop,
     /// End at once.
     Quit,
-    /// Read settings and code anew.
+    /// Read settings and code again.
     Reload,
-    /// Open the log files anew.
+    /// Reopen the log files.
     Reopen,
     /// Start a new master beside this one.
     Upgrade,
     /// Stop the workers, keep the master.
     Rest,
-    /// One worker more.
+    /// Add one worker.
     More,
-    /// One worker fewer.
+    /// Remove one worker.
     Fewer,
-    /// Say how the server stands.
+    /// Report the state of the server.
     Status,
-    /// Say which requests are under way.
+    /// Report the requests under way.
     Requests,
-    /// Say what workers do.
+    /// Report the Python stacks of workers.
     Stack,
-    /// So many workers, or more, or fewer.
+    /// Set, raise or lower the number of workers.
     Scale,
     /// Replace workers by new ones of the same generation.
     Recycle,
 }
 
-/// A command, but for who gives it.
+/// The row of a command.
 #[derive(Debug)]
 pub struct Row {
     /// The command.
     pub command: Command,
-    /// What it is called in logs, and the verb of the command line.
+    /// The name in logs, and the verb on the command line.
     pub name: &'static str,
     /// The signals that give it, each with its name without `SIG`.
     pub signals: &'static [(i32, &'static str)],
-    /// What stands after `rwsgi`, if it is a verb of the command line.
+    /// The usage after `rwsgi`, if it is a verb of the command line.
     pub usage: Option<&'static str>,
-    /// What it does, one line.
+    /// The help text, one line.
     pub help: &'static str,
-    /// Whether it is built; one that is not is logged as "not there yet" and changes nothing.
+    /// True if it is implemented. Otherwise the master logs "not there yet" and changes nothing.
     pub is_built: bool,
 }
 
-/// Every command.
+/// All commands.
 pub const TABLE: &[Row] = &[
     Row {
         command: Command::Stop,
@@ -160,33 +160,33 @@ pub const TABLE: &[Row] = &[
 ];
 
 impl Command {
-    /// The command that a signal gives, by the signal's number.
+    /// Returns the command of a signal, given by its number.
     pub fn by_signal(signal: i32) -> Option<Self> {
         TABLE.iter().find(|row| row.signals.iter().any(|(number, _)| *number == signal)).map(|row| row.command)
     }
 
-    /// The command that a verb of the command line gives.
+    /// Returns the command of a verb on the command line.
     pub fn by_verb(verb: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == verb && row.usage.is_some()).map(|row| row.command)
     }
 
-    /// Its row.
+    /// Returns the row.
     pub fn row(self) -> &'static Row {
         TABLE.iter().find(|row| row.command == self).expect("every command has a row")
     }
 }
 
-/// Every signal that gives a command, by number; a master catches these.
+/// Returns the numbers of all signals that give commands; a master catches these.
 pub fn signals() -> impl Iterator<Item = i32> {
     TABLE.iter().flat_map(|row| row.signals).map(|(number, _)| *number)
 }
 
-/// The name of a signal that gives a command, without `SIG`.
+/// Returns the name of a signal that gives a command, without `SIG`.
 pub fn signal_name(signal: i32) -> Option<&'static str> {
     TABLE.iter().flat_map(|row| row.signals).find(|(number, _)| *number == signal).map(|(_, name)| *name)
 }
 
-/// The table in `docs/reference/signals.md`, in Markdown: a row each, no empty line in it or around it.
+/// Generates the table in `docs/reference/signals.md`, in Markdown, without empty lines.
 pub fn reference() -> String {
     let mut page = String::from("| Signal | Command | What the master does | Today |\n|---|---|---|---|\n");
     for row in TABLE.iter().filter(|row| !row.signals.is_empty()) {
@@ -197,7 +197,7 @@ pub fn reference() -> String {
     page
 }
 
-/// The table in `docs/reference/commands.md`, likewise.
+/// Generates the table in `docs/reference/commands.md`, in the same form.
 pub fn verbs() -> String {
     let mut page = String::from("| Verb | What the master does | The same by signal |\n|---|---|---|\n");
     for (row, usage) in TABLE.iter().filter_map(|row| Some((row, row.usage?))) {

@@ -1,5 +1,5 @@
-//! Options of gunicorn that are written otherwise than those of this program, or not needed here: words to words. Only
-//! whole names are known, so that `--http` and `--ini`, which uWSGI has, are the beginning of none.
+//! Translates options of gunicorn that are spelled differently here or are not needed. Only whole names are matched,
+//! since uWSGI's `--http` and `--ini` are prefixes of them.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,7 +7,7 @@ use crate::settings::ProxyMode;
 use crate::settings::foreign::gunicorn::{Absent, NEEDLESS_FLAGS};
 use crate::settings::types::Text as _;
 
-/// The words as the command line takes them, and a warning for each option that is passed over.
+/// Returns the words for the parser, and a warning for each skipped option.
 pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
     let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
     let mut words = words.into_iter().peekable();
@@ -23,7 +23,7 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
         }
         kept.push(match flag {
             "--no-control-socket" => "--control-socket=off".into(),
-            // gunicorn takes what follows for the value, the application's name, too; here only a mode is one.
+            // gunicorn takes the next word as the value, even an application's name. Here only a mode is accepted.
             "--proxy-protocol" if value.is_none() && !words.peek().is_some_and(|next| is_mode(next)) => {
                 "--proxy-protocol=auto".into()
             }

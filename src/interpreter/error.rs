@@ -1,4 +1,4 @@
-//! What can be wrong with the Python that was asked for, in words. Knows no way to find or enter one.
+//! Errors of the interpreter, with their messages and hints. Cannot find or launch one.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,14 +10,14 @@ use super::Virtualenv;
 use super::probe::Failure;
 use crate::os::access::Untrusted;
 
-/// Who named the interpreter.
+/// The source that named the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The setting `python`.
     Setting,
     /// The environment variable `VIRTUAL_ENV`.
     VirtualEnv,
-    /// Nobody: the first `python3` on PATH.
+    /// None: the first `python3` on PATH.
     Path,
 }
 
@@ -31,17 +31,18 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An interpreter's file, and who named it. Prints as the "where" of an error: `python: /srv/venv/bin/python`.
+/// The file of an interpreter, and its source. `Display` gives the location of an error: `python:
+/// /srv/venv/bin/python`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Who named it.
+    /// The source.
     pub origin: Origin,
-    /// Absolute; symlinks are not resolved.
+    /// An absolute path; symlinks are not resolved.
     pub path: PathBuf,
 }
 
 impl Place {
-    /// A path as the user wrote it is relative to the working directory.
+    /// Creates it from a path relative to the working directory.
     pub(super) fn new(origin: Origin, path: &Path) -> Self {
         Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
@@ -53,47 +54,47 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why there is no Python to serve with. `Display` is one line: where, expected, found.
-/// [`InterpreterError::hint`] is the remedy.
+/// The reason why no interpreter can serve. `Display` gives one line: where, expected, found.
+/// [`InterpreterError::hint`] gives the hint.
 #[derive(Debug)]
 pub enum InterpreterError {
-    /// Nothing of this name on PATH.
+    /// No program of this name on PATH.
     NotOnPath {
-        /// Who asked.
+        /// The source.
         origin: Origin,
         /// The name looked for.
         name: OsString,
         /// The PATH searched.
         path: OsString,
     },
-    /// The file or directory named does not exist.
+    /// The file or directory does not exist.
     NoSuchFile {
         /// The file.
         place: Place,
-        /// As it was named.
+        /// The path as given.
         given: PathBuf,
     },
     /// A directory without bin/python.
     NoPythonIn(Place),
-    /// A file that may not be executed.
+    /// A file that is not executable.
     NotExecutable(Place),
-    /// The kernel did not run it.
+    /// The kernel could not execute it.
     NotStarted {
         /// The file.
         place: Place,
-        /// The kernel's reason.
+        /// The kernel's error.
         cause: io::Error,
     },
-    /// A virtualenv that outlived the Python it was made from.
+    /// A virtualenv whose base Python was removed.
     BaseGone {
         /// The virtualenv's interpreter.
         place: Place,
         /// The virtualenv.
         directory: PathBuf,
-        /// What it leads to, and is not there.
+        /// The missing file that it leads to.
         gone: PathBuf,
     },
-    /// `PyPy`, `GraalPy`: no `CPython` inside.
+    /// An interpreter other than `CPython`, such as `PyPy` or `GraalPy`.
     NotCPython {
         /// The interpreter.
         place: Place,
@@ -114,16 +115,16 @@ pub enum InterpreterError {
         /// Its version.
         found: String,
     },
-    /// For another processor or another C library.
+    /// A build for another processor or C library.
     ForeignPlatform {
         /// The interpreter.
         place: Place,
-        /// Ours, in the words of SOABI.
+        /// The platform of this program, as in SOABI.
         expected: &'static str,
         /// The interpreter's.
         found: String,
     },
-    /// A virtualenv whose packages are another Python's: its base was upgraded beneath it.
+    /// A virtualenv whose packages belong to another Python, because its base was upgraded.
     OtherPythonsVirtualenv {
         /// The virtualenv's interpreter.
         place: Place,
@@ -134,39 +135,39 @@ pub enum InterpreterError {
         /// The version that it leads to now.
         found: String,
     },
-    /// It did not answer, and said this.
+    /// It gave no valid answer.
     NoAnswer {
         /// The interpreter.
         place: Place,
-        /// How it ended, in words.
+        /// Its exit status, as text.
         status: String,
-        /// The telling line of its stderr; may be empty.
+        /// The relevant line of its stderr; may be empty.
         said: String,
     },
     /// It did not answer in time.
     TimedOut {
         /// The interpreter.
         place: Place,
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
-    /// The application's user could change what would run with more rights than it has.
+    /// The application's user could change code that would run with more rights than that user has.
     Untrusted(Untrusted),
-    /// The library door was asked for, and there is no libpython.
+    /// The launch mode `library` was requested, and there is no libpython.
     NoLibrary {
         /// The interpreter.
         place: Place,
-        /// Where it would have been; empty for a build that has none at all.
+        /// The paths searched; empty for a build without a shared library.
         searched: Vec<PathBuf>,
     },
     /// The loader refused libpython.
     LibraryUnloadable {
         /// The file.
         library: PathBuf,
-        /// The loader's words, dlerror(3).
+        /// The loader's message, dlerror(3).
         cause: String,
     },
-    /// libpython is of another version than the interpreter.
+    /// libpython has another version than the interpreter.
     LibraryOfAnotherVersion {
         /// The file.
         library: PathBuf,
@@ -175,16 +176,16 @@ pub enum InterpreterError {
         /// The library's.
         found: String,
     },
-    /// The loader refused the engine, or it is not the engine.
+    /// The loader refused the engine, or the file is no engine.
     EngineUnloadable {
-        /// The loader's words.
+        /// The loader's message.
         cause: String,
     },
-    /// The kernel refused to execute the interpreter or to hand it the engine.
+    /// The kernel refused to execute the interpreter or to pass the engine to it.
     NotEntered {
         /// The interpreter.
         executable: PathBuf,
-        /// The kernel's reason.
+        /// The kernel's error.
         cause: io::Error,
     },
 }
@@ -296,7 +297,7 @@ impl InterpreterError {
         }
     }
 
-    /// What can be done about it, without the word `hint:`.
+    /// Returns the hint, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         self.fixed_hint().map(str::to_owned).or_else(|| match self {
             Self::NoSuchFile { given, .. } if !names_an_interpreter(given) => {
@@ -342,7 +343,7 @@ impl InterpreterError {
     }
 }
 
-/// Whether the last part of a path is what interpreters are called: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
+/// True if the last part of a path is an interpreter's name: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
 fn names_an_interpreter(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("python") || name.starts_with("pypy")
@@ -350,7 +351,7 @@ fn names_an_interpreter(path: &Path) -> bool {
 
 const NAME_ONE: &str = "give the path of an executable or of a virtualenv";
 
-/// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
+/// Converts a failed probe to an error. A virtualenv without its base fails with various messages.
 pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
     match failure {
         Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {

@@ -1,5 +1,5 @@
-//! Fake interpreters (scripts that print an answer) show what is refused and in which words; the interpreters that
-//! this machine has show that a real one is found.
+//! Fake interpreters (scripts that print an answer) test refusals and their messages; the interpreters of this machine
+//! test that a real one is found.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::probe::{self, Failure};
 use super::*;
 
-/// A directory that goes with the test.
+/// A directory that is removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -27,7 +27,7 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// Written by another process: a file that this one has open for writing while another test forks cannot be
+    /// Writes a script by another process: a file that this one has open for writing while another test forks cannot be
     /// executed (ETXTBSY).
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let file = self.path(name);
@@ -42,7 +42,7 @@ impl Scratch {
         file
     }
 
-    /// A script that answers as an interpreter would; `changes` are pairs that differ from a good 3.13.
+    /// Writes a script that answers like an interpreter; `changes` are its differences from a good 3.13.
     fn python(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
         let mut answer = vec![
             ("implementation", "cpython"),
@@ -84,7 +84,7 @@ fn by_setting(setting: &Path) -> Result<Interpreter, InterpreterError> {
     find(&Wish { setting: setting.to_str(), ..Wish::default() })
 }
 
-/// The error in full; the test's directory is `@`.
+/// Returns the whole error, with the test's directory as `@`.
 fn words(scratch: &Scratch, found: Result<Interpreter, InterpreterError>) -> String {
     let error = found.unwrap_err();
     let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
@@ -314,7 +314,7 @@ fn the_probe_is_never_quoted() {
 #[test]
 fn a_program_that_does_not_end_is_ended() {
     let scratch = Scratch::new();
-    // To open a fifo that nobody writes to has no end.
+    // Opening a fifo without a writer blocks forever.
     let fifo = scratch.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for outputs in ["", "exec >&- 2>&-;"] {
@@ -413,7 +413,7 @@ fn a_door_is_named_by_its_word() {
     assert_eq!("window".parse::<DoorWish>(), Err("expected library or executable, found \"window\"".to_owned()));
 }
 
-/// The interpreters that there are, of every version that may be let in.
+/// Returns the interpreters of this machine, of every version that may be accepted.
 fn real_pythons() -> Vec<Interpreter> {
     let path = std::env::var_os("PATH");
     (11..=15)

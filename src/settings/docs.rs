@@ -1,11 +1,11 @@
-//! The reference page of the settings, from the table. Writes no file.
+//! Generates the reference page of the settings from the table. Writes no file.
 
 use std::fmt::Write as _;
 
 use super::parse::Kind;
 use super::table::{Row, Section, Settings, TABLE};
 
-/// `docs/reference/settings.md`.
+/// Returns the text of `docs/reference/settings.md`.
 pub fn reference() -> String {
     let mut page = String::from(OPENING);
     for section in Section::ALL {

@@ -1,4 +1,5 @@
-//! From what was said to a type: one reader a kind of setting. A list says everything that is wrong with it at once.
+//! Converts a source's value to the type of its setting, with one function for each kind of setting. A list reports all
+//! its errors at once.
 
 use std::path::PathBuf;
 
@@ -11,31 +12,31 @@ use super::types::{
 /// A value, or everything that is wrong with it.
 pub type Read<T> = Result<T, Vec<Wrong>>;
 
-/// The type of a setting: how its flag behaves and how its value is printed.
+/// Behaviour that all types of settings share: the kind of flag, and printing.
 pub trait Setting {
-    /// How its flag behaves.
+    /// The kind of its flag.
     const KIND: Kind;
 
-    /// The value as a TOML file has it; nothing if it is not set.
+    /// Returns the value in TOML syntax, or `None` if it is not set.
     fn toml(&self) -> Option<String>;
 }
 
-/// How a flag behaves.
+/// The kinds of flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Takes no value.
+    /// A flag without a value.
     Switch,
-    /// Takes one value; the last one counts.
+    /// A flag with one value; the last one counts.
     One,
-    /// May be given several times.
+    /// A flag that can be given several times.
     List,
 }
 
-/// A type of which lists are made.
+/// The type of a list's elements.
 pub trait Element: Text {
-    /// What is expected, for "expected ...".
+    /// The expected text of the list, for "expected ...".
     const LIST: &'static str;
-    /// What separates the elements when the list is one string or word.
+    /// The separator of the elements in a single string or word.
     const SEPARATOR: char;
 }
 
@@ -51,7 +52,7 @@ impl Element for PathBuf {
 
 impl Element for EnvPair {
     const LIST: &'static str = "a list of KEY=VALUE";
-    // A value may hold commas, and a secret may hold anything but a line break.
+    // A value may contain commas, and a secret any character except a line break.
     const SEPARATOR: char = '\n';
 }
 
@@ -70,7 +71,7 @@ impl Element for WarmupRequest {
     const SEPARATOR: char = ',';
 }
 
-/// A boolean.
+/// Parses a boolean.
 pub fn switch(value: &Value) -> Read<bool> {
     const EXPECTED: &str = "true or false";
     match value {
@@ -84,7 +85,7 @@ pub fn switch(value: &Value) -> Read<bool> {
     }
 }
 
-/// A whole number from `LOW` to `HIGH`.
+/// Parses an integer from `LOW` to `HIGH`.
 pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
     let expected =
         if HIGH == u64::MAX { "a whole number".to_owned() } else { format!("a whole number from {LOW} to {HIGH}") };
@@ -99,13 +100,13 @@ pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
     number.filter(|number| (LOW..=HIGH).contains(number)).ok_or_else(|| vec![refuse()])
 }
 
-/// The same where 32 bits are enough.
+/// Parses an integer from `LOW` to `HIGH` that fits 32 bits.
 pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u32> {
     const { assert!(HIGH <= u32::MAX as u64) };
     whole::<LOW, HIGH>(value).map(|number| u32::try_from(number).expect("HIGH fits"))
 }
 
-/// A type that is spelled as text.
+/// Parses a type that is written as text.
 pub fn one<T: Text>(value: &Value) -> Read<T> {
     let parsed = match value {
         Value::Word(text) => T::parse(text.trim()),
@@ -114,13 +115,13 @@ pub fn one<T: Text>(value: &Value) -> Read<T> {
         _ => Err(Wrong::found(T::EXPECTED, "")),
     };
     parsed.map_err(|wrong| {
-        // Shown as the source writes it, quotes included; words that say more about it stay.
+        // The value is shown as the source wrote it, quotes included. A more specific text is kept.
         let is_spelled = matches!(value, Value::Word(_) | Value::Text(_)) && T::IN_TOML == InToml::Text;
         vec![if is_spelled { wrong } else { Wrong { found: value.found(), ..wrong } }]
     })
 }
 
-/// From a string of a TOML file.
+/// Parses a string of a TOML file.
 fn from_text<T: Text>(text: &str) -> Result<T, Wrong> {
     let parsed = T::parse(text)?;
     let is_number = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
@@ -130,7 +131,7 @@ fn from_text<T: Text>(text: &str) -> Result<T, Wrong> {
     }
 }
 
-/// From a number of a TOML file.
+/// Parses a number of a TOML file.
 fn from_number<T: Text>(text: &str, radix: u32) -> Result<T, Wrong> {
     let parsed = T::parse(text)?;
     let refuse = |hint: String| Err(Wrong::found(T::EXPECTED, text).hint(hint));
@@ -143,7 +144,7 @@ fn from_number<T: Text>(text: &str, radix: u32) -> Result<T, Wrong> {
     }
 }
 
-/// The same, where the empty text means that the setting is not set.
+/// Parses a value that may be empty, which means not set.
 pub fn optional<T: Text>(value: &Value) -> Read<Option<T>> {
     match value {
         Value::Word(text) | Value::Text(text) if text.trim().is_empty() => Ok(None),
@@ -151,7 +152,7 @@ pub fn optional<T: Text>(value: &Value) -> Read<Option<T>> {
     }
 }
 
-/// A list, or one string that is a list with separators in it.
+/// Parses a list, or one string with separators.
 pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
     let mut elements = Vec::new();
     let mut problems = Vec::new();
@@ -166,7 +167,7 @@ pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
     if problems.is_empty() { Ok(elements) } else { Err(problems) }
 }
 
-/// A list that must not be empty.
+/// Parses a list that must not be empty.
 pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
     let elements = list::<T>(value)?;
     if elements.is_empty() {
@@ -175,7 +176,7 @@ pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
     Ok(elements)
 }
 
-/// Which PROXY headers; a boolean as in gunicorn.
+/// Parses a PROXY mode, or gunicorn's boolean.
 pub fn proxy_mode(value: &Value) -> Read<ProxyMode> {
     match value {
         Value::Bool(true) => Ok(ProxyMode::Auto),
@@ -184,7 +185,7 @@ pub fn proxy_mode(value: &Value) -> Read<ProxyMode> {
     }
 }
 
-/// A table of texts, or one word of `NAME=VALUE`s with commas between.
+/// Parses a table of texts, or one word of `NAME=VALUE` pairs separated by commas.
 pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
     let mut fields = SchemeFields::default();
     let mut problems = Vec::new();

@@ -1,6 +1,6 @@
-//! The settings: a row each, and everything else comes from it: the struct [`Settings`], flags, TOML keys, environment
-//! names, help, the reference page. A setting that does nothing has no row, but for those of gunicorn whose every value says
-//! what is done anyway.
+//! The settings, one row each. Everything else is generated from the rows: the struct [`Settings`], flags, TOML keys,
+//! environment names, help, the reference page. Every row has an effect, except gunicorn's settings that rwsgi always
+//! behaves by.
 //!
 //! Names and flags are gunicorn's, where gunicorn has the setting.
 
@@ -20,45 +20,45 @@ use super::types::{
     SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
-/// A setting, but for its value.
+/// The row of a setting, except for its value.
 #[derive(Debug)]
 pub struct Row {
-    /// The TOML key, gunicorn's name.
+    /// The TOML key; gunicorn's name.
     pub name: &'static str,
-    /// Where it stands in help and reference.
+    /// The section in help and reference.
     pub section: Section,
-    /// The flags, dashes included, short ones first; none: the setting has no flag.
+    /// The flags with their dashes, short ones first; empty if the setting has no flag.
     pub flags: &'static [&'static str],
-    /// What its value is called in help.
+    /// The name of its value in the help.
     pub metavar: &'static str,
-    /// One line.
+    /// The help text, one line.
     pub help: &'static str,
-    /// What it means, the unit, what is different from gunicorn. Markdown.
+    /// The meaning, the unit, and differences from gunicorn, in Markdown.
     pub doc: &'static str,
-    /// How its flag behaves.
+    /// The kind of its flag.
     pub kind: Kind,
-    /// Reads the value into the settings, or says everything that is wrong with it.
+    /// Parses the value into the settings, or returns everything that is wrong with it.
     pub set: fn(&mut Settings, &Value) -> Read<()>,
-    /// The value as a TOML file has it; nothing if it is not set.
+    /// Returns the value in TOML syntax, or `None` if it is not set.
     pub show: fn(&Settings) -> Option<String>,
 }
 
-/// A group of settings.
+/// A section of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// Which application, in which surroundings.
+    /// The application and its environment.
     Application,
-    /// Where connections come from.
+    /// Listening sockets.
     Socket,
-    /// Who serves.
+    /// Workers.
     Workers,
-    /// How much of a request is taken.
+    /// Limits and rules of requests.
     Requests,
-    /// How connections are encrypted.
+    /// TLS.
     Tls,
-    /// What the processes are.
+    /// The server's processes.
     Process,
-    /// What is written where.
+    /// Logs.
     Logs,
 }
 
@@ -67,7 +67,7 @@ macro_rules! settings {
         $name:ident: $type:ty = $default:expr, $read:expr, $section:ident,
             [$($flag:literal),*], $metavar:literal, $help:literal, $doc:literal;
     )+) => {
-        /// Every setting with its value; immutable once resolved. The rows of [`TABLE`] say what each means.
+        /// The values of all settings; immutable once resolved. The rows of [`TABLE`] document each field.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Settings {
@@ -80,7 +80,7 @@ macro_rules! settings {
             }
         }
 
-        /// Every setting, in the order of help and reference.
+        /// All settings, in the order of help and reference.
         pub const TABLE: &[Row] = &[$(Row {
             name: stringify!($name),
             section: Section::$section,
@@ -536,35 +536,35 @@ settings! {
         "The sum over TCP listeners, as `gunicorn.backlog`. Needs `statsd_host`.";
 }
 
-/// gunicorn's class of loggers, which is not used: the fast way to log.
+/// gunicorn's class of loggers, the default. rwsgi does not use it and writes the log itself.
 pub const LOGGER_CLASS: &str = "gunicorn.glogging.Logger";
 
 /// gunicorn's default: the combined format of Apache and nginx.
 pub const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
 impl Row {
-    /// The row of that name.
+    /// Returns the row of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         TABLE.iter().find(|row| row.name == name)
     }
 
-    /// The environment variable that gives it.
+    /// Returns the environment variable of the setting.
     pub fn env_name(&self) -> String {
         format!("RWSGI_{}", self.name.to_ascii_uppercase())
     }
 
-    /// What a problem on the command line calls it: the long flag, or the metavar if there is none.
+    /// Returns the long flag, or the metavar if there is none, for messages about the command line.
     pub fn flag_name(&self) -> &'static str {
         self.flags.iter().find(|flag| flag.starts_with("--")).unwrap_or(&self.metavar)
     }
 }
 
 impl Section {
-    /// Every section, in the order of help and reference.
+    /// All sections, in the order of help and reference.
     pub const ALL: [Self; 7] =
         [Self::Application, Self::Socket, Self::Workers, Self::Requests, Self::Tls, Self::Process, Self::Logs];
 
-    /// What it is called.
+    /// Returns the title.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Application => "Application",
@@ -579,7 +579,7 @@ impl Section {
 }
 
 impl Settings {
-    /// The application's name, without which nothing can start.
+    /// Returns the name of the application, which is required.
     pub fn app(&self) -> Result<&AppName, Problem> {
         self.wsgi_app.as_ref().ok_or_else(|| Problem {
             origin: Origin::Default,
@@ -588,7 +588,7 @@ impl Settings {
         })
     }
 
-    /// The mode of unix sockets: as said, or what `umask` leaves of 0777, or 0660.
+    /// Returns the mode of unix sockets: the setting, or 0777 without the bits of `umask`, or 0660.
     pub fn socket_mode(&self) -> Mode {
         let masked = self.umask.map(|mask| Mode(0o777 & !mask.0));
         self.unix_socket_mode.or(masked).unwrap_or(Mode(0o660))

@@ -1,5 +1,4 @@
-//! What each setting by itself may say, but not beside another one, and what does nothing without another one. Changes no
-//! setting.
+//! Finds settings that contradict each other, and settings without effect. Changes no setting.
 
 use super::problem::{Cause, Problem};
 use super::resolve::Resolved;
@@ -7,12 +6,12 @@ use super::source_value::Origin;
 use super::types::Workers;
 
 impl Resolved {
-    /// Everything that contradicts something else.
+    /// Returns all contradictions.
     pub(super) fn contradictions(&self) -> Vec<Problem> {
         [self.workers(), self.busyness(), self.idle()].into_iter().flatten().collect()
     }
 
-    /// The number of workers and its bounds.
+    /// Checks the number of workers against its bounds.
     fn workers(&self) -> Option<Problem> {
         let settings = &self.settings;
         let (least, most) = (settings.workers_min, settings.workers_max);
@@ -24,7 +23,7 @@ impl Resolved {
         if let Some((name, most)) = bound.filter(|(_, most)| least > *most) {
             return Some(self.wrong("workers_min", format!("at most {name}, which is {most}"), &least));
         }
-        // What a platform sets for every application is cut to what this one says, as auto is.
+        // `WEB_CONCURRENCY` is set for every application of a platform, so it is clamped like `auto`.
         let count = count.filter(|_| self.is_given("workers") && !self.is_by_platform("workers"))?;
         if most > 0 && count > most {
             return Some(self.wrong("workers", format!("at most workers_max, which is {most}"), &count));
@@ -53,7 +52,7 @@ impl Resolved {
         is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle beside it".to_owned(), &"neither"))
     }
 
-    /// Settings that were given and do nothing, as things are.
+    /// Warns of settings that were given and have no effect.
     pub(super) fn note_unused(&mut self) {
         let (least, most) = (self.settings.workers_min, self.settings.workers_max);
         if !self.is_scaled() {

@@ -1,48 +1,48 @@
-//! Settings of gunicorn that are not there: whether they will be, and what does instead. A setting that comes leaves this
-//! table for that of the settings. Names only; knows no value.
+//! Settings of gunicorn that rwsgi does not have: planned or not, and the replacement. A setting that is added moves
+//! from here to the table of settings. Names only; knows no value.
 
-/// Why a setting is not there.
+/// The reason why a setting is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It will be.
+    /// It is planned.
     Planned,
-    /// It will not, and who sets it wants something that rwsgi does not do.
+    /// It is not planned: rwsgi does not do what it asks for.
     Unplanned,
-    /// Who sets it has what it asks for, or nothing that it could change: passed over with a warning.
+    /// It is not needed: rwsgi always does what it asks for, or it could change nothing. Skipped with a warning.
     Needless,
 }
 
-/// What somebody who comes from gunicorn is told.
+/// The answer to a missing setting of gunicorn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absent {
-    /// The names in a file; `name_*` is all that start so.
+    /// The names in a file; `name_*` stands for all names with this prefix.
     pub names: &'static [&'static str],
-    /// Whether there will be such a setting, or need be.
+    /// The reason why it is missing.
     pub state: State,
-    /// What does instead.
+    /// The replacement.
     pub hint: &'static str,
 }
 
 impl Absent {
-    /// By the name that the setting has in a file.
+    /// Returns the entry of a setting by its name in a file.
     pub fn named(name: &str) -> Option<&'static Self> {
         let is = |known: &str| known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start));
         ABSENT.iter().find(|absent| absent.names.iter().any(|known| is(known)))
     }
 
-    /// By the flag, dashes included.
+    /// Returns the entry of a flag, dashes included.
     pub fn by_flag(flag: &str) -> Option<&'static Self> {
         let own = FLAGS.iter().find(|(known, _)| *known == flag).map(|(_, name)| *name);
         let spelled = || flag.trim_start_matches('-').replace('-', "_");
         own.map_or_else(|| Self::named(&spelled()), Self::named)
     }
 
-    /// That it was passed over, where it stood.
+    /// Returns the warning that the setting at `place` was skipped.
     pub fn remark(&self, place: &str) -> String {
         format!("{place}: not read, this setting of gunicorn is {}: {}", self.state(), self.hint)
     }
 
-    /// For "this setting of gunicorn is ...".
+    /// Returns the status for "this setting of gunicorn is ...".
     pub fn state(&self) -> &'static str {
         match self.state {
             State::Planned => "not there yet",
@@ -92,14 +92,14 @@ const ABSENT: &[Absent] = &[
     ),
 ];
 
-/// Switches that are on without being said.
-pub(in super::super) const DEFAULT_TRUE: &[&str] = &["sendfile"];
+/// Switches that are on by default.
+pub(in crate::settings) const DEFAULT_TRUE: &[&str] = &["sendfile"];
 
-/// Texts that say what gunicorn does without them.
-pub(in super::super) const DEFAULT_TEXTS: &[(&str, &str)] =
+/// Texts that equal gunicorn's defaults.
+pub(in crate::settings) const DEFAULT_TEXTS: &[(&str, &str)] =
     &[("http_parser", "auto"), ("http_protocols", "h1"), ("protocol", "http"), ("uwsgi_allow_ips", "127.0.0.1,::1")];
 
-/// Flags that are passed over with a warning, and whether each takes a value.
+/// Flags that are skipped with a warning, and whether each takes a value.
 pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
     ("--no-sendfile", false),
     ("--reuse-port", false),
@@ -109,7 +109,7 @@ pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
     ("--root-path", true),
 ];
 
-/// Flags that are not the name of their setting.
+/// Flags whose name differs from their setting.
 const FLAGS: &[(&str, &str)] = &[
     ("--no-sendfile", "sendfile"),
     ("--uwsgi-allow-from", "uwsgi_allow_ips"),

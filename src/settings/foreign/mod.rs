@@ -1,5 +1,4 @@
-//! Names that other servers have for settings, and variables of the environment that no setting has. Names only; knows no
-//! value.
+//! Names of other servers for settings, and unknown variables of the environment. Names only; knows no value.
 
 pub mod gunicorn;
 pub mod others;

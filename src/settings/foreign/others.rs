@@ -1,9 +1,9 @@
-//! Names that other servers have for what is a setting here: granian, hypercorn, nginx, Puma, uvicorn, waitress. Names only;
-//! knows no value. uWSGI's are in `uwsgi`.
+//! Names of other servers for settings of rwsgi: granian, hypercorn, nginx, Puma, uvicorn, waitress. Names only; knows
+//! no value. uWSGI's are in `uwsgi`.
 
 use super::super::table::Row;
 
-/// What somebody who writes this name, as a key or with its dashes as a flag, is told.
+/// Returns the hint for such a name, which is a key or, with its dashes, a flag.
 pub fn hint(option: &str) -> Option<String> {
     let (is_flag, name) = (option.starts_with("--"), option.trim_start_matches('-').replace('-', "_"));
     let (_, setting) = NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))?;

@@ -1,8 +1,8 @@
-//! Names of uWSGI's options, and what does the same here. Names only; knows no value.
+//! Names of uWSGI's options, and their counterparts here. Names only; knows no value.
 
 use super::super::table::Row;
 
-/// What somebody who writes this option of uWSGI, as a key or with its dashes as a flag, is told.
+/// Returns the hint for such an option, which is a key or, with its dashes, a flag.
 pub fn hint(option: &str) -> Option<String> {
     let (is_flag, name) = (option.starts_with("--"), option.trim_start_matches('-').replace('-', "_"));
     let (_, setting, more) = OPTIONS.iter().find(|(names, ..)| names.contains(&name.as_str()))?;

@@ -14,26 +14,26 @@ use super::Text;
 pub enum Bind {
     /// `HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[V6]`, `[V6]:PORT`, each with or without `tcp://`.
     Tcp {
-        /// A name or an address in small letters; an IPv6 address without brackets.
+        /// A name or an address in lower case; an IPv6 address without brackets.
         host: String,
-        /// 0: the kernel chooses.
+        /// The port; with 0 the kernel chooses one.
         port: u16,
     },
     /// `unix:PATH` or `unix://PATH`; relative to `chdir`.
     Unix(PathBuf),
-    /// `fd://N`: a socket that whoever started rwsgi has opened and bound.
+    /// `fd://N`: an open socket, inherited from the process that started rwsgi.
     Fd(i32),
-    /// `fd://NAME`: every such socket that was passed under this name (systemd's `FileDescriptorName=`).
+    /// `fd://NAME`: every passed socket of this name (systemd's `FileDescriptorName=`).
     Named(String),
 }
 
 impl Bind {
-    /// gunicorn's port, where none is given.
+    /// gunicorn's default port.
     pub const PORT: u16 = 8000;
     /// unix(7): `sun_path` has 108 bytes, one of them the final NUL.
     const LONGEST_PATH: usize = 107;
 
-    /// From any of the forms above.
+    /// Parses any of the forms above.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
         let rest = |prefix: &str| strip_prefix(text, prefix);
         if let Some(path) = rest("unix://").or_else(|| rest("unix:")) {
@@ -86,7 +86,7 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
-/// A number, or a name that starts like none: letters, digits and what names of units are made of.
+/// Parses a number, or a name of the characters that unit names consist of. A name does not begin with a digit.
 fn descriptor(text: &str) -> Option<Bind> {
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok().map(Bind::Fd))?;
@@ -113,7 +113,7 @@ fn unix(text: &str, path: &str) -> Result<Bind, Wrong> {
     Ok(Bind::Unix(PathBuf::from(path)))
 }
 
-/// `text` is what was written, `address` the same without its scheme.
+/// Parses a TCP address. `text` is the setting, `address` the same without its scheme.
 fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
     let wrong = || Wrong::text(<Bind as Text>::EXPECTED, text);
     let (host, port) = match address.strip_prefix('[') {
@@ -134,7 +134,7 @@ fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
     Ok(Bind::Tcp { host: host.to_ascii_lowercase(), port })
 }
 
-/// The name or IPv4 address, and what stands where a port should; or what would help.
+/// Splits an address into host and port, or returns a hint.
 fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> {
     if address.parse::<Ipv6Addr>().is_ok() {
         return Err(Some(format!("write an IPv6 address in brackets: [{address}]:{}", Bind::PORT)));
@@ -157,7 +157,8 @@ fn whole_port(digits: &str) -> Option<u16> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// What a name or an address can be made of (RFC 952, and the underscore of container networks).
+/// True if a host name or an address can consist of these characters (RFC 952, and the underscore of container
+/// networks).
 fn is_host(text: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !text.is_empty() && text.chars().all(letter)

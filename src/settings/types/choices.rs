@@ -1,4 +1,4 @@
-//! Types that are words: the worker class, log levels, formats and targets, names, paths, `KEY=VALUE`.
+//! Types with a fixed set of names: the worker class, timeout modes, reload engines, log levels and formats.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use super::super::problem::Wrong;
 use super::super::source_value::quoted;
 use super::Text;
 
-/// How a worker runs the application.
+/// The worker class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerClass {
     /// One request at a time.
     Sync,
-    /// Several threads, a request each.
+    /// Several threads, one request each.
     Gthread,
 }
 
 impl WorkerClass {
-    /// What classes of gunicorn that are not there have in their names: `gevent_pywsgi`.
+    /// Parts of the names of gunicorn's other classes: `gevent_pywsgi`.
     const ELSEWHERE: [&'static str; 3] = ["gevent", "eventlet", "tornado"];
-    /// Those for asynchronous applications: `uvicorn.workers.UvicornWorker`.
+    /// Parts of the names of asynchronous classes: `uvicorn.workers.UvicornWorker`.
     const ASGI: [&'static str; 2] = ["asgi", "uvicorn"];
 }
 
@@ -58,14 +58,14 @@ impl fmt::Display for WorkerClass {
     }
 }
 
-/// What comes of a request that takes longer than `timeout`.
+/// The treatment of a request that takes longer than `timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeoutMode {
-    /// Its stack stands in the log.
+    /// Its stack is logged.
     Warn,
-    /// An exception is raised in it, and it is cut off if that does not help.
+    /// An exception is raised in it; the request is aborted if that does not help.
     Soft,
-    /// It is cut off.
+    /// The request is aborted.
     Hard,
 }
 
@@ -91,14 +91,14 @@ impl Text for TimeoutMode {
     }
 }
 
-/// How changes of the code are noticed.
+/// The method of detecting changed code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadEngine {
-    /// The kernel tells, if it does.
+    /// inotify where it works, else polling.
     Auto,
-    /// The kernel tells.
+    /// inotify(7).
     Inotify,
-    /// Files are asked for their times.
+    /// Comparing the modification times of files.
     Poll,
 }
 
@@ -118,10 +118,10 @@ impl Text for ReloadEngine {
     }
 }
 
-/// Where the control socket is.
+/// The place of the control socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlSocket {
-    /// Nowhere.
+    /// There is none.
     Off,
     /// At this path.
     At(PathBuf),
@@ -147,18 +147,18 @@ impl Text for ControlSocket {
     }
 }
 
-/// From which weight on a line enters the error log.
+/// The lowest level of the error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LogLevel {
     /// Everything.
     Debug,
-    /// What happens in normal service, and heavier.
+    /// Normal operation, and above.
     Info,
-    /// What somebody should look at, and heavier.
+    /// Conditions that need attention, and above.
     Warning,
-    /// What failed, and heavier.
+    /// Failures, and above.
     Error,
-    /// What ends the service.
+    /// The end of the service.
     Critical,
 }
 
@@ -171,7 +171,7 @@ impl LogLevel {
         ("critical", Self::Critical),
     ];
 
-    /// As it stands in a line of the log: `WARNING`.
+    /// Returns the label in a log line: `WARNING`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
@@ -199,12 +199,12 @@ impl Text for LogLevel {
     }
 }
 
-/// How a line of the error log looks.
+/// The format of the error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogFormat {
     /// Time, pid and level in brackets, then the message.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -224,12 +224,12 @@ impl Text for LogFormat {
     }
 }
 
-/// Where a log goes.
+/// The target of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     /// `-`: standard output for the access log, standard error for the error log.
     Standard,
-    /// A file, appended to.
+    /// A file, opened for appending.
     File(PathBuf),
 }
 
@@ -251,9 +251,9 @@ impl Text for LogTarget {
 /// An environment variable for the application, `KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvPair {
-    /// Not empty, no `=`, no NUL.
+    /// The name: not empty, no `=`, no NUL.
     pub key: String,
-    /// No NUL.
+    /// The value: no NUL.
     pub value: String,
 }
 
@@ -300,12 +300,12 @@ impl Text for PathBuf {
     }
 }
 
-/// The value of that name, in any case.
+/// Returns the value of that name, in any case.
 pub(super) fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
     names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
 }
 
-/// The name of a value.
+/// Returns the name of a value.
 pub(super) fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
     let (name, _) = names.iter().find(|(_, named)| *named == value).expect("every value has a name");
     (*name).to_owned()

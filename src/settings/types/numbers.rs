@@ -9,20 +9,20 @@ use super::super::problem::Wrong;
 use super::super::source_value::{is_number, shown};
 use super::{InToml, Text};
 
-/// How many workers there are.
+/// The number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Workers {
-    /// As many as there are usable CPUs (affinity and cgroup quota seen).
+    /// The number of usable CPUs, after affinity and cgroup quota.
     Auto,
-    /// That many, at least 1.
+    /// This number, at least 1.
     Count(u32),
 }
 
 impl Workers {
-    /// More slots than any machine of today has CPUs.
+    /// The largest number: more slots than any machine of today has CPUs.
     pub const MOST: u32 = 1024;
 
-    /// How many that are, where `usable` CPUs are to be had.
+    /// Returns the number on a machine with `usable` CPUs.
     pub fn number(self, usable: usize) -> usize {
         match self {
             Self::Auto => usable.clamp(1, Self::MOST as usize),
@@ -56,25 +56,25 @@ impl Text for Workers {
     }
 }
 
-/// A time span, to the nanosecond. Where the setting says so, 0 means off.
+/// A time span, to the nanosecond. Some settings take 0 as off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// 31 years. Beyond it the additions of deadlines would need care.
+    /// 31 years. Deadlines beyond it could overflow.
     const MOST: u64 = 1_000_000_000;
 
-    /// A whole number of seconds.
+    /// Creates a span of whole seconds.
     pub const fn whole(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// The span itself.
+    /// Returns the span.
     pub const fn duration(self) -> Duration {
         self.0
     }
 
-    /// The span, or nothing if it is 0, which means off.
+    /// Returns the span, or `None` for 0, which means off.
     pub fn limit(self) -> Option<Duration> {
         (!self.0.is_zero()).then_some(self.0)
     }
@@ -106,18 +106,18 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A number of bytes. Where the setting says so, 0 means off.
+/// A number of bytes. Some settings take 0 as off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// The units, each with how far it shifts. The letters are nginx's; `MB` is not taken, a million to some.
+    /// The units, each with its shift. They are nginx's; `MB` is not accepted, since it can mean a million.
     const UNITS: [(&'static str, u32); 9] =
         [("KiB", 10), ("MiB", 20), ("GiB", 30), ("K", 10), ("M", 20), ("G", 30), ("k", 10), ("m", 20), ("g", 30)];
-    /// What fits a file offset (`off_t`).
+    /// The largest file offset (`off_t`).
     const MOST: u64 = i64::MAX as u64;
 
-    /// The number, or nothing if it is 0, which means off.
+    /// Returns the number, or `None` for 0, which means off.
     pub fn limit(self) -> Option<u64> {
         (self.0 > 0).then_some(self.0)
     }
@@ -175,14 +175,14 @@ impl Text for Mode {
     }
 }
 
-/// The octal digits that a number would have shown, had it not been written as a decimal one.
+/// Returns the octal digits that the author of a decimal number probably intended.
 fn meant(text: &str) -> Option<u32> {
     let decimal = u32::from_str_radix(text.strip_prefix("0o")?, 8).ok()?;
     (u32::from_str_radix(&decimal.to_string(), 8).ok()? <= 0o777).then_some(decimal)
 }
 
-/// A whole number as Python's `int(text, 0)` reads it: `10`, `0x10`, `0o10`, `0b10`, `1_000`; `007` is none.
-/// Nothing if it is negative or does not fit.
+/// Parses an integer as Python's `int(text, 0)` does: `10`, `0x10`, `0o10`, `0b10`, `1_000`, but not `007`. Returns
+/// `None` if it is negative or does not fit.
 pub fn parse_whole(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let lower = text.to_ascii_lowercase();
@@ -202,7 +202,7 @@ pub fn parse_whole(text: &str) -> Option<u64> {
     u64::from_str_radix(&digits, radix).ok()
 }
 
-/// `30`, `0.3`, `1.`, `.5` or `1_000`, to the nanosecond; longer fractions are no seconds.
+/// Parses `30`, `0.3`, `1.`, `.5` or `1_000`, to the nanosecond. Longer fractions are refused.
 fn decimal_duration(text: &str) -> Option<Duration> {
     let Some((whole, fraction)) = text.split_once('.') else {
         return parse_whole(text).map(Duration::from_secs);

@@ -1,4 +1,4 @@
-//! Types that say where lines go beyond the files of this machine: syslog and statsd. Looks up no name.
+//! Addresses of syslog and statsd. Resolves no name.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use super::super::source_value::shown;
 use super::Text;
 use super::choices::{name_of, named};
 
-/// Where a syslog daemon listens.
+/// The address of a syslog daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SyslogAddress {
     /// Datagrams over the network.
@@ -22,10 +22,10 @@ pub enum SyslogAddress {
     Unix(PathBuf, UnixKind),
 }
 
-/// What kind a unix socket is.
+/// The type of a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnixKind {
-    /// That of whoever listens there.
+    /// Either, as the listener has it.
     Any,
     /// Datagrams.
     Datagram,
@@ -33,17 +33,17 @@ pub enum UnixKind {
     Stream,
 }
 
-/// A name or an address, and a port.
+/// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
-    /// Without brackets.
+    /// A name or an address, without brackets.
     pub host: String,
-    /// Not 0.
+    /// The port, not 0.
     pub port: u16,
 }
 
 impl SyslogAddress {
-    /// gunicorn's default, on Linux.
+    /// Returns gunicorn's default on Linux.
     pub fn usual() -> Self {
         Self::Udp(HostPort { host: "localhost".to_owned(), port: SYSLOG_PORT })
     }
@@ -87,12 +87,12 @@ impl Text for SyslogAddress {
     }
 }
 
-/// Which part of a system a line of syslog comes from.
+/// The facility of a syslog message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyslogFacility(u8);
 
 impl SyslogFacility {
-    /// For programs that are no part of the system.
+    /// User-level messages.
     pub const USER: Self = Self(1);
 
     /// Names and codes (RFC 3164 section 4.1.1).
@@ -120,7 +120,7 @@ impl SyslogFacility {
         ("local7", Self(23)),
     ];
 
-    /// The code.
+    /// Returns the code.
     pub fn code(self) -> u8 {
         self.0
     }
@@ -138,7 +138,7 @@ impl Text for SyslogFacility {
     }
 }
 
-/// Where a statsd daemon listens, for datagrams.
+/// The address of a statsd daemon, for datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StatsdHost {
     /// On the network.
@@ -168,7 +168,7 @@ impl Text for StatsdHost {
 }
 
 impl HostPort {
-    /// `HOST`, `HOST:PORT` or `[V6]:PORT`; what is not said is taken from the two others.
+    /// Parses `HOST`, `HOST:PORT` or `[V6]:PORT`. `host` and `port` are the defaults.
     fn parse(text: &str, host: &str, port: u16) -> Option<Self> {
         let (found, digits) = match text.strip_prefix('[') {
             Some(bracketed) => {
@@ -196,7 +196,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A path that fits the kernel's `sockaddr_un`.
+/// Returns a path that fits the kernel's `sockaddr_un`.
 fn socket_path(path: &str) -> Option<PathBuf> {
     ((1..108).contains(&path.len()) && !path.contains('\0')).then(|| PathBuf::from(path))
 }
