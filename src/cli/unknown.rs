@@ -1,12 +1,13 @@
-//! What is said of an option that there is none of. Knows the options, and those of other servers.
+//! Errors for unknown options. Knows the options of rwsgi and of other servers.
 
-use super::args::{CONFIG, JSON, UsageError, WAIT, WITHIN};
+use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
+use super::usage_error::UsageError;
 use crate::settings::foreign::gunicorn::Absent;
 use crate::settings::foreign::{others, uwsgi};
-use crate::settings::problem::nearest;
+use crate::settings::suggest::nearest;
 use crate::settings::{Row, TABLE};
 
-/// The error, with a hint if one is known.
+/// Returns the error, with a hint if one is known.
 pub(super) fn refusal(argument: &str) -> UsageError {
     if let Some(absent) = Absent::by_flag(argument) {
         let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
@@ -27,7 +28,7 @@ pub(super) fn refusal(argument: &str) -> UsageError {
     }
 }
 
-/// The option of the setting that has this name in a file.
+/// Returns a hint for the name of a setting in a file.
 fn flag_of_setting(argument: &str) -> Option<String> {
     let row = Row::named(&argument.strip_prefix("--")?.replace('-', "_"))?;
     Some(match row.flags.last() {
@@ -36,7 +37,7 @@ fn flag_of_setting(argument: &str) -> Option<String> {
     })
 }
 
-/// The option that is spelled almost so.
+/// Returns a hint for a misspelled option.
 fn nearest_flag(argument: &str) -> Option<String> {
     let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
     let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);

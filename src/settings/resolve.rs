@@ -1,5 +1,5 @@
-//! From sources to settings: default < file < environment < command line, a setting at a time, and everything that is
-//! wrong at once. Reads no file and no environment: the caller hands over texts.
+//! Combines the sources to settings: default < file < environment < command line, per setting, with all problems at
+//! once. Reads no file and no environment: the caller passes texts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,42 +9,43 @@ use toml::de::{DeTable, DeValue};
 
 use super::foreign::gunicorn::Absent;
 use super::foreign::{others, uwsgi};
-use super::problem::{Cause, Problem, Problems, nearest};
+use super::problem::{Cause, Problem, Problems};
 use super::python_file::{Defined, from_python};
 use super::socket_activation::Passed;
-use super::source_value::{Given, Item, Origin, Value, shown};
+use super::source_value::{Given, Item, Origin, Value, shown, variable};
+use super::suggest::meant;
 use super::table::{Row, Settings, TABLE};
 use super::types::{Bind, TimeoutMode, WorkerClass};
 
-/// Where settings come from.
+/// The sources of settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
-    /// The configuration file in TOML: its path as given, and its text.
+    /// The path and the text of the TOML file.
     pub file: Option<(&'a str, &'a str)>,
-    /// What the configuration file in Python defined.
+    /// The definitions of the Python file.
     pub defined: Option<&'a Defined>,
-    /// The words of `GUNICORN_CMD_ARGS`.
+    /// The values in `GUNICORN_CMD_ARGS`.
     pub words: &'a [Given],
-    /// The environment, without the sockets that were passed to another process.
+    /// The environment, without sockets passed to another process.
     pub environment: &'a [(String, String)],
-    /// The command line.
+    /// The values on the command line.
     pub flags: &'a [Given],
 }
 
-/// Settings, and where each came from.
+/// Settings, and the origin of each.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The settings.
     pub settings: Settings,
-    /// The source that counted, for every setting by name.
+    /// The origin of every setting by name.
     pub origins: BTreeMap<&'static str, Origin>,
-    /// The sockets that were passed.
+    /// The passed sockets.
     pub passed: Passed,
-    /// What is to be known about them and about the configuration file, a line each.
+    /// Warnings about settings and the configuration file, one per line.
     pub remarks: Vec<String>,
 }
 
-/// Settles every setting, or says everything that is wrong.
+/// Resolves every setting, or returns all problems.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let (mut resolved, mut problems) = collect(sources);
     if problems.is_empty() {
@@ -68,12 +69,12 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     Err(Problems(problems))
 }
 
-/// The settings that are sound; those that are not have their defaults. To find a server by, not to start one.
+/// Returns the valid settings, with defaults for the others. Serves to find a running server only.
 pub fn sound(sources: &Sources<'_>) -> Settings {
     collect(sources).0.settings
 }
 
-/// Every setting as it was given, and what is wrong with values.
+/// Collects every setting from its sources, and the problems of single values.
 fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut given = Vec::new();
@@ -107,7 +108,7 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
 }
 
 impl Resolved {
-    /// Sockets that were passed take the place of `bind`, or are what it names.
+    /// Replaces `bind` by the passed sockets, or by those of them that it names.
     fn settle_passed(&mut self) {
         let settled = self.passed.settle(&self.settings.bind);
         if !self.passed.descriptors().is_empty() {
@@ -121,7 +122,7 @@ impl Resolved {
         self.settings.bind = settled;
     }
 
-    /// Nobody would start a server again whose sockets end with it.
+    /// Warns that `die_on_idle` has no effect without passed sockets: nothing would start the server again.
     fn settle_idle(&mut self) {
         if self.settings.die_on_idle && !self.settings.dies_on_idle() {
             let origin = self.origin_of("die_on_idle");
@@ -131,7 +132,7 @@ impl Resolved {
         }
     }
 
-    /// gunicorn has never bounded a thread's request: who did not ask for that is warned only.
+    /// Sets `timeout_mode` to `warn` for gthread workers by default. gunicorn does not limit requests in threads.
     fn settle_timeout(&mut self) {
         let is_default = |name| self.origins[name] == Origin::Default;
         let unasked = is_default("timeout") && is_default("timeout_mode");
@@ -140,7 +141,7 @@ impl Resolved {
         }
     }
 
-    /// Each worker would have to be warmed up by itself, and nothing would be shared.
+    /// Warns that `warmup` has no effect without `preload_app`: nothing would be shared between workers.
     fn settle_warmup(&mut self) {
         if !self.settings.warmup.is_empty() && !self.settings.preload_app {
             let origin = self.origin_of("warmup");
@@ -149,7 +150,8 @@ impl Resolved {
         }
     }
 
-    /// Several threads make the class `gthread`, whatever is said: what is printed is what holds.
+    /// Sets the class to `gthread` where there are several threads, so that the printed settings are the effective
+    /// ones.
     fn settle_class(&mut self) {
         if self.settings.worker_class != self.settings.class() {
             self.settings.worker_class = self.settings.class();
@@ -157,8 +159,8 @@ impl Resolved {
         }
     }
 
-    /// The "where" of a problem with a setting, if it is found only later, against the system: `rwsgi.toml:3: chdir`,
-    /// `RWSGI_CHDIR`, `--chdir`; the name alone if nobody gave it.
+    /// Returns the location of a setting for problems that are found later: `rwsgi.toml:3: chdir`, `RWSGI_CHDIR`,
+    /// `--chdir`. A default has only the name.
     pub fn origin_of(&self, name: &'static str) -> String {
         match self.origins.get(name) {
             Some(origin @ Origin::File { .. }) => format!("{origin}: {name}"),
@@ -169,7 +171,7 @@ impl Resolved {
 }
 
 impl fmt::Display for Resolved {
-    /// A TOML file that would give the same settings, with the origin of each behind it.
+    /// Formats a TOML file with the same settings, each with its origin as a comment.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in TABLE {
             let origin = &self.origins[row.name];
@@ -183,11 +185,11 @@ impl fmt::Display for Resolved {
 }
 
 fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
-    // The parser skips a byte order mark; without one, its offsets are those of the text.
+    // The parser skips a byte order mark; without it, the offsets match the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = |line| Origin::File { path: path.to_owned(), line };
     let (table, errors) = DeTable::parse_recoverable(text);
-    // One mistake makes many errors; the first of a line is the one that says it.
+    // One mistake can cause several errors; the first one of a line is the relevant one.
     let mut broken = BTreeMap::new();
     for error in &errors {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
@@ -210,13 +212,13 @@ fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<
     }));
 }
 
-/// The parser's words on one line, less what it adds when it expected nothing in particular.
+/// Returns the first line of the parser's message, without its empty expectation.
 fn plain_words(message: &str) -> &str {
     let line = message.lines().next().unwrap_or_default();
     line.strip_suffix(", expected nothing").unwrap_or(line)
 }
 
-/// What most often is no TOML: text without its quotes.
+/// Returns a hint for text without quotes, the most frequent mistake.
 fn in_quotes(line: &str) -> Option<String> {
     let (name, value) = line.split_once('=')?;
     let (name, value) = (name.trim(), value.split('#').next()?.trim());
@@ -237,14 +239,6 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
             .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
     Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
-}
-
-/// The setting that a name almost is, or that has a flag of this name.
-pub(super) fn meant(name: &str) -> Option<&'static Row> {
-    let spelled = name.to_ascii_lowercase().replace('-', "_");
-    let is_flag = |flag: &str| flag.trim_start_matches('-').replace('-', "_") == spelled;
-    let by_flag = TABLE.iter().find(|row| row.flags.iter().any(|flag| is_flag(flag)));
-    by_flag.or_else(|| nearest(&spelled, TABLE.iter().map(|row| row.name)).and_then(Row::named))
 }
 
 fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
@@ -277,7 +271,7 @@ fn from_environment(environment: &[(String, String)], given: &mut Vec<Given>) {
     }
 }
 
-/// The variables that hosting platforms set count only where nothing else is said, as in gunicorn.
+/// Adds the variables of hosting platforms. As in gunicorn, they count only where no other source sets the value.
 fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
     let is_given = |given: &[Given], name| given.iter().any(|given| given.name == name);
     let origin = |name: &str| Origin::Env(name.to_owned());
@@ -301,12 +295,6 @@ fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>,
             problems.push(Problem { origin: origin("PORT"), cause, hint: None });
         }
     }
-}
-
-/// A variable that is set to something: compose files and unit files often set what they mean to leave out to nothing.
-pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let (_, value) = environment.iter().find(|(key, _)| key == name)?;
-    (!value.trim().is_empty()).then_some(value)
 }
 
 fn at_line(origin: &Origin, line: Option<usize>) -> Origin {

@@ -1,31 +1,30 @@
-//! Sockets that whoever started the server has opened for it, as sd_listen_fds(3) passes them: three variables in,
-//! descriptors and their names out, and which of them `bind` means. Opens nothing and knows no process but by its number.
+//! Socket activation by sd_listen_fds(3): three variables in, descriptors with names out, and their relation to `bind`.
+//! Opens nothing; another process is only a number here.
 
 use std::ops::Range;
 
 use super::problem::{Cause, Problem};
-use super::resolve::variable;
-use super::source_value::{Origin, shown};
+use super::source_value::{Origin, shown, variable};
 use super::types::Bind;
 
-/// The variables of the protocol, and systemd's newer one. None of them is for a process that the server starts.
+/// The variables of the protocol, and systemd's newer one. They are removed from the environment of child processes.
 pub const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
-/// The process for which sockets were passed, if that is another one than `me`: a shell between systemd and the server.
+/// Returns the process that the sockets were passed to, if it is not `me`: a shell between systemd and the server.
 pub fn meant_for_another(environment: &[(String, String)], me: u32) -> Option<&str> {
     variable(environment, "LISTEN_FDS")?;
     variable(environment, "LISTEN_PID").filter(|pid| pid.trim().parse() != Ok(me))
 }
 
-/// The sockets that were passed: descriptors in a row, each with a name.
+/// Passed sockets: consecutive descriptors, each with a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     names: Vec<String>,
 }
 
 impl Passed {
-    /// Reads `LISTEN_FDS` and `LISTEN_FDNAMES`; no sockets if the first one is not there. For whom they are is the
-    /// caller's to ask, see [`meant_for_another`].
+    /// Reads `LISTEN_FDS` and `LISTEN_FDNAMES`. Without the first one there are no sockets. The caller checks the
+    /// addressee by [`meant_for_another`].
     pub fn read(environment: &[(String, String)]) -> Result<Passed, Problem> {
         let wrong = |name: &str, expected: String, found: String| Problem {
             origin: Origin::Env(name.to_owned()),
@@ -47,13 +46,13 @@ impl Passed {
         Ok(Passed { names })
     }
 
-    /// Their numbers; all are open in the process to which they were passed.
+    /// Returns the descriptors, which are open in the addressee.
     pub fn descriptors(&self) -> Range<i32> {
         FIRST..FIRST + i32::try_from(self.names.len()).unwrap_or(0)
     }
 
-    /// What is to be bound: the sockets that were passed in place of `bind`, as in gunicorn; but where `bind` names a
-    /// descriptor it is meant as it is written, with numbers for the names that were passed.
+    /// Returns the addresses to bind. As in gunicorn, passed sockets replace `bind`. If `bind` contains a descriptor,
+    /// it is used as written, with names resolved to descriptors.
     pub(super) fn settle(&self, bind: &[Bind]) -> Vec<Bind> {
         if self.names.is_empty() {
             return bind.to_vec();
@@ -68,8 +67,7 @@ impl Passed {
         bind.iter().flat_map(settle).collect()
     }
 
-    /// What an administrator would want to know about sockets and `bind`, which was given as `bind` and is settled as
-    /// `settled`; a line each.
+    /// Returns warnings for an administrator about the sockets and `bind`, one per line.
     pub(super) fn remarks(&self, bind: &[Bind], origin: &str, settled: &[Bind]) -> Vec<String> {
         if !names_a_descriptor(bind) {
             let count = self.names.len();
@@ -91,9 +89,9 @@ fn names_a_descriptor(bind: &[Bind]) -> bool {
 
 /// `SD_LISTEN_FDS_START`.
 const FIRST: i32 = 3;
-/// As many as one message to the zygote takes, with room for what else goes with it.
+/// The most descriptors that one message to the zygote can carry beside others.
 const MOST: usize = 240;
-/// What sd_listen_fds_with_names(3) calls a socket without a name.
+/// The name that sd_listen_fds_with_names(3) gives to a socket without one.
 const UNNAMED: &str = "unknown";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a server shows and asks for: rustls's configuration of it, which all connections of a worker share.
+//! The rustls configuration of the server, shared by all connections of a worker.
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedCipherSuite};
 
-use super::files::{Material, key_file, private_key};
+use super::material::{Material, key_file, private_key};
 use super::{Problem, Session};
 use crate::settings::{ClientCertificates, Suite, TlsTerms, TlsVersion};
 
-/// A server's certificate, its key, and its rules.
+/// The server's certificate, key and TLS rules.
 #[derive(Clone, Debug)]
 pub struct Identity(Arc<ServerConfig>);
 
 impl Identity {
-    /// Made before workers are forked, so that a session that one of them has begun can be resumed with another.
+    /// Creates the configuration. This is done before workers are forked, so that each can resume the sessions of the
+    /// others.
     pub fn new(material: &Material, terms: &TlsTerms) -> Result<Identity, Problem> {
         let provider = Arc::new(provider(terms));
         let versions: &[_] = match terms.lowest {
@@ -41,21 +42,22 @@ impl Identity {
         let chain = material.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let key = private_key(terms, &material.key)?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| unfit(terms, &error))?;
-        // HTTP/2 is not spoken; a client that offers nothing else is told so in the handshake (RFC 7301).
+        // HTTP/2 is not supported; a client that offers nothing else is refused in the handshake (RFC 7301).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(internal)?;
-        // It takes no ticket longer than those that it has made itself: a worker would not take those of the others.
+        // The ticketer accepts no ticket longer than its own longest one, and would reject longer ones from other
+        // workers.
         let _ = config.ticketer.encrypt(&[0; LONGEST_TICKET]);
         Ok(Identity(Arc::new(config)))
     }
 
-    /// A connection that has just been accepted.
+    /// Creates the session of an accepted connection.
     pub fn session(&self) -> Result<Session, Error> {
         Session::new(Arc::clone(&self.0))
     }
 }
 
-/// The cryptography, with the suites of TLS 1.2 that are wanted, in their order.
+/// Returns the cryptography provider, with the TLS 1.2 suites of the settings in their order.
 fn provider(terms: &TlsTerms) -> CryptoProvider {
     let mut provider = default_provider();
     if let Some(ciphers) = &terms.ciphers {
@@ -65,7 +67,7 @@ fn provider(terms: &TlsTerms) -> CryptoProvider {
     provider
 }
 
-/// rustls's own of a suite.
+/// Returns the suite of rustls.
 fn of_rustls(suite: Suite) -> SupportedCipherSuite {
     match suite {
         Suite::EcdsaAes256 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
@@ -92,7 +94,7 @@ fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, Pr
     Ok(Arc::new(roots))
 }
 
-/// Why certificate and key make no server.
+/// Translates the error of an unusable certificate and key.
 fn unfit(terms: &TlsTerms, error: &Error) -> Problem {
     let (setting, path) = key_file(terms);
     match error {
@@ -114,5 +116,5 @@ fn unfit(terms: &TlsTerms, error: &Error) -> Problem {
     }
 }
 
-/// Most of a ticket is the client's certificate and those behind it.
+/// The longest ticket. It contains mainly the client's certificate chain.
 const LONGEST_TICKET: usize = 8 * 1024;

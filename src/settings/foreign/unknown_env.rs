@@ -1,11 +1,11 @@
-//! What is there and is not read, though somebody may think so: variables that are almost settings. Looks at no
-//! environment: the caller hands over what it saw.
+//! Finds variables of the environment that resemble settings and are not read. Does not read the environment: the
+//! caller passes it.
 
-use super::super::resolve::meant;
+use super::super::suggest::meant;
 use super::super::table::{Row, TABLE};
 use super::gunicorn::Absent;
 
-/// A line for each such thing.
+/// Returns a warning for each such variable.
 pub fn unread(environment: &[(String, String)]) -> Vec<String> {
     let set = environment.iter().filter(|(_, value)| !value.trim().is_empty());
     let mut lines: Vec<String> = set.filter_map(|(name, _)| unknown_variable(name)).collect();
@@ -29,13 +29,13 @@ fn unknown_variable(name: &str) -> Option<String> {
     Some(format!("{name}: not read, no setting has this name; {hint}"))
 }
 
-/// In a cluster with a service called `rwsgi` or `rwsgi-web` every container has `RWSGI_SERVICE_HOST`,
-/// `RWSGI_WEB_PORT_8000_TCP_ADDR` and their like.
+/// True if Kubernetes sets the variable. With a service called `rwsgi` or `rwsgi-web` every container of the cluster
+/// has `RWSGI_SERVICE_HOST`, `RWSGI_WEB_PORT_8000_TCP_ADDR` and similar ones.
 fn is_of_kubernetes(name: &str) -> bool {
     name.ends_with("_PORT") || name.contains("_PORT_") || name.contains("_SERVICE_")
 }
 
-/// The one variable that is no setting, for those who try both ways into Python.
+/// The variables that are no settings: they choose the launch mode in tests.
 const DOOR: &str = "RWSGI_DOOR";
 
 #[cfg(test)]
