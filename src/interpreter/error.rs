@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Virtualenv;
-use super::probe::Failure;
+use super::probe::ProbeFailure;
 use crate::os::access::Untrusted;
 
 /// The source that named the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum NamedBy {
     /// The setting `python`.
     Setting,
     /// The environment variable `VIRTUAL_ENV`.
@@ -21,7 +21,7 @@ pub enum Origin {
     Path,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for NamedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Setting => "python",
@@ -34,23 +34,23 @@ impl fmt::Display for Origin {
 /// The file of an interpreter, and its source. `Display` gives the location of an error: `python:
 /// /srv/venv/bin/python`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct NamedPython {
     /// The source.
-    pub origin: Origin,
+    pub named_by: NamedBy,
     /// An absolute path; symlinks are not resolved.
     pub path: PathBuf,
 }
 
-impl Place {
+impl NamedPython {
     /// Creates it from a path relative to the working directory.
-    pub(super) fn new(origin: Origin, path: &Path) -> Self {
-        Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+    pub(super) fn new(named_by: NamedBy, path: &Path) -> Self {
+        Self { named_by, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for NamedPython {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.path.display())
+        write!(f, "{}: {}", self.named_by, self.path.display())
     }
 }
 
@@ -61,7 +61,7 @@ pub enum InterpreterError {
     /// No program of this name on PATH.
     NotOnPath {
         /// The source.
-        origin: Origin,
+        named_by: NamedBy,
         /// The name looked for.
         name: OsString,
         /// The PATH searched.
@@ -70,25 +70,25 @@ pub enum InterpreterError {
     /// The file or directory does not exist.
     NoSuchFile {
         /// The file.
-        place: Place,
+        place: NamedPython,
         /// The path as given.
         given: PathBuf,
     },
     /// A directory without bin/python.
-    NoPythonIn(Place),
+    NoPythonIn(NamedPython),
     /// A file that is not executable.
-    NotExecutable(Place),
+    NotExecutable(NamedPython),
     /// The kernel could not execute it.
     NotStarted {
         /// The file.
-        place: Place,
+        place: NamedPython,
         /// The kernel's error.
         cause: io::Error,
     },
     /// A virtualenv whose base Python was removed.
     BaseGone {
         /// The virtualenv's interpreter.
-        place: Place,
+        place: NamedPython,
         /// The virtualenv.
         directory: PathBuf,
         /// The missing file that it leads to.
@@ -97,28 +97,28 @@ pub enum InterpreterError {
     /// An interpreter other than `CPython`, such as `PyPy` or `GraalPy`.
     NotCPython {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Name and version.
         found: String,
     },
     /// Older than 3.11.
     TooOld {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Its version.
         found: String,
     },
     /// A build without the GIL (PEP 703), which has no stable ABI of 3.11.
     FreeThreaded {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Its version.
         found: String,
     },
     /// A build for another processor or C library.
     ForeignPlatform {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// The platform of this program, as in SOABI.
         expected: &'static str,
         /// The interpreter's.
@@ -127,7 +127,7 @@ pub enum InterpreterError {
     /// A virtualenv whose packages belong to another Python, because its base was upgraded.
     OtherPythonsVirtualenv {
         /// The virtualenv's interpreter.
-        place: Place,
+        place: NamedPython,
         /// The virtualenv.
         directory: PathBuf,
         /// The version in its pyvenv.cfg.
@@ -138,7 +138,7 @@ pub enum InterpreterError {
     /// It gave no valid answer.
     NoAnswer {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Its exit status, as text.
         status: String,
         /// The relevant line of its stderr; may be empty.
@@ -147,7 +147,7 @@ pub enum InterpreterError {
     /// It did not answer in time.
     TimedOut {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// The time that it had.
         after: Duration,
     },
@@ -156,7 +156,7 @@ pub enum InterpreterError {
     /// The launch mode `library` was requested, and there is no libpython.
     NoLibrary {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// The paths searched; empty for a build without a shared library.
         searched: Vec<PathBuf>,
     },
@@ -210,8 +210,8 @@ impl From<Untrusted> for InterpreterError {
 impl InterpreterError {
     fn at(&self) -> String {
         match self {
-            Self::NotOnPath { origin, .. } => origin.to_string(),
-            Self::NoSuchFile { place, given } => format!("{}: {}", place.origin, given.display()),
+            Self::NotOnPath { named_by, .. } => named_by.to_string(),
+            Self::NoSuchFile { place, given } => format!("{}: {}", place.named_by, given.display()),
             Self::NoPythonIn(place)
             | Self::NotExecutable(place)
             | Self::NotStarted { place, .. }
@@ -235,7 +235,7 @@ impl InterpreterError {
 
     fn expected(&self) -> String {
         match self {
-            Self::NotOnPath { origin: Origin::Path, name, path } => {
+            Self::NotOnPath { named_by: NamedBy::Path, name, path } => {
                 format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
@@ -269,7 +269,7 @@ impl InterpreterError {
             Self::NoSuchFile { place, given } if *given == place.path => "nothing there".to_owned(),
             Self::NoSuchFile { place, .. } => format!("nothing at {}", place.path.display()),
             Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
-            Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
+            Self::NotExecutable(_) => "a file that is not executable".to_owned(),
             Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
                 format!("a file that does not run: {cause}")
             }
@@ -286,7 +286,7 @@ impl InterpreterError {
                 format!("a program that does not answer: {status}")
             }
             Self::NoAnswer { status, said, .. } => format!("one that fails: {status}: {said}"),
-            Self::NoLibrary { searched, .. } if searched.is_empty() => "one that was built without".to_owned(),
+            Self::NoLibrary { searched, .. } if searched.is_empty() => "one built without it".to_owned(),
             Self::NoLibrary { searched, .. } => {
                 let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
                 format!("none at {}", files.join(" or "))
@@ -304,13 +304,13 @@ impl InterpreterError {
                 Some(format!("python3 -m venv {}", given.display()))
             }
             Self::NoSuchFile { .. } => Some(NAME_ONE.to_owned()),
-            Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
+            Self::NoPythonIn(place) => Some(format!("python3 -m venv {}", place.path.display())),
             Self::Untrusted(untrusted) => Some(untrusted.hint()),
-            Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
+            Self::NotExecutable(place) => Some(format!("chmod +x {}", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
                 let directory = directory.display();
-                Some(format!("make {directory} anew and install its packages again"))
+                Some(format!("create {directory} again and reinstall its packages"))
             }
             Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
                 Some(format!("try {} -c 'import sysconfig'", place.path.display()))
@@ -321,21 +321,21 @@ impl InterpreterError {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotOnPath { origin: Origin::Path, .. } => {
-                "install python3, or name an interpreter or a virtualenv by --python"
+            Self::NotOnPath { named_by: NamedBy::Path, .. } => {
+                "install python3, or set --python to an interpreter or a virtualenv"
             }
             Self::NotOnPath { .. } => NAME_ONE,
-            Self::NoSuchFile { place: Place { origin: Origin::VirtualEnv, .. }, .. } => {
+            Self::NoSuchFile { place: NamedPython { named_by: NamedBy::VirtualEnv, .. }, .. } => {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"
             }
             Self::NotCPython { .. } | Self::TooOld { .. } => {
-                "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
+                "set --python to CPython 3.11 or newer, or to a virtualenv made with it"
             }
-            Self::FreeThreaded { .. } => "name the ordinary build, whose command has no t at its end, by --python",
+            Self::FreeThreaded { .. } => "set --python to the ordinary build, whose command does not end in t",
             Self::ForeignPlatform { .. } => "install a Python for this machine",
-            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
+            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_LAUNCH unset",
             Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
-                "RWSGI_DOOR=executable does without the library"
+                "RWSGI_LAUNCH=executable needs no library"
             }
             Self::EngineUnloadable { .. } => "install program and engine of the same build",
             _ => return None,
@@ -352,9 +352,9 @@ fn names_an_interpreter(path: &Path) -> bool {
 const NAME_ONE: &str = "give the path of an executable or of a virtualenv";
 
 /// Converts a failed probe to an error. A virtualenv without its base fails with various messages.
-pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
+pub(super) fn blame(place: NamedPython, failure: ProbeFailure) -> InterpreterError {
     match failure {
-        Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
+        ProbeFailure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
             Some(Virtualenv { directory, home, .. }) if !home.is_dir() => {
                 InterpreterError::BaseGone { place, directory, gone: home }
             }
@@ -364,7 +364,7 @@ pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
             }
             _ => InterpreterError::NoAnswer { place, status, said },
         },
-        Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
-        Failure::TimedOut(after) => InterpreterError::TimedOut { place, after },
+        ProbeFailure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
+        ProbeFailure::TimedOut(after) => InterpreterError::TimedOut { place, after },
     }
 }

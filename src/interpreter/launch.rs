@@ -16,7 +16,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use super::{Door, Interpreter, InterpreterError};
+use super::{Interpreter, InterpreterError, LaunchMode};
 
 /// `rwsgi_engine_main` of the engine, with argc, argv and exit code as in a C `main`.
 type EngineMain = unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int;
@@ -30,9 +30,9 @@ impl Interpreter {
     /// Requires a process with one thread, no Python yet, `/proc` mounted, and both fds above 2. SIGINT is ignored from
     /// here on, so that `CPython` does not change it. The interpreter inherits `channel_fd`.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
-        let entered = match &self.door {
-            Door::Library(library) => self.by_library(library, engine, channel_fd),
-            Door::Executable => self.by_executable(engine, channel_fd),
+        let entered = match &self.launch {
+            LaunchMode::LoadLibrary(library) => self.load_library(library, engine, channel_fd),
+            LaunchMode::ExecPython => self.exec_python(engine, channel_fd),
         };
         match entered {
             Ok(never) => match never {},
@@ -40,7 +40,7 @@ impl Interpreter {
         }
     }
 
-    fn by_library(
+    fn load_library(
         &self,
         library: &Path,
         engine: BorrowedFd<'_>,
@@ -72,7 +72,7 @@ impl Interpreter {
         std::process::exit(code)
     }
 
-    fn by_executable(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
+    fn exec_python(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
         let not_entered = |cause| InterpreterError::NotEntered { executable: self.executable.clone(), cause };
         let arguments = self.arguments(&executable_bootstrap(engine.as_raw_fd(), channel_fd))?;
         let executable = &arguments[0];

@@ -25,14 +25,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use error::{InterpreterError, Origin, Place};
-use probe::Answer;
+pub use error::{InterpreterError, NamedBy, NamedPython};
+use probe::ProbeAnswer;
 
 use crate::os::identity::Identity;
 
 /// The settings and variables that choose the interpreter; the caller reads them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish<'a> {
+pub struct PythonChoice<'a> {
     /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on
     /// PATH.
     pub setting: Option<&'a str>,
@@ -41,7 +41,7 @@ pub struct Wish<'a> {
     /// `PATH`; empty entries (the working directory) are skipped.
     pub path: Option<&'a OsStr>,
     /// `RWSGI_LAUNCH`: requests one launch mode.
-    pub door: Option<DoorWish>,
+    pub launch: Option<LaunchOverride>,
     /// A user with fewer rights than this process, which must not be able to change the code of the interpreter's start.
     pub untrusted: Option<&'a Identity>,
     /// `PYTHONPATH`; used only with `untrusted`.
@@ -54,20 +54,20 @@ pub struct Wish<'a> {
 
 /// A launch mode requested by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoorWish {
+pub enum LaunchOverride {
     /// Load libpython; an error where there is none.
-    Library,
+    LoadLibrary,
     /// Execute the interpreter, even where there is a libpython.
-    Executable,
+    ExecPython,
 }
 
-impl FromStr for DoorWish {
+impl FromStr for LaunchOverride {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "library" => Ok(Self::Library),
-            "executable" => Ok(Self::Executable),
+            "library" => Ok(Self::LoadLibrary),
+            "executable" => Ok(Self::ExecPython),
             other => Err(format!("expected library or executable, found {other:?}")),
         }
     }
@@ -89,24 +89,24 @@ pub struct Interpreter {
     /// The file named by INSTSONAME, if it exists.
     pub libpython: Option<PathBuf>,
     /// The launch mode.
-    pub door: Door,
+    pub launch: LaunchMode,
 }
 
 /// The way in which a process becomes an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Door {
+pub enum LaunchMode {
     /// The process loads libpython (the path) and the engine.
-    Library(PathBuf),
+    LoadLibrary(PathBuf),
     /// The process executes the interpreter, which loads the engine: for a statically linked Python, as Debian's is.
-    Executable,
+    ExecPython,
 }
 
-impl Door {
+impl LaunchMode {
     /// Returns the name for logs, for `RWSGI_LAUNCH` and for the engine's `main`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Library(_) => "library",
-            Self::Executable => "executable",
+            Self::LoadLibrary(_) => "library",
+            Self::ExecPython => "executable",
         }
     }
 }
@@ -115,14 +115,14 @@ impl Door {
 /// if it cannot serve, that is an error.
 ///
 /// Runs `<python> -I -S - <probe` once, for at most ten seconds.
-pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
-    let place = locate(wish)?;
-    startup_code::check(&place.path, wish)?;
+pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> {
+    let place = locate(choice)?;
+    startup_code::check(&place.path, choice)?;
     match probe::ask(&place.path, probe::PATIENCE) {
         Ok(answer) => {
-            let found = judge(place, answer, wish.door)?;
+            let found = judge(place, answer, choice.launch)?;
             // The interpreter behind a wrapper was not known before.
-            startup_code::check(&found.executable, wish)?;
+            startup_code::check(&found.executable, choice)?;
             Ok(found)
         }
         Err(failure) => Err(error::blame(place, failure)),
@@ -130,24 +130,24 @@ pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
 }
 
 /// Finds the file to run, without running it.
-fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
-    if let Some(setting) = wish.setting {
+fn locate(choice: &PythonChoice<'_>) -> Result<NamedPython, InterpreterError> {
+    if let Some(setting) = choice.setting {
         let at = Path::new(setting);
         if !is_path(setting) && at.symlink_metadata().is_err() {
-            return search(OsStr::new(setting), wish.path, Origin::Setting);
+            return search(OsStr::new(setting), choice.path, NamedBy::Setting);
         }
-        return python_at(Origin::Setting, at);
+        return python_at(NamedBy::Setting, at);
     }
-    match wish.virtual_env {
+    match choice.virtual_env {
         Some(directory) if !directory.is_empty() => {
             let given = Path::new(directory);
             if given.is_dir() {
-                return python_at(Origin::VirtualEnv, given);
+                return python_at(NamedBy::VirtualEnv, given);
             }
-            let place = Place::new(Origin::VirtualEnv, given);
+            let place = NamedPython::new(NamedBy::VirtualEnv, given);
             Err(InterpreterError::NoSuchFile { place, given: given.to_owned() })
         }
-        _ => search(OsStr::new("python3"), wish.path, Origin::Path),
+        _ => search(OsStr::new("python3"), choice.path, NamedBy::Path),
     }
 }
 
@@ -156,19 +156,19 @@ fn is_path(name: &str) -> bool {
     name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().contains("env")
 }
 
-fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, InterpreterError> {
+fn search(name: &OsStr, path: Option<&OsStr>, named_by: NamedBy) -> Result<NamedPython, InterpreterError> {
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     std::env::split_paths(path)
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
         .find(|file| file.is_file() && is_executable(file))
-        .map(|file| Place::new(origin, &file))
-        .ok_or_else(|| InterpreterError::NotOnPath { origin, name: name.to_owned(), path: path.to_owned() })
+        .map(|file| NamedPython::new(named_by, &file))
+        .ok_or_else(|| InterpreterError::NotOnPath { named_by, name: name.to_owned(), path: path.to_owned() })
 }
 
 /// Finds the executable in a file or a directory that was named.
-fn python_at(origin: Origin, given: &Path) -> Result<Place, InterpreterError> {
-    let mut place = Place::new(origin, given);
+fn python_at(named_by: NamedBy, given: &Path) -> Result<NamedPython, InterpreterError> {
+    let mut place = NamedPython::new(named_by, given);
     if place.path.is_dir() {
         let found = ["bin/python", "bin/python3"]
             .map(|name| place.path.join(name))
@@ -209,7 +209,11 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// Decides whether the interpreter with this answer can serve, and by which launch mode.
-fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpreter, InterpreterError> {
+fn judge(
+    place: NamedPython,
+    answer: ProbeAnswer,
+    wanted: Option<LaunchOverride>,
+) -> Result<Interpreter, InterpreterError> {
     check_build(&place, &answer)?;
     // A wrapper (pyenv's shim) was run, and sys.executable is the interpreter itself.
     let own = Some(&answer.executable).filter(|file| file.is_file());
@@ -222,21 +226,21 @@ fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpr
     // A libpython that the interpreter does not use itself (Debian's) is slower, because it is position-independent
     // code.
     let uses_library = !answer.library_mapped.as_os_str().is_empty();
-    let door = match (wish, &libpython) {
-        (None, Some(library)) if uses_library => Door::Library(library.clone()),
-        (Some(DoorWish::Executable) | None, _) => Door::Executable,
-        (Some(DoorWish::Library), Some(library)) => Door::Library(library.clone()),
-        (Some(DoorWish::Library), None) => {
+    let launch = match (wanted, &libpython) {
+        (None, Some(library)) if uses_library => LaunchMode::LoadLibrary(library.clone()),
+        (Some(LaunchOverride::ExecPython) | None, _) => LaunchMode::ExecPython,
+        (Some(LaunchOverride::LoadLibrary), Some(library)) => LaunchMode::LoadLibrary(library.clone()),
+        (Some(LaunchOverride::LoadLibrary), None) => {
             let searched = library_candidates(&answer);
             return Err(InterpreterError::NoLibrary { place, searched });
         }
     };
-    let Answer { version, release, implementation, .. } = answer;
-    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, door })
+    let ProbeAnswer { version, release, implementation, .. } = answer;
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch })
 }
 
 /// Checks that the engine can run in this kind of Python.
-fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
+fn check_build(place: &NamedPython, answer: &ProbeAnswer) -> Result<(), InterpreterError> {
     let place = place.clone();
     let found = answer.release.clone();
     if answer.implementation != "cpython" {
@@ -258,7 +262,7 @@ fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
 /// Returns possible paths of this interpreter's libpython, best first. The library in its memory comes first: a runpath
 /// or `LD_LIBRARY_PATH` chose it. `Py_ENABLE_SHARED` is no evidence, since Debian's static python3 has it set. ld.so's
 /// search path is not used: its libpython may be another build's.
-fn library_candidates(answer: &Answer) -> Vec<PathBuf> {
+fn library_candidates(answer: &ProbeAnswer) -> Vec<PathBuf> {
     // A build without --enable-shared names its static archive here.
     if !answer.library.to_string_lossy().contains(".so") {
         return Vec::new();
@@ -310,7 +314,7 @@ impl Virtualenv {
 
     /// Returns its directory, if this Python can import the packages installed in it. After an upgrade of the system
     /// `bin/python` leads to the new Python, and the packages are in the old one's directory.
-    fn check(self, place: &Place, answer: &Answer) -> Result<PathBuf, InterpreterError> {
+    fn check(self, place: &NamedPython, answer: &ProbeAnswer) -> Result<PathBuf, InterpreterError> {
         let (major, minor, _) = answer.version;
         let own = |lib| self.directory.join(format!("{lib}/python{major}.{minor}"));
         if own("lib").is_dir() || own("lib64").is_dir() {

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 /// The answer of an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Answer {
+pub(super) struct ProbeAnswer {
     pub(super) implementation: String,
     pub(super) version: (u8, u8, u8),
     /// The first word of `sys.version`.
@@ -38,7 +38,7 @@ pub(super) struct Answer {
 
 /// The reason for a missing answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ProbeFailure {
     /// The kernel refused to run it.
     NotStarted(io::Error),
     /// It ended without a valid answer. `status` is its exit status, `said` the relevant line of its stderr.
@@ -61,7 +61,7 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 const PROBE: &str = include_str!("probe.py");
 
 /// Runs `<python> -I -S - <probe` for at most `patience`, then kills its process group.
-pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> {
+pub(super) fn ask(python: &Path, patience: Duration) -> Result<ProbeAnswer, ProbeFailure> {
     let deadline = Instant::now() + patience;
     let mut child = Command::new(python)
         .args(["-I", "-S", "-"])
@@ -70,7 +70,7 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(Failure::NotStarted)?;
+        .map_err(ProbeFailure::NotStarted)?;
     if let Some(mut stdin) = child.stdin.take() {
         // The code fits the pipe, so the write does not block. A program that does not read it fails later with its own
         // message.
@@ -88,11 +88,13 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
         let _ = child.wait();
     }
     match (heard, ended) {
-        (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(Failure::TimedOut(patience)),
-        (Err(error), _) => Err(Failure::NoAnswer { status: "was not heard".to_owned(), said: error.to_string() }),
+        (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(ProbeFailure::TimedOut(patience)),
+        (Err(error), _) => {
+            Err(ProbeFailure::NoAnswer { status: "unreadable output".to_owned(), said: error.to_string() })
+        }
         (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
-            Some(status) => Failure::NoAnswer { status, said: telling_line(&stderr) },
-            None => Failure::TimedOut(patience),
+            Some(status) => ProbeFailure::NoAnswer { status, said: telling_line(&stderr) },
+            None => ProbeFailure::TimedOut(patience),
         }),
     }
 }
@@ -169,7 +171,7 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<String> {
     }
 }
 
-fn parse(said: &[u8]) -> Option<Answer> {
+fn parse(said: &[u8]) -> Option<ProbeAnswer> {
     let value = |wanted: &str| {
         said.split(|byte| *byte == 0)
             .filter_map(|field| field.strip_prefix(wanted.as_bytes()))
@@ -177,7 +179,7 @@ fn parse(said: &[u8]) -> Option<Answer> {
     };
     let text = |wanted: &str| value(wanted).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
     let path = |wanted: &str| value(wanted).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
-    Some(Answer {
+    Some(ProbeAnswer {
         implementation: text("implementation")?,
         version: parse_version(&text("version")?)?,
         release: text("release")?,

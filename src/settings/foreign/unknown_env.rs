@@ -15,7 +15,7 @@ pub fn unread(environment: &[(String, String)]) -> Vec<String> {
 
 fn unknown_variable(name: &str) -> Option<String> {
     let setting = name.strip_prefix("RWSGI_")?;
-    let is_known = TABLE.iter().any(|row| row.env_name() == name) || name == DOOR;
+    let is_known = TABLE.iter().any(|row| row.env_name() == name) || LAUNCH.contains(&name);
     if is_known || is_of_kubernetes(name) {
         return None;
     }
@@ -36,7 +36,7 @@ fn is_of_kubernetes(name: &str) -> bool {
 }
 
 /// The variables that are no settings: they choose the launch mode in tests.
-const DOOR: &str = "RWSGI_DOOR";
+const LAUNCH: [&str; 2] = ["RWSGI_LAUNCH", "RWSGI_DOOR"];
 
 #[cfg(test)]
 mod tests {
@@ -62,8 +62,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_or_nobody_wrote_is_passed_over() {
-        check(&["RWSGI_WORKERS", "RWSGI_DOOR", "WORKERS", "MY_RWSGI_WORKER"], &[]);
+    fn settings_and_variables_of_kubernetes_are_passed_over() {
+        check(&["RWSGI_WORKERS", "RWSGI_LAUNCH", "WORKERS", "MY_RWSGI_WORKER"], &[]);
         check(&["RWSGI_PORT", "RWSGI_PORT_8000_TCP", "RWSGI_PORT_8000_TCP_ADDR", "RWSGI_SERVICE_HOST"], &[]);
         check(&["RWSGI_WEB_PORT", "RWSGI_WEB_SERVICE_PORT", "RWSGI_SERVICE_PORT_HTTP"], &[]);
         assert_eq!(unread(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
