@@ -36,7 +36,7 @@ pub enum Command {
 
 /// The row of a command.
 #[derive(Debug)]
-pub struct Row {
+pub struct CommandRow {
     /// The command.
     pub command: Command,
     /// The name in logs, and the verb on the command line.
@@ -52,16 +52,16 @@ pub struct Row {
 }
 
 /// All commands.
-pub const TABLE: &[Row] = &[
-    Row {
+pub const TABLE: &[CommandRow] = &[
+    CommandRow {
         command: Command::Stop,
         name: "stop",
         signals: &[(libc::SIGTERM, "TERM")],
         usage: Some("stop"),
-        help: "finish what is being served, for at most graceful_timeout, then end",
+        help: "finish the requests under way, for at most graceful_timeout, then end",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Quit,
         name: "quit",
         signals: &[(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT")],
@@ -69,23 +69,23 @@ pub const TABLE: &[Row] = &[
         help: "end at once",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Reload,
         name: "reload",
         signals: &[(libc::SIGHUP, "HUP")],
         usage: Some("reload [--wait]"),
-        help: "read settings and code anew, and replace the workers one after the other",
+        help: "read settings and code again, and replace the workers step by step",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Reopen,
         name: "reopen-logs",
         signals: &[(libc::SIGUSR1, "USR1")],
         usage: Some("reopen-logs"),
-        help: "open the log files anew",
+        help: "reopen the log files",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Upgrade,
         name: "upgrade",
         signals: &[(libc::SIGUSR2, "USR2")],
@@ -93,7 +93,7 @@ pub const TABLE: &[Row] = &[
         help: "start a new master beside this one",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Rest,
         name: "rest",
         signals: &[(libc::SIGWINCH, "WINCH")],
@@ -101,60 +101,60 @@ pub const TABLE: &[Row] = &[
         help: "stop the workers and keep the master",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::More,
         name: "more",
         signals: &[(libc::SIGTTIN, "TTIN")],
         usage: None,
-        help: "one worker more",
+        help: "add one worker",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Fewer,
         name: "fewer",
         signals: &[(libc::SIGTTOU, "TTOU")],
         usage: None,
-        help: "one worker fewer",
+        help: "remove one worker",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Status,
         name: "status",
         signals: &[],
         usage: Some("status"),
-        help: "say how the server and its workers stand",
+        help: "report the state of the server and its workers",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Requests,
         name: "requests",
         signals: &[],
         usage: Some("requests"),
-        help: "say which requests are in the application, and for how long",
+        help: "list the requests in the application, with their durations",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Stack,
         name: "stack",
         signals: &[],
         usage: Some("stack [SLOT]"),
-        help: "say what the Python threads of a worker do, or of each, without stopping it",
+        help: "print the Python stacks of a worker, or of all workers, without stopping them",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Scale,
         name: "scale",
         signals: &[],
         usage: Some("scale +N|-N|N"),
-        help: "more workers, fewer, or so many",
+        help: "add or remove workers, or set their number",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Recycle,
         name: "recycle",
         signals: &[],
         usage: Some("recycle [SLOT]"),
-        help: "replace a worker, or each of them, by a new one",
+        help: "replace one worker, or all workers, by new ones",
         is_built: true,
     },
 ];
@@ -171,7 +171,7 @@ impl Command {
     }
 
     /// Returns the row.
-    pub fn row(self) -> &'static Row {
+    pub fn row(self) -> &'static CommandRow {
         TABLE.iter().find(|row| row.command == self).expect("every command has a row")
     }
 }

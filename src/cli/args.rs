@@ -17,10 +17,10 @@ pub use super::usage_error::UsageError;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
-use crate::settings::parse::Kind;
+use crate::settings::parse::FlagKind;
 use crate::settings::source_value::{Item, quoted};
 use crate::settings::types::Text as _;
-use crate::settings::{Given, Origin, Row, Seconds, TABLE, Value};
+use crate::settings::{Origin, Row, Seconds, SourceValue, TABLE, Value};
 
 /// A parsed command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
     }
     if let Some(option) = [WAIT, JSON, WITHIN].into_iter().find(|name| is_given(&matches, name)) {
-        let words = format!("--{option}: expected a verb beside it, such as status, found none");
+        let words = format!("--{option}: expected a verb with it, such as status, found none");
         return Err(beside(words, plain.peek().and_then(|word| verb::hint(word, None))));
     }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
@@ -88,7 +88,7 @@ fn is_given(matches: &ArgMatches, name: &str) -> bool {
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
     if matches.get_flag(WAIT) && verb != Command::Reload {
-        let words = format!("{}: --{WAIT} is an option of reload alone", verb.row().name);
+        let words = format!("{}: --{WAIT} is an option of reload only", verb.row().name);
         return Err(UsageError::usage(words));
     }
     let ask = Ask::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
@@ -138,7 +138,7 @@ impl Invocation {
         self.config = self.config.or(config);
         self.passed_over.extend(passed_over);
         let origin = Origin::Env(CMD_ARGS.to_owned());
-        self.words = flags.into_iter().map(|given| Given { origin: origin.clone(), ..given }).collect();
+        self.words = flags.into_iter().map(|given| SourceValue { origin: origin.clone(), ..given }).collect();
         Ok(self)
     }
 }
@@ -151,11 +151,11 @@ const PRINT_CONFIG: &str = "print-config";
 const WIDTH: usize = 100;
 const USAGE: &str = "\
 rwsgi [OPTIONS] [APP]           serve APP
-       rwsgi check [OPTIONS] [APP]     load settings and APP, and say what is wrong
-       rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from
-       rwsgi VERB [OPTIONS]            ask a running server, which --pid or --config names";
+       rwsgi check [OPTIONS] [APP]     load settings and APP, and report errors
+       rwsgi settings [OPTIONS] [APP]  print every setting and its origin
+       rwsgi VERB [OPTIONS]            ask the running server of --pid or --config";
 const AFTER: &str = "\
-What an option says can also stand in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
+Options can also be set in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
@@ -202,7 +202,7 @@ fn others() -> [Arg; 8] {
             .long(CONFIG)
             .value_name("FILE")
             .help("read settings from this file, TOML or Python"),
-        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
+        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this help"),
         Arg::new("version")
             .short('v')
             .short_alias('V')
@@ -212,9 +212,9 @@ fn others() -> [Arg; 8] {
         Arg::new(WAIT)
             .long(WAIT)
             .action(ArgAction::SetTrue)
-            .help("reload: wait until the new code serves alone, or has failed"),
-        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer for programs"),
-        Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: how long the answer may take"),
+            .help("reload: wait until only the new code serves, or the reload has failed"),
+        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer in JSON"),
+        Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: longest time to wait for the answer"),
         hidden(CHECK_CONFIG),
         hidden(PRINT_CONFIG),
     ]
@@ -232,10 +232,10 @@ fn argument(row: &'static Row) -> Arg {
     }
     let arg = arg.aliases(beginnings(row));
     match row.kind {
-        Kind::Switch => arg.action(ArgAction::SetTrue),
+        FlagKind::Switch => arg.action(ArgAction::SetTrue),
         // A negative number is no option; the setting reports the error.
-        Kind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
-        Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
+        FlagKind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
+        FlagKind::List => arg.action(ArgAction::Append).value_name(row.metavar),
     }
 }
 
@@ -254,16 +254,17 @@ fn beginnings(row: &Row) -> Vec<&'static str> {
     long.flat_map(shortened).map(|flag| flag.trim_start_matches('-')).collect()
 }
 
-fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
-    let given = |row: &Row, value| Given { name: row.name, value, origin: Origin::Flag(row.flag_name().to_owned()) };
+fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<SourceValue> {
+    let given =
+        |row: &Row, value| SourceValue { name: row.name, value, origin: Origin::Flag(row.flag_name().to_owned()) };
     let word = |text: &str| Value::Word(text.to_owned());
     let item = |text: &String| Item { value: word(text), line: None };
     let of_row = |row: &'static Row| {
         let value = match row.kind {
             _ if row.flags.is_empty() => word(app.filter(|_| row.name == "wsgi_app")?),
-            Kind::Switch => Value::Bool(Some(true).filter(|_| matches.get_flag(row.name))?),
-            Kind::One => word(matches.get_one::<String>(row.name)?),
-            Kind::List => Value::List(matches.get_many::<String>(row.name)?.map(item).collect()),
+            FlagKind::Switch => Value::Bool(Some(true).filter(|_| matches.get_flag(row.name))?),
+            FlagKind::One => word(matches.get_one::<String>(row.name)?),
+            FlagKind::List => Value::List(matches.get_many::<String>(row.name)?.map(item).collect()),
         };
         Some(given(row, value))
     };

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use crate::settings::source_value::quoted;
-use crate::settings::{AppName, AppSource, Given, Problem, Row, Script, Settings, Value};
+use crate::settings::{AppName, AppSource, Problem, Row, Script, Settings, SourceValue, Value};
 
 /// The settings on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub struct Invocation {
     /// The configuration file.
     pub config: Option<Config>,
     /// The settings in `GUNICORN_CMD_ARGS`.
-    pub words: Vec<Given>,
+    pub words: Vec<SourceValue>,
     /// The settings given by flags.
-    pub flags: Vec<Given>,
+    pub flags: Vec<SourceValue>,
     /// Warnings for options of gunicorn that were skipped.
     pub passed_over: Vec<String>,
     /// The text of a configuration file that can be read only once, such as a pipe.

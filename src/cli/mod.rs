@@ -102,7 +102,7 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
             match with_sources(invocation, me, None, sound).ok().filter(|settings| settings.control_path().is_some()) {
                 Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
                 None => {
-                    complain(&"hint: --pid FILE asks the server that runs without a look at the other settings");
+                    complain(&"hint: --pid FILE finds the running server without the other settings");
                     EXIT_CONFIG
                 }
             }
@@ -151,9 +151,7 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
 /// Starts the server in the background. The calling process waits until it serves or has failed.
 fn in_background(invocation: &Invocation, engine: &[u8]) -> i32 {
     if variable("NOTIFY_SOCKET").is_some() {
-        warn(
-            &"daemon: the service manager cannot follow a server that leaves its process\nhint: leave it out of a unit",
-        );
+        warn(&"daemon: the service manager cannot follow a server in the background\nhint: leave it out of a unit");
     }
     match background::enter() {
         Ok(Side::Caller(code)) => code,
@@ -262,7 +260,7 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
         let place = config.place();
         resolved
             .remarks
-            .push(format!("--config: {place}: no file, it is read once: a reload has the settings of the start"));
+            .push(format!("--config: {place}: not a regular file, so it is read once: a reload keeps its settings"));
     }
     let origin = resolved.origin_of("access_log_format");
     // A Python logger interprets the format itself.
@@ -335,7 +333,7 @@ fn warn_of_foreign_sockets(me: u32) {
     if let Some(other) = socket_activation::meant_for_another(&environment, me) {
         warn(&format!(
             "LISTEN_PID: expected {me}, found {other}; the sockets of LISTEN_FDS are not served\nhint: start rwsgi without \
-             a shell in between, or by exec"
+             a shell, or with exec"
         ));
     }
 }

@@ -33,7 +33,7 @@ fn flag_of_setting(argument: &str) -> Option<String> {
     let row = Row::named(&argument.strip_prefix("--")?.replace('-', "_"))?;
     Some(match row.flags.last() {
         Some(flag) => format!("the option of {} is {flag}", row.name),
-        None => format!("{} has no option, it stands in the file or in the environment", row.name),
+        None => format!("{} has no option, set it in the file or in the environment", row.name),
     })
 }
 

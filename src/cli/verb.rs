@@ -8,7 +8,7 @@ use super::invocation::Invocation;
 use super::usage_error::UsageError;
 use crate::command;
 use crate::settings::suggest::nearest;
-use crate::settings::{Given, Settings, Value};
+use crate::settings::{Settings, SourceValue, Value};
 
 /// Returns a hint for the first of several words, or `None` if it resembles no verb.
 pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
@@ -25,7 +25,7 @@ pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
 /// Refuses the application of the command line if its name resembles a verb and no module of this name is in the first
 /// directories of the search path. `settings` are those in force.
 pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
-    let is_app = |given: &&Given| given.name == "wsgi_app";
+    let is_app = |given: &&SourceValue| given.name == "wsgi_app";
     let Some(Value::Word(word)) = invocation.flags.iter().find(is_app).map(|given| &given.value) else {
         return Ok(());
     };
@@ -38,7 +38,7 @@ pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), 
     if std::iter::once(first.clone()).chain(more).any(|directory| holds(&directory, word)) {
         return Ok(());
     }
-    let way_out = format!("an installed module of this name is called {word}:application");
+    let way_out = format!("write an installed module of this name as {word}:application");
     let words = format!("{word}: expected a command or an application, found neither\nhint: {hint}\nhint: {way_out}");
     Err(UsageError::of_words(words))
 }

@@ -31,11 +31,11 @@ pub mod types;
 mod validate;
 mod views;
 
-pub use problem::{Cause, Problem, Problems, Wrong};
+pub use problem::{Problem, ProblemCause, Problems, ValueError};
 pub use python_file::{Defined, Script};
 pub use resolve::{Resolved, Sources, resolve, sound};
-pub use socket_activation::Passed;
-pub use source_value::{Given, Origin, Value};
+pub use socket_activation::PassedSockets;
+pub use source_value::{Origin, SourceValue, Value};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,

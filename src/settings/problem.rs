@@ -14,14 +14,14 @@ pub struct Problem {
     /// The location.
     pub origin: Origin,
     /// The cause.
-    pub cause: Cause,
+    pub cause: ProblemCause,
     /// The hint.
     pub hint: Option<String>,
 }
 
 /// The cause of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ProblemCause {
     /// A file with invalid TOML, with the parser's message.
     Syntax(String),
     /// An unknown key.
@@ -50,7 +50,7 @@ pub enum Cause {
 
 /// A rejected value, without its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct ValueError {
     /// The expected value, for the message.
     pub expected: String,
     /// The found value, for the message.
@@ -61,7 +61,7 @@ pub struct Wrong {
     pub line: Option<usize>,
 }
 
-impl Wrong {
+impl ValueError {
     /// Creates an error for `text`, which is quoted.
     pub fn text(expected: impl Into<String>, text: &str) -> Self {
         Self::found(expected, quoted(text))
@@ -79,13 +79,13 @@ impl Wrong {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected {}, found {}", self.expected, self.found)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for ValueError {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,17 +93,17 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.origin)?;
         }
         match &self.cause {
-            Cause::Syntax(words) => write!(f, "not valid TOML: {words}")?,
-            Cause::File(words) => f.write_str(words)?,
-            Cause::UnknownKey(key) => write!(f, "{}: unknown setting", bare(key))?,
-            Cause::Absent { key, state } => write!(f, "{key}: this setting of gunicorn is {state}")?,
-            Cause::Value { name, expected, found } => {
+            ProblemCause::Syntax(words) => write!(f, "not valid TOML: {words}")?,
+            ProblemCause::File(words) => f.write_str(words)?,
+            ProblemCause::UnknownKey(key) => write!(f, "{}: unknown setting", bare(key))?,
+            ProblemCause::Absent { key, state } => write!(f, "{key}: this setting of gunicorn is {state}")?,
+            ProblemCause::Value { name, expected, found } => {
                 if matches!(self.origin, Origin::File { .. }) {
                     write!(f, "{name}: ")?;
                 }
                 write!(f, "expected {expected}, found {found}")?;
             }
-            Cause::Missing(what) => write!(f, "expected {what}, found none")?,
+            ProblemCause::Missing(what) => write!(f, "expected {what}, found none")?,
         }
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::foreign::gunicorn::{self, Absent, State};
-use super::problem::{Cause, Problem};
-use super::source_value::{Given, Item, Origin, Value};
+use super::foreign::gunicorn::{self, AbsenceReason, Absent};
+use super::problem::{Problem, ProblemCause};
+use super::source_value::{Item, Origin, SourceValue, Value};
 use super::suggest::{meant, nearest};
 use super::table::Row;
 
@@ -24,7 +24,7 @@ pub struct Defined {
     /// The path of the file, as shown in messages.
     pub path: String,
     /// Settings of rwsgi and gunicorn, and hooks.
-    pub names: Vec<Name>,
+    pub names: Vec<DefinedName>,
     /// Unknown names of plain values that the file does not use itself, with their lines.
     pub unused: Vec<(String, usize)>,
 }
@@ -43,7 +43,7 @@ impl Defined {
 
 /// One defined name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Name {
+pub struct DefinedName {
     /// The name.
     pub name: String,
     /// Its value at the end of the file.
@@ -96,38 +96,38 @@ pub fn is_mistaken_hook(name: &str) -> bool {
 }
 
 /// Appends the settings of the file to `given` and its errors to `problems`. Returns the warnings.
-pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &mut Vec<Problem>) -> Vec<String> {
+pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) -> Vec<String> {
     let mut remarks = Vec::new();
     let origin = |line| Origin::File { path: defined.path.clone(), line };
-    for Name { name, value, line } in &defined.names {
+    for DefinedName { name, value, line } in &defined.names {
         let origin = origin(*line);
         if *value == Plain::Nothing {
             continue;
         }
         if is_object(name) {
             let is_table = matches!(value, Plain::Table(_));
-            let cause = || Cause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
+            let cause = || ProblemCause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
             problems.extend((!is_table).then(|| Problem { origin, cause: cause(), hint: None }));
         } else if HOOKS.contains(&name.as_str()) {
             problems.extend(not_callable(name, value, origin));
         } else if let Some(row) = Row::named(name) {
             if row.name == "python" {
                 remarks.push(format!(
-                    "{origin}: python: not read, it is Python that reads this file; --python or RWSGI_PYTHON says which"
+                    "{origin}: python: not read, because this file is run by Python already; set --python or RWSGI_PYTHON"
                 ));
             } else {
-                given.push(Given { name: row.name, value: written(row, value), origin });
+                given.push(SourceValue { name: row.name, value: written(row, value), origin });
             }
         } else if name == "control_socket_disable" {
             if *value == Plain::Bool(true) {
-                given.push(Given { name: "control_socket", value: Value::Word("off".to_owned()), origin });
+                given.push(SourceValue { name: "control_socket", value: Value::Word("off".to_owned()), origin });
             }
         } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
-            if absent.state == State::Needless {
+            if absent.state == AbsenceReason::Needless {
                 remarks.push(absent.remark(&format!("{origin}: {name}")));
                 continue;
             }
-            let cause = Cause::Absent { key: name.clone(), state: absent.state() };
+            let cause = ProblemCause::Absent { key: name.clone(), state: absent.state() };
             problems.push(Problem { origin, cause, hint: Some(absent.hint.to_owned()) });
         }
     }
@@ -147,7 +147,7 @@ fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
         Plain::Other(kind) => format!("a value of type {kind}"),
         other => word(other).found(),
     };
-    let cause = Cause::File(format!("{name}: expected a function, found {found}"));
+    let cause = ProblemCause::File(format!("{name}: expected a function, found {found}"));
     Some(Problem { origin, cause, hint: None })
 }
 

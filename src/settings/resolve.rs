@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::foreign::gunicorn::Absent;
 use super::foreign::{others, uwsgi};
-use super::problem::{Cause, Problem, Problems};
+use super::problem::{Problem, ProblemCause, Problems};
 use super::python_file::{Defined, from_python};
-use super::socket_activation::Passed;
-use super::source_value::{Given, Item, Origin, Value, shown, variable};
+use super::socket_activation::PassedSockets;
+use super::source_value::{Item, Origin, SourceValue, Value, shown, variable};
 use super::suggest::meant;
 use super::table::{Row, Settings, TABLE};
 use super::types::{Bind, TimeoutMode, WorkerClass};
@@ -25,11 +25,11 @@ pub struct Sources<'a> {
     /// The definitions of the Python file.
     pub defined: Option<&'a Defined>,
     /// The values in `GUNICORN_CMD_ARGS`.
-    pub words: &'a [Given],
+    pub words: &'a [SourceValue],
     /// The environment, without sockets passed to another process.
     pub environment: &'a [(String, String)],
     /// The values on the command line.
-    pub flags: &'a [Given],
+    pub flags: &'a [SourceValue],
 }
 
 /// Settings, and the origin of each.
@@ -40,7 +40,7 @@ pub struct Resolved {
     /// The origin of every setting by name.
     pub origins: BTreeMap<&'static str, Origin>,
     /// The passed sockets.
-    pub passed: Passed,
+    pub passed: PassedSockets,
     /// Warnings about settings and the configuration file, one per line.
     pub remarks: Vec<String>,
 }
@@ -89,20 +89,20 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
 
     let mut settings = Settings::default();
     let mut origins: BTreeMap<_, _> = TABLE.iter().map(|row| (row.name, Origin::Default)).collect();
-    for Given { name, value, origin } in given {
+    for SourceValue { name, value, origin } in given {
         let row = Row::named(name).expect("what is given has a row");
         match (row.set)(&mut settings, &value) {
             Ok(()) => drop(origins.insert(name, origin)),
             Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Problem {
                 origin: at_line(&origin, wrong.line),
-                cause: Cause::Value { name, expected: wrong.expected, found: wrong.found },
+                cause: ProblemCause::Value { name, expected: wrong.expected, found: wrong.found },
                 hint: wrong.hint,
             })),
         }
     }
-    let passed = Passed::read(sources.environment).unwrap_or_else(|problem| {
+    let passed = PassedSockets::read(sources.environment).unwrap_or_else(|problem| {
         problems.push(problem);
-        Passed::default()
+        PassedSockets::default()
     });
     (Resolved { settings, origins, passed, remarks }, problems)
 }
@@ -127,7 +127,7 @@ impl Resolved {
         if self.settings.die_on_idle && !self.settings.dies_on_idle() {
             let origin = self.origin_of("die_on_idle");
             self.remarks.push(format!(
-                "{origin}: not done, no socket is passed (LISTEN_FDS) by which it would be started again"
+                "{origin}: no effect without a passed socket (LISTEN_FDS), since nothing would start the server again"
             ));
         }
     }
@@ -146,7 +146,7 @@ impl Resolved {
         if !self.settings.warmup.is_empty() && !self.settings.preload_app {
             let origin = self.origin_of("warmup");
             self.remarks
-                .push(format!("{origin}: not done without preload_app, which loads the application before the fork"));
+                .push(format!("{origin}: no effect without preload_app, which loads the application before the fork"));
         }
     }
 
@@ -184,7 +184,7 @@ impl fmt::Display for Resolved {
     }
 }
 
-fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
+fn from_file(path: &str, text: &str, given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) {
     // The parser skips a byte order mark; without it, the offsets match the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = |line| Origin::File { path: path.to_owned(), line };
@@ -201,13 +201,13 @@ fn from_file(path: &str, text: &str, given: &mut Vec<Given>, problems: &mut Vec<
             continue;
         }
         match Row::named(key.get_ref()) {
-            Some(row) => given.push(Given { name: row.name, value: written(text, &value), origin: origin(line) }),
+            Some(row) => given.push(SourceValue { name: row.name, value: written(text, &value), origin: origin(line) }),
             None => problems.push(unknown(key.get_ref(), value.get_ref(), origin(line))),
         }
     }
     problems.extend(broken.into_iter().map(|(line, words)| Problem {
         origin: origin(line),
-        cause: Cause::Syntax(words.to_owned()),
+        cause: ProblemCause::Syntax(words.to_owned()),
         hint: text.lines().nth(line - 1).and_then(in_quotes),
     }));
 }
@@ -224,21 +224,21 @@ fn in_quotes(line: &str) -> Option<String> {
     let (name, value) = (name.trim(), value.split('#').next()?.trim());
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}']);
     (is_bare && DeValue::parse(value).is_err() && Row::named(name).is_some())
-        .then(|| format!("text is written in quotes: {name} = \"{value}\""))
+        .then(|| format!("write text in quotes: {name} = \"{value}\""))
 }
 
 fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     if let Some(absent) = Absent::named(key) {
-        let cause = Cause::Absent { key: key.to_owned(), state: absent.state() };
+        let cause = ProblemCause::Absent { key: key.to_owned(), state: absent.state() };
         return Problem { origin, cause, hint: Some(absent.hint.to_owned()) };
     }
     let hint = match meant(key) {
-        _ if value.is_table() => Some("settings stand at the top level, in no table".to_owned()),
+        _ if value.is_table() => Some("settings belong at the top level, not in a table".to_owned()),
         meant => uwsgi::hint(key)
             .or_else(|| others::hint(key))
             .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };
-    Problem { origin, cause: Cause::UnknownKey(key.to_owned()), hint }
+    Problem { origin, cause: ProblemCause::UnknownKey(key.to_owned()), hint }
 }
 
 fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
@@ -262,36 +262,36 @@ fn written_item(text: &str, item: &Spanned<DeValue<'_>>) -> Item {
     Item { value: written(text, item), line: Some(line_of(text, item.span().start)) }
 }
 
-fn from_environment(environment: &[(String, String)], given: &mut Vec<Given>) {
+fn from_environment(environment: &[(String, String)], given: &mut Vec<SourceValue>) {
     for row in TABLE {
         let name = row.env_name();
         if let Some(word) = variable(environment, &name) {
-            given.push(Given { name: row.name, value: Value::Word(word.to_owned()), origin: Origin::Env(name) });
+            given.push(SourceValue { name: row.name, value: Value::Word(word.to_owned()), origin: Origin::Env(name) });
         }
     }
 }
 
 /// Adds the variables of hosting platforms. As in gunicorn, they count only where no other source sets the value.
-fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<Given>, problems: &mut Vec<Problem>) {
-    let is_given = |given: &[Given], name| given.iter().any(|given| given.name == name);
+fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) {
+    let is_given = |given: &[SourceValue], name| given.iter().any(|given| given.name == name);
     let origin = |name: &str| Origin::Env(name.to_owned());
     if let Some(count) = variable(environment, "WEB_CONCURRENCY").filter(|_| !is_given(given, "workers")) {
         let value = Value::Word(count.to_owned());
-        given.push(Given { name: "workers", value, origin: origin("WEB_CONCURRENCY") });
+        given.push(SourceValue { name: "workers", value, origin: origin("WEB_CONCURRENCY") });
     }
     if let Some(peers) =
         variable(environment, "FORWARDED_ALLOW_IPS").filter(|_| !is_given(given, "forwarded_allow_ips"))
     {
         let value = Value::Word(peers.to_owned());
-        given.push(Given { name: "forwarded_allow_ips", value, origin: origin("FORWARDED_ALLOW_IPS") });
+        given.push(SourceValue { name: "forwarded_allow_ips", value, origin: origin("FORWARDED_ALLOW_IPS") });
     }
     if let Some(port) = variable(environment, "PORT").filter(|_| !is_given(given, "bind")) {
         let address = format!("0.0.0.0:{}", port.trim());
         if Bind::parse(&address).is_ok() {
-            given.push(Given { name: "bind", value: Value::Word(address), origin: origin("PORT") });
+            given.push(SourceValue { name: "bind", value: Value::Word(address), origin: origin("PORT") });
         } else {
             let expected = "a port number from 0 to 65535".to_owned();
-            let cause = Cause::Value { name: "bind", expected, found: shown(port) };
+            let cause = ProblemCause::Value { name: "bind", expected, found: shown(port) };
             problems.push(Problem { origin: origin("PORT"), cause, hint: None });
         }
     }

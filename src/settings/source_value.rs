@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The value of one setting from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct SourceValue {
     /// The setting's name, as in the table (`workers`).
     pub name: &'static str,
     /// The value as written.

@@ -20,7 +20,7 @@ pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
 
-use super::problem::Wrong;
+use super::problem::ValueError;
 
 /// A type that is written as text.
 pub trait Text: Sized {
@@ -30,7 +30,7 @@ pub trait Text: Sized {
     const IN_TOML: InToml = InToml::Text;
 
     /// Parses text without surrounding blanks.
-    fn parse(text: &str) -> Result<Self, Wrong>;
+    fn parse(text: &str) -> Result<Self, ValueError>;
 
     /// Returns the text that parses to the same value.
     fn text(&self) -> String;

@@ -1,6 +1,6 @@
 //! Finds settings that contradict each other, and settings without effect. Changes no setting.
 
-use super::problem::{Cause, Problem};
+use super::problem::{Problem, ProblemCause};
 use super::resolve::Resolved;
 use super::source_value::Origin;
 use super::types::Workers;
@@ -46,10 +46,10 @@ impl Resolved {
         let settings = &self.settings;
         let is_timed = settings.idle.limit().is_some();
         if settings.die_on_idle && !is_timed {
-            return Some(self.wrong("die_on_idle", "idle beside it, in seconds".to_owned(), &"none"));
+            return Some(self.wrong("die_on_idle", "idle to be set, in seconds".to_owned(), &"none"));
         }
         let is_vain = is_timed && !settings.die_on_idle && !self.is_scaled();
-        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle beside it".to_owned(), &"neither"))
+        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle to be set".to_owned(), &"neither"))
     }
 
     /// Warns of settings that were given and have no effect.
@@ -58,7 +58,7 @@ impl Resolved {
         if !self.is_scaled() {
             let of_scaling = ["workers_step", "workers_cooldown", "busyness_max", "busyness_min"];
             let given: Vec<_> = of_scaling.into_iter().filter(|name| self.is_given(name)).collect();
-            let remark = |name| format!("{}: does nothing without workers_min or workers_max", self.origin_of(name));
+            let remark = |name| format!("{}: no effect without workers_min or workers_max", self.origin_of(name));
             let remarks: Vec<String> = given.into_iter().map(remark).collect();
             self.remarks.extend(remarks);
         }
@@ -66,9 +66,8 @@ impl Resolved {
             let start = count.clamp(least, if most > 0 { most } else { count.max(least) });
             if start != count {
                 let origin = self.origin_of("workers");
-                self.remarks.push(format!(
-                    "{origin}: workers_min and workers_max keep the number between them, there are {start} at the start"
-                ));
+                self.remarks
+                    .push(format!("{origin}: limited by workers_min and workers_max; the server starts with {start}"));
             }
         }
     }
@@ -86,7 +85,7 @@ impl Resolved {
     }
 
     fn wrong(&self, name: &'static str, expected: String, found: &dyn ToString) -> Problem {
-        let cause = Cause::Value { name, expected, found: found.to_string() };
+        let cause = ProblemCause::Value { name, expected, found: found.to_string() };
         Problem { origin: self.origins[name].clone(), cause, hint: None }
     }
 }

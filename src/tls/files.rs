@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use super::Problem;
+use super::TlsProblem;
 use super::identity::Identity;
 use super::material::{Material, broken, private_key};
 use crate::os;
@@ -16,9 +16,9 @@ use crate::settings::{ClientCertificates, TlsTerms};
 
 impl Material {
     /// Reads the files and checks that they make a valid server configuration.
-    pub fn read(terms: &TlsTerms) -> Result<Material, Problem> {
+    pub fn read(terms: &TlsTerms) -> Result<Material, TlsProblem> {
         let Some(certificate) = &terms.certificate else {
-            return Err(Problem::of("certfile", "expected a file with the certificate of keyfile, found none"));
+            return Err(TlsProblem::of("certfile", "expected a file with the certificate of keyfile, found none"));
         };
         let pem = contents("certfile", certificate)?;
         let chain = certificates("certfile", certificate, &pem)?;
@@ -32,8 +32,8 @@ impl Material {
             None if terms.clients == ClientCertificates::Ignored => Vec::new(),
             None => {
                 let text = "expected a file with the authorities of the clients' certificates, found none\n\
-                            hint: cert_reqs asks clients for certificates, and this says whose are believed";
-                return Err(Problem::of("ca_certs", text));
+                            hint: cert_reqs requests client certificates, and ca_certs contains the trusted authorities";
+                return Err(TlsProblem::of("ca_certs", text));
             }
         };
         let material = Material { chain, key, authorities };
@@ -42,27 +42,27 @@ impl Material {
     }
 }
 
-fn contents(setting: &'static str, path: &Path) -> Result<Vec<u8>, Problem> {
+fn contents(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsProblem> {
     fs::read(path).map_err(|error| {
-        Problem::at(setting, path, format_args!("expected a file that can be read, found {}", os::words(&error)))
+        TlsProblem::at(setting, path, format_args!("expected a file that can be read, found {}", os::words(&error)))
     })
 }
 
-fn certificates(setting: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+fn certificates(setting: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Vec<u8>>, TlsProblem> {
     let expected = "expected certificates in PEM";
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate
-            .map_err(|error| Problem::at(setting, path, format_args!("{expected}, found {}", broken(&error))))?;
+            .map_err(|error| TlsProblem::at(setting, path, format_args!("{expected}, found {}", broken(&error))))?;
         found.push(certificate.to_vec());
     }
     if found.is_empty() {
         let hint = if Certificate::from_der(pem).is_ok() {
-            "found one in DER\nhint: openssl x509 -inform der -in FILE -out NEW makes PEM of it"
+            "found one in DER\nhint: openssl x509 -inform der -in FILE -out NEW converts it to PEM"
         } else {
             "found none\nhint: it begins with -----BEGIN CERTIFICATE-----"
         };
-        return Err(Problem::at(setting, path, format_args!("{expected}, {hint}")));
+        return Err(TlsProblem::at(setting, path, format_args!("{expected}, {hint}")));
     }
     Ok(found)
 }

@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedCipherSuite};
 
 use super::material::{Material, key_file, private_key};
-use super::{Problem, Session};
+use super::{Session, TlsProblem};
 use crate::settings::{ClientCertificates, Suite, TlsTerms, TlsVersion};
 
 /// The server's certificate, key and TLS rules.
@@ -20,13 +20,13 @@ pub struct Identity(Arc<ServerConfig>);
 impl Identity {
     /// Creates the configuration. This is done before workers are forked, so that each can resume the sessions of the
     /// others.
-    pub fn new(material: &Material, terms: &TlsTerms) -> Result<Identity, Problem> {
+    pub fn new(material: &Material, terms: &TlsTerms) -> Result<Identity, TlsProblem> {
         let provider = Arc::new(provider(terms));
         let versions: &[_] = match terms.lowest {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
         };
-        let internal = |error: Error| Problem::of("certfile", error.to_string());
+        let internal = |error: Error| TlsProblem::of("certfile", error.to_string());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_protocol_versions(versions).map_err(internal)?;
         let builder = match terms.clients {
@@ -35,7 +35,7 @@ impl Identity {
                 let clients = WebPkiClientVerifier::builder_with_provider(roots(material, terms)?, provider);
                 let clients =
                     if asked == ClientCertificates::Optional { clients.allow_unauthenticated() } else { clients };
-                let clients = clients.build().map_err(|error| Problem::of("ca_certs", error.to_string()))?;
+                let clients = clients.build().map_err(|error| TlsProblem::of("ca_certs", error.to_string()))?;
                 builder.with_client_cert_verifier(clients)
             }
         };
@@ -79,15 +79,15 @@ fn of_rustls(suite: Suite) -> SupportedCipherSuite {
     }
 }
 
-fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, Problem> {
+fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, TlsProblem> {
     let mut roots = RootCertStore::empty();
     for (at, der) in material.authorities.iter().enumerate() {
         roots.add(CertificateDer::from(der.clone())).map_err(|error| {
             let number = at + 1;
-            let text = format!("expected certificates of authorities, found number {number} unfit: {error}");
+            let text = format!("expected certificates of authorities, found an invalid one, number {number}: {error}");
             match &terms.authorities {
-                Some(path) => Problem::at("ca_certs", path, text),
-                None => Problem::of("ca_certs", text),
+                Some(path) => TlsProblem::at("ca_certs", path, text),
+                None => TlsProblem::of("ca_certs", text),
             }
         })?;
     }
@@ -95,20 +95,20 @@ fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, Pr
 }
 
 /// Translates the error of an unusable certificate and key.
-fn unfit(terms: &TlsTerms, error: &Error) -> Problem {
+fn unfit(terms: &TlsTerms, error: &Error) -> TlsProblem {
     let (setting, path) = key_file(terms);
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let text = "expected the key of the certificate in certfile, found the key of another one\n\
-                        hint: certfile holds the server's own certificate first, those of the authorities behind it";
-            Problem::at(setting, path, text)
+                        hint: certfile contains the server's own certificate first, then those of the authorities";
+            TlsProblem::at(setting, path, text)
         }
         Error::General(_) => {
             let text =
                 "expected a key of RSA (2048 to 8192 bits), ECDSA (P-256 or P-384) or Ed25519, found another one";
-            Problem::at(setting, path, text)
+            TlsProblem::at(setting, path, text)
         }
-        error => Problem::at(
+        error => TlsProblem::at(
             "certfile",
             terms.certificate.as_deref().unwrap_or(path),
             format_args!("expected the certificate of a server, found one that cannot be used: {error}"),

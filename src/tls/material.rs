@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use super::Problem;
+use super::TlsProblem;
 use crate::settings::TlsTerms;
 
 /// The contents of the files.
@@ -33,24 +33,24 @@ impl Material {
             return Some(format!("the certificate has expired, it was valid until {}", validity.not_after));
         }
         let begins = validity.not_before.to_unix_duration() > now;
-        begins.then(|| format!("the certificate is not valid yet, it will be from {}", validity.not_before))
+        begins.then(|| format!("the certificate is not valid before {}", validity.not_before))
     }
 }
 
 /// Parses the private key of a file.
-pub(super) fn private_key(terms: &TlsTerms, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Problem> {
+pub(super) fn private_key(terms: &TlsTerms, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsProblem> {
     let (setting, path) = key_file(terms);
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
         let expected = "expected a private key in PEM without a password";
         let text = match error {
             PemError::NoItemsFound if is_encrypted(pem) => {
-                "found one with a password\nhint: openssl pkey -in FILE -out NEW takes it off".to_owned()
+                "found one with a password\nhint: openssl pkey -in FILE -out NEW removes it".to_owned()
             }
             PemError::NoItemsFound if setting == "certfile" => "found none, and keyfile names no other file".to_owned(),
             PemError::NoItemsFound => "found none\nhint: it begins with -----BEGIN PRIVATE KEY-----".to_owned(),
             error => format!("found {}", broken(&error)),
         };
-        Problem::at(setting, path, format_args!("{expected}, {text}"))
+        TlsProblem::at(setting, path, format_args!("{expected}, {text}"))
     })
 }
 
@@ -70,9 +70,9 @@ fn is_encrypted(pem: &[u8]) -> bool {
 /// Describes an error in PEM without the bytes, which may belong to a key.
 pub(super) fn broken(error: &PemError) -> &'static str {
     match error {
-        PemError::MissingSectionEnd { .. } => "a part without its END line",
-        PemError::IllegalSectionStart { .. } => "a BEGIN line that is none",
-        PemError::Base64Decode(_) => "a part that is no base64",
+        PemError::MissingSectionEnd { .. } => "a section without an END line",
+        PemError::IllegalSectionStart { .. } => "an invalid BEGIN line",
+        PemError::Base64Decode(_) => "invalid base64",
         _ => "something else",
     }
 }

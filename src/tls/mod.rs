@@ -18,6 +18,6 @@ mod variables;
 
 pub use identity::Identity;
 pub use material::Material;
-pub use problem::Problem;
+pub use problem::TlsProblem;
 pub use session::{Fault, Session, Shaken};
 pub use variables::Variables;

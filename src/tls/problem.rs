@@ -5,29 +5,29 @@ use std::path::Path;
 
 /// An error that prevents TLS.
 #[derive(Debug)]
-pub struct Problem {
+pub struct TlsProblem {
     /// The setting's name.
     pub setting: &'static str,
     text: String,
 }
 
-impl Problem {
+impl TlsProblem {
     /// Creates an error about a setting.
-    pub(super) fn of(setting: &'static str, text: impl Into<String>) -> Problem {
-        Problem { setting, text: text.into() }
+    pub(super) fn of(setting: &'static str, text: impl Into<String>) -> TlsProblem {
+        TlsProblem { setting, text: text.into() }
     }
 
     /// Creates an error about a file.
-    pub(super) fn at(setting: &'static str, path: &Path, text: impl fmt::Display) -> Problem {
-        Problem { setting, text: format!("{}: {text}", path.display()) }
+    pub(super) fn at(setting: &'static str, path: &Path, text: impl fmt::Display) -> TlsProblem {
+        TlsProblem { setting, text: format!("{}: {text}", path.display()) }
     }
 }
 
 /// Formats the message without the setting.
-impl fmt::Display for Problem {
+impl fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for TlsProblem {}

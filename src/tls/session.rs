@@ -51,7 +51,7 @@ pub enum Fault {
 }
 
 /// The result of reading from the socket.
-enum Received {
+enum Decrypted {
     Some,
     Nothing,
     Closed,
@@ -135,9 +135,9 @@ impl Session {
                 Err(_) => break true,
             }
             match self.receive(stream) {
-                Received::Some => {}
-                Received::Nothing => break false,
-                Received::Closed => break true,
+                Decrypted::Some => {}
+                Decrypted::Nothing => break false,
+                Decrypted::Closed => break true,
             }
         };
         match (count, closed) {
@@ -148,25 +148,25 @@ impl Session {
         }
     }
 
-    fn receive(&mut self, stream: BorrowedFd<'_>) -> Received {
+    fn receive(&mut self, stream: BorrowedFd<'_>) -> Decrypted {
         let mut wire = Wire { stream, more: More::Ends, written: 0, first: None };
         match self.connection.read_tls(&mut wire) {
             Ok(0) => {
                 // An end without close_notify is treated the same: requests have their own delimiters.
-                return Received::Closed;
+                return Decrypted::Closed;
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // A response to a client's key update, or bytes that are still unsent.
-                return if self.flush(stream, More::Ends).is_ok() { Received::Nothing } else { Received::Closed };
+                return if self.flush(stream, More::Ends).is_ok() { Decrypted::Nothing } else { Decrypted::Closed };
             }
-            Err(_) => return Received::Closed,
+            Err(_) => return Decrypted::Closed,
         }
         match self.connection.process_new_packets() {
-            Ok(_) => Received::Some,
+            Ok(_) => Decrypted::Some,
             Err(_) => {
                 let _ = self.flush(stream, More::Ends);
-                Received::Closed
+                Decrypted::Closed
             }
         }
     }

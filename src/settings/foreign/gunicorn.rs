@@ -3,7 +3,7 @@
 
 /// The reason why a setting is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum AbsenceReason {
     /// It is planned.
     Planned,
     /// It is not planned: rwsgi does not do what it asks for.
@@ -18,7 +18,7 @@ pub struct Absent {
     /// The names in a file; `name_*` stands for all names with this prefix.
     pub names: &'static [&'static str],
     /// The reason why it is missing.
-    pub state: State,
+    pub state: AbsenceReason,
     /// The replacement.
     pub hint: &'static str,
 }
@@ -45,50 +45,50 @@ impl Absent {
     /// Returns the status for "this setting of gunicorn is ...".
     pub fn state(&self) -> &'static str {
         match self.state {
-            State::Planned => "not there yet",
-            State::Unplanned => "not planned",
-            State::Needless => "not needed",
+            AbsenceReason::Planned => "not there yet",
+            AbsenceReason::Unplanned => "not planned",
+            AbsenceReason::Needless => "not needed",
         }
     }
 }
 
 const fn planned(names: &'static [&'static str], hint: &'static str) -> Absent {
-    Absent { names, state: State::Planned, hint }
+    Absent { names, state: AbsenceReason::Planned, hint }
 }
 
 const fn unplanned(names: &'static [&'static str], hint: &'static str) -> Absent {
-    Absent { names, state: State::Unplanned, hint }
+    Absent { names, state: AbsenceReason::Unplanned, hint }
 }
 
 const fn needless(names: &'static [&'static str], hint: &'static str) -> Absent {
-    Absent { names, state: State::Needless, hint }
+    Absent { names, state: AbsenceReason::Needless, hint }
 }
 
 #[rustfmt::skip] // A table: names, hint.
 const ABSENT: &[Absent] = &[
-    unplanned(&["ssl_context"], "TLS is not Python's here: certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers say what a context would"),
-    unplanned(&["http_protocols", "http2_*"], "let nginx in front speak HTTP/2, which needs no HTTP/2 behind it; without such a setting rwsgi speaks HTTP/1.1"),
+    unplanned(&["ssl_context"], "use certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers; rwsgi has its own TLS"),
+    unplanned(&["http_protocols", "http2_*"], "let nginx speak HTTP/2 to clients; rwsgi speaks HTTP/1.1, and needs no setting for it"),
     needless(&["reuse_port"], "all workers accept from the same sockets"),
     needless(&["http_parser"], "there is one parser"),
     needless(&["sendfile"], "files of wsgi.file_wrapper are sent by the kernel"),
-    needless(&["initgroups"], "user brings the groups of that user"),
-    needless(&["tmp_upload_dir"], "worker_tmp_dir says where large request bodies go"),
-    needless(&["default_proc_name"], "proc_name says what the processes are called"),
+    needless(&["initgroups"], "user sets the groups of that user too"),
+    needless(&["tmp_upload_dir"], "worker_tmp_dir is the directory of large request bodies"),
+    needless(&["default_proc_name"], "proc_name is the name of the processes"),
     unplanned(&["spew"], "python3 -m trace prints the lines that a program runs"),
     unplanned(&["check_config", "print_config"], "rwsgi check and rwsgi settings do that"),
-    planned(&["protocol", "uwsgi_allow_ips"], "let nginx speak HTTP: proxy_pass in place of uwsgi_pass"),
-    unplanned(&["paste", "raw_paste_global_conf"], "serve a module that holds application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
+    planned(&["protocol", "uwsgi_allow_ips"], "let nginx speak HTTP: proxy_pass instead of uwsgi_pass"),
+    unplanned(&["paste", "raw_paste_global_conf"], "serve a module that contains application = paste.deploy.loadapp(\"config:/path/to/app.ini\")"),
     needless(&["control_socket_mode"], "its mode is 0600"),
-    unplanned(&["control_socket_disable"], "control_socket = \"off\" makes none"),
+    unplanned(&["control_socket_disable"], "control_socket = \"off\" turns it off"),
     needless(&["root_path"], "it is for ASGI; raw_env sets SCRIPT_NAME for an application below a path"),
-    needless(&["asgi_*", "websocket_*"], "rwsgi serves WSGI applications; for ASGI take an ASGI server"),
+    needless(&["asgi_*", "websocket_*"], "rwsgi serves WSGI applications; use an ASGI server for ASGI"),
     unplanned(&["dirty_apps"], "run long tasks in a process of their own, such as a Celery worker"),
     needless(&["dirty_*", "on_dirty_starting"], "there are no dirty workers"),
-    unplanned(&["logconfig_dict"], "it is a dictionary in a configuration file in Python, -c gunicorn.conf.py; logconfig_json names a file"),
+    unplanned(&["logconfig_dict"], "define it in a Python configuration file, -c gunicorn.conf.py; logconfig_json names a file"),
     unplanned(
         &["on_starting", "when_ready", "on_reload", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
           "pre_request", "post_request", "worker_exit", "child_exit", "nworkers_changed", "pre_exec", "on_exit"],
-        "hooks are functions in a configuration file in Python: -c gunicorn.conf.py",
+        "define hooks as functions in a Python configuration file: -c gunicorn.conf.py",
     ),
 ];
 

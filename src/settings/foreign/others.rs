@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_name_is_answered_as_it_was_written() {
-        let keepalive = "(how long an idle connection is kept for its next request)";
+        let keepalive = "(time to keep an idle connection open)";
         assert_eq!(hint("idle_timeout"), Some(format!("did you mean keepalive? {keepalive}")));
         assert_eq!(hint("--idle-timeout"), Some(format!("did you mean --keep-alive? {keepalive}")));
         assert_eq!(hint("colour"), None);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::Text;
 
 /// `module`, `module:callable`, `module:factory("a", k=1)`, `path/to/file.py[:callable]`,
@@ -41,15 +41,18 @@ pub struct AppCallable {
 
 impl AppName {
     /// Parses any of the forms above.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::text(<Self as Text>::EXPECTED, text);
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::text(<Self as Text>::EXPECTED, text);
         // Arguments may contain colons and slashes; the text before them may not contain a parenthesis.
         let (head, arguments) = match text.split_once('(') {
             Some((head, rest)) => {
                 let arguments = rest.strip_suffix(')').filter(|arguments| is_balanced(arguments));
                 (
                     head,
-                    Some(arguments.ok_or_else(|| Wrong::text("closed quotes and brackets after the callable", text))?),
+                    Some(
+                        arguments
+                            .ok_or_else(|| ValueError::text("closed quotes and brackets after the callable", text))?,
+                    ),
                 )
             }
             None => (text, None),
@@ -63,7 +66,7 @@ impl AppName {
                 Some(AppCallable { name: name.to_owned(), arguments: arguments.map(str::to_owned) })
             }
             (Some(name), _) if name.contains('.') => {
-                return Err(Wrong::text("a callable without dots after the colon", text));
+                return Err(ValueError::text("a callable without dots after the colon", text));
             }
             (None, None) => None,
             _ => return Err(wrong()),
@@ -90,7 +93,7 @@ impl fmt::Display for AppName {
 impl Text for AppName {
     const EXPECTED: &'static str = "module, module:callable or path/to/file.py[:callable]";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         Self::parse(text)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::super::source_value::quoted;
 use super::Text;
 
@@ -28,19 +28,18 @@ impl WorkerClass {
 impl Text for WorkerClass {
     const EXPECTED: &'static str = "sync or gthread";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let refuse = |state: &str| Wrong::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let refuse = |state: &str| ValueError::found(Self::EXPECTED, format!("{}, which is {state}", quoted(text)));
         match text {
             "sync" | "gunicorn.workers.sync.SyncWorker" | "egg:gunicorn#sync" => Ok(Self::Sync),
             "gthread" | "gunicorn.workers.gthread.ThreadWorker" | "egg:gunicorn#gthread" => Ok(Self::Gthread),
             _ if Self::ASGI.iter().any(|part| text.contains(part)) => {
-                Err(refuse("not planned").hint("rwsgi serves WSGI applications; for ASGI take an ASGI server"))
+                Err(refuse("not planned").hint("rwsgi serves WSGI applications; use an ASGI server for ASGI"))
             }
             _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
-                Err(refuse("not planned")
-                    .hint("rwsgi runs WSGI in processes and threads, without greenlets: --threads N"))
+                Err(refuse("not planned").hint("rwsgi uses processes and threads, not greenlets: --threads N"))
             }
-            _ => Err(Wrong::text(Self::EXPECTED, text)),
+            _ => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
 
@@ -72,12 +71,12 @@ pub enum TimeoutMode {
 impl Text for TimeoutMode {
     const EXPECTED: &'static str = "soft, hard or warn";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         match text {
             "warn" => Ok(Self::Warn),
             "soft" => Ok(Self::Soft),
             "hard" => Ok(Self::Hard),
-            _ => Err(Wrong::text(Self::EXPECTED, text)),
+            _ => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
 
@@ -109,8 +108,8 @@ impl ReloadEngine {
 impl Text for ReloadEngine {
     const EXPECTED: &'static str = "auto, inotify or poll";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -130,12 +129,12 @@ pub enum ControlSocket {
 impl Text for ControlSocket {
     const EXPECTED: &'static str = "a path or off";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         match text {
             "off" => Ok(Self::Off),
             _ => PathBuf::parse(text)
                 .map(Self::At)
-                .map_err(|wrong| Wrong { expected: Self::EXPECTED.to_owned(), ..wrong }),
+                .map_err(|wrong| ValueError { expected: Self::EXPECTED.to_owned(), ..wrong }),
         }
     }
 
@@ -186,11 +185,11 @@ impl LogLevel {
 impl Text for LogLevel {
     const EXPECTED: &'static str = "debug, info, warning, error or critical";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         named(&Self::NAMES, text).ok_or_else(|| match text.to_ascii_lowercase().as_str() {
-            "warn" => Wrong::text(Self::EXPECTED, text).hint("did you mean warning?"),
-            "fatal" => Wrong::text(Self::EXPECTED, text).hint("did you mean critical?"),
-            _ => Wrong::text(Self::EXPECTED, text),
+            "warn" => ValueError::text(Self::EXPECTED, text).hint("did you mean warning?"),
+            "fatal" => ValueError::text(Self::EXPECTED, text).hint("did you mean critical?"),
+            _ => ValueError::text(Self::EXPECTED, text),
         })
     }
 
@@ -215,8 +214,8 @@ impl LogFormat {
 impl Text for LogFormat {
     const EXPECTED: &'static str = "text or json";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -236,7 +235,7 @@ pub enum LogTarget {
 impl Text for LogTarget {
     const EXPECTED: &'static str = "a path, or - for the standard stream";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text == "-" { Ok(Self::Standard) } else { PathBuf::parse(text).map(Self::File) }
     }
 
@@ -260,12 +259,12 @@ pub struct EnvPair {
 impl Text for EnvPair {
     const EXPECTED: &'static str = "KEY=VALUE";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         match text.split_once('=') {
             Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
                 Ok(Self { key: key.to_owned(), value: value.to_owned() })
             }
-            _ => Err(Wrong::text(Self::EXPECTED, text)),
+            _ => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
 
@@ -277,9 +276,9 @@ impl Text for EnvPair {
 impl Text for String {
     const EXPECTED: &'static str = "text";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let plain = !text.contains(['\0', '\n', '\r']);
-        plain.then(|| text.to_owned()).ok_or_else(|| Wrong::text("text on one line", text))
+        plain.then(|| text.to_owned()).ok_or_else(|| ValueError::text("text on one line", text))
     }
 
     fn text(&self) -> String {
@@ -290,9 +289,9 @@ impl Text for String {
 impl Text for PathBuf {
     const EXPECTED: &'static str = "a path";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let path = !text.is_empty() && !text.contains('\0');
-        path.then(|| Self::from(text)).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        path.then(|| Self::from(text)).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {

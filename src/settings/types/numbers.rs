@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::super::source_value::{is_number, shown};
 use super::{InToml, Text};
 
@@ -35,16 +35,16 @@ impl Text for Workers {
     const EXPECTED: &'static str = r#"a whole number or "auto""#;
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text.eq_ignore_ascii_case("auto") {
             return Ok(Self::Auto);
         }
         let range = format!("a whole number from 1 to {} or \"auto\"", Self::MOST);
         match parse_whole(text).map(u32::try_from) {
             Some(Ok(count @ 1..=Self::MOST)) => Ok(Self::Count(count)),
-            Some(_) => Err(Wrong::found(range, text)),
-            None if is_number(text) => Err(Wrong::found(range, text)),
-            None => Err(Wrong::text(Self::EXPECTED, text)),
+            Some(_) => Err(ValueError::found(range, text)),
+            None if is_number(text) => Err(ValueError::found(range, text)),
+            None => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
 
@@ -84,11 +84,11 @@ impl Text for Seconds {
     const EXPECTED: &'static str = "seconds from 0 to 1000000000, such as 30 or 0.3";
     const IN_TOML: InToml = InToml::Number;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         decimal_duration(text)
             .filter(|span| *span <= Duration::from_secs(Self::MOST))
             .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
+            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)))
     }
 
     fn text(&self) -> String {
@@ -133,12 +133,12 @@ impl Text for Bytes {
     const EXPECTED: &'static str = "a number of bytes, such as 1048576 or \"1 MiB\"";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         parse_whole(text)
             .or_else(|| Self::with_unit(text))
             .filter(|bytes| *bytes <= Self::MOST)
             .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)).hint(UNITS))
+            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)).hint(UNITS))
     }
 
     fn text(&self) -> String {
@@ -156,12 +156,12 @@ impl Text for Mode {
     const EXPECTED: &'static str = "permission bits in octal, such as 022 or 0o660";
     const IN_TOML: InToml = InToml::Octal;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let octal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
         octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten().filter(|mode| *mode <= 0o777).map(Self).ok_or_else(
             || {
-                let wrong = Wrong::found(Self::EXPECTED, shown(text));
+                let wrong = ValueError::found(Self::EXPECTED, shown(text));
                 match meant(text) {
                     Some(mode) => wrong.hint(format!("write 0o{mode} for {mode}: without, it is a decimal number")),
                     None => wrong,

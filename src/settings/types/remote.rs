@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::super::source_value::shown;
 use super::Text;
 use super::choices::{name_of, named};
@@ -52,8 +52,8 @@ impl SyslogAddress {
 impl Text for SyslogAddress {
     const EXPECTED: &'static str = "udp://HOST:PORT, tcp://HOST:PORT or unix://PATH";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::found(Self::EXPECTED, shown(text));
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::found(Self::EXPECTED, shown(text));
         let network = |address: &str| HostPort::parse(address, "localhost", SYSLOG_PORT).ok_or_else(wrong);
         if let Some(address) = text.strip_prefix("udp://") {
             return network(address).map(Self::Udp);
@@ -129,8 +129,8 @@ impl SyslogFacility {
 impl Text for SyslogFacility {
     const EXPECTED: &'static str = "a facility such as user, daemon or local0";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -150,8 +150,8 @@ pub enum StatsdHost {
 impl Text for StatsdHost {
     const EXPECTED: &'static str = "HOST:PORT or unix://PATH";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::text(Self::EXPECTED, text);
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::text(Self::EXPECTED, text);
         match text.strip_prefix("unix://") {
             Some(path) => socket_path(path).map(Self::Unix),
             None => HostPort::parse(text, "", STATSD_PORT).map(Self::Udp),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::choices::{name_of, named};
 use super::{InToml, Text};
 
@@ -36,8 +36,9 @@ impl Text for ClientCertificates {
     const EXPECTED: &'static str = "0 (none), 1 (optional) or 2 (required)";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text.strip_prefix("ssl.").unwrap_or(text)).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text.strip_prefix("ssl.").unwrap_or(text))
+            .ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -79,10 +80,10 @@ impl Text for TlsVersion {
     const EXPECTED: &'static str = "TLSv1_2 or TLSv1_3";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let name = text.strip_prefix("ssl.").unwrap_or(text);
         let name = name.strip_prefix("PROTOCOL_").unwrap_or(name);
-        named(&Self::NAMES, name).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        named(&Self::NAMES, name).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -155,9 +156,9 @@ impl Ciphers {
 }
 
 impl Text for Ciphers {
-    const EXPECTED: &'static str = "OpenSSL's list of ciphers";
+    const EXPECTED: &'static str = "an OpenSSL cipher list";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let mut suites: Vec<Suite> = Vec::new();
         let mut never: Vec<Suite> = Vec::new();
         for element in text.split([':', ',', ' ']).filter(|element| !element.is_empty() && !element.starts_with('@')) {
@@ -182,8 +183,8 @@ impl Text for Ciphers {
         suites.retain(|suite| !never.contains(suite));
         if suites.is_empty() {
             let names = Suite::NAMES.map(|(name, _)| name).join(":");
-            let wrong = Wrong::text("OpenSSL's list of ciphers with at least one that there is", text);
-            return Err(wrong.hint(format!("for TLS 1.2 there are {names}; those of TLS 1.3 are always there")));
+            let wrong = ValueError::text("an OpenSSL cipher list with at least one supported cipher", text);
+            return Err(wrong.hint(format!("the ciphers of TLS 1.2 are {names}; those of TLS 1.3 are always enabled")));
         }
         Ok(Self { text: text.to_owned(), suites })
     }

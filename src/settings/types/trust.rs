@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::super::source_value::{quoted, shown};
 use super::Text;
 use super::choices::{name_of, named};
@@ -43,11 +43,11 @@ impl Peers {
 impl Text for Peers {
     const EXPECTED: &'static str = "an IP address, a network such as 10.0.0.0/8, or *";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text == "*" {
             return Ok(Self::Everyone);
         }
-        let wrong = || Wrong::found(Self::EXPECTED, shown(text));
+        let wrong = || ValueError::found(Self::EXPECTED, shown(text));
         let (address, prefix) = text.split_once('/').map_or((text, None), |(start, end)| (start, Some(end)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let prefix = match prefix {
@@ -98,9 +98,9 @@ impl FieldName {
 impl Text for FieldName {
     const EXPECTED: &'static str = "a header field's name, such as SCRIPT_NAME";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let is_name = is_field_name(text.as_bytes());
-        is_name.then(|| Self(text.to_ascii_uppercase())).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        is_name.then(|| Self(text.to_ascii_uppercase())).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -117,14 +117,14 @@ impl SchemeFields {
     pub const EXPECTED: &'static str = "a table of names and values, such as { X-FORWARDED-PROTO = \"https\" }";
 
     /// Adds a field; duplicates are refused.
-    pub fn add(&mut self, name: &str, https: &str) -> Result<(), Wrong> {
+    pub fn add(&mut self, name: &str, https: &str) -> Result<(), ValueError> {
         let name = FieldName::parse(name)?;
         if self.0.iter().any(|(earlier, _)| *earlier == name) {
-            return Err(Wrong::found("each name once", format!("{} twice", quoted(name.as_str()))));
+            return Err(ValueError::found("each name once", format!("{} twice", quoted(name.as_str()))));
         }
         let https = https.trim_matches([' ', '\t']);
         if https.is_empty() || https.contains(|c: char| c.is_control()) {
-            return Err(Wrong::text("the value that means https", https));
+            return Err(ValueError::text("the value that means https", https));
         }
         self.0.push((name, https.to_owned()));
         Ok(())
@@ -174,8 +174,8 @@ impl HeaderMap {
 impl Text for HeaderMap {
     const EXPECTED: &'static str = "drop, refuse or dangerous";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -189,8 +189,8 @@ const PROXY_MODES: [(&str, ProxyMode); 4] =
 impl Text for ProxyMode {
     const EXPECTED: &'static str = "off, v1, v2 or auto";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&PROXY_MODES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&PROXY_MODES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {

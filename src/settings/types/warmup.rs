@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::Text;
 
 /// A path with its query, or a URL with scheme and host.
@@ -41,12 +41,12 @@ impl WarmupRequest {
 impl Text for WarmupRequest {
     const EXPECTED: &'static str = "a path such as /polls/, or a URL with http:// or https://";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let request = WarmupRequest { text: text.to_owned() };
         let is_url = request.parts().0.is_some() && !request.host().is_empty();
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
         let is_request = is_plain && (is_url || text.starts_with('/'));
-        is_request.then_some(request).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        is_request.then_some(request).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
