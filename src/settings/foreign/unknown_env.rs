@@ -24,7 +24,7 @@ fn unknown_variable(name: &str) -> Option<String> {
     }
     let hint = match meant(setting).map(Row::env_name) {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "rwsgi settings prints the settings that there are".to_owned(),
+        None => "rwsgi settings lists all settings".to_owned(),
     };
     Some(format!("{name}: not read, no setting has this name; {hint}"))
 }
@@ -52,7 +52,7 @@ mod tests {
         check(
             &["RWSGI_WORKER", "RWSGI_LOG_LEVEL", "RWSGI_COLOUR", "RWSGI_SPEW"],
             &[
-                "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings prints the settings that there are",
+                "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings lists all settings",
                 "RWSGI_LOG_LEVEL: not read, no setting has this name; did you mean RWSGI_LOGLEVEL?",
                 "RWSGI_SPEW: not read, this setting of gunicorn is not planned; python3 -m trace prints the lines that a \
                  program runs",

@@ -1,7 +1,6 @@
 //! Types with a fixed set of names: the worker class, timeout modes, reload engines, log levels and formats.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,35 +116,6 @@ impl Text for ReloadEngine {
     }
 }
 
-/// The place of the control socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ControlSocket {
-    /// There is none.
-    Off,
-    /// At this path.
-    At(PathBuf),
-}
-
-impl Text for ControlSocket {
-    const EXPECTED: &'static str = "a path or off";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        match text {
-            "off" => Ok(Self::Off),
-            _ => PathBuf::parse(text)
-                .map(Self::At)
-                .map_err(|wrong| ValueError { expected: Self::EXPECTED.to_owned(), ..wrong }),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Off => "off".to_owned(),
-            Self::At(path) => path.text(),
-        }
-    }
-}
-
 /// The lowest level of the error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LogLevel {
@@ -220,82 +190,6 @@ impl Text for LogFormat {
 
     fn text(&self) -> String {
         name_of(&Self::NAMES, *self)
-    }
-}
-
-/// The target of a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogTarget {
-    /// `-`: standard output for the access log, standard error for the error log.
-    Standard,
-    /// A file, opened for appending.
-    File(PathBuf),
-}
-
-impl Text for LogTarget {
-    const EXPECTED: &'static str = "a path, or - for the standard stream";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        if text == "-" { Ok(Self::Standard) } else { PathBuf::parse(text).map(Self::File) }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Standard => "-".to_owned(),
-            Self::File(path) => path.text(),
-        }
-    }
-}
-
-/// An environment variable for the application, `KEY=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnvPair {
-    /// The name: not empty, no `=`, no NUL.
-    pub key: String,
-    /// The value: no NUL.
-    pub value: String,
-}
-
-impl Text for EnvPair {
-    const EXPECTED: &'static str = "KEY=VALUE";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
-                Ok(Self { key: key.to_owned(), value: value.to_owned() })
-            }
-            _ => Err(ValueError::text(Self::EXPECTED, text)),
-        }
-    }
-
-    fn text(&self) -> String {
-        format!("{}={}", self.key, self.value)
-    }
-}
-
-impl Text for String {
-    const EXPECTED: &'static str = "text";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        let plain = !text.contains(['\0', '\n', '\r']);
-        plain.then(|| text.to_owned()).ok_or_else(|| ValueError::text("text on one line", text))
-    }
-
-    fn text(&self) -> String {
-        self.clone()
-    }
-}
-
-impl Text for PathBuf {
-    const EXPECTED: &'static str = "a path";
-
-    fn parse(text: &str) -> Result<Self, ValueError> {
-        let path = !text.is_empty() && !text.contains('\0');
-        path.then(|| Self::from(text)).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
-    }
-
-    fn text(&self) -> String {
-        self.to_string_lossy().into_owned()
     }
 }
 

@@ -163,7 +163,7 @@ impl Text for Mode {
             || {
                 let wrong = ValueError::found(Self::EXPECTED, shown(text));
                 match meant(text) {
-                    Some(mode) => wrong.hint(format!("write 0o{mode} for {mode}: without, it is a decimal number")),
+                    Some(mode) => wrong.hint(format!("write 0o{mode}; {mode} is a decimal number")),
                     None => wrong,
                 }
             },

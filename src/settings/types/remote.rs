@@ -66,7 +66,7 @@ impl Text for SyslogAddress {
             None => (path, UnixKind::Any),
             Some((path, "dgram")) => (path, UnixKind::Datagram),
             Some((path, "stream")) => (path, UnixKind::Stream),
-            Some(_) => return Err(wrong().hint("behind the # stands dgram or stream")),
+            Some(_) => return Err(wrong().hint("write #dgram or #stream after the path")),
         };
         Ok(Self::Unix(socket_path(path).ok_or_else(wrong)?, kind))
     }
