@@ -264,7 +264,7 @@ fn port_and_web_concurrency_stand_in_for_defaults_only() {
 fn what_does_nothing_without_a_number_that_follows_the_load_is_said_with_its_line() {
     let alone = "busyness_max = 70\n\nworkers_step = 2\n";
     assert_eq!(
-        resolved(alone, &[("RWSGI_WORKERS_COOLDOWN", "5")], "--busyness-min 5").remarks,
+        resolved(alone, &[("RWSGI_WORKERS_COOLDOWN", "5")], "--busyness-min 5").warnings,
         [
             "rwsgi.toml:3: workers_step: no effect without workers_min or workers_max",
             "RWSGI_WORKERS_COOLDOWN: no effect without workers_min or workers_max",
@@ -272,7 +272,7 @@ fn what_does_nothing_without_a_number_that_follows_the_load_is_said_with_its_lin
             "--busyness-min: no effect without workers_min or workers_max",
         ]
     );
-    assert_eq!(resolved(alone, &[], "-w 2 --workers-min 1").remarks, [""; 0]);
+    assert_eq!(resolved(alone, &[], "-w 2 --workers-min 1").warnings, [""; 0]);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn what_a_platform_says_of_workers_is_cut_to_the_bounds() {
         let resolved = resolved("workers_min = 2\nworkers_max = 4\n", &[("WEB_CONCURRENCY", count)], "");
         let says = "WEB_CONCURRENCY: limited by workers_min and workers_max; the server starts with";
         let expected: Vec<String> = start.map(|start| format!("{says} {start}")).into_iter().collect();
-        assert_eq!(resolved.remarks, expected);
+        assert_eq!(resolved.warnings, expected);
         let first = start.unwrap_or_else(|| count.parse().unwrap());
         assert_eq!(resolved.settings.first_workers(1), first);
     }

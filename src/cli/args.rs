@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
-use super::gunicorn::respelled;
+use super::gunicorn::translate;
 pub use super::invocation::{CMD_ARGS, Config, Invocation};
 use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
 use super::shell;
@@ -42,7 +42,7 @@ pub enum Call {
 /// The first word that is no option is the verb, if it is `check`, `settings` or the name of a command. An application
 /// of that name is written `check:application`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageError> {
-    let (words, passed_over) = respelled(words);
+    let (words, skipped) = translate(words);
     let matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return refused(&error),
@@ -56,15 +56,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     }
     if let Some(option) = [WAIT, JSON, WITHIN].into_iter().find(|name| is_given(&matches, name)) {
         let words = format!("--{option}: expected a verb with it, such as status, found none");
-        return Err(beside(words, plain.peek().and_then(|word| verb::hint(word, None))));
+        return Err(with_hint(words, plain.peek().and_then(|word| verb::hint(word, None))));
     }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
         let words = format!("expected one application, found also {}", quoted(word));
-        return Err(beside(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
+        return Err(with_hint(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
     }
-    let invocation = Invocation { passed_over, ..invocation(&matches, app) };
+    let invocation = Invocation { skipped, ..invocation(&matches, app) };
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -75,7 +75,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
 }
 
 /// Creates an error with this hint, or with the default one.
-fn beside(words: String, hint: Option<String>) -> UsageError {
+fn with_hint(words: String, hint: Option<String>) -> UsageError {
     match hint {
         Some(hint) => UsageError::of_words(format!("{words}\nhint: {hint}")),
         None => UsageError::usage(words),
@@ -119,7 +119,7 @@ impl Invocation {
     pub fn with_words(mut self, text: &str) -> Result<Invocation, UsageError> {
         let refuse = |words: &str| UsageError::of_words(format!("{CMD_ARGS}: {words}"));
         let words = shell::split(text).ok_or_else(|| refuse("expected closing quotes, found none"))?;
-        let (words, passed_over) = respelled(words.into_iter().map(OsString::from));
+        let (words, skipped) = translate(words.into_iter().map(OsString::from));
         let matches = match command().try_get_matches_from(words) {
             Ok(matches) => matches,
             Err(error) => {
@@ -136,7 +136,7 @@ impl Invocation {
         }
         let Invocation { config, flags, .. } = invocation(&matches, None);
         self.config = self.config.or(config);
-        self.passed_over.extend(passed_over);
+        self.skipped.extend(skipped);
         let origin = Origin::Env(CMD_ARGS.to_owned());
         self.words = flags.into_iter().map(|given| SourceValue { origin: origin.clone(), ..given }).collect();
         Ok(self)
@@ -230,7 +230,7 @@ fn argument(row: &'static Row) -> Arg {
             (None, None) => arg,
         };
     }
-    let arg = arg.aliases(beginnings(row));
+    let arg = arg.aliases(unambiguous_prefixes(row));
     match row.kind {
         FlagKind::Switch => arg.action(ArgAction::SetTrue),
         // A negative number is no option; the setting reports the error.
@@ -241,7 +241,7 @@ fn argument(row: &'static Row) -> Arg {
 
 /// Returns prefixes that mean the shorter of two flags, such as `--time` for `--timeout` beside `--timeout-mode`.
 /// gunicorn has only the shorter one.
-fn beginnings(row: &Row) -> Vec<&'static str> {
+fn unambiguous_prefixes(row: &Row) -> Vec<&'static str> {
     let all = || TABLE.iter().flat_map(|row| row.flags).copied();
     let shortened = |flag: &'static str| {
         let is_longer = |other: &str| other != flag && other.starts_with(flag);

@@ -8,8 +8,8 @@ use crate::settings::foreign::gunicorn::{Absent, NEEDLESS_FLAGS};
 use crate::settings::types::Text as _;
 
 /// Returns the words for the parser, and a warning for each skipped option.
-pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
-    let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
+pub(super) fn translate(words: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    let (mut kept, mut skipped) = (Vec::new(), Vec::new());
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let text = word.to_str().unwrap_or_default();
@@ -18,7 +18,7 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
             if *takes_value && value.is_none() {
                 words.next();
             }
-            passed_over.extend(Absent::by_flag(flag).map(|absent| absent.remark(flag)));
+            skipped.extend(Absent::by_flag(flag).map(|absent| absent.warning(flag)));
             continue;
         }
         kept.push(match flag {
@@ -31,7 +31,7 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
             _ => word,
         });
     }
-    (kept, passed_over)
+    (kept, skipped)
 }
 
 fn is_mode(word: &OsStr) -> bool {
@@ -40,14 +40,14 @@ fn is_mode(word: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::respelled;
+    use super::translate;
 
     #[test]
     fn options_are_respelled_or_passed_over() {
         let check = |typed: &str, expected: &str, warnings: usize| {
-            let (kept, passed_over) = respelled(typed.split(' ').map(Into::into));
+            let (kept, skipped) = translate(typed.split(' ').map(Into::into));
             let kept: Vec<_> = kept.iter().map(|word| word.to_string_lossy()).collect();
-            assert_eq!((kept.join(" ").as_str(), passed_over.len()), (expected, warnings), "{typed}");
+            assert_eq!((kept.join(" ").as_str(), skipped.len()), (expected, warnings), "{typed}");
         };
         check("--proxy-protocol app", "--proxy-protocol=auto app", 0);
         check("--proxy-protocol v2 app", "--proxy-protocol v2 app", 0);

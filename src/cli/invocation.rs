@@ -16,7 +16,7 @@ pub struct Invocation {
     /// The settings given by flags.
     pub flags: Vec<SourceValue>,
     /// Warnings for options of gunicorn that were skipped.
-    pub passed_over: Vec<String>,
+    pub skipped: Vec<String>,
     /// The text of a configuration file that can be read only once, such as a pipe.
     pub read_once: OnceCell<String>,
 }
@@ -35,13 +35,13 @@ impl Invocation {
     /// application's name as its value.
     pub fn app<'a>(&self, settings: &'a Settings) -> Result<&'a AppName, Problem> {
         settings.app().map_err(|problem| {
-            let hints: Vec<String> = self.taken_word().into_iter().chain(problem.hint).collect();
+            let hints: Vec<String> = self.taken_app().into_iter().chain(problem.hint).collect();
             Problem { hint: Some(hints.join("\nhint: ")), ..problem }
         })
     }
 
     /// Returns a hint about the first option that accepts any word and was given a possible application name.
-    fn taken_word(&self) -> Option<String> {
+    fn taken_app(&self) -> Option<String> {
         self.flags.iter().find_map(|given| {
             let row = Row::named(given.name)?;
             let word = match &given.value {

@@ -27,8 +27,8 @@ use crate::os::background::{self, Background, Side};
 use crate::os::source::{self, Source};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
-use crate::settings::foreign::unknown_env::unread;
-use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, sound};
+use crate::settings::foreign::unknown_env::unknown_variables;
+use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, valid_settings};
 
 /// Runs the call and returns the exit code. `engine` is the engine inside the executable, empty if it contains none.
 pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
@@ -73,10 +73,10 @@ fn complete(call: Call) -> Result<Call, UsageError> {
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
-    warn_of_unread();
+    warn_of_unknown_variables();
     match settings_of_all(invocation, engine) {
         Ok(resolved) => {
-            resolved.remarks.iter().for_each(|line| warn(line));
+            resolved.warnings.iter().for_each(|line| warn(line));
             print(&resolved.to_string())
         }
         Err(problems) => {
@@ -99,7 +99,10 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
             complain(&problems);
             // The running server was started with a valid file. The valid settings of this one may still name its
             // socket.
-            match with_sources(invocation, me, None, sound).ok().filter(|settings| settings.control_path().is_some()) {
+            match with_sources(invocation, me, None, valid_settings)
+                .ok()
+                .filter(|settings| settings.control_path().is_some())
+            {
                 Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
                 None => {
                     complain(&"hint: --pid FILE finds the running server without the other settings");
@@ -135,7 +138,7 @@ fn arguments() -> Vec<String> {
 }
 
 fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
-    warn_of_unread();
+    warn_of_unknown_variables();
     // A Python file may set `daemon` too, which is known only after it has run.
     let known = settings(invocation, std::process::id(), None);
     if !check && !is_successor() && known.is_ok_and(|resolved| resolved.settings.daemon) {
@@ -208,9 +211,9 @@ fn attempt(
         }
         invocation.app(&resolved.settings)?;
         if !check {
-            verb::judge(invocation, &resolved.settings)?;
+            verb::refuse_misspelled(invocation, &resolved.settings)?;
         }
-        resolved.remarks.iter().for_each(|line| warn(line));
+        resolved.warnings.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
         Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins) })
@@ -255,11 +258,11 @@ fn announcer(me: u32) -> Announcer {
 /// Returns the settings from all sources, or all problems. `defined` is the result of a Python file.
 fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Result<Resolved, AnyError> {
     let mut resolved = with_sources(invocation, me, defined, resolve)??;
-    resolved.remarks.extend(invocation.passed_over.iter().cloned());
+    resolved.warnings.extend(invocation.skipped.iter().cloned());
     if let (Some(config), Some(_)) = (&invocation.config, invocation.read_once.get()) {
         let place = config.place();
         resolved
-            .remarks
+            .warnings
             .push(format!("--config: {place}: not a regular file, so it is read once: a reload keeps its settings"));
     }
     let origin = resolved.origin_of("access_log_format");
@@ -268,7 +271,7 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
     match AccessFormat::parse(&resolved.settings.access_log_format) {
         _ if is_pythons => {}
         Err(error) => return Err(format!("{origin}: {error}").into()),
-        Ok(format) => resolved.remarks.extend(
+        Ok(format) => resolved.warnings.extend(
             format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
         ),
     }
@@ -319,8 +322,8 @@ fn environment(me: u32) -> Vec<(String, String)> {
     environment
 }
 
-fn warn_of_unread() {
-    for line in unread(&environment(std::process::id())) {
+fn warn_of_unknown_variables() {
+    for line in unknown_variables(&environment(std::process::id())) {
         warn(&line);
     }
 }

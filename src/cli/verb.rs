@@ -24,7 +24,7 @@ pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
 
 /// Refuses the application of the command line if its name resembles a verb and no module of this name is in the first
 /// directories of the search path. `settings` are those in force.
-pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
+pub(super) fn refuse_misspelled(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
     let is_app = |given: &&SourceValue| given.name == "wsgi_app";
     let Some(Value::Word(word)) = invocation.flags.iter().find(is_app).map(|given| &given.value) else {
         return Ok(());

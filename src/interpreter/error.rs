@@ -352,7 +352,7 @@ fn names_an_interpreter(path: &Path) -> bool {
 const NAME_ONE: &str = "give the path of an executable or of a virtualenv";
 
 /// Converts a failed probe to an error. A virtualenv without its base fails with various messages.
-pub(super) fn blame(place: NamedPython, failure: ProbeFailure) -> InterpreterError {
+pub(super) fn of_probe(place: NamedPython, failure: ProbeFailure) -> InterpreterError {
     match failure {
         ProbeFailure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
             Some(Virtualenv { directory, home, .. }) if !home.is_dir() => {

@@ -118,14 +118,14 @@ impl LaunchMode {
 pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> {
     let place = locate(choice)?;
     startup_code::check(&place.path, choice)?;
-    match probe::ask(&place.path, probe::PATIENCE) {
+    match probe::ask(&place.path, probe::TIMEOUT) {
         Ok(answer) => {
-            let found = judge(place, answer, choice.launch)?;
+            let found = check_answer(place, answer, choice.launch)?;
             // The interpreter behind a wrapper was not known before.
             startup_code::check(&found.executable, choice)?;
             Ok(found)
         }
-        Err(failure) => Err(error::blame(place, failure)),
+        Err(failure) => Err(error::of_probe(place, failure)),
     }
 }
 
@@ -209,7 +209,7 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// Decides whether the interpreter with this answer can serve, and by which launch mode.
-fn judge(
+fn check_answer(
     place: NamedPython,
     answer: ProbeAnswer,
     wanted: Option<LaunchOverride>,

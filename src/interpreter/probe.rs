@@ -48,7 +48,7 @@ pub(super) enum ProbeFailure {
 }
 
 /// Generous: 12 ms on a warm disk, seconds on a cold network file system.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer, in bytes; a long one has 600.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -93,7 +93,7 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<ProbeAnswer, Prob
             Err(ProbeFailure::NoAnswer { status: "unreadable output".to_owned(), said: error.to_string() })
         }
         (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
-            Some(status) => ProbeFailure::NoAnswer { status, said: telling_line(&stderr) },
+            Some(status) => ProbeFailure::NoAnswer { status, said: relevant_line(&stderr) },
             None => ProbeFailure::TimedOut(patience),
         }),
     }
@@ -202,16 +202,16 @@ fn parse_version(text: &str) -> Option<(u8, u8, u8)> {
 
 /// Returns the relevant line of stderr: Python's fatal error, the last line of a traceback, or the first line. Tools
 /// such as pyenv print advice below their first line.
-fn telling_line(stderr: &[u8]) -> String {
+fn relevant_line(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "<no Python frame>");
     let fatal = |line: &&str| line.starts_with("Fatal Python error") || line.starts_with("Unknown option");
-    let telling = match lines.clone().find(fatal) {
+    let relevant = match lines.clone().find(fatal) {
         Some(line) => Some(line),
         None if text.contains("Traceback (most recent call last)") => lines.next_back(),
         None => lines.next(),
     };
-    telling.unwrap_or_default().chars().take(LONGEST_WORDS).collect()
+    relevant.unwrap_or_default().chars().take(LONGEST_WORDS).collect()
 }
 
 /// The length of a quoted line, in characters.

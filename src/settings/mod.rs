@@ -33,7 +33,7 @@ mod views;
 
 pub use problem::{Problem, ProblemCause, Problems, ValueError};
 pub use python_file::{Defined, Script};
-pub use resolve::{Resolved, Sources, resolve, sound};
+pub use resolve::{Resolved, Sources, resolve, valid_settings};
 pub use socket_activation::PassedSockets;
 pub use source_value::{Origin, SourceValue, Value};
 pub use table::{Row, Section, Settings, TABLE};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::foreign::gunicorn::{self, AbsenceReason, Absent};
 use super::problem::{Problem, ProblemCause};
 use super::source_value::{Item, Origin, SourceValue, Value};
-use super::suggest::{meant, nearest};
+use super::suggest::{nearest, similar_setting};
 use super::table::Row;
 
 /// A Python configuration file, or a module.
@@ -87,17 +87,17 @@ pub fn is_object(name: &str) -> bool {
 
 /// True if the name resembles a setting.
 pub fn is_mistaken(name: &str) -> bool {
-    !is_known(name) && !name.starts_with('_') && intended(name).is_some()
+    !is_known(name) && !name.starts_with('_') && similar_name(name).is_some()
 }
 
 /// True if the name resembles a hook. For callables only.
 pub fn is_mistaken_hook(name: &str) -> bool {
-    !is_known(name) && !name.starts_with('_') && intended_hook(name).is_some()
+    !is_known(name) && !name.starts_with('_') && similar_hook(name).is_some()
 }
 
 /// Appends the settings of the file to `given` and its errors to `problems`. Returns the warnings.
 pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) -> Vec<String> {
-    let mut remarks = Vec::new();
+    let mut warnings = Vec::new();
     let origin = |line| Origin::File { path: defined.path.clone(), line };
     for DefinedName { name, value, line } in &defined.names {
         let origin = origin(*line);
@@ -112,11 +112,11 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, probl
             problems.extend(not_callable(name, value, origin));
         } else if let Some(row) = Row::named(name) {
             if row.name == "python" {
-                remarks.push(format!(
+                warnings.push(format!(
                     "{origin}: python: not read, because this file is run by Python already; set --python or RWSGI_PYTHON"
                 ));
             } else {
-                given.push(SourceValue { name: row.name, value: written(row, value), origin });
+                given.push(SourceValue { name: row.name, value: setting_value(row, value), origin });
             }
         } else if name == "control_socket_disable" {
             if *value == Plain::Bool(true) {
@@ -124,7 +124,7 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, probl
             }
         } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
             if absent.state == AbsenceReason::Needless {
-                remarks.push(absent.remark(&format!("{origin}: {name}")));
+                warnings.push(absent.warning(&format!("{origin}: {name}")));
                 continue;
             }
             let cause = ProblemCause::Absent { key: name.clone(), state: absent.state() };
@@ -132,12 +132,12 @@ pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, probl
         }
     }
     let mistaken = defined.unused.iter().filter_map(|(name, line)| {
-        let setting = intended(name).map(|meant| ("setting", meant));
-        let (kind, meant) = setting.or_else(|| intended_hook(name).map(|meant| ("hook", meant)))?;
+        let setting = similar_name(name).map(|meant| ("setting", meant));
+        let (kind, meant) = setting.or_else(|| similar_hook(name).map(|meant| ("hook", meant)))?;
         Some(format!("{}: {name}: not read, no {kind} has this name; did you mean {meant}?", origin(*line)))
     });
-    remarks.extend(mistaken);
-    remarks
+    warnings.extend(mistaken);
+    warnings
 }
 
 fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
@@ -152,18 +152,18 @@ fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
 }
 
 /// Returns the setting that an unknown name resembles.
-fn intended(name: &str) -> Option<&'static str> {
+fn similar_name(name: &str) -> Option<&'static str> {
     let known = MISTAKEN.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| *right);
-    known.or_else(|| meant(name).map(|row| row.name))
+    known.or_else(|| similar_setting(name).map(|row| row.name))
 }
 
-fn intended_hook(name: &str) -> Option<&'static str> {
+fn similar_hook(name: &str) -> Option<&'static str> {
     nearest(name, HOOKS.iter().copied())
 }
 
 /// Converts a Python value to a source's value. Words can express every type, so `workers = "3"` and `user = 1000` have
 /// the same meaning as in gunicorn.
-fn written(row: &Row, value: &Plain) -> Value {
+fn setting_value(row: &Row, value: &Plain) -> Value {
     match value {
         // An int does not record its notation; for a mode, the bits count.
         Plain::Whole(number) if MODES.contains(&row.name) => Value::Word(format!("0o{number:o}")),

@@ -13,7 +13,7 @@ use super::problem::{Problem, ProblemCause, Problems};
 use super::python_file::{Defined, from_python};
 use super::socket_activation::PassedSockets;
 use super::source_value::{Item, Origin, SourceValue, Value, shown, variable};
-use super::suggest::meant;
+use super::suggest::similar_setting;
 use super::table::{Row, Settings, TABLE};
 use super::types::{Bind, TimeoutMode, WorkerClass};
 
@@ -42,7 +42,7 @@ pub struct Resolved {
     /// The passed sockets.
     pub passed: PassedSockets,
     /// Warnings about settings and the configuration file, one per line.
-    pub remarks: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Resolves every setting, or returns all problems.
@@ -53,7 +53,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        resolved.note_unused();
+        resolved.warn_of_unused();
         resolved.settle_passed();
         resolved.settle_idle();
         resolved.settle_timeout();
@@ -70,7 +70,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
 }
 
 /// Returns the valid settings, with defaults for the others. Serves to find a running server only.
-pub fn sound(sources: &Sources<'_>) -> Settings {
+pub fn valid_settings(sources: &Sources<'_>) -> Settings {
     collect(sources).0.settings
 }
 
@@ -81,11 +81,11 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
     if let Some((path, text)) = sources.file {
         from_file(path, text, &mut given, &mut problems);
     }
-    let remarks = sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
+    let warnings = sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
     given.extend_from_slice(sources.words);
     from_environment(sources.environment, &mut given);
     given.extend_from_slice(sources.flags);
-    instead_of_defaults(sources.environment, &mut given, &mut problems);
+    from_platform(sources.environment, &mut given, &mut problems);
 
     let mut settings = Settings::default();
     let mut origins: BTreeMap<_, _> = TABLE.iter().map(|row| (row.name, Origin::Default)).collect();
@@ -104,7 +104,7 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
         problems.push(problem);
         PassedSockets::default()
     });
-    (Resolved { settings, origins, passed, remarks }, problems)
+    (Resolved { settings, origins, passed, warnings }, problems)
 }
 
 impl Resolved {
@@ -113,7 +113,7 @@ impl Resolved {
         let settled = self.passed.settle(&self.settings.bind);
         if !self.passed.descriptors().is_empty() {
             if self.origins["bind"] != Origin::Default {
-                self.remarks.extend(self.passed.remarks(&self.settings.bind, &self.origin_of("bind"), &settled));
+                self.warnings.extend(self.passed.warnings(&self.settings.bind, &self.origin_of("bind"), &settled));
             }
             if settled != self.settings.bind {
                 self.origins.insert("bind", Origin::Env("LISTEN_FDS".to_owned()));
@@ -126,7 +126,7 @@ impl Resolved {
     fn settle_idle(&mut self) {
         if self.settings.die_on_idle && !self.settings.dies_on_idle() {
             let origin = self.origin_of("die_on_idle");
-            self.remarks.push(format!(
+            self.warnings.push(format!(
                 "{origin}: no effect without a passed socket (LISTEN_FDS), since nothing would start the server again"
             ));
         }
@@ -145,7 +145,7 @@ impl Resolved {
     fn settle_warmup(&mut self) {
         if !self.settings.warmup.is_empty() && !self.settings.preload_app {
             let origin = self.origin_of("warmup");
-            self.remarks
+            self.warnings
                 .push(format!("{origin}: no effect without preload_app, which loads the application before the fork"));
         }
     }
@@ -201,7 +201,9 @@ fn from_file(path: &str, text: &str, given: &mut Vec<SourceValue>, problems: &mu
             continue;
         }
         match Row::named(key.get_ref()) {
-            Some(row) => given.push(SourceValue { name: row.name, value: written(text, &value), origin: origin(line) }),
+            Some(row) => {
+                given.push(SourceValue { name: row.name, value: toml_value(text, &value), origin: origin(line) });
+            }
             None => problems.push(unknown(key.get_ref(), value.get_ref(), origin(line))),
         }
     }
@@ -232,7 +234,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
         let cause = ProblemCause::Absent { key: key.to_owned(), state: absent.state() };
         return Problem { origin, cause, hint: Some(absent.hint.to_owned()) };
     }
-    let hint = match meant(key) {
+    let hint = match similar_setting(key) {
         _ if value.is_table() => Some("settings belong at the top level, not in a table".to_owned()),
         meant => uwsgi::hint(key)
             .or_else(|| others::hint(key))
@@ -241,25 +243,25 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
     Problem { origin, cause: ProblemCause::UnknownKey(key.to_owned()), hint }
 }
 
-fn written(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
+fn toml_value(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
     match value.get_ref() {
         DeValue::String(string) => Value::Text(string.clone().into_owned()),
         DeValue::Integer(number) => Value::Number { text: number.to_string(), radix: number.radix() },
         DeValue::Float(number) => Value::Number { text: number.as_str().to_owned(), radix: 10 },
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(_) => Value::Other("a date or time"),
-        DeValue::Array(items) => Value::List(items.iter().map(|item| written_item(text, item)).collect()),
+        DeValue::Array(items) => Value::List(items.iter().map(|item| toml_item(text, item)).collect()),
         DeValue::Table(table) => {
             let mut entries: Vec<_> = table.iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
-            let written = entries.into_iter().map(|(key, item)| (key.get_ref().to_string(), written_item(text, item)));
-            Value::Table(written.collect())
+            let items = entries.into_iter().map(|(key, item)| (key.get_ref().to_string(), toml_item(text, item)));
+            Value::Table(items.collect())
         }
     }
 }
 
-fn written_item(text: &str, item: &Spanned<DeValue<'_>>) -> Item {
-    Item { value: written(text, item), line: Some(line_of(text, item.span().start)) }
+fn toml_item(text: &str, item: &Spanned<DeValue<'_>>) -> Item {
+    Item { value: toml_value(text, item), line: Some(line_of(text, item.span().start)) }
 }
 
 fn from_environment(environment: &[(String, String)], given: &mut Vec<SourceValue>) {
@@ -272,7 +274,7 @@ fn from_environment(environment: &[(String, String)], given: &mut Vec<SourceValu
 }
 
 /// Adds the variables of hosting platforms. As in gunicorn, they count only where no other source sets the value.
-fn instead_of_defaults(environment: &[(String, String)], given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) {
+fn from_platform(environment: &[(String, String)], given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) {
     let is_given = |given: &[SourceValue], name| given.iter().any(|given| given.name == name);
     let origin = |name: &str| Origin::Env(name.to_owned());
     if let Some(count) = variable(environment, "WEB_CONCURRENCY").filter(|_| !is_given(given, "workers")) {

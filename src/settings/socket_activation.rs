@@ -68,7 +68,7 @@ impl PassedSockets {
     }
 
     /// Returns warnings for an administrator about the sockets and `bind`, one per line.
-    pub(super) fn remarks(&self, bind: &[Bind], origin: &str, settled: &[Bind]) -> Vec<String> {
+    pub(super) fn warnings(&self, bind: &[Bind], origin: &str, settled: &[Bind]) -> Vec<String> {
         if !names_a_descriptor(bind) {
             let count = self.names.len();
             let what = if count == 1 { "the passed socket is" } else { "the passed sockets are" };
@@ -111,7 +111,7 @@ mod tests {
         let passed = variables(&[("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "web:admin:web")]);
         let passed = PassedSockets::read(&passed).unwrap();
         assert_eq!(passed.descriptors(), 3..6);
-        for (bind, settled, remarks) in [
+        for (bind, settled, warnings) in [
             (
                 "127.0.0.1:8000",
                 "fd://3 fd://4 fd://5",
@@ -128,7 +128,7 @@ fd://5 (web): passed and not served, bind names other sockets",
         ] {
             let found = passed.settle(&binds(bind));
             assert_eq!(found, binds(settled), "{bind}");
-            assert_eq!(passed.remarks(&binds(bind), "--bind", &found).join("\n"), remarks, "{bind}");
+            assert_eq!(passed.warnings(&binds(bind), "--bind", &found).join("\n"), warnings, "{bind}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::table::{Row, TABLE};
 
 /// Returns the setting that a name resembles, or that has a flag of this name.
-pub(super) fn meant(name: &str) -> Option<&'static Row> {
+pub(super) fn similar_setting(name: &str) -> Option<&'static Row> {
     let spelled = name.to_ascii_lowercase().replace('-', "_");
     let is_flag = |flag: &str| flag.trim_start_matches('-').replace('-', "_") == spelled;
     let by_flag = TABLE.iter().find(|row| row.flags.iter().any(|flag| is_flag(flag)));

@@ -53,20 +53,20 @@ impl Resolved {
     }
 
     /// Warns of settings that were given and have no effect.
-    pub(super) fn note_unused(&mut self) {
+    pub(super) fn warn_of_unused(&mut self) {
         let (least, most) = (self.settings.workers_min, self.settings.workers_max);
         if !self.is_scaled() {
             let of_scaling = ["workers_step", "workers_cooldown", "busyness_max", "busyness_min"];
             let given: Vec<_> = of_scaling.into_iter().filter(|name| self.is_given(name)).collect();
-            let remark = |name| format!("{}: no effect without workers_min or workers_max", self.origin_of(name));
-            let remarks: Vec<String> = given.into_iter().map(remark).collect();
-            self.remarks.extend(remarks);
+            let warning = |name| format!("{}: no effect without workers_min or workers_max", self.origin_of(name));
+            let warnings: Vec<String> = given.into_iter().map(warning).collect();
+            self.warnings.extend(warnings);
         }
         if let (Workers::Count(count), true) = (self.settings.workers, self.is_by_platform("workers")) {
             let start = count.clamp(least, if most > 0 { most } else { count.max(least) });
             if start != count {
                 let origin = self.origin_of("workers");
-                self.remarks
+                self.warnings
                     .push(format!("{origin}: limited by workers_min and workers_max; the server starts with {start}"));
             }
         }

@@ -38,7 +38,7 @@ impl Absent {
     }
 
     /// Returns the warning that the setting at `place` was skipped.
-    pub fn remark(&self, place: &str) -> String {
+    pub fn warning(&self, place: &str) -> String {
         format!("{place}: not read, this setting of gunicorn is {}: {}", self.state(), self.hint)
     }
 

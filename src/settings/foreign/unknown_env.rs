@@ -1,12 +1,12 @@
 //! Finds variables of the environment that resemble settings and are not read. Does not read the environment: the
 //! caller passes it.
 
-use super::super::suggest::meant;
+use super::super::suggest::similar_setting;
 use super::super::table::{Row, TABLE};
 use super::gunicorn::Absent;
 
 /// Returns a warning for each such variable.
-pub fn unread(environment: &[(String, String)]) -> Vec<String> {
+pub fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
     let set = environment.iter().filter(|(_, value)| !value.trim().is_empty());
     let mut lines: Vec<String> = set.filter_map(|(name, _)| unknown_variable(name)).collect();
     lines.sort();
@@ -22,7 +22,7 @@ fn unknown_variable(name: &str) -> Option<String> {
     if let Some(absent) = Absent::named(&setting.to_ascii_lowercase()) {
         return Some(format!("{name}: not read, this setting of gunicorn is {}; {}", absent.state(), absent.hint));
     }
-    let hint = match meant(setting).map(Row::env_name) {
+    let hint = match similar_setting(setting).map(Row::env_name) {
         Some(meant) => format!("did you mean {meant}?"),
         None => "rwsgi settings lists all settings".to_owned(),
     };
@@ -40,11 +40,11 @@ const LAUNCH: [&str; 2] = ["RWSGI_LAUNCH", "RWSGI_DOOR"];
 
 #[cfg(test)]
 mod tests {
-    use super::unread;
+    use super::unknown_variables;
 
     fn check(names: &[&str], expected: &[&str]) {
         let environment: Vec<_> = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
-        assert_eq!(unread(&environment), expected);
+        assert_eq!(unknown_variables(&environment), expected);
     }
 
     #[test]
@@ -66,6 +66,6 @@ mod tests {
         check(&["RWSGI_WORKERS", "RWSGI_LAUNCH", "WORKERS", "MY_RWSGI_WORKER"], &[]);
         check(&["RWSGI_PORT", "RWSGI_PORT_8000_TCP", "RWSGI_PORT_8000_TCP_ADDR", "RWSGI_SERVICE_HOST"], &[]);
         check(&["RWSGI_WEB_PORT", "RWSGI_WEB_SERVICE_PORT", "RWSGI_SERVICE_PORT_HTTP"], &[]);
-        assert_eq!(unread(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
+        assert_eq!(unknown_variables(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
     }
 }
