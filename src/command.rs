@@ -1,67 +1,67 @@
-//! The commands that a master obeys: a row each, with the signal or the verb of the command line that gives it. Sends and
-//! catches no signal.
+//! The commands of a master, one row each, with its signal or its verb on the command line. Sends and catches no
+//! signal.
 
 use std::fmt::Write as _;
 
-/// What a master can be told.
+/// A command to a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Finish what is being served, then end.
+    /// Finish the requests under way, then end.
     Stop,
     /// End at once.
     Quit,
-    /// Read settings and code anew.
+    /// Read settings and code again.
     Reload,
-    /// Open the log files anew.
+    /// Reopen the log files.
     Reopen,
     /// Start a new master beside this one.
     Upgrade,
     /// Stop the workers, keep the master.
     Rest,
-    /// One worker more.
+    /// Add one worker.
     More,
-    /// One worker fewer.
+    /// Remove one worker.
     Fewer,
-    /// Say how the server stands.
+    /// Report the state of the server.
     Status,
-    /// Say which requests are under way.
+    /// Report the requests under way.
     Requests,
-    /// Say what workers do.
+    /// Report the Python stacks of workers.
     Stack,
-    /// So many workers, or more, or fewer.
+    /// Set, raise or lower the number of workers.
     Scale,
     /// Replace workers by new ones of the same generation.
     Recycle,
 }
 
-/// A command, but for who gives it.
+/// The row of a command.
 #[derive(Debug)]
-pub struct Row {
+pub struct CommandRow {
     /// The command.
     pub command: Command,
-    /// What it is called in logs, and the verb of the command line.
+    /// The name in logs, and the verb on the command line.
     pub name: &'static str,
     /// The signals that give it, each with its name without `SIG`.
     pub signals: &'static [(i32, &'static str)],
-    /// What stands after `rwsgi`, if it is a verb of the command line.
+    /// The usage after `rwsgi`, if it is a verb of the command line.
     pub usage: Option<&'static str>,
-    /// What it does, one line.
+    /// The help text, one line.
     pub help: &'static str,
-    /// Whether it is built; one that is not is logged as "not there yet" and changes nothing.
+    /// True if it is implemented. Otherwise the master logs "not there yet" and changes nothing.
     pub is_built: bool,
 }
 
-/// Every command.
-pub const TABLE: &[Row] = &[
-    Row {
+/// All commands.
+pub const TABLE: &[CommandRow] = &[
+    CommandRow {
         command: Command::Stop,
         name: "stop",
         signals: &[(libc::SIGTERM, "TERM")],
         usage: Some("stop"),
-        help: "finish what is being served, for at most graceful_timeout, then end",
+        help: "finish the requests under way, for at most graceful_timeout, then end",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Quit,
         name: "quit",
         signals: &[(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT")],
@@ -69,23 +69,23 @@ pub const TABLE: &[Row] = &[
         help: "end at once",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Reload,
         name: "reload",
         signals: &[(libc::SIGHUP, "HUP")],
         usage: Some("reload [--wait]"),
-        help: "read settings and code anew, and replace the workers one after the other",
+        help: "read settings and code again, and replace the workers step by step",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Reopen,
         name: "reopen-logs",
         signals: &[(libc::SIGUSR1, "USR1")],
         usage: Some("reopen-logs"),
-        help: "open the log files anew",
+        help: "reopen the log files",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Upgrade,
         name: "upgrade",
         signals: &[(libc::SIGUSR2, "USR2")],
@@ -93,7 +93,7 @@ pub const TABLE: &[Row] = &[
         help: "start a new master beside this one",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Rest,
         name: "rest",
         signals: &[(libc::SIGWINCH, "WINCH")],
@@ -101,92 +101,92 @@ pub const TABLE: &[Row] = &[
         help: "stop the workers and keep the master",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::More,
         name: "more",
         signals: &[(libc::SIGTTIN, "TTIN")],
         usage: None,
-        help: "one worker more",
+        help: "add one worker",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Fewer,
         name: "fewer",
         signals: &[(libc::SIGTTOU, "TTOU")],
         usage: None,
-        help: "one worker fewer",
+        help: "remove one worker",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Status,
         name: "status",
         signals: &[],
         usage: Some("status"),
-        help: "say how the server and its workers stand",
+        help: "report the state of the server and its workers",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Requests,
         name: "requests",
         signals: &[],
         usage: Some("requests"),
-        help: "say which requests are in the application, and for how long",
+        help: "list the requests in the application, with their durations",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Stack,
         name: "stack",
         signals: &[],
         usage: Some("stack [SLOT]"),
-        help: "say what the Python threads of a worker do, or of each, without stopping it",
+        help: "print the Python stacks of a worker, or of all workers, without stopping them",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Scale,
         name: "scale",
         signals: &[],
         usage: Some("scale +N|-N|N"),
-        help: "more workers, fewer, or so many",
+        help: "add or remove workers, or set their number",
         is_built: true,
     },
-    Row {
+    CommandRow {
         command: Command::Recycle,
         name: "recycle",
         signals: &[],
         usage: Some("recycle [SLOT]"),
-        help: "replace a worker, or each of them, by a new one",
+        help: "replace one worker, or all workers, by new ones",
         is_built: true,
     },
 ];
 
 impl Command {
-    /// The command that a signal gives, by the signal's number.
+    /// Returns the command of a signal, given by its number.
     pub fn by_signal(signal: i32) -> Option<Self> {
         TABLE.iter().find(|row| row.signals.iter().any(|(number, _)| *number == signal)).map(|row| row.command)
     }
 
-    /// The command that a verb of the command line gives.
+    /// Returns the command of a verb on the command line.
     pub fn by_verb(verb: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == verb && row.usage.is_some()).map(|row| row.command)
     }
 
-    /// Its row.
-    pub fn row(self) -> &'static Row {
+    /// Returns the row.
+    pub fn row(self) -> &'static CommandRow {
         TABLE.iter().find(|row| row.command == self).expect("every command has a row")
     }
 }
 
-/// Every signal that gives a command, by number; a master catches these.
+/// Returns the numbers of all signals that give commands; a master catches these.
 pub fn signals() -> impl Iterator<Item = i32> {
     TABLE.iter().flat_map(|row| row.signals).map(|(number, _)| *number)
 }
 
-/// The name of a signal that gives a command, without `SIG`.
+/// Returns the name of a signal that gives a command, without `SIG`.
 pub fn signal_name(signal: i32) -> Option<&'static str> {
     TABLE.iter().flat_map(|row| row.signals).find(|(number, _)| *number == signal).map(|(_, name)| *name)
 }
 
-/// The table in `docs/reference/signals.md`, in Markdown: a row each, no empty line in it or around it.
+/// Generates the table in `docs/reference/signals.md`, in Markdown, without empty lines.
 pub fn reference() -> String {
     let mut page = String::from("| Signal | Command | What the master does | Today |\n|---|---|---|---|\n");
     for row in TABLE.iter().filter(|row| !row.signals.is_empty()) {
@@ -197,7 +197,7 @@ pub fn reference() -> String {
     page
 }
 
-/// The table in `docs/reference/commands.md`, likewise.
+/// Generates the table in `docs/reference/commands.md`, in the same form.
 pub fn verbs() -> String {
     let mut page = String::from("| Verb | What the master does | The same by signal |\n|---|---|---|\n");
     for (row, usage) in TABLE.iter().filter_map(|row| Some((row, row.usage?))) {

@@ -5,7 +5,7 @@
 //! | floor | rooms | what it is |
 //! |---|---|---|
 //! | 0 | [`http`], [`settings`], [`command`], [`control`], [`message`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
-//! | 1 | [`os`], [`log`], [`interpreter`], [`tls`] | the kernel made safe; finding Python and its two doors; TLS over a socket |
+//! | 1 | [`os`], [`log`], [`interpreter`], [`tls`] | the kernel made safe; finding Python and launching it; TLS over a socket |
 //! | 2 | [`worker`] | connections and the one epoll loop |
 //! | 3 | [`master`] | one loop: wait, ask the supervisor, do |
 //! | 4 | [`cli`] | words to a call |

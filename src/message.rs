@@ -312,8 +312,8 @@ pub struct Found {
     pub version: String,
     /// The interpreter's path, a virtualenv's own.
     pub executable: String,
-    /// `library` or `executable`.
-    pub door: String,
+    /// The launch mode: `library` or `executable`.
+    pub launch: String,
 }
 
 /// What a worker says to the master. The channel says which slot it speaks for.

@@ -1,6 +1,6 @@
-//! Decides over the life of generations, zygotes and workers: events in, actions out. It cannot fork, kill, wait or look
-//! at a clock. Every transition stands in this file; what is remembered stands in `state.rs`, what can be asked without
-//! changing anything in `questions.rs`.
+//! Decides about the life of generations, zygotes and workers: events in, actions out. It cannot fork, kill, wait or
+//! look at a clock. This file contains every transition; `state.rs` contains the state, `queries.rs` the queries that
+//! change nothing.
 //!
 //! ```text
 //! slot:   Empty --Fork--> Forking --hello--> Booting --ready--> Ready --stale/stop--> Ending --exit--> Empty
@@ -12,23 +12,23 @@
 //!                +---- fails, or is superseded ------------------------------------------^
 //! ```
 //!
-//! The first worker of a generation boots alone, so a broken application gives one traceback. If it is the server's first,
-//! the server ends with gunicorn's exit code (3 raised, 4 not found); if it is a reload's, the generation is given up and
-//! the current one goes on. Once a worker has been ready, no failed boot ends the server: boots are spaced by a back-off
-//! that doubles up to [`BACKOFF_MAX`] and heals by itself.
+//! The first worker of a generation boots alone, so a broken application logs one traceback. If it is the server's
+//! first generation, the server ends with gunicorn's exit code (3 raised, 4 not found). If it is a reload's, the
+//! generation is given up and the current one continues. Once a worker has been ready, no failed boot ends the server.
+//! Boots are then delayed by a back-off that doubles up to [`BACKOFF_MAX`] and resets by itself.
 //!
-//! One rule replaces workers, whatever makes them stale (an earlier generation, `max_requests`, their age): of those that
-//! are wanted, as many are booted as are missing among the fresh, but beyond the number wanted at most `step` at a time; and
-//! while more are ready than wanted, the stalest is retired. So capacity never falls. After a failure only workers that
-//! have lived for [`SOUND_LIFE`] count: what dies young takes nobody's place.
+//! One rule replaces stale workers (of an earlier generation, beyond `max_requests` or their age). Workers are booted
+//! until the wanted number is fresh, at most `step` at a time beyond the number wanted. While more are ready than
+//! wanted, the stalest is retired. So capacity never falls. After a failure only workers that have lived for
+//! [`SOUND_LIFE`] count as replacements.
 //!
-//! The number wanted is the settings', a person's, or follows the load (`scaling.rs`); whichever it is, workers come and
-//! go by the rule above.
+//! The number wanted comes from the settings, a command, or the load (`scaling.rs`). The rule is the same for all of
+//! them.
 
-mod questions;
+mod queries;
 mod scaling;
 mod state;
-mod words;
+mod types;
 
 use std::time::Duration;
 
@@ -36,9 +36,9 @@ use scaling::Trend;
 use state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 
 pub use scaling::{Load, Scaling};
-pub use words::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
+pub use types::{Action, Cause, Event, Moment, Plan, Seat, Standing, Stop, Why};
 
-/// How a worker is asked to end.
+/// The way in which a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
     Retire,
@@ -46,29 +46,30 @@ enum Ask {
     Quit,
 }
 
-/// The machine.
+/// The state machine.
 #[derive(Debug)]
 pub struct Supervisor {
     phase: Phase,
     current: Generation,
-    /// Boots its first worker.
+    /// The generation that boots its first worker.
     next: Option<Generation>,
-    /// Those whose zygote or workers are not gone yet.
+    /// Generations whose zygote or workers still exist.
     past: Vec<Generation>,
-    /// Workers of an earlier generation are being replaced.
+    /// True while workers of an earlier generation are replaced.
     rolling: bool,
     slots: Vec<Slot>,
     trend: Trend,
-    /// Deaths in a row that came before their time.
+    /// Consecutive failures: boots and short lives.
     failures: u32,
     failed_at: Moment,
     fork_not_before: Moment,
-    /// Requests that began before this moment have so much longer: the master was held up.
+    /// Requests that began before this moment get this extra time, because the master was delayed.
     pardon: (Moment, Duration),
 }
 
 impl Supervisor {
-    /// A server that is not started, with its first generation; the first [`Event::Tick`] starts it.
+    /// Creates the state of a server that is not started, with its first generation. The first [`Event::Tick`] starts
+    /// it.
     pub fn new(generation: u64, plan: Plan) -> Supervisor {
         Supervisor {
             phase: Phase::Booting,
@@ -85,7 +86,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes in one event and says what to do about it.
+    /// Handles one event and returns the actions to take.
     pub fn on(&mut self, event: &Event, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
         match *event {
@@ -122,7 +123,7 @@ impl Supervisor {
 
     // Generations.
 
-    /// A newer reading of settings and code: what was being tried before is older than that, and forgotten.
+    /// Starts a new generation of settings and code. An older one that is still being tried is given up.
     fn reload(&mut self, number: u64, plan: &Plan, now: Moment, actions: &mut Vec<Action>) {
         if self.is_stopping() {
             return;
@@ -133,27 +134,27 @@ impl Supervisor {
         actions.push(Action::StartZygote(number));
     }
 
-    /// The generation that is being tried comes to nothing.
+    /// Gives up the generation that is being tried.
     fn give_up(&mut self, cause: Cause, now: Moment, actions: &mut Vec<Action>) {
         let Some(mut next) = self.next.take() else { return };
         actions.push(Action::GiveUp(next.number, cause));
         self.dismiss(next.number, now, actions);
         next.leave(now, actions);
         if cause != Cause::Boot && next.zygote != Zygote::Gone {
-            // It may be in the middle of an import; whoever asks for many reloads has one at a time.
+            // It may be in the middle of an import. Without the kill, repeated reloads would pile up zygotes.
             actions.push(Action::KillZygote(next.number));
         }
         self.past.push(next);
     }
 
-    /// The generation that was tried has a worker that serves: from now on only it forks.
+    /// Makes the tried generation the current one, since it has a ready worker. From now on only it forks.
     fn promote(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(next) = self.next.take() else { return };
         actions.push(Action::Promote(next.number));
         let mut old = std::mem::replace(&mut self.current, next);
         self.dismiss(old.number, now, actions);
         old.leave(now, actions);
-        // The load is as it was: nobody starts again from the number of the settings.
+        // The load is unchanged, so the number of workers is kept instead of the settings' number.
         if let (Some(scaling), Some(_), 1..) = (self.current.plan.scaling, old.plan.scaling, old.plan.workers) {
             self.current.plan.workers = old.plan.workers.clamp(scaling.least, scaling.most);
         }
@@ -164,7 +165,7 @@ impl Supervisor {
         self.fork_not_before = now;
     }
 
-    /// Nobody needs the workers of a generation that do not serve yet.
+    /// Ends the workers of a generation that are not ready yet.
     fn dismiss(&mut self, generation: u64, now: Moment, actions: &mut Vec<Action>) {
         for slot in 0..self.slots.len() {
             if self.slots[slot].generation == generation && self.slots[slot].is_starting() {
@@ -197,7 +198,7 @@ impl Supervisor {
         self.want(workers, now, actions);
     }
 
-    /// The load has been measured. While workers are replaced or there are none to be, it decides nothing.
+    /// Adapts the number of workers to the measured load, except during a reload or when no workers are wanted.
     fn follow(&mut self, load: Load, now: Moment, actions: &mut Vec<Action>) {
         let Some(scaling) = self.current.plan.scaling else { return };
         let wanted = self.workers();
@@ -212,14 +213,14 @@ impl Supervisor {
         }
     }
 
-    /// No request has come for as long as `idle` says.
+    /// Handles an idle time as long as `idle`: ends the server, or scales down to the lower bound.
     fn quiet(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        // Whoever has the workers rest wants the master to stay.
+        // A master without workers was asked to rest, and stays.
         if self.phase != Phase::Serving || self.is_reloading() || self.workers() == 0 {
             return;
         }
         if self.current.plan.die_on_idle {
-            // Nobody looks here who would have to be given time to look away.
+            // No requests arrive, so no client needs `shutdown_delay` to switch over.
             return self.stop(Stop::Graceful, 0, now, actions);
         }
         let Some(scaling) = self.current.plan.scaling else { return };
@@ -230,7 +231,7 @@ impl Supervisor {
         }
     }
 
-    /// So many workers are wanted from now on; of those that are not there yet, those beyond it are not waited for.
+    /// Sets the number of wanted workers, and ends the surplus that is not ready yet.
     fn want(&mut self, workers: usize, now: Moment, actions: &mut Vec<Action>) {
         self.current.plan.workers = workers;
         let mut surplus = (self.fresh() + self.starting()).saturating_sub(workers);
@@ -252,7 +253,7 @@ impl Supervisor {
         }
     }
 
-    /// A signal has stopped the zygote. It is asked for no worker, and has as long to go on as a request.
+    /// Marks the zygote as stopped by a signal. It gets no fork requests, and has as long to continue as a request.
     fn zygote_stopped(&mut self, number: u64, now: Moment) {
         let plan = self.plan_of(number);
         let until = now + plan.timeout.unwrap_or(plan.boot_timeout);
@@ -278,7 +279,7 @@ impl Supervisor {
     }
 
     fn zygote_gone(&mut self, number: u64, now: Moment, actions: &mut Vec<Action>) {
-        // A slot that it was to fork for is told by its channel: it ends, or a worker says hello.
+        // A fork that was requested is settled by its channel: it closes, or a worker says hello.
         if let Some(generation) = self.generation(number) {
             generation.zygote = Zygote::Gone;
         }
@@ -331,7 +332,7 @@ impl Supervisor {
     fn seen(&mut self, slot: usize, began: Option<Moment>, now: Moment, actions: &mut Vec<Action>) {
         let (pid, since, due, busy, spent) = match self.state(slot) {
             State::Ready { pid, since, due, busy, spent } => (pid, since, due, busy, spent),
-            // Whoever ends is waited for, but not for a request that is beyond its time.
+            // A worker that ends has time, but not for a request beyond its timeout.
             State::Ending { pid, until, why: Why::Stop } if now < until => {
                 let end = began.and_then(|began| self.deadline(self.slots[slot].generation, began));
                 if end.is_some_and(|end| end <= now) {
@@ -342,7 +343,8 @@ impl Supervisor {
             _ => return,
         };
         self.slots[slot].state = State::Ready { pid, since, due, busy: began, spent };
-        // Overdue at first sight: idle workers are looked at in time for that not to be, unless everything stood still.
+        // The request is overdue at the first look. Idle workers are looked at often enough, unless the machine was
+        // suspended.
         let Some(began) = began.filter(|_| busy != began) else { return };
         let timeout = self.plan_of(self.slots[slot].generation).timeout;
         if timeout.is_some_and(|timeout| began + timeout + UNSEEN <= now) {
@@ -366,8 +368,8 @@ impl Supervisor {
             State::Forking { wanted: true, .. } | State::Booting { .. } => {
                 self.not_booted(self.slots[slot].generation, EXIT_BOOT, now, actions);
             }
-            // Nobody asked it to end, so that its exit code does not matter.
-            // A request killed it, not its boot: the next one is held back a little, and no longer each time.
+            // Not requested, so the exit code does not matter. A request killed it, not its boot: the next boot waits
+            // briefly, without back-off.
             State::Ready { since, .. } if now < since + SOUND_LIFE => {
                 self.failures = self.failures.min(1);
                 self.failed(now, actions);
@@ -376,7 +378,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker of this generation did not become ready.
+    /// Handles a worker of this generation that did not become ready.
     fn not_booted(&mut self, generation: u64, code: i32, now: Moment, actions: &mut Vec<Action>) {
         if self.is_next(generation) {
             self.give_up(Cause::Boot, now, actions);
@@ -387,7 +389,7 @@ impl Supervisor {
         }
     }
 
-    /// A boot or a short life went wrong: the next boot waits, longer each time.
+    /// Counts a failed boot or a short life, and delays the next boot with a growing back-off.
     fn failed(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if self.is_stopping() {
             return;
@@ -420,7 +422,7 @@ impl Supervisor {
                 self.give_up(Cause::Withdrawn, now, actions);
                 self.phase = Phase::Stopping { code, stop };
                 actions.push(Action::CloseListeners);
-                // It holds the listeners, too, and forks nobody any more.
+                // The zygote holds the listeners too, and has no more workers to fork.
                 self.current.leave(now, actions);
             }
         }
@@ -435,7 +437,7 @@ impl Supervisor {
         let limit = |ask| if ask == Ask::Quit { now + QUICK } else { now + graceful };
         let (pid, ask, until, why) = match self.slots[slot].state {
             State::Empty => return,
-            // Nobody to ask yet: its hello will be answered.
+            // There is no process yet; its hello is answered with the request to end.
             State::Forking { until, .. } => {
                 let until = if self.is_stopping() { until.min(now + QUICK) } else { until };
                 return self.slots[slot].state = State::Forking { until, wanted: false };
@@ -455,7 +457,7 @@ impl Supervisor {
 
     // Deadlines.
 
-    /// Nobody could have met a deadline while everything stood still: they all move.
+    /// Moves all deadlines by the time in which the machine did not run.
     fn late(&mut self, gap: Duration, now: Moment) {
         for slot in &mut self.slots {
             match &mut slot.state {
@@ -547,7 +549,7 @@ impl Supervisor {
         }
     }
 
-    /// Before it is killed, a stuck worker says where it is stuck.
+    /// Lets a stuck worker write its stacks before it is killed.
     fn trace(&mut self, slot: usize, pid: i32, why: Why, now: Moment, actions: &mut Vec<Action>) {
         self.slots[slot].state = State::Ending { pid, until: now + TRACE, why };
         actions.push(Action::Trace(slot, pid, why));
@@ -557,7 +559,7 @@ impl Supervisor {
 
     fn keep_count(&mut self, now: Moment, actions: &mut Vec<Action>) {
         if let Phase::Stopping { code, .. } = self.phase {
-            // A worker that is on its way is waited for: it would outlive the master.
+            // Workers that are still being forked are waited for, as they would outlive the master.
             if self.slots.iter().all(|slot| slot.state == State::Empty) {
                 actions.push(Action::End(code));
             }
@@ -586,7 +588,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes a free slot, if there is room for one.
+    /// Forks into a free slot, if there is one.
     fn fork(&mut self, generation: u64, plan: &Plan, now: Moment, actions: &mut Vec<Action>) {
         let free = self.slots.iter().position(|slot| slot.state == State::Empty).unwrap_or(self.slots.len());
         if free >= plan.room {
@@ -601,8 +603,8 @@ impl Supervisor {
         actions.push(Action::Fork(free, generation));
     }
 
-    /// While more are ready than wanted: the stalest may go, of these one that idles, and of these the oldest. A replacement
-    /// may be stale itself by the time the next one is ready, so that it is the ready ones that are counted, not the fresh.
+    /// Retires workers while more are ready than wanted: the stalest generation first, then idle ones, then the oldest.
+    /// Ready workers are counted, not fresh ones, because a replacement may be stale before the next one is ready.
     fn retire_surplus(&mut self, now: Moment, actions: &mut Vec<Action>) {
         while self.ready_count() > self.workers() {
             let goes_first = self.slots.iter().enumerate().filter_map(|(number, slot)| match slot.state {
@@ -620,8 +622,8 @@ impl Supervisor {
         }
     }
 
-    /// Failures are forgotten when a worker that was started since the last one is sound, or when long after it nobody is
-    /// missing: what died was a zygote, say.
+    /// Resets the back-off once a worker started since the last failure has proved sound, or a long time after the
+    /// failure if no worker is missing: then only a zygote died.
     fn forget_failures(&mut self, now: Moment) {
         let is_sound = |slot: &&Slot| slot.is_sound(now);
         let is_proof = |slot: &Slot| matches!(slot.state, State::Ready { since, .. } if since >= self.failed_at);
@@ -639,7 +641,7 @@ impl Supervisor {
 }
 
 impl Generation {
-    /// Its zygote is told to end.
+    /// Asks the zygote to end.
     fn leave(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.zygote {
             Zygote::None { .. } | Zygote::Gone => self.zygote = Zygote::Gone,
@@ -663,17 +665,17 @@ impl From<Stop> for Ask {
 
 /// gunicorn's code for a worker that failed to boot.
 const EXIT_BOOT: i32 = 3;
-/// What a process gets between being told to end at once and being killed.
+/// The time from a request to end at once until the kill.
 const QUICK: Duration = Duration::from_secs(1);
-/// What writing the stacks of all threads may take.
+/// The time for writing the stacks of all threads.
 const TRACE: Duration = Duration::from_millis(250);
 /// gunicorn respawns at once, about 17 boots a second; 250 ms doubled gives 4 in the first second and then fewer.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
-/// A server whose code was mended is whole again within this time.
+/// The longest time until a server recovers after its code was fixed.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Twice the longest time between two tries.
 const CALM: Duration = Duration::from_secs(20);
-/// A busy machine is late by less.
+/// Longer than any delay on a busy machine.
 const UNSEEN: Duration = Duration::from_secs(1);
-/// Requests older than this have had their pardon: a second one counts alone.
+/// Requests older than this have used their extra time: a later delay replaces it.
 const PARDONED: Duration = Duration::from_secs(3600);

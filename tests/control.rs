@@ -294,7 +294,7 @@ fn what_a_file_in_python_prints_is_no_part_of_an_answer() {
     // Who has broken the file since is told of another way.
     fs::write(files.path().join("gunicorn.conf.py"), "raise KeyError('MINE')\n").unwrap();
     let (code, out, err) = run(files.path(), ["status"]);
-    let hint = "hint: --pid FILE asks the server that runs without a look at the other settings\n";
+    let hint = "hint: --pid FILE finds the running server without the other settings\n";
     assert!(code == 1 && out.is_empty() && err.contains("KeyError: 'MINE'") && err.ends_with(hint), "{out}{err}");
     assert_eq!(run(files.path(), ["status", "--pid", "one.pid"]).0, 0);
 }
@@ -507,17 +507,17 @@ fn a_command_line_that_is_no_question_is_exit_code_2() {
         (&["status", "--jsn"], "--jsn: unknown option\nhint: did you mean --json?\n"),
         (
             &["hello", "--idle-timeout", "3"],
-            "--idle-timeout: unknown option\nhint: did you mean --keep-alive? (how long",
+            "--idle-timeout: unknown option\nhint: did you mean --keep-alive? (time to keep",
         ),
         (&["hello", "--preload-app"], "--preload-app: unknown option\nhint: the option of preload_app is --preload\n"),
         (&["status", "0"], "status: expected nothing after status, found \"0\""),
-        (&["hello", "--json"], "--json: expected a verb beside it, such as status, found none"),
+        (&["hello", "--json"], "--json: expected a verb with it, such as status, found none"),
         (&["status", "--within", "soon"], "--within: expected seconds from 0"),
         (&["status", "--within", "0"], "--within: expected more than 0 seconds, found 0"),
-        (&["stop", "--wait"], "stop: --wait is an option of reload alone"),
+        (&["stop", "--wait"], "stop: --wait is an option of reload only"),
         (
             &["statsu", "--json"],
-            "--json: expected a verb beside it, such as status, found none\nhint: did you mean rwsgi status?\n",
+            "--json: expected a verb with it, such as status, found none\nhint: did you mean rwsgi status?\n",
         ),
         (&["recyle", "0"], "expected one application, found also \"0\"\nhint: did you mean rwsgi recycle?\n"),
         (

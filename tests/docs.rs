@@ -316,8 +316,8 @@ fn root() -> &'static Path {
 }
 
 /// Variables that are no settings: for those who build and test.
-const VARIABLES: [&str; 5] =
-    ["RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
+const VARIABLES: [&str; 6] =
+    ["RWSGI_LAUNCH", "RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
 const ROOMS: [&str; 10] =
     ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "packaging/", ".cargo/", ".ci/"];

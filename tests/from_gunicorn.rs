@@ -7,7 +7,7 @@ use std::fs;
 use crate::support::outside::{python, run_tool};
 use crate::support::root;
 use rwsgi::cli::args;
-use rwsgi::settings::gunicorn::{Absent, State};
+use rwsgi::settings::foreign::gunicorn::{AbsenceReason, Absent};
 use rwsgi::settings::python_file::{HOOKS, is_object};
 use rwsgi::settings::{Row, Settings};
 use serde_json::Value;
@@ -79,14 +79,14 @@ fn verdict(name: &str, default: &Value) -> (&'static str, String) {
         return ("same", "[hooks](#hooks)".to_owned());
     }
     if is_object(name) && Row::named(name).is_none() {
-        return ("same", "in a configuration file in Python".to_owned());
+        return ("same", "in a Python configuration file".to_owned());
     }
     if Row::named(name).is_none() && note.is_none() {
         let absent = Absent::named(name).unwrap_or_else(|| panic!("{name}: neither there nor told what does instead"));
         let state = match absent.state {
-            State::Planned => "not there yet",
-            State::Unplanned => "not applicable",
-            State::Needless => "not needed",
+            AbsenceReason::Planned => "not there yet",
+            AbsenceReason::Unplanned => "not applicable",
+            AbsenceReason::Needless => "not needed",
         };
         return (state, absent.hint.replace('|', "\\|"));
     }
@@ -127,39 +127,39 @@ const END: &str = "<!-- every setting: end -->";
 #[rustfmt::skip] // A table: setting, words.
 const NOTES: &[(&str, &str)] = &[
     ("config", "`-c`, the same forms; TOML, too"),
-    ("workers", "also `auto`, one for each CPU that may be used"),
-    ("worker_class", "`sync` and `gthread`, also by their whole names; others are an error that says what to take"),
+    ("workers", "also `auto`, one for each usable CPU"),
+    ("worker_class", "`sync` and `gthread`, also by their whole names; others are an error with a hint"),
     ("threads", "slow clients occupy none"),
     ("worker_connections", "10000; at the limit an idle connection is closed for a new one"),
-    ("max_requests", "the replacement is ready before the old worker goes"),
-    ("timeout", "the application's time alone, in every class; [an exception and 504](timeouts.md)"),
-    ("graceful_timeout", "also after INT and QUIT: what idles is not waited for"),
+    ("max_requests", "the replacement is ready before the old worker ends"),
+    ("timeout", "only the application's time, in every class; [an exception and 504](timeouts.md)"),
+    ("graceful_timeout", "also after INT and QUIT: idle connections are not waited for"),
     ("keepalive", "75 seconds, in every class"),
-    ("limit_request_fields", "0 is the most there can be, as there"),
+    ("limit_request_fields", "0 is the largest possible value, as in gunicorn"),
     ("reload", "code that does not load leaves the old code serving; one reload for a change, whatever `workers`"),
     ("reload_extra_files", "also `**`"),
     ("check_config", "`rwsgi check`, and gunicorn's option: with 3 or 4 where the application does not load, as at a start"),
-    ("print_config", "`rwsgi settings`, and gunicorn's option: with the place that each value comes from; it does not load the application"),
-    ("preload_app", "not in the master; a reload loads it anew"),
-    ("chdir", "which paths count from it: [Paths](#what-is-different)"),
-    ("daemon", "the command ends when the server serves, or says why it does not"),
+    ("print_config", "`rwsgi settings`, and gunicorn's option: with the origin of each value; it does not load the application"),
+    ("preload_app", "not in the master; a reload loads it again"),
+    ("chdir", "paths relative to it: [Paths](#what-is-different)"),
+    ("daemon", "the command ends when the server serves, or reports the error"),
     ("raw_env", "not in the master"),
-    ("pidfile", "a number that is another program's by now does not keep the server from starting"),
+    ("pidfile", "a process id that now belongs to another program does not prevent a start"),
     ("worker_tmp_dir", "request bodies that are too large for memory; there are no heartbeat files"),
     ("user", "with the groups of that user and no others, before the application is loaded"),
-    ("group", "the first group of `user`, if it is not set"),
+    ("group", "by default the primary group of `user`"),
     ("umask", "without it unix sockets have mode 0660, not 0777"),
     ("secure_scheme_headers", "names in any case"),
     ("forwarded_allow_ips", "IPv4 peers of an IPv6 socket count as IPv4"),
     ("loglevel", "an unknown level is an error"),
     ("proc_name", "needs no package; the application's name, if it is not set"),
-    ("proxy_protocol", "kept for the whole connection; `UNKNOWN` and `LOCAL` leave the peer what it is; what is malformed gets 400"),
+    ("proxy_protocol", "kept for the whole connection; `UNKNOWN` and `LOCAL` do not change the peer; a malformed header gets 400"),
     ("certfile", "read at the start and by a reload, with the master's rights; [TLS](tls.md)"),
     ("keyfile", "read as `certfile` is"),
-    ("ssl_version", "is heeded: TLS 1.2 and 1.3, or 1.3 alone"),
+    ("ssl_version", "has an effect: TLS 1.2 and 1.3, or only 1.3"),
     ("ciphers", "those of TLS 1.2 that rustls has"),
-    ("do_handshake_on_connect", "taken, and changes nothing: handshakes hold nobody up"),
+    ("do_handshake_on_connect", "accepted without effect: handshakes never block"),
     ("permit_unconventional_http_version", "the version that the application sees is HTTP/1.0 or HTTP/1.1"),
-    ("control_socket", "off, unless it or `pidfile` is set; another protocol, `rwsgi status` and its like"),
+    ("control_socket", "off, unless it or `pidfile` is set; another protocol, for `rwsgi status` and other verbs"),
     ("control_socket_disable", "the same as `control_socket = \"off\"`"),
 ];

@@ -233,8 +233,7 @@ impl Drop for Over<'_> {
 #[test]
 fn a_server_that_nobody_would_start_again_stays() {
     let mut server = Server::start(&["hello", "--idle", "0.3", "--die-on-idle"]);
-    let warning =
-        "warning: --die-on-idle: not done, no socket is passed (LISTEN_FDS) by which it would be started again";
+    let warning = "warning: --die-on-idle: no effect without a passed socket (LISTEN_FDS), since nothing would start the server again";
     assert!(server.log().contains(warning), "{}", server.log());
     let end = Instant::now() + Duration::from_secs(1);
     wait_until("a second has passed", || Instant::now() > end);

@@ -257,7 +257,7 @@ fn passed_sockets_are_served_in_place_of_bind_and_left_to_their_owner() {
         assert_eq!(ask(UnixStream::connect(&path).unwrap()), 200);
         let log = server.stop();
         assert!(log.contains(&format!("listening at=http://{address},unix:{}", path.display())), "{log}");
-        let warning = "warning: --bind: not used, the sockets that were passed are served in its place (LISTEN_FDS=2)";
+        let warning = "warning: --bind: not used, the passed sockets are served instead (LISTEN_FDS=2)";
         assert_eq!(log.contains(warning), words.len() > 1, "{log}");
         assert!(path.exists(), "it is its owner's");
     }
@@ -278,7 +278,7 @@ fn a_passed_socket_is_chosen_by_its_name() {
     let log = server.stop();
     let listening = log.lines().find(|line| line.contains("listening at=")).unwrap();
     assert!(!listening.contains(&addresses[1]) && listening.matches("http://").count() == 3, "{log}");
-    assert!(log.contains("warning: fd://4 (admin): passed and not served, bind names others"), "{log}");
+    assert!(log.contains("warning: fd://4 (admin): passed and not served, bind names other sockets"), "{log}");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn sockets_that_were_passed_to_another_process_are_not_taken() {
     assert_eq!(server.get("/").status, 200);
     let log = server.stop();
     let expected = format!("warning: LISTEN_PID: expected {}, found 1; the sockets of LISTEN_FDS", server.pid());
-    assert!(log.contains(&expected) && log.contains("hint: start rwsgi without a shell in between"), "{log}");
+    assert!(log.contains(&expected) && log.contains("hint: start rwsgi without a shell, or with exec"), "{log}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Settings and command line, as far as they can be judged without starting anything.
+//! Settings and command line, as far as they can be checked without starting a server.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,10 +13,10 @@ use rwsgi::settings::{
 
 use crate::support::words::shell_words;
 
-/// A command line, its surroundings, and what comes of it.
+/// A command line, its environment, and the expected result.
 ///
-/// The first line of a case file is what would be typed at a shell: `$ NAME=VALUE rwsgi WORDS`. Then come files, each
-/// after a line `== NAME`, and last, after `== exit CODE`, the exact words.
+/// The first line of a case file is typed at a shell: `$ NAME=VALUE rwsgi WORDS`. Then come files, each after a line
+/// `== NAME`, and last, after `== exit CODE`, the exact output.
 struct Case {
     environment: Vec<(String, String)>,
     words: Vec<String>,
@@ -57,7 +57,7 @@ impl Case {
     }
 }
 
-/// The exit code and the words that a call gets before anything is started; nothing if it could start.
+/// Returns the exit code and the output of a call that is refused before a server is started, or `None`.
 fn refusal(case: &Case) -> Option<(u8, String)> {
     let call = match args::parse(case.words.iter().map(OsString::from)) {
         Ok(call) => call,
@@ -89,7 +89,7 @@ fn every_wrong_configuration_and_command_line_gets_its_words() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is wrong with the case, if anything. With `UPDATE=1` the case is rewritten to what was said.
+/// Returns the difference from the case, if any. With `UPDATE=1` the case is rewritten.
 fn check(path: &Path) -> Option<String> {
     let case = Case::read(path);
     let (code, says) = refusal(&case).unwrap_or((0, String::new()));
@@ -264,24 +264,24 @@ fn port_and_web_concurrency_stand_in_for_defaults_only() {
 fn what_does_nothing_without_a_number_that_follows_the_load_is_said_with_its_line() {
     let alone = "busyness_max = 70\n\nworkers_step = 2\n";
     assert_eq!(
-        resolved(alone, &[("RWSGI_WORKERS_COOLDOWN", "5")], "--busyness-min 5").remarks,
+        resolved(alone, &[("RWSGI_WORKERS_COOLDOWN", "5")], "--busyness-min 5").warnings,
         [
-            "rwsgi.toml:3: workers_step: does nothing without workers_min or workers_max",
-            "RWSGI_WORKERS_COOLDOWN: does nothing without workers_min or workers_max",
-            "rwsgi.toml:1: busyness_max: does nothing without workers_min or workers_max",
-            "--busyness-min: does nothing without workers_min or workers_max",
+            "rwsgi.toml:3: workers_step: no effect without workers_min or workers_max",
+            "RWSGI_WORKERS_COOLDOWN: no effect without workers_min or workers_max",
+            "rwsgi.toml:1: busyness_max: no effect without workers_min or workers_max",
+            "--busyness-min: no effect without workers_min or workers_max",
         ]
     );
-    assert_eq!(resolved(alone, &[], "-w 2 --workers-min 1").remarks, [""; 0]);
+    assert_eq!(resolved(alone, &[], "-w 2 --workers-min 1").warnings, [""; 0]);
 }
 
 #[test]
 fn what_a_platform_says_of_workers_is_cut_to_the_bounds() {
     for (count, start) in [("8", Some(4)), ("1", Some(2)), ("3", None)] {
         let resolved = resolved("workers_min = 2\nworkers_max = 4\n", &[("WEB_CONCURRENCY", count)], "");
-        let says = "WEB_CONCURRENCY: workers_min and workers_max keep the number between them, there are";
-        let expected: Vec<String> = start.map(|start| format!("{says} {start} at the start")).into_iter().collect();
-        assert_eq!(resolved.remarks, expected);
+        let says = "WEB_CONCURRENCY: limited by workers_min and workers_max; the server starts with";
+        let expected: Vec<String> = start.map(|start| format!("{says} {start}")).into_iter().collect();
+        assert_eq!(resolved.warnings, expected);
         let first = start.unwrap_or_else(|| count.parse().unwrap());
         assert_eq!(resolved.settings.first_workers(1), first);
     }

@@ -1,16 +1,16 @@
-//! Lives of a server as data: `tests/supervisor/*.txt`, a file a scenario, its name what it shows.
+//! Lives of a server as data: `tests/supervisor/*.txt`, one scenario per file, named after its subject.
 //!
 //! ```text
 //! plan workers=2 timeout=30            a line of settings
 //! # words                              a comment
 //! 0.5 hello 0 100 -> fork 1, ...       a moment in seconds, an event, the actions that follow
 //! 9 reload 2 workers=3 -> ...          an event with settings of its own
-//! 9 load 80 0 -> ...                   80 % of the time was busy, and nobody waits
+//! 9 load 80 0 -> ...                   80 % busy time, no waiting connections
 //! ```
 //!
-//! Generations are named by their number, the first one by none.
+//! Generations have their number, except the first one.
 //!
-//! `UPDATE=1` rewrites what follows the arrows.
+//! `UPDATE=1` rewrites the actions after the arrows.
 
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn every_scenario_goes_as_written() {
     assert!(count >= 70, "expected at least 70 scenarios, found {count}");
 }
 
-/// The scenario with the actions that the supervisor takes.
+/// Returns the scenario with the actions that the supervisor takes.
 fn play(scenario: &str) -> String {
     let mut supervisor = None;
     let mut found = String::new();
@@ -115,7 +115,7 @@ fn event(words: &str) -> Event {
         "busy" => Event::Seen(number(), Some(seconds(words.next().unwrap()))),
         "gone" => Event::Exited(number()),
         "scale" => Event::Scale(number()),
-        // A share in percent, and how many wait.
+        // The percentage of busy time, and the number of waiting connections.
         "load" => Event::Load(Load { busy: u32::try_from(number()).unwrap(), waiting: number() }),
         "quiet" => Event::Quiet,
         "late" => Event::Late(seconds(words.next().unwrap())),
@@ -138,13 +138,13 @@ fn zygote_event<'a>(name: &str, words: &mut impl Iterator<Item = &'a str>) -> Op
     })
 }
 
-/// `until=100`
+/// Parses `until=100`.
 fn due(word: &str) -> Moment {
     seconds(word.strip_prefix("until=").expect("until=SECONDS"))
 }
 
 fn action(action: &Action) -> String {
-    // What is said of the first generation is said without its number.
+    // The first generation is shown without its number.
     let of = |what: &str, generation: u64| match generation {
         1 => what.to_owned(),
         other => format!("{what} of {other}"),

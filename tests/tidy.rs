@@ -1,10 +1,10 @@
-//! The house rules that a compiler does not hold: which room may know which, where the kernel and Python are touched,
-//! what no file may hold.
+//! Rules that the compiler does not check: dependencies between rooms, places of unsafe code, the environment and
+//! Python, the wording of comments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms of `src/`, lowest first, each with its floor. A room knows rooms before it in this list only.
+/// The rooms of `src/`, lowest first, each with its floor. A room knows only rooms before it in this list.
 const ROOMS: [(&str, u8); 13] = [
     ("http", 0),
     ("settings", 0),
@@ -21,7 +21,7 @@ const ROOMS: [(&str, u8); 13] = [
     ("cli", 4),
 ];
 
-/// What a room must not name, beside the order above.
+/// Names that a room must not use, beside the order above.
 const FENCES: [(&str, &[&str]); 4] = [
     ("http", &["crate::settings"]),
     ("worker", &["crate::settings", "crate::interpreter", "crate::message", "os::process"]),
@@ -29,7 +29,7 @@ const FENCES: [(&str, &[&str]); 4] = [
     ("interpreter", &["crate::settings", "crate::message"]),
 ];
 
-/// Things of the world that values and rules do without.
+/// Names of the outside world, which values and rules do not use.
 const WORLD: [&str; 12] = [
     "std::env",
     "std::fs",
@@ -45,9 +45,9 @@ const WORLD: [&str; 12] = [
     "std::os::",
 ];
 
-/// The files that may hold unsafe blocks: they are about the kernel's own interfaces.
+/// The files that may contain unsafe blocks, because they call the kernel's interfaces.
 const UNSAFE: &[&str] = &[
-    "src/interpreter/door.rs",
+    "src/interpreter/launch.rs",
     "src/log/sink.rs",
     "src/os/aborts.rs",
     "src/os/access.rs",
@@ -75,7 +75,7 @@ struct Source {
 }
 
 impl Source {
-    /// What is before the tests, without comments.
+    /// Returns the code before the tests, without comments.
     fn code(&self) -> String {
         let code = self.text.split("#[cfg(test)]").next().unwrap_or_default();
         code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -172,7 +172,7 @@ fn unsafe_code_stands_where_it_is_the_subject() {
 fn files_can_be_held_in_the_head() {
     for source in [sources("src"), sources("engine/src")].into_iter().flatten() {
         let lines = source.text.lines().count();
-        // A table may be longer, and a machine, all of whose transitions stand in one place.
+        // A table may be longer, and a machine, because all its transitions are in one file.
         let is_table =
             ["src/settings/table.rs", "src/supervisor.rs"].contains(&source.path.as_str()) || source.is_test();
         assert!(is_table || lines <= MOST_LINES, "{}: {lines} lines, expected at most {MOST_LINES}", source.path);
@@ -192,6 +192,154 @@ fn nothing_is_left_unfinished() {
         assert!(!source.text.contains(ignored), "{} holds an ignored test", source.path);
     }
 }
+
+/// Rooms whose comments and messages are in plain words. A room that becomes clean is added here.
+const PLAIN_ROOMS: [&str; 6] = ["settings", "command", "supervisor", "interpreter", "tls", "cli"];
+
+/// Files of these rooms that are not clean yet.
+const PLAIN_EXCEPT: [&str; 1] = ["src/cli/ctl.rs"];
+
+/// Folders of pages in plain words. A folder that becomes clean is added here.
+const PLAIN_FOLDERS: [&str; 3] = ["docs/decisions", "docs/guides", "docs/reference"];
+
+/// Pages of these folders that are not clean yet.
+const PAGES_EXCEPT: [&str; 3] = [
+    "docs/decisions/0019-connections-move-to-a-worker-with-a-free-thread.md",
+    "docs/decisions/0038-who-waits-for-a-cpu-gives-way.md",
+    "docs/reference/http.md",
+];
+
+/// Decisions without a status yet.
+const STATUS_EXCEPT: [&str; 5] = ["0011-", "0019-", "0038-", "0039-", "0040-"];
+
+#[test]
+fn comments_and_messages_are_in_plain_words() {
+    let mut wrong = Vec::new();
+    for room in PLAIN_ROOMS {
+        let mut found = Found::default();
+        let is_of_room =
+            |source: &&Source| source.room() == Some(room) && !PLAIN_EXCEPT.contains(&source.path.as_str());
+        for source in sources("src").iter().filter(is_of_room) {
+            for (number, line) in (1..).zip(source.text.lines()) {
+                let place = format!("{}:{number}", source.path);
+                match line.trim_start().strip_prefix("//") {
+                    Some(comment) => found.comment(&place, comment.trim_start_matches(['/', '!']).trim()),
+                    None => found.code(&place, line),
+                }
+            }
+        }
+        wrong.extend(found.beyond_the_level());
+    }
+    assert!(wrong.is_empty(), "expected plain words:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn pages_are_in_plain_words() {
+    let mut wrong = Vec::new();
+    for path in PLAIN_FOLDERS.into_iter().flat_map(pages).filter(|path| !PAGES_EXCEPT.contains(&path.as_str())) {
+        let lines = prose(&read(&path)).into_iter().filter(|(_, line)| has_a_vague_subject(line));
+        wrong.extend(lines.map(|(number, line)| format!("{path}:{number}: {line}")));
+    }
+    assert!(wrong.is_empty(), "expected plain words:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_decision_has_a_status() {
+    for path in pages("docs/decisions").into_iter().filter(|path| path.contains("/0")) {
+        let page = read(&path);
+        let status = page.lines().nth(2).and_then(|line| line.strip_prefix("Status: "));
+        let is_status =
+            status.is_some_and(|status| ["in force", "withdrawn"].iter().any(|one| status.starts_with(one)));
+        let is_except = STATUS_EXCEPT.iter().any(|start| path.contains(start));
+        assert!(
+            is_status || is_except,
+            "{path}: expected \"Status: in force\" or \"Status: withdrawn\" below the title"
+        );
+    }
+}
+
+/// Habits in the wording of a room.
+#[derive(Default)]
+struct Found {
+    comments: usize,
+    subjects: Vec<String>,
+    openings: Vec<String>,
+    questions: Vec<String>,
+}
+
+impl Found {
+    fn comment(&mut self, place: &str, text: &str) {
+        let note = || format!("{place}: {text}");
+        self.comments += 1;
+        self.subjects.extend(has_a_vague_subject(text).then(note));
+        self.openings.extend(opens_with(text, &OPENINGS).then(note));
+        self.questions.extend((opens_with(text, &QUESTIONS) && text.contains('?')).then(note));
+    }
+
+    /// Checks a line of code: its messages and names.
+    fn code(&mut self, place: &str, line: &str) {
+        self.subjects.extend(has_a_vague_subject(line).then(|| format!("{place}: {line}")));
+    }
+
+    /// Returns what exceeds the level of ripgrep: 20 openings and 1 question in a thousand lines, and no vague subject.
+    fn beyond_the_level(self) -> Vec<String> {
+        let mut wrong = self.subjects;
+        for (found, most) in [(self.openings, 20), (self.questions, 1)] {
+            if found.len() * 1000 > self.comments * most {
+                wrong.extend(found);
+            }
+        }
+        wrong
+    }
+}
+
+/// True for "nobody", "whoever", "who waits", "so many" and the like.
+fn has_a_vague_subject(text: &str) -> bool {
+    let words: Vec<String> = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect();
+    let follows = |first: &str, second: &[&str]| {
+        words.windows(2).any(|pair| pair[0] == first && second.contains(&pair[1].as_str()))
+    };
+    words.iter().any(|word| ["nobody", "somebody", "whoever"].contains(&word.as_str()))
+        || text.starts_with("Who ")
+        || follows("who", &["has", "is", "does", "takes", "waits", "asks", "stands", "says"])
+        || follows("so", &["many", "long", "much", "often"])
+}
+
+fn opens_with(text: &str, words: &[&str]) -> bool {
+    text.split(|c: char| !c.is_alphanumeric()).next().is_some_and(|first| words.contains(&first))
+}
+
+/// Returns the pages of a folder.
+fn pages(folder: &str) -> Vec<String> {
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let paths = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).filter(is_page);
+    let mut names: Vec<String> =
+        paths.map(|path| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Returns the lines of a page with their numbers, without code and targets of links.
+fn prose(page: &str) -> Vec<(usize, String)> {
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(page.lines()) {
+        is_code ^= line.trim_start().starts_with("```");
+        if !is_code {
+            let text: String = line.split('`').step_by(2).collect();
+            let targets = text.split("](").skip(1).map(|rest| rest.split_once(')').map_or("", |(_, rest)| rest));
+            lines.push((number, text.split("](").take(1).chain(targets).collect()));
+        }
+    }
+    lines
+}
+
+/// First words of comments that hide the subject.
+const OPENINGS: [&str; 6] = ["What", "Whether", "How", "Which", "Where", "When"];
+/// First words of questions.
+const QUESTIONS: [&str; 15] = [
+    "Is", "Are", "Has", "Have", "Does", "Do", "Did", "May", "Can", "Was", "Were", "Could", "Waits", "Sleeps", "Should",
+];
 
 const MOST_LINES: usize = 450;
 

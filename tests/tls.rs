@@ -316,7 +316,7 @@ const WRONG: [(&[&str], &str, &str); 12] = [
     (&["--certfile", "none.pem"], "--certfile: ", "none.pem: expected a file that can be read, found no such file"),
     (&["--certfile", "text"], "--certfile: ", "text: expected certificates in PEM, found none\nhint: "),
     (&["--certfile", "site.der"], "--certfile: ", "expected certificates in PEM, found one in DER\nhint: openssl x509"),
-    (&["--certfile", "cut.pem"], "--certfile: ", "expected certificates in PEM, found a part without its END line"),
+    (&["--certfile", "cut.pem"], "--certfile: ", "expected certificates in PEM, found a section without an END line"),
     (&["--certfile", "site.pem"], "--certfile: ", "found none, and keyfile names no other file"),
     (&["--keyfile", "site.key"], "certfile: ", "expected a file with the certificate of keyfile, found none"),
     (&["--certfile", "site.pem", "--keyfile", "text"], "--keyfile: ", "without a password, found none\nhint: "),
@@ -551,8 +551,5 @@ fn certificates_of_a_python_configuration_are_found() {
     fs::write(&conf, format!("{text}def ssl_context(config, factory):\n    return factory()\n")).unwrap();
     let (code, _, stderr) = run(directory.path(), ["-c", conf.to_str().unwrap()]);
     assert_eq!(code, 1, "{stderr}");
-    assert!(
-        stderr.contains("ssl_context: this setting of gunicorn is not planned\nhint: TLS is not Python's"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("ssl_context: this setting of gunicorn is not planned\nhint: use certfile"), "{stderr}");
 }

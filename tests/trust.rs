@@ -311,7 +311,7 @@ fn a_preloaded_application_that_speaks_in_the_zygotes_name_is_not_believed() {
     let forged: &[&[&str]] = &[
         &[r#"{"ForkFailed":{"slot":0,"error":"forged"}}"#],
         &[r#"{"ForkFailed":{"slot":99999999,"error":"forged"}}"#],
-        &[r#"{"Found":{"version":"9","executable":"x","door":"y"}}"#],
+        &[r#"{"Found":{"version":"9","executable":"x","launch":"y"}}"#],
         &["\"Ready\""],
         &["garbage"],
         &[r#"{"Failed":{"cause":"NotFound","message":"forged","traceback":null}}"#, "\"Ready\"", "garbage"],

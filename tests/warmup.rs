@@ -67,6 +67,6 @@ fn a_warm_up_without_preload_app_is_said_not_to_be_done() {
     let files = directory(&[("counting.py", COUNTING)]);
     let (code, _, said) = run(files.path(), ["check", "--warmup", "/a", "counting"]);
     assert_eq!(code, 0, "{said}");
-    let remark = "warning: --warmup: not done without preload_app, which loads the application before the fork\n";
+    let remark = "warning: --warmup: no effect without preload_app, which loads the application before the fork\n";
     assert!(said.contains(remark), "{said}");
 }

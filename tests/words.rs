@@ -1,5 +1,5 @@
-//! What people are told who do something wrong that only the system shows: missing directories, files that cannot be
-//! written, settings in a place that is not read, requests beyond a limit.
+//! Messages about errors that depend on the system: missing directories, files that cannot be written, variables that
+//! are not read, requests beyond a limit.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -14,7 +14,7 @@ use nix::unistd::Uid;
 const NOBODY: u32 = 65_534;
 const APP: (&str, &str) = ("app.py", "app = print");
 
-/// Words of the command line, and what a check and a start answer to them in a directory that holds `file`, `directory`
+/// Words of the command line, and the answer of a check and a start in a directory that contains `file`, `directory`
 /// and an application.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["--chdir", "nowhere"], "--chdir: nowhere: expected a directory, found no such file or directory"),
@@ -37,7 +37,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["--python", "/bin/ls"], "python: /bin/ls: expected an interpreter, found one that fails: exit status: 2: "),
 ];
 
-/// What a check and a start say with these words; both end with code 1 and leave nothing behind.
+/// Returns the output of a check with these words, after comparing it with that of a start. Both must end with code 1
+/// and leave no files.
 fn refusal(home: &Path, words: &[&str], change: fn(&mut Command)) -> String {
     let before = listing(home);
     let said = [Some("check"), None].map(|verb| {
@@ -110,7 +111,7 @@ fn a_configuration_may_come_by_a_pipe_and_holds_through_reloads() {
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut server = Server::spawn(command);
     server.wait_for("starting workers=2 class=gthread threads=3");
-    let once = "no file, it is read once: a reload has the settings of the start";
+    let once = "not a regular file, so it is read once: a reload keeps its settings";
     assert!(server.log().contains(once), "{}", server.log());
     server.signal(Signal::SIGHUP);
     server.wait_for("reload done generation=2 workers=2");

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString, PyTuple};
 
 use rwsgi::message::{BootCause, BootFailure, Configure};
-use rwsgi::settings::python_file::{Name, Plain, is_known, is_mistaken, is_mistaken_hook, is_object};
+use rwsgi::settings::python_file::{DefinedName, Plain, is_known, is_mistaken, is_mistaken_hook, is_object};
 use rwsgi::settings::{Defined, Script};
 
 use crate::guard::{self, Guard};
@@ -144,7 +144,7 @@ fn look(names: &Bound<'_, PyDict>, source: &Source, path: String) -> PyResult<De
             } else {
                 plain(&value, DEEPEST)?
             };
-            defined.names.push(Name { value, name, line });
+            defined.names.push(DefinedName { value, name, line });
         } else if line > 0 && !source.read.contains(&name) {
             let is_mistake = is_plain(&value) && is_mistaken(&name) || value.is_callable() && is_mistaken_hook(&name);
             if is_mistake {

@@ -3,7 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `lib` | the door: how this file becomes part of a Python process |
+//! | `lib` | entry points: how this file becomes part of a Python process |
 //! | `zygote` | the process that holds Python, serves nothing and forks workers |
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
@@ -47,19 +47,19 @@ use std::ffi::{c_char, c_int};
 
 use pyo3::prelude::*;
 
-/// The module that the bootstrap of either door imports.
+/// The module that the bootstrap imports, in both launch modes.
 #[pymodule]
 mod _rwsgi {
     use pyo3::prelude::*;
 
     /// Takes the main thread; does not return. `channel` is the descriptor on which the master speaks.
     #[pyfunction]
-    fn main(py: Python<'_>, channel: i32, door: &str) {
-        crate::zygote::main(py, channel, door)
+    fn main(py: Python<'_>, channel: i32, mode: &str) {
+        crate::zygote::main(py, channel, mode)
     }
 }
 
-/// The library door: makes the module known and lets CPython configure itself as the executable in `words[0]` would.
+/// The launch by library: makes the module known and lets CPython configure itself as the executable in `words[0]` would.
 ///
 /// # Safety
 ///

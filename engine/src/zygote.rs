@@ -72,10 +72,10 @@ pub(crate) struct ForHooks {
 }
 
 /// Takes over the interpreter's main thread.
-pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
+pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
     // SAFETY: the bootstrap says that the descriptor is the channel, which nobody else in this process knows.
     let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(channel) });
-    if let Err(failure) = serve(py, &channel, door) {
+    if let Err(failure) = serve(py, &channel, mode) {
         let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
     }
     python::flush_standard(py);
@@ -83,12 +83,12 @@ pub(crate) fn main(py: Python<'_>, channel: i32, door: &str) -> ! {
 }
 
 /// Returns when the master is gone, or wants no more of this zygote.
-fn serve(py: Python<'_>, channel: &Channel, door: &str) -> Result<(), BootFailure> {
+fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
     let Some((mut inheritance, guard)) = begin(py, channel)? else {
         return Ok(());
     };
-    tracing::debug!(door, build = BUILD_ID, "zygote starts");
+    tracing::debug!(mode, build = BUILD_ID, "zygote starts");
     let signals = boot(py, &mut inheritance, guard, channel)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {

@@ -1,133 +1,48 @@
-//! Words of the command line to a call. Starts nothing, reads no file and no environment, judges no value: a flag's
-//! word goes to `settings::resolve` as it is.
+//! Parses the command line. Starts nothing, reads no file and no environment, checks no value: `settings::resolve` gets
+//! the word of a flag unchanged.
 
-use std::cell::OnceCell;
 use std::ffi::OsString;
-use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::ctl::Errand;
-use super::gunicorn::respelled;
+use super::gunicorn::translate;
+pub use super::invocation::{CMD_ARGS, Config, Invocation};
+use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
 use super::shell;
 use super::unknown;
+pub use super::usage_error::UsageError;
 use super::verb;
 use crate::command::{self, Command};
 use crate::control::Ask;
-use crate::settings::given::{Item, quoted};
-use crate::settings::read::Kind;
+use crate::settings::parse::FlagKind;
+use crate::settings::source_value::{Item, quoted};
 use crate::settings::types::Text as _;
-use crate::settings::{AppName, AppSource, Given, Origin, Problem, Row, Script, Seconds, Settings, TABLE, Value};
+use crate::settings::{Origin, Row, Seconds, SourceValue, TABLE, Value};
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// Serve.
     Start(Invocation),
-    /// Load settings and application, and say whether a start would work.
+    /// Load settings and application, and report whether a start would work.
     Check(Invocation),
-    /// Print the settings and where they come from.
+    /// Print the settings and their origins.
     Settings(Invocation),
-    /// Ask a running server, which the settings name.
+    /// Ask a running server, which the settings identify.
     Tell(Errand, Invocation),
-    /// Print this on standard output: help or version.
+    /// Print this text on standard output: help or version.
     Print(String),
 }
 
-/// What the command line says about settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Invocation {
-    /// The configuration file.
-    pub config: Option<Config>,
-    /// What `GUNICORN_CMD_ARGS` says.
-    pub words: Vec<Given>,
-    /// The settings given.
-    pub flags: Vec<Given>,
-    /// Options of gunicorn that are passed over, a warning each.
-    pub passed_over: Vec<String>,
-    /// The text of a configuration file that can be read only once, such as a pipe, when it was read.
-    pub read_once: OnceCell<String>,
-}
-
-/// A configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Config {
-    /// The path of one in TOML.
-    Toml(String),
-    /// One in Python.
-    Python(Script),
-}
-
-impl Invocation {
-    /// The application, or that there is none: with a word about an option that may have taken its name for a value.
-    pub fn app<'a>(&self, settings: &'a Settings) -> Result<&'a AppName, Problem> {
-        settings.app().map_err(|problem| {
-            let hints: Vec<String> = self.taken_word().into_iter().chain(problem.hint).collect();
-            Problem { hint: Some(hints.join("\nhint: ")), ..problem }
-        })
-    }
-
-    /// The first option that takes any word and took one that could be an application's name.
-    fn taken_word(&self) -> Option<String> {
-        self.flags.iter().find_map(|given| {
-            let row = Row::named(given.name)?;
-            let word = match &given.value {
-                Value::Word(word) => word,
-                Value::List(items) => items.iter().find_map(|item| match &item.value {
-                    Value::Word(word) => Some(word),
-                    _ => None,
-                })?,
-                _ => return None,
-            };
-            let (flag, metavar) = (row.flag_name(), row.metavar);
-            (takes_any_word(row) && looks_like_app(word)).then(|| {
-                format!("{flag} took {} for its {metavar}; if that is APP: {flag} {metavar} {word}", quoted(word))
-            })
-        })
-    }
-}
-
-/// A command line that is refused before there are settings to judge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageError {
-    words: String,
-    exit_code: u8,
-}
-
-impl UsageError {
-    /// 2: words that cannot be understood.
-    pub fn exit_code(&self) -> u8 {
-        self.exit_code
-    }
-
-    /// With its own hints.
-    pub(super) fn of_words(words: String) -> Self {
-        Self { words, exit_code: 2 }
-    }
-
-    /// With the hint to the help.
-    pub(super) fn usage(words: impl fmt::Display) -> Self {
-        Self { words: format!("{words}\nhint: rwsgi --help lists the options"), exit_code: 2 }
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// Understands the words after the program's name.
+/// Parses the words after the program's name.
 ///
-/// The first word that is no option is the verb if it is `check`, `settings` or the name of a command; an application of
-/// that name is called `check:application`.
+/// The first word that is no option is the verb, if it is `check`, `settings` or the name of a command. An application
+/// of that name is written `check:application`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageError> {
-    let (words, passed_over) = respelled(words);
+    let (words, skipped) = translate(words);
     let matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => return refused(&error),
@@ -140,16 +55,16 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
         return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
     }
     if let Some(option) = [WAIT, JSON, WITHIN].into_iter().find(|name| is_given(&matches, name)) {
-        let words = format!("--{option}: expected a verb beside it, such as status, found none");
-        return Err(beside(words, plain.peek().and_then(|word| verb::hint(word, None))));
+        let words = format!("--{option}: expected a verb with it, such as status, found none");
+        return Err(with_hint(words, plain.peek().and_then(|word| verb::hint(word, None))));
     }
     let verb = plain.next_if(|word| ["check", "settings"].contains(word));
     let app = plain.next();
     if let Some(word) = plain.next() {
         let words = format!("expected one application, found also {}", quoted(word));
-        return Err(beside(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
+        return Err(with_hint(words, app.filter(|_| verb.is_none()).and_then(|app| verb::hint(app, Some(word)))));
     }
-    let invocation = Invocation { passed_over, ..invocation(&matches, app) };
+    let invocation = Invocation { skipped, ..invocation(&matches, app) };
     Ok(match verb {
         Some("check") => Call::Check(invocation),
         Some(_) => Call::Settings(invocation),
@@ -159,8 +74,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     })
 }
 
-/// With this hint, or with that of every usage error.
-fn beside(words: String, hint: Option<String>) -> UsageError {
+/// Creates an error with this hint, or with the default one.
+fn with_hint(words: String, hint: Option<String>) -> UsageError {
     match hint {
         Some(hint) => UsageError::of_words(format!("{words}\nhint: {hint}")),
         None => UsageError::usage(words),
@@ -173,7 +88,7 @@ fn is_given(matches: &ArgMatches, name: &str) -> bool {
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
     if matches.get_flag(WAIT) && verb != Command::Reload {
-        let words = format!("{}: --{WAIT} is an option of reload alone", verb.row().name);
+        let words = format!("{}: --{WAIT} is an option of reload only", verb.row().name);
         return Err(UsageError::usage(words));
     }
     let ask = Ask::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
@@ -199,17 +114,17 @@ fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {
 }
 
 impl Invocation {
-    /// With the options of `GUNICORN_CMD_ARGS`, which count less than those of the command line. As in gunicorn, an
-    /// application in it is passed over.
+    /// Adds the options of `GUNICORN_CMD_ARGS`, which count less than those of the command line. As in gunicorn, an
+    /// application in it is ignored.
     pub fn with_words(mut self, text: &str) -> Result<Invocation, UsageError> {
-        let refuse = |words: &str| UsageError { words: format!("{CMD_ARGS}: {words}"), exit_code: 2 };
+        let refuse = |words: &str| UsageError::of_words(format!("{CMD_ARGS}: {words}"));
         let words = shell::split(text).ok_or_else(|| refuse("expected closing quotes, found none"))?;
-        let (words, passed_over) = respelled(words.into_iter().map(OsString::from));
+        let (words, skipped) = translate(words.into_iter().map(OsString::from));
         let matches = match command().try_get_matches_from(words) {
             Ok(matches) => matches,
             Err(error) => {
                 return match refused(&error) {
-                    Err(error) => Err(refuse(&error.words)),
+                    Err(error) => Err(refuse(&error.to_string())),
                     Ok(_) => Err(refuse("expected options that are settings, found --help or --version")),
                 };
             }
@@ -221,55 +136,26 @@ impl Invocation {
         }
         let Invocation { config, flags, .. } = invocation(&matches, None);
         self.config = self.config.or(config);
-        self.passed_over.extend(passed_over);
+        self.skipped.extend(skipped);
         let origin = Origin::Env(CMD_ARGS.to_owned());
-        self.words = flags.into_iter().map(|given| Given { origin: origin.clone(), ..given }).collect();
+        self.words = flags.into_iter().map(|given| SourceValue { origin: origin.clone(), ..given }).collect();
         Ok(self)
     }
 }
 
-impl Config {
-    /// The path or the module, as it was named.
-    pub(super) fn place(&self) -> &str {
-        match self {
-            Config::Toml(path) | Config::Python(Script::File(path) | Script::Module(path)) => path,
-        }
-    }
-
-    /// `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
-    fn parse(text: &str) -> Config {
-        if let Some(module) = text.strip_prefix("python:") {
-            return Config::Python(Script::Module(module.to_owned()));
-        }
-        let path = text.strip_prefix("file:").unwrap_or(text).to_owned();
-        if Path::new(&path).extension().is_some_and(|end| end == "py") {
-            return Config::Python(Script::File(path));
-        }
-        Config::Toml(path)
-    }
-}
-
-/// gunicorn's variable for options.
-pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
-
 const WORDS: &str = "words";
-/// Options of verbs.
-pub(super) const WAIT: &str = "wait";
-pub(super) const JSON: &str = "json";
-pub(super) const WITHIN: &str = "within";
-pub(super) const CONFIG: &str = "config";
-/// gunicorn's flags for what are verbs here.
+/// gunicorn's flags for `check` and `settings`.
 const CHECK_CONFIG: &str = "check-config";
 const PRINT_CONFIG: &str = "print-config";
-/// Columns of the help: what fits any terminal.
+/// The width of the help, which fits any terminal.
 const WIDTH: usize = 100;
 const USAGE: &str = "\
 rwsgi [OPTIONS] [APP]           serve APP
-       rwsgi check [OPTIONS] [APP]     load settings and APP, and say what is wrong
-       rwsgi settings [OPTIONS] [APP]  print every setting and where it comes from
-       rwsgi VERB [OPTIONS]            ask a running server, which --pid or --config names";
+       rwsgi check [OPTIONS] [APP]     load settings and APP, and report errors
+       rwsgi settings [OPTIONS] [APP]  print every setting and its origin
+       rwsgi VERB [OPTIONS]            ask the running server of --pid or --config";
 const AFTER: &str = "\
-What an option says can also stand in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
+Options can also be set in a file (TOML or gunicorn's Python) and in the environment: --max-requests 100 is
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
@@ -301,13 +187,13 @@ fn command() -> clap::Command {
         .args(others())
 }
 
-/// The verbs for running servers, a line each.
+/// Lists the verbs for running servers, one per line.
 fn verbs() -> String {
     let lines = command::TABLE.iter().filter_map(|row| Some(format!("  {:16} {}", row.usage?, row.help)));
     format!("Verbs:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The options that are no settings.
+/// Returns the options that are no settings.
 fn others() -> [Arg; 8] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
@@ -316,7 +202,7 @@ fn others() -> [Arg; 8] {
             .long(CONFIG)
             .value_name("FILE")
             .help("read settings from this file, TOML or Python"),
-        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this"),
+        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this help"),
         Arg::new("version")
             .short('v')
             .short_alias('V')
@@ -326,9 +212,9 @@ fn others() -> [Arg; 8] {
         Arg::new(WAIT)
             .long(WAIT)
             .action(ArgAction::SetTrue)
-            .help("reload: wait until the new code serves alone, or has failed"),
-        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer for programs"),
-        Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: how long the answer may take"),
+            .help("reload: wait until only the new code serves, or the reload has failed"),
+        Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("verbs: answer in JSON"),
+        Arg::new(WITHIN).long(WITHIN).value_name("SECONDS").help("verbs: longest time to wait for the answer"),
         hidden(CHECK_CONFIG),
         hidden(PRINT_CONFIG),
     ]
@@ -344,17 +230,18 @@ fn argument(row: &'static Row) -> Arg {
             (None, None) => arg,
         };
     }
-    let arg = arg.aliases(beginnings(row));
+    let arg = arg.aliases(unambiguous_prefixes(row));
     match row.kind {
-        Kind::Switch => arg.action(ArgAction::SetTrue),
-        // A negative number is no option; what is wrong with it is said by its setting.
-        Kind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
-        Kind::List => arg.action(ArgAction::Append).value_name(row.metavar),
+        FlagKind::Switch => arg.action(ArgAction::SetTrue),
+        // A negative number is no option; the setting reports the error.
+        FlagKind::One => arg.action(ArgAction::Set).value_name(row.metavar).allow_negative_numbers(true),
+        FlagKind::List => arg.action(ArgAction::Append).value_name(row.metavar),
     }
 }
 
-/// What `--timeout` may be shortened to although `--timeout-mode` begins with it, too: gunicorn has the short one alone.
-fn beginnings(row: &Row) -> Vec<&'static str> {
+/// Returns prefixes that mean the shorter of two flags, such as `--time` for `--timeout` beside `--timeout-mode`.
+/// gunicorn has only the shorter one.
+fn unambiguous_prefixes(row: &Row) -> Vec<&'static str> {
     let all = || TABLE.iter().flat_map(|row| row.flags).copied();
     let shortened = |flag: &'static str| {
         let is_longer = |other: &str| other != flag && other.starts_with(flag);
@@ -367,38 +254,24 @@ fn beginnings(row: &Row) -> Vec<&'static str> {
     long.flat_map(shortened).map(|flag| flag.trim_start_matches('-')).collect()
 }
 
-fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<Given> {
-    let given = |row: &Row, value| Given { name: row.name, value, origin: Origin::Flag(row.flag_name().to_owned()) };
+fn flags(matches: &ArgMatches, app: Option<&str>) -> Vec<SourceValue> {
+    let given =
+        |row: &Row, value| SourceValue { name: row.name, value, origin: Origin::Flag(row.flag_name().to_owned()) };
     let word = |text: &str| Value::Word(text.to_owned());
     let item = |text: &String| Item { value: word(text), line: None };
     let of_row = |row: &'static Row| {
         let value = match row.kind {
             _ if row.flags.is_empty() => word(app.filter(|_| row.name == "wsgi_app")?),
-            Kind::Switch => Value::Bool(Some(true).filter(|_| matches.get_flag(row.name))?),
-            Kind::One => word(matches.get_one::<String>(row.name)?),
-            Kind::List => Value::List(matches.get_many::<String>(row.name)?.map(item).collect()),
+            FlagKind::Switch => Value::Bool(Some(true).filter(|_| matches.get_flag(row.name))?),
+            FlagKind::One => word(matches.get_one::<String>(row.name)?),
+            FlagKind::List => Value::List(matches.get_many::<String>(row.name)?.map(item).collect()),
         };
         Some(given(row, value))
     };
     TABLE.iter().filter_map(of_row).collect()
 }
 
-fn takes_any_word(row: &Row) -> bool {
-    (row.set)(&mut Settings::default(), &Value::Word("any.word".to_owned())).is_ok()
-}
-
-/// `hello`, `mysite.wsgi`, `hello:app` and `hello.py`, but no `www-data`, `access.log` and `/run/app.pid`.
-fn looks_like_app(word: &str) -> bool {
-    let ends_in = |ends: &[&str]| Path::new(word).extension().is_some_and(|end| ends.iter().any(|known| end == *known));
-    match AppName::parse(word).map(|app| app.source) {
-        Ok(AppSource::Module(name)) => !name.contains('-') && !ends_in(&["log", "pid"]),
-        // With a callable it can be nothing else.
-        Ok(AppSource::File(_)) => word.contains(".py:") || ends_in(&["py", "wsgi"]),
-        Err(_) => false,
-    }
-}
-
-/// clap's refusals in the words of this program; help and version are among them.
+/// Translates clap's errors; help and version are among them.
 fn refused(error: &clap::Error) -> Result<Call, UsageError> {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) => text.split([' ', '=']).next().unwrap_or_default(),

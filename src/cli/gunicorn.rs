@@ -1,15 +1,15 @@
-//! Options of gunicorn that are written otherwise than those of this program, or not needed here: words to words. Only
-//! whole names are known, so that `--http` and `--ini`, which uWSGI has, are the beginning of none.
+//! Translates options of gunicorn that are spelled differently here or are not needed. Only whole names are matched,
+//! since uWSGI's `--http` and `--ini` are prefixes of them.
 
 use std::ffi::{OsStr, OsString};
 
 use crate::settings::ProxyMode;
-use crate::settings::gunicorn::{Absent, NEEDLESS_FLAGS};
+use crate::settings::foreign::gunicorn::{Absent, NEEDLESS_FLAGS};
 use crate::settings::types::Text as _;
 
-/// The words as the command line takes them, and a warning for each option that is passed over.
-pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
-    let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
+/// Returns the words for the parser, and a warning for each skipped option.
+pub(super) fn translate(words: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    let (mut kept, mut skipped) = (Vec::new(), Vec::new());
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let text = word.to_str().unwrap_or_default();
@@ -18,12 +18,12 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
             if *takes_value && value.is_none() {
                 words.next();
             }
-            passed_over.extend(Absent::by_flag(flag).map(|absent| absent.remark(flag)));
+            skipped.extend(Absent::by_flag(flag).map(|absent| absent.warning(flag)));
             continue;
         }
         kept.push(match flag {
             "--no-control-socket" => "--control-socket=off".into(),
-            // gunicorn takes what follows for the value, the application's name, too; here only a mode is one.
+            // gunicorn takes the next word as the value, even an application's name. Here only a mode is accepted.
             "--proxy-protocol" if value.is_none() && !words.peek().is_some_and(|next| is_mode(next)) => {
                 "--proxy-protocol=auto".into()
             }
@@ -31,7 +31,7 @@ pub(super) fn respelled(words: impl IntoIterator<Item = OsString>) -> (Vec<OsStr
             _ => word,
         });
     }
-    (kept, passed_over)
+    (kept, skipped)
 }
 
 fn is_mode(word: &OsStr) -> bool {
@@ -40,14 +40,14 @@ fn is_mode(word: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::respelled;
+    use super::translate;
 
     #[test]
     fn options_are_respelled_or_passed_over() {
         let check = |typed: &str, expected: &str, warnings: usize| {
-            let (kept, passed_over) = respelled(typed.split(' ').map(Into::into));
+            let (kept, skipped) = translate(typed.split(' ').map(Into::into));
             let kept: Vec<_> = kept.iter().map(|word| word.to_string_lossy()).collect();
-            assert_eq!((kept.join(" ").as_str(), passed_over.len()), (expected, warnings), "{typed}");
+            assert_eq!((kept.join(" ").as_str(), skipped.len()), (expected, warnings), "{typed}");
         };
         check("--proxy-protocol app", "--proxy-protocol=auto app", 0);
         check("--proxy-protocol v2 app", "--proxy-protocol v2 app", 0);

@@ -1,10 +1,12 @@
-//! The command line: words to a call. Here, and only here, the environment is read.
+//! The command line: parses the words and runs the call. The environment is read only here.
 
 pub mod args;
 pub mod ctl;
 mod gunicorn;
+mod invocation;
 mod shell;
 mod unknown;
+mod usage_error;
 mod verb;
 
 use std::cell::Cell;
@@ -12,8 +14,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 
-use args::{CMD_ARGS, Call, Config, Invocation, UsageError};
+use args::Call;
 use ctl::Errand;
+use invocation::{CMD_ARGS, Config, Invocation};
+use usage_error::UsageError;
 
 use crate::http::AccessFormat;
 use crate::log;
@@ -24,11 +28,10 @@ use crate::os::background::{self, Background, Side};
 use crate::os::source::{self, Source};
 use crate::os::successor::CommandLine;
 use crate::os::{self, process};
-use crate::settings::unread::unread;
-use crate::settings::{Defined, Resolved, Script, Sources, passed, resolve, sound};
+use crate::settings::foreign::unknown_env::unknown_variables;
+use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, valid_settings};
 
-/// Does what the words ask for, and says with which code the process is to end. `engine` is the engine inside the
-/// executable, empty if it holds none.
+/// Runs the call and returns the exit code. `engine` is the engine inside the executable, empty if it contains none.
 pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     if words.first().is_some_and(|word| word == master::ROLE) {
         master::become_zygote(|name| std::env::var(name).ok());
@@ -50,7 +53,7 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     }
 }
 
-/// The call with what gunicorn reads besides the command line: its variable, and its file in this directory.
+/// Adds gunicorn's other sources to the call: its variable, and its file in this directory.
 fn complete(call: Call) -> Result<Call, UsageError> {
     let complete = |mut invocation: Invocation| {
         if let Some(words) = variable(CMD_ARGS) {
@@ -71,10 +74,10 @@ fn complete(call: Call) -> Result<Call, UsageError> {
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
-    warn_of_unread();
+    warn_of_unknown_variables();
     match settings_of_all(invocation, engine) {
         Ok(resolved) => {
-            resolved.remarks.iter().for_each(|line| warn(line));
+            resolved.warnings.iter().for_each(|line| warn(line));
             print(&resolved.to_string())
         }
         Err(problems) => {
@@ -85,7 +88,7 @@ fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
 }
 
 fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
-    // Whoever says where the server is can ask it also with a file that is broken.
+    // If the path of the socket is given, a broken configuration file does not matter.
     let me = std::process::id();
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
@@ -95,11 +98,15 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
         }
         Err(problems) => {
             complain(&problems);
-            // The server that runs was started by a better file, and is to be found by what this one still says.
-            match with_sources(invocation, me, None, sound).ok().filter(|settings| settings.control_path().is_some()) {
+            // The running server was started with a valid file. The valid settings of this one may still name its
+            // socket.
+            match with_sources(invocation, me, None, valid_settings)
+                .ok()
+                .filter(|settings| settings.control_path().is_some())
+            {
                 Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
                 None => {
-                    complain(&"hint: --pid FILE asks the server that runs without a look at the other settings");
+                    complain(&"hint: --pid FILE finds the running server without the other settings");
                     EXIT_CONFIG
                 }
             }
@@ -107,7 +114,7 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
     }
 }
 
-/// The settings from all sources, a Python file among them.
+/// Reads the settings from all sources, including a Python file.
 fn settings_of_all(invocation: &Invocation, engine: &[u8]) -> Result<Resolved, AnyError> {
     let me = std::process::id();
     let Some(file) = python_file(invocation, me)? else { return settings(invocation, me, None) };
@@ -115,7 +122,7 @@ fn settings_of_all(invocation: &Invocation, engine: &[u8]) -> Result<Resolved, A
     settings(invocation, me, Some(&defined))
 }
 
-/// The configuration file if it is in Python, with what is known without it.
+/// Returns the configuration file if it is in Python, with the settings of the other sources.
 fn python_file(invocation: &Invocation, me: u32) -> Result<Option<PythonFile>, AnyError> {
     let Some(Config::Python(script)) = &invocation.config else { return Ok(None) };
     if let Script::File(path) = script {
@@ -132,8 +139,8 @@ fn arguments() -> Vec<String> {
 }
 
 fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
-    warn_of_unread();
-    // A file in Python may ask for the background, too; that is known when it has been run.
+    warn_of_unknown_variables();
+    // A Python file may set `daemon` too, which is known only after it has run.
     let known = settings(invocation, std::process::id(), None);
     if !check && !is_successor() && known.is_ok_and(|resolved| resolved.settings.daemon) {
         return in_background(invocation, engine);
@@ -145,12 +152,10 @@ fn serve(invocation: &Invocation, engine: &[u8], check: bool) -> i32 {
     }
 }
 
-/// Starts the server in the background. In the process that was called: waits until it serves, or has failed.
+/// Starts the server in the background. The calling process waits until it serves or has failed.
 fn in_background(invocation: &Invocation, engine: &[u8]) -> i32 {
     if variable("NOTIFY_SOCKET").is_some() {
-        warn(
-            &"daemon: the service manager cannot follow a server that leaves its process\nhint: leave it out of a unit",
-        );
+        warn(&"daemon: the service manager cannot follow a server in the background\nhint: leave it out of a unit");
     }
     match background::enter() {
         Ok(Side::Caller(code)) => code,
@@ -173,7 +178,7 @@ fn failed(error: &AnyError) -> i32 {
     error.downcast_ref::<UsageError>().map_or(EXIT_CONFIG, |error| i32::from(error.exit_code()))
 }
 
-/// The file in Python says `daemon`, and this process is in the foreground: nothing was started yet.
+/// The Python file sets `daemon`, and this process is in the foreground. Nothing was started yet.
 #[derive(Debug)]
 struct AsksForBackground;
 
@@ -191,7 +196,7 @@ fn attempt(
     check: bool,
     background: Option<&Background>,
 ) -> Result<i32, AnyError> {
-    // Before the processes get titles, which take the room of these words.
+    // Copied before the processes get titles, which overwrite these words.
     let arguments = arguments();
     let command_line = CommandLine::of_this_process();
     let predecessor: Option<Predecessor> =
@@ -207,9 +212,9 @@ fn attempt(
         }
         invocation.app(&resolved.settings)?;
         if !check {
-            verb::judge(invocation, &resolved.settings)?;
+            verb::refuse_misspelled(invocation, &resolved.settings)?;
         }
-        resolved.remarks.iter().for_each(|line| warn(line));
+        resolved.warnings.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
         Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins) })
@@ -237,13 +242,13 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The process that the service manager means when it names this one: a new master beside an old one stands in its place.
+/// Returns the process that the service manager addresses. For a new master beside an old one it is the old one.
 fn addressee(predecessor: Option<&Predecessor>) -> u32 {
     let parent = std::os::unix::process::parent_id();
     predecessor.filter(|old| u32::try_from(old.pid) == Ok(parent)).map_or(std::process::id(), |_| parent)
 }
 
-/// The service manager, if there is one.
+/// Returns the connection to the service manager, if there is one.
 fn announcer(me: u32) -> Announcer {
     Announcer::from_environment(variable, me).unwrap_or_else(|error| {
         warn(&error);
@@ -251,30 +256,30 @@ fn announcer(me: u32) -> Announcer {
     })
 }
 
-/// The settings from all sources, or everything that is wrong with them. `defined` is what a Python file says.
+/// Returns the settings from all sources, or all problems. `defined` is the result of a Python file.
 fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Result<Resolved, AnyError> {
     let mut resolved = with_sources(invocation, me, defined, resolve)??;
-    resolved.remarks.extend(invocation.passed_over.iter().cloned());
+    resolved.warnings.extend(invocation.skipped.iter().cloned());
     if let (Some(config), Some(_)) = (&invocation.config, invocation.read_once.get()) {
         let place = config.place();
         resolved
-            .remarks
-            .push(format!("--config: {place}: no file, it is read once: a reload has the settings of the start"));
+            .warnings
+            .push(format!("--config: {place}: not a regular file, so it is read once: a reload keeps its settings"));
     }
     let origin = resolved.origin_of("access_log_format");
-    // A logger of Python's makes of it what it likes.
+    // A Python logger interprets the format itself.
     let is_pythons = resolved.settings.is_logged_by_python() || defined.is_some_and(Defined::has_logconfig_dict);
     match AccessFormat::parse(&resolved.settings.access_log_format) {
         _ if is_pythons => {}
         Err(error) => return Err(format!("{origin}: {error}").into()),
-        Ok(format) => resolved.remarks.extend(
+        Ok(format) => resolved.warnings.extend(
             format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
         ),
     }
     Ok(resolved)
 }
 
-/// Reads what settings come from.
+/// Reads the sources of settings.
 fn with_sources<T>(
     invocation: &Invocation,
     me: u32,
@@ -294,7 +299,7 @@ fn with_sources<T>(
     Ok(read(&Sources { file, defined, words, environment: &environment, flags }))
 }
 
-/// The text of the configuration file. A pipe is empty when it has been read: what it said holds.
+/// Returns the text of the configuration file. A pipe can be read once; its text is kept for reloads.
 fn text_of(invocation: &Invocation, path: &str) -> io::Result<String> {
     if let Some(text) = invocation.read_once.get() {
         return Ok(text.clone());
@@ -306,33 +311,33 @@ fn text_of(invocation: &Invocation, path: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// The environment as far as it is text, without sockets that were passed to another process than `me`.
+/// Returns the environment as far as it is text, without sockets passed to another process than `me`.
 fn environment(me: u32) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name != Predecessor::VARIABLE)
         .collect();
-    if passed::meant_for_another(&environment, me).is_some() {
-        environment.retain(|(name, _)| !passed::VARIABLES.contains(&name.as_str()));
+    if socket_activation::meant_for_another(&environment, me).is_some() {
+        environment.retain(|(name, _)| !socket_activation::VARIABLES.contains(&name.as_str()));
     }
     environment
 }
 
-fn warn_of_unread() {
-    for line in unread(&environment(std::process::id())) {
+fn warn_of_unknown_variables() {
+    for line in unknown_variables(&environment(std::process::id())) {
         warn(&line);
     }
 }
 
-/// A shell stands between systemd and this process.
+/// Warns that sockets were passed to another process: a shell between systemd and this one.
 fn warn_of_foreign_sockets(me: u32) {
     let variables = ["LISTEN_PID", "LISTEN_FDS"];
     let environment: Vec<(String, String)> =
         variables.into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?))).collect();
-    if let Some(other) = passed::meant_for_another(&environment, me) {
+    if let Some(other) = socket_activation::meant_for_another(&environment, me) {
         warn(&format!(
             "LISTEN_PID: expected {me}, found {other}; the sockets of LISTEN_FDS are not served\nhint: start rwsgi without \
-             a shell in between, or by exec"
+             a shell, or with exec"
         ));
     }
 }
@@ -342,17 +347,17 @@ fn warn(line: &dyn std::fmt::Display) {
 }
 
 fn complain(problem: &dyn std::fmt::Display) {
-    // Nobody is left to tell if standard error is gone. The words may be those of an application's traceback.
+    // If standard error is closed, the message is lost. It may contain an application's traceback.
     let _ = writeln!(std::io::stderr(), "{}", log::escaped(&problem.to_string()));
 }
 
 fn print(text: &str) -> i32 {
-    // A reader that closed the pipe has seen enough.
+    // A reader that closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     0
 }
 
-/// gunicorn's file, read where no other is named.
+/// gunicorn's default file, used when no file is named.
 const DEFAULT_FILE: &str = "gunicorn.conf.py";
 /// gunicorn's code for a configuration that cannot be used.
 const EXIT_CONFIG: i32 = 1;

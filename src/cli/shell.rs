@@ -1,6 +1,6 @@
-//! Text to words, as a POSIX shell splits it: blanks separate, quotes and backslashes keep. Expands nothing.
+//! Splits text into words as a POSIX shell does: blanks separate, quotes and backslashes escape. Expands nothing.
 
-/// The words; nothing if quotes are left open or the text ends in a backslash.
+/// Returns the words, or `None` if quotes are left open or the text ends in a backslash.
 pub(super) fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

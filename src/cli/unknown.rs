@@ -1,11 +1,13 @@
-//! What is said of an option that there is none of. Knows the options, and those of other servers.
+//! Errors for unknown options. Knows the options of rwsgi and of other servers.
 
-use super::args::{CONFIG, JSON, UsageError, WAIT, WITHIN};
-use crate::settings::gunicorn::Absent;
-use crate::settings::problem::nearest;
-use crate::settings::{Row, TABLE, elsewhere, uwsgi};
+use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
+use super::usage_error::UsageError;
+use crate::settings::foreign::gunicorn::Absent;
+use crate::settings::foreign::{others, uwsgi};
+use crate::settings::suggest::nearest;
+use crate::settings::{Row, TABLE};
 
-/// The error, with a hint if one is known.
+/// Returns the error, with a hint if one is known.
 pub(super) fn refusal(argument: &str) -> UsageError {
     if let Some(absent) = Absent::by_flag(argument) {
         let words = format!("{argument}: this option of gunicorn is {}\nhint: {}", absent.state(), absent.hint);
@@ -19,23 +21,23 @@ pub(super) fn refusal(argument: &str) -> UsageError {
     }
     let every =
         (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());
-    let elsewhere = || uwsgi::hint(argument).or_else(|| elsewhere::hint(argument));
-    match every.or_else(|| flag_of_setting(argument)).or_else(elsewhere).or_else(|| nearest_flag(argument)) {
+    let foreign = || uwsgi::hint(argument).or_else(|| others::hint(argument));
+    match every.or_else(|| flag_of_setting(argument)).or_else(foreign).or_else(|| nearest_flag(argument)) {
         Some(hint) => UsageError::of_words(format!("{argument}: unknown option\nhint: {hint}")),
         None => UsageError::usage(format!("{argument}: unknown option")),
     }
 }
 
-/// The option of the setting that has this name in a file.
+/// Returns a hint for the name of a setting in a file.
 fn flag_of_setting(argument: &str) -> Option<String> {
     let row = Row::named(&argument.strip_prefix("--")?.replace('-', "_"))?;
     Some(match row.flags.last() {
         Some(flag) => format!("the option of {} is {flag}", row.name),
-        None => format!("{} has no option, it stands in the file or in the environment", row.name),
+        None => format!("{} has no option, set it in the file or in the environment", row.name),
     })
 }
 
-/// The option that is spelled almost so.
+/// Returns a hint for a misspelled option.
 fn nearest_flag(argument: &str) -> Option<String> {
     let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
     let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);

@@ -1,15 +1,16 @@
-//! Words that were meant for verbs: what they almost are, or what they are elsewhere. A server must not start because of a
-//! slip. Looks at names in directories; starts and reads nothing.
+//! Finds words that were meant as verbs: misspelled, or verbs of other tools. A misspelled verb must not start a
+//! server. Looks at names in directories; starts and reads nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::args::{Invocation, UsageError};
+use super::invocation::Invocation;
+use super::usage_error::UsageError;
 use crate::command;
-use crate::settings::problem::nearest;
-use crate::settings::{Given, Settings, Value};
+use crate::settings::suggest::nearest;
+use crate::settings::{Settings, SourceValue, Value};
 
-/// What the first of several words was meant to be; nothing if it is like no verb.
+/// Returns a hint for the first of several words, or `None` if it resembles no verb.
 pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
     if STARTS.contains(&word) {
         return Some(format!("no verb is needed to serve an application: rwsgi {}", next.unwrap_or("APP")));
@@ -21,10 +22,10 @@ pub(super) fn hint(word: &str, next: Option<&str>) -> Option<String> {
     other.or_else(|| nearest(word, verbs())).map(|verb| format!("did you mean rwsgi {verb}?"))
 }
 
-/// Refuses the application of the command line if its name is almost a verb and nothing of this name is where modules are
-/// looked for first. `settings` are those in force.
-pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
-    let is_app = |given: &&Given| given.name == "wsgi_app";
+/// Refuses the application of the command line if its name resembles a verb and no module of this name is in the first
+/// directories of the search path. `settings` are those in force.
+pub(super) fn refuse_misspelled(invocation: &Invocation, settings: &Settings) -> Result<(), UsageError> {
+    let is_app = |given: &&SourceValue| given.name == "wsgi_app";
     let Some(Value::Word(word)) = invocation.flags.iter().find(is_app).map(|given| &given.value) else {
         return Ok(());
     };
@@ -37,12 +38,12 @@ pub(super) fn judge(invocation: &Invocation, settings: &Settings) -> Result<(), 
     if std::iter::once(first.clone()).chain(more).any(|directory| holds(&directory, word)) {
         return Ok(());
     }
-    let way_out = format!("an installed module of this name is called {word}:application");
+    let way_out = format!("write an installed module of this name as {word}:application");
     let words = format!("{word}: expected a command or an application, found neither\nhint: {hint}\nhint: {way_out}");
     Err(UsageError::of_words(words))
 }
 
-/// `WORD`, `WORD.py`, `WORD.cpython-313-x86_64-linux-gnu.so`.
+/// True for `WORD`, `WORD.py`, `WORD.cpython-313-x86_64-linux-gnu.so`.
 fn holds(directory: &Path, word: &str) -> bool {
     let is_it = |name: &str| name.split('.').next() == Some(word);
     fs::read_dir(directory).is_ok_and(|mut entries| {
@@ -55,11 +56,11 @@ fn verbs() -> impl Iterator<Item = &'static str> {
     of_servers.chain(["check", "settings", "help"])
 }
 
-/// What starts other servers.
+/// Verbs that start other servers.
 const STARTS: [&str; 4] = ["serve", "start", "run", "runserver"];
-/// What has a number of workers behind it.
+/// Verbs that take a number of workers.
 const COUNTS: [&str; 3] = ["workers", "worker", "processes"];
-/// Verbs of systemctl, apachectl, supervisorctl, pm2, and what does that here.
+/// Verbs of systemctl, apachectl, supervisorctl and pm2, with their counterparts.
 const ELSEWHERE: [(&str, &str); 16] = [
     ("reload-wait", "reload --wait"),
     ("reload_wait", "reload --wait"),

@@ -1,4 +1,4 @@
-//! What can be wrong with the Python that was asked for, in words. Knows no way to find or enter one.
+//! Errors of the interpreter, with their messages and hints. Cannot find or launch one.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Virtualenv;
-use super::probe::Failure;
+use super::probe::ProbeFailure;
 use crate::os::access::Untrusted;
 
-/// Who named the interpreter.
+/// The source that named the interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum NamedBy {
     /// The setting `python`.
     Setting,
     /// The environment variable `VIRTUAL_ENV`.
     VirtualEnv,
-    /// Nobody: the first `python3` on PATH.
+    /// None: the first `python3` on PATH.
     Path,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for NamedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Setting => "python",
@@ -31,102 +31,103 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An interpreter's file, and who named it. Prints as the "where" of an error: `python: /srv/venv/bin/python`.
+/// The file of an interpreter, and its source. `Display` gives the location of an error: `python:
+/// /srv/venv/bin/python`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Who named it.
-    pub origin: Origin,
-    /// Absolute; symlinks are not resolved.
+pub struct NamedPython {
+    /// The source.
+    pub named_by: NamedBy,
+    /// An absolute path; symlinks are not resolved.
     pub path: PathBuf,
 }
 
-impl Place {
-    /// A path as the user wrote it is relative to the working directory.
-    pub(super) fn new(origin: Origin, path: &Path) -> Self {
-        Self { origin, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+impl NamedPython {
+    /// Creates it from a path relative to the working directory.
+    pub(super) fn new(named_by: NamedBy, path: &Path) -> Self {
+        Self { named_by, path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for NamedPython {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.path.display())
+        write!(f, "{}: {}", self.named_by, self.path.display())
     }
 }
 
-/// Why there is no Python to serve with. `Display` is one line: where, expected, found.
-/// [`InterpreterError::hint`] is the remedy.
+/// The reason why no interpreter can serve. `Display` gives one line: where, expected, found.
+/// [`InterpreterError::hint`] gives the hint.
 #[derive(Debug)]
 pub enum InterpreterError {
-    /// Nothing of this name on PATH.
+    /// No program of this name on PATH.
     NotOnPath {
-        /// Who asked.
-        origin: Origin,
+        /// The source.
+        named_by: NamedBy,
         /// The name looked for.
         name: OsString,
         /// The PATH searched.
         path: OsString,
     },
-    /// The file or directory named does not exist.
+    /// The file or directory does not exist.
     NoSuchFile {
         /// The file.
-        place: Place,
-        /// As it was named.
+        place: NamedPython,
+        /// The path as given.
         given: PathBuf,
     },
     /// A directory without bin/python.
-    NoPythonIn(Place),
-    /// A file that may not be executed.
-    NotExecutable(Place),
-    /// The kernel did not run it.
+    NoPythonIn(NamedPython),
+    /// A file that is not executable.
+    NotExecutable(NamedPython),
+    /// The kernel could not execute it.
     NotStarted {
         /// The file.
-        place: Place,
-        /// The kernel's reason.
+        place: NamedPython,
+        /// The kernel's error.
         cause: io::Error,
     },
-    /// A virtualenv that outlived the Python it was made from.
+    /// A virtualenv whose base Python was removed.
     BaseGone {
         /// The virtualenv's interpreter.
-        place: Place,
+        place: NamedPython,
         /// The virtualenv.
         directory: PathBuf,
-        /// What it leads to, and is not there.
+        /// The missing file that it leads to.
         gone: PathBuf,
     },
-    /// `PyPy`, `GraalPy`: no `CPython` inside.
+    /// An interpreter other than `CPython`, such as `PyPy` or `GraalPy`.
     NotCPython {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Name and version.
         found: String,
     },
     /// Older than 3.11.
     TooOld {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Its version.
         found: String,
     },
     /// A build without the GIL (PEP 703), which has no stable ABI of 3.11.
     FreeThreaded {
         /// The interpreter.
-        place: Place,
+        place: NamedPython,
         /// Its version.
         found: String,
     },
-    /// For another processor or another C library.
+    /// A build for another processor or C library.
     ForeignPlatform {
         /// The interpreter.
-        place: Place,
-        /// Ours, in the words of SOABI.
+        place: NamedPython,
+        /// The platform of this program, as in SOABI.
         expected: &'static str,
         /// The interpreter's.
         found: String,
     },
-    /// A virtualenv whose packages are another Python's: its base was upgraded beneath it.
+    /// A virtualenv whose packages belong to another Python, because its base was upgraded.
     OtherPythonsVirtualenv {
         /// The virtualenv's interpreter.
-        place: Place,
+        place: NamedPython,
         /// The virtualenv.
         directory: PathBuf,
         /// The version in its pyvenv.cfg.
@@ -134,39 +135,39 @@ pub enum InterpreterError {
         /// The version that it leads to now.
         found: String,
     },
-    /// It did not answer, and said this.
+    /// It gave no valid answer.
     NoAnswer {
         /// The interpreter.
-        place: Place,
-        /// How it ended, in words.
+        place: NamedPython,
+        /// Its exit status, as text.
         status: String,
-        /// The telling line of its stderr; may be empty.
+        /// The relevant line of its stderr; may be empty.
         said: String,
     },
     /// It did not answer in time.
     TimedOut {
         /// The interpreter.
-        place: Place,
-        /// How long it had.
+        place: NamedPython,
+        /// The time that it had.
         after: Duration,
     },
-    /// The application's user could change what would run with more rights than it has.
+    /// The application's user could change code that would run with more rights than that user has.
     Untrusted(Untrusted),
-    /// The library door was asked for, and there is no libpython.
+    /// The launch mode `library` was requested, and there is no libpython.
     NoLibrary {
         /// The interpreter.
-        place: Place,
-        /// Where it would have been; empty for a build that has none at all.
+        place: NamedPython,
+        /// The paths searched; empty for a build without a shared library.
         searched: Vec<PathBuf>,
     },
     /// The loader refused libpython.
     LibraryUnloadable {
         /// The file.
         library: PathBuf,
-        /// The loader's words, dlerror(3).
+        /// The loader's message, dlerror(3).
         cause: String,
     },
-    /// libpython is of another version than the interpreter.
+    /// libpython has another version than the interpreter.
     LibraryOfAnotherVersion {
         /// The file.
         library: PathBuf,
@@ -175,16 +176,16 @@ pub enum InterpreterError {
         /// The library's.
         found: String,
     },
-    /// The loader refused the engine, or it is not the engine.
+    /// The loader refused the engine, or the file is no engine.
     EngineUnloadable {
-        /// The loader's words.
+        /// The loader's message.
         cause: String,
     },
-    /// The kernel refused to execute the interpreter or to hand it the engine.
+    /// The kernel refused to execute the interpreter or to pass the engine to it.
     NotEntered {
         /// The interpreter.
         executable: PathBuf,
-        /// The kernel's reason.
+        /// The kernel's error.
         cause: io::Error,
     },
 }
@@ -209,8 +210,8 @@ impl From<Untrusted> for InterpreterError {
 impl InterpreterError {
     fn at(&self) -> String {
         match self {
-            Self::NotOnPath { origin, .. } => origin.to_string(),
-            Self::NoSuchFile { place, given } => format!("{}: {}", place.origin, given.display()),
+            Self::NotOnPath { named_by, .. } => named_by.to_string(),
+            Self::NoSuchFile { place, given } => format!("{}: {}", place.named_by, given.display()),
             Self::NoPythonIn(place)
             | Self::NotExecutable(place)
             | Self::NotStarted { place, .. }
@@ -234,7 +235,7 @@ impl InterpreterError {
 
     fn expected(&self) -> String {
         match self {
-            Self::NotOnPath { origin: Origin::Path, name, path } => {
+            Self::NotOnPath { named_by: NamedBy::Path, name, path } => {
                 format!("{} in one of {}", Path::new(name).display(), Path::new(path).display())
             }
             Self::NotOnPath { name, .. } => format!("{} on PATH", Path::new(name).display()),
@@ -268,7 +269,7 @@ impl InterpreterError {
             Self::NoSuchFile { place, given } if *given == place.path => "nothing there".to_owned(),
             Self::NoSuchFile { place, .. } => format!("nothing at {}", place.path.display()),
             Self::NoPythonIn(_) => "no bin/python in it".to_owned(),
-            Self::NotExecutable(_) => "a file that may not be executed".to_owned(),
+            Self::NotExecutable(_) => "a file that is not executable".to_owned(),
             Self::NotStarted { cause, .. } | Self::NotEntered { cause, .. } => {
                 format!("a file that does not run: {cause}")
             }
@@ -285,7 +286,7 @@ impl InterpreterError {
                 format!("a program that does not answer: {status}")
             }
             Self::NoAnswer { status, said, .. } => format!("one that fails: {status}: {said}"),
-            Self::NoLibrary { searched, .. } if searched.is_empty() => "one that was built without".to_owned(),
+            Self::NoLibrary { searched, .. } if searched.is_empty() => "one built without it".to_owned(),
             Self::NoLibrary { searched, .. } => {
                 let files: Vec<_> = searched.iter().map(|file| file.display().to_string()).collect();
                 format!("none at {}", files.join(" or "))
@@ -296,20 +297,20 @@ impl InterpreterError {
         }
     }
 
-    /// What can be done about it, without the word `hint:`.
+    /// Returns the hint, without the word `hint:`.
     pub fn hint(&self) -> Option<String> {
         self.fixed_hint().map(str::to_owned).or_else(|| match self {
             Self::NoSuchFile { given, .. } if !names_an_interpreter(given) => {
                 Some(format!("python3 -m venv {}", given.display()))
             }
             Self::NoSuchFile { .. } => Some(NAME_ONE.to_owned()),
-            Self::NoPythonIn(place) => Some(format!("python3 -m venv {} makes one", place.path.display())),
+            Self::NoPythonIn(place) => Some(format!("python3 -m venv {}", place.path.display())),
             Self::Untrusted(untrusted) => Some(untrusted.hint()),
-            Self::NotExecutable(place) => Some(format!("chmod +x {} allows it", place.path.display())),
+            Self::NotExecutable(place) => Some(format!("chmod +x {}", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {
                 let directory = directory.display();
-                Some(format!("make {directory} anew and install its packages again"))
+                Some(format!("create {directory} again and reinstall its packages"))
             }
             Self::NotStarted { place, .. } | Self::NoAnswer { place, .. } | Self::TimedOut { place, .. } => {
                 Some(format!("try {} -c 'import sysconfig'", place.path.display()))
@@ -320,21 +321,21 @@ impl InterpreterError {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotOnPath { origin: Origin::Path, .. } => {
-                "install python3, or name an interpreter or a virtualenv by --python"
+            Self::NotOnPath { named_by: NamedBy::Path, .. } => {
+                "install python3, or set --python to an interpreter or a virtualenv"
             }
             Self::NotOnPath { .. } => NAME_ONE,
-            Self::NoSuchFile { place: Place { origin: Origin::VirtualEnv, .. }, .. } => {
+            Self::NoSuchFile { place: NamedPython { named_by: NamedBy::VirtualEnv, .. }, .. } => {
                 "activate a virtualenv that exists, or unset VIRTUAL_ENV"
             }
             Self::NotCPython { .. } | Self::TooOld { .. } => {
-                "name a CPython 3.11 or newer, or a virtualenv made with one, by --python"
+                "set --python to CPython 3.11 or newer, or to a virtualenv made with it"
             }
-            Self::FreeThreaded { .. } => "name the ordinary build, whose command has no t at its end, by --python",
+            Self::FreeThreaded { .. } => "set --python to the ordinary build, whose command does not end in t",
             Self::ForeignPlatform { .. } => "install a Python for this machine",
-            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_DOOR unset",
+            Self::NoLibrary { .. } => "install libpython, or leave RWSGI_LAUNCH unset",
             Self::LibraryUnloadable { .. } | Self::LibraryOfAnotherVersion { .. } => {
-                "RWSGI_DOOR=executable does without the library"
+                "RWSGI_LAUNCH=executable needs no library"
             }
             Self::EngineUnloadable { .. } => "install program and engine of the same build",
             _ => return None,
@@ -342,7 +343,7 @@ impl InterpreterError {
     }
 }
 
-/// Whether the last part of a path is what interpreters are called: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
+/// True if the last part of a path is an interpreter's name: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
 fn names_an_interpreter(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("python") || name.starts_with("pypy")
@@ -350,10 +351,10 @@ fn names_an_interpreter(path: &Path) -> bool {
 
 const NAME_ONE: &str = "give the path of an executable or of a virtualenv";
 
-/// Gives a failed probe its cause: a virtualenv whose base is gone fails in many words.
-pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
+/// Converts a failed probe to an error. A virtualenv without its base fails with various messages.
+pub(super) fn of_probe(place: NamedPython, failure: ProbeFailure) -> InterpreterError {
     match failure {
-        Failure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
+        ProbeFailure::NoAnswer { status, said } => match Virtualenv::of(&place.path) {
             Some(Virtualenv { directory, home, .. }) if !home.is_dir() => {
                 InterpreterError::BaseGone { place, directory, gone: home }
             }
@@ -363,7 +364,7 @@ pub(super) fn blame(place: Place, failure: Failure) -> InterpreterError {
             }
             _ => InterpreterError::NoAnswer { place, status, said },
         },
-        Failure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
-        Failure::TimedOut(after) => InterpreterError::TimedOut { place, after },
+        ProbeFailure::NotStarted(cause) => InterpreterError::NotStarted { place, cause },
+        ProbeFailure::TimedOut(after) => InterpreterError::TimedOut { place, after },
     }
 }

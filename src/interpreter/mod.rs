@@ -1,21 +1,21 @@
-//! Finds the Python that is to serve, and the door through which the engine gets into it.
+//! Finds the Python interpreter, and launches it with the engine.
 //!
-//! Knows executables, virtualenvs, libpython and the loader; knows no Python API, no settings, no environment
-//! variables (they are arguments) and nothing of what the engine does once it is in.
+//! Knows executables, virtualenvs, libpython and the loader. Knows no Python API, no settings, no environment variables
+//! (they are arguments) and nothing of the engine's work.
 //!
-//! | file | question |
+//! | file | content |
 //! |---|---|
-//! | `mod` | which interpreter is meant, and can it serve? |
-//! | `probe` | what does that interpreter say of itself? |
-//! | `door` | how does this process become it? |
-//! | `startup_code` | can its start be trusted with more rights than the application has? |
-//! | `error` | what went wrong, and what can be done about it? |
+//! | `mod` | finding and checking the interpreter |
+//! | `probe` | asking the interpreter for its version and paths |
+//! | `launch` | turning this process into the interpreter |
+//! | `startup_code` | checks that the application's user cannot change the code of the start |
+//! | `error` | errors and hints |
 //!
-//! The build uses the stable ABI of 3.11, so every `CPython` from 3.11 on is let in. Tried up to 3.15; a newer one is
+//! The build uses the stable ABI of 3.11, so every `CPython` from 3.11 on is accepted. Tried up to 3.15; a newer one is
 //! not refused, because the stable ABI promises that it works.
 
-mod door;
 mod error;
+mod launch;
 mod probe;
 mod startup_code;
 #[cfg(test)]
@@ -25,149 +25,150 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use error::{InterpreterError, Origin, Place};
-use probe::Answer;
+pub use error::{InterpreterError, NamedBy, NamedPython};
+use probe::ProbeAnswer;
 
 use crate::os::identity::Identity;
 
-/// What the user asked for; the caller reads the settings and the environment.
+/// The settings and variables that choose the interpreter; the caller reads them.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish<'a> {
-    /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on PATH.
+pub struct PythonChoice<'a> {
+    /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on
+    /// PATH.
     pub setting: Option<&'a str>,
     /// `VIRTUAL_ENV`; empty means unset.
     pub virtual_env: Option<&'a str>,
     /// `PATH`; empty entries (the working directory) are skipped.
     pub path: Option<&'a OsStr>,
-    /// `RWSGI_DOOR`: takes one door whether or not it is the one that would be chosen.
-    pub door: Option<DoorWish>,
-    /// A user with fewer rights than this process, who may change nothing of what the interpreter's start runs.
+    /// `RWSGI_LAUNCH`: requests one launch mode.
+    pub launch: Option<LaunchOverride>,
+    /// A user with fewer rights than this process, which must not be able to change the code of the interpreter's start.
     pub untrusted: Option<&'a Identity>,
-    /// `PYTHONPATH`; looked at only beside `untrusted`.
+    /// `PYTHONPATH`; used only with `untrusted`.
     pub python_path: Option<&'a OsStr>,
-    /// `PYTHONHOME`, likewise.
+    /// `PYTHONHOME`; used only with `untrusted`.
     pub python_home: Option<&'a str>,
-    /// The directory of the user's own site-packages, likewise.
+    /// The directory of the user's own site-packages; used only with `untrusted`.
     pub user_base: Option<&'a str>,
 }
 
-/// A door asked for by name.
+/// A launch mode requested by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DoorWish {
-    /// Only by libpython; an error where there is none.
-    Library,
-    /// By the executable, even where there is a libpython.
-    Executable,
+pub enum LaunchOverride {
+    /// Load libpython; an error where there is none.
+    LoadLibrary,
+    /// Execute the interpreter, even where there is a libpython.
+    ExecPython,
 }
 
-impl FromStr for DoorWish {
+impl FromStr for LaunchOverride {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "library" => Ok(Self::Library),
-            "executable" => Ok(Self::Executable),
+            "library" => Ok(Self::LoadLibrary),
+            "executable" => Ok(Self::ExecPython),
             other => Err(format!("expected library or executable, found {other:?}")),
         }
     }
 }
 
-/// An interpreter that answered the probe and can serve.
+/// A checked interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
-    /// Absolute, symlinks not resolved: `CPython` finds `pyvenv.cfg`, and with it the virtualenv, beside this name.
+    /// An absolute path; symlinks are not resolved, because `CPython` looks for `pyvenv.cfg` beside this name.
     pub executable: PathBuf,
     /// Major, minor, micro.
     pub version: (u8, u8, u8),
-    /// The first word of `sys.version`: as `version`, with what a pre-release adds. Ex.: `3.15.0rc1`.
+    /// The first word of `sys.version`: the version, with the suffix of a pre-release. Ex.: `3.15.0rc1`.
     pub release: String,
-    /// `sys.implementation.name`; always `cpython`, as nothing else is let in.
+    /// `sys.implementation.name`; always `cpython`, the only one accepted.
     pub implementation: String,
-    /// What `sys.prefix` will be: the virtualenv, or the installation where there is none.
+    /// The later `sys.prefix`: the virtualenv, or the installation where there is none.
     pub prefix: PathBuf,
-    /// The file named by INSTSONAME, where it really exists.
+    /// The file named by INSTSONAME, if it exists.
     pub libpython: Option<PathBuf>,
-    /// The way in.
-    pub door: Door,
+    /// The launch mode.
+    pub launch: LaunchMode,
 }
 
-/// A way for the engine into an interpreter.
+/// The way in which a process becomes an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Door {
-    /// This process loads libpython (the path) and the engine, and becomes the interpreter.
-    Library(PathBuf),
-    /// This process executes the interpreter, which loads the engine: a Python linked statically, as Debian's is.
-    Executable,
+pub enum LaunchMode {
+    /// The process loads libpython (the path) and the engine.
+    LoadLibrary(PathBuf),
+    /// The process executes the interpreter, which loads the engine: for a statically linked Python, as Debian's is.
+    ExecPython,
 }
 
-impl Door {
-    /// The word for logs, for `RWSGI_DOOR` and for the engine's `main`.
+impl LaunchMode {
+    /// Returns the name for logs, for `RWSGI_LAUNCH` and for the engine's `main`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Library(_) => "library",
-            Self::Executable => "executable",
+            Self::LoadLibrary(_) => "library",
+            Self::ExecPython => "executable",
         }
     }
 }
 
-/// Finds the interpreter: the setting, else `VIRTUAL_ENV`, else `python3` on PATH. The first that is named counts; one
-/// that cannot serve is an error, not a reason to look further.
+/// Finds the interpreter: the setting, else `VIRTUAL_ENV`, else `python3` on PATH. The first one that is named counts;
+/// if it cannot serve, that is an error.
 ///
 /// Runs `<python> -I -S - <probe` once, for at most ten seconds.
-pub fn find(wish: &Wish<'_>) -> Result<Interpreter, InterpreterError> {
-    let place = locate(wish)?;
-    startup_code::check(&place.path, wish)?;
-    match probe::ask(&place.path, probe::PATIENCE) {
+pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> {
+    let place = locate(choice)?;
+    startup_code::check(&place.path, choice)?;
+    match probe::ask(&place.path, probe::TIMEOUT) {
         Ok(answer) => {
-            let found = judge(place, answer, wish.door)?;
-            // What a wrapper has led to was not known before.
-            startup_code::check(&found.executable, wish)?;
+            let found = check_answer(place, answer, choice.launch)?;
+            // The interpreter behind a wrapper was not known before.
+            startup_code::check(&found.executable, choice)?;
             Ok(found)
         }
-        Err(failure) => Err(error::blame(place, failure)),
+        Err(failure) => Err(error::of_probe(place, failure)),
     }
 }
 
-/// Names the file to run, without running it.
-fn locate(wish: &Wish<'_>) -> Result<Place, InterpreterError> {
-    if let Some(setting) = wish.setting {
+/// Finds the file to run, without running it.
+fn locate(choice: &PythonChoice<'_>) -> Result<NamedPython, InterpreterError> {
+    if let Some(setting) = choice.setting {
         let at = Path::new(setting);
         if !is_path(setting) && at.symlink_metadata().is_err() {
-            return search(OsStr::new(setting), wish.path, Origin::Setting);
+            return search(OsStr::new(setting), choice.path, NamedBy::Setting);
         }
-        return python_at(Origin::Setting, at);
+        return python_at(NamedBy::Setting, at);
     }
-    match wish.virtual_env {
+    match choice.virtual_env {
         Some(directory) if !directory.is_empty() => {
             let given = Path::new(directory);
             if given.is_dir() {
-                return python_at(Origin::VirtualEnv, given);
+                return python_at(NamedBy::VirtualEnv, given);
             }
-            let place = Place::new(Origin::VirtualEnv, given);
+            let place = NamedPython::new(NamedBy::VirtualEnv, given);
             Err(InterpreterError::NoSuchFile { place, given: given.to_owned() })
         }
-        _ => search(OsStr::new("python3"), wish.path, Origin::Path),
+        _ => search(OsStr::new("python3"), choice.path, NamedBy::Path),
     }
 }
 
-/// Whether a name is that of a file or directory, and not of a program to be looked up: `./python`, `.venv`, `env`.
+/// True if a name is a file or directory, and no program on PATH: `./python`, `.venv`, `env`.
 fn is_path(name: &str) -> bool {
     name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().contains("env")
 }
 
-fn search(name: &OsStr, path: Option<&OsStr>, origin: Origin) -> Result<Place, InterpreterError> {
+fn search(name: &OsStr, path: Option<&OsStr>, named_by: NamedBy) -> Result<NamedPython, InterpreterError> {
     let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
     std::env::split_paths(path)
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
         .find(|file| file.is_file() && is_executable(file))
-        .map(|file| Place::new(origin, &file))
-        .ok_or_else(|| InterpreterError::NotOnPath { origin, name: name.to_owned(), path: path.to_owned() })
+        .map(|file| NamedPython::new(named_by, &file))
+        .ok_or_else(|| InterpreterError::NotOnPath { named_by, name: name.to_owned(), path: path.to_owned() })
 }
 
-/// From a file or a directory that was named to the executable in it.
-fn python_at(origin: Origin, given: &Path) -> Result<Place, InterpreterError> {
-    let mut place = Place::new(origin, given);
+/// Finds the executable in a file or a directory that was named.
+fn python_at(named_by: NamedBy, given: &Path) -> Result<NamedPython, InterpreterError> {
+    let mut place = NamedPython::new(named_by, given);
     if place.path.is_dir() {
         let found = ["bin/python", "bin/python3"]
             .map(|name| place.path.join(name))
@@ -181,7 +182,7 @@ fn python_at(origin: Origin, given: &Path) -> Result<Place, InterpreterError> {
     if place.path.is_file() {
         return if is_executable(&place.path) { Ok(place) } else { Err(InterpreterError::NotExecutable(place)) };
     }
-    // A virtualenv's bin/python leads to its base; PEP 405's file tells it from any other broken link.
+    // A virtualenv's bin/python is a link to its base. The file of PEP 405 distinguishes it from other broken links.
     match Virtualenv::of(&place.path) {
         Some(Virtualenv { directory, .. }) if place.path.is_symlink() => {
             let gone = end_of_links(&place.path);
@@ -207,10 +208,14 @@ fn is_executable(file: &Path) -> bool {
     nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
-/// Decides whether the interpreter that gave this answer can serve, and by which door.
-fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpreter, InterpreterError> {
+/// Decides whether the interpreter with this answer can serve, and by which launch mode.
+fn check_answer(
+    place: NamedPython,
+    answer: ProbeAnswer,
+    wanted: Option<LaunchOverride>,
+) -> Result<Interpreter, InterpreterError> {
     check_build(&place, &answer)?;
-    // A wrapper (pyenv's shim) is what was run, and sys.executable is what it led to: the interpreter itself.
+    // A wrapper (pyenv's shim) was run, and sys.executable is the interpreter itself.
     let own = Some(&answer.executable).filter(|file| file.is_file());
     let executable = own.unwrap_or(&place.path).clone();
     let prefix = match Virtualenv::of(&executable) {
@@ -218,24 +223,24 @@ fn judge(place: Place, answer: Answer, wish: Option<DoorWish>) -> Result<Interpr
         None => answer.prefix.clone(),
     };
     let libpython = library_candidates(&answer).into_iter().find(|file| file.is_file());
-    // A libpython beside an interpreter that does not use it (Debian's) is the slower of the two: it is compiled as
-    // position-independent code.
+    // A libpython that the interpreter does not use itself (Debian's) is slower, because it is position-independent
+    // code.
     let uses_library = !answer.library_mapped.as_os_str().is_empty();
-    let door = match (wish, &libpython) {
-        (None, Some(library)) if uses_library => Door::Library(library.clone()),
-        (Some(DoorWish::Executable) | None, _) => Door::Executable,
-        (Some(DoorWish::Library), Some(library)) => Door::Library(library.clone()),
-        (Some(DoorWish::Library), None) => {
+    let launch = match (wanted, &libpython) {
+        (None, Some(library)) if uses_library => LaunchMode::LoadLibrary(library.clone()),
+        (Some(LaunchOverride::ExecPython) | None, _) => LaunchMode::ExecPython,
+        (Some(LaunchOverride::LoadLibrary), Some(library)) => LaunchMode::LoadLibrary(library.clone()),
+        (Some(LaunchOverride::LoadLibrary), None) => {
             let searched = library_candidates(&answer);
             return Err(InterpreterError::NoLibrary { place, searched });
         }
     };
-    let Answer { version, release, implementation, .. } = answer;
-    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, door })
+    let ProbeAnswer { version, release, implementation, .. } = answer;
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch })
 }
 
-/// Whether the engine can run in this kind of Python at all.
-fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
+/// Checks that the engine can run in this kind of Python.
+fn check_build(place: &NamedPython, answer: &ProbeAnswer) -> Result<(), InterpreterError> {
     let place = place.clone();
     let found = answer.release.clone();
     if answer.implementation != "cpython" {
@@ -254,10 +259,10 @@ fn check_build(place: &Place, answer: &Answer) -> Result<(), InterpreterError> {
     }
 }
 
-/// Where the libpython of this very interpreter may be, best first. What is in its own memory leads: a runpath or
-/// `LD_LIBRARY_PATH` chose it. `Py_ENABLE_SHARED` says nothing: Debian's static python3 has it set. Where ld.so would
-/// find a file of that name is not asked: that may be another build's, and the executable's door is as good.
-fn library_candidates(answer: &Answer) -> Vec<PathBuf> {
+/// Returns possible paths of this interpreter's libpython, best first. The library in its memory comes first: a runpath
+/// or `LD_LIBRARY_PATH` chose it. `Py_ENABLE_SHARED` is no evidence, since Debian's static python3 has it set. ld.so's
+/// search path is not used: its libpython may be another build's.
+fn library_candidates(answer: &ProbeAnswer) -> Vec<PathBuf> {
     // A build without --enable-shared names its static archive here.
     if !answer.library.to_string_lossy().contains(".so") {
         return Vec::new();
@@ -273,8 +278,8 @@ fn library_candidates(answer: &Answer) -> Vec<PathBuf> {
     candidates
 }
 
-/// The platform in SOABI where it is not ours. Ex.: `cpython-313-i386-linux-gnu` gives `i386-linux-gnu`.
-/// A build without one (`cpython-313`) is taken on trust; the loader has the last word.
+/// Returns the platform in SOABI if it differs from this program's. Ex.: `cpython-313-i386-linux-gnu` gives
+/// `i386-linux-gnu`. A build without one (`cpython-313`) is accepted; the loader decides.
 fn foreign_platform(abi: &str) -> Option<String> {
     let found = abi.splitn(3, '-').nth(2)?;
     let known = found.contains("-linux-") && !PLATFORM.is_empty();
@@ -291,7 +296,8 @@ struct Virtualenv {
 }
 
 impl Virtualenv {
-    /// As `CPython`'s getpath does: pyvenv.cfg beside the executable or one directory up, with a `home` in it.
+    /// Finds the virtualenv as `CPython`'s getpath does: by a pyvenv.cfg with `home`, beside the executable or one
+    /// directory up.
     fn of(executable: &Path) -> Option<Self> {
         let bin = executable.parent()?;
         let directory = bin.parent()?.to_owned();
@@ -306,9 +312,9 @@ impl Virtualenv {
         Some(Self { directory, version: value("version").or_else(|| value("version_info")), home })
     }
 
-    /// Its directory, if anything installed in it can be imported by this Python. After an upgrade of the system
-    /// `bin/python` leads to the new Python, and what was installed lies in the old one's directory.
-    fn check(self, place: &Place, answer: &Answer) -> Result<PathBuf, InterpreterError> {
+    /// Returns its directory, if this Python can import the packages installed in it. After an upgrade of the system
+    /// `bin/python` leads to the new Python, and the packages are in the old one's directory.
+    fn check(self, place: &NamedPython, answer: &ProbeAnswer) -> Result<PathBuf, InterpreterError> {
         let (major, minor, _) = answer.version;
         let own = |lib| self.directory.join(format!("{lib}/python{major}.{minor}"));
         if own("lib").is_dir() || own("lib64").is_dir() {
@@ -323,13 +329,13 @@ impl Virtualenv {
     }
 }
 
-/// The floor of the stable ABI the engine is built for, and the oldest Python that Debian 12 has.
+/// The oldest version of the engine's stable ABI, and the oldest Python of Debian 12.
 const OLDEST: (u8, u8) = (3, 11);
 
-/// Where there is no PATH: what execvp(3) is given by a login on Debian, without sbin.
+/// The default PATH: what execvp(3) is given by a login on Debian, without sbin.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// This build's platform in the words of SOABI (Debian's multiarch tuples); empty where we do not know the word.
+/// This build's platform as in SOABI (Debian's multiarch tuples); empty if unknown.
 const PLATFORM: &str = if cfg!(all(target_arch = "x86_64", target_env = "gnu", target_pointer_width = "64")) {
     "x86_64-linux-gnu"
 } else if cfg!(all(target_arch = "x86_64", target_env = "musl")) {

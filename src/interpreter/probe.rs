@@ -1,4 +1,4 @@
-//! Asks an interpreter what it is, by running it once. Knows nothing of what makes a good answer.
+//! Asks an interpreter for its properties, by running it once. Does not decide which answer is good.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,9 +14,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// An interpreter's own words.
+/// The answer of an interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Answer {
+pub(super) struct ProbeAnswer {
     pub(super) implementation: String,
     pub(super) version: (u8, u8, u8),
     /// The first word of `sys.version`.
@@ -30,37 +30,38 @@ pub(super) struct Answer {
     pub(super) free_threaded: bool,
     /// INSTSONAME. Ex.: `libpython3.13.so.1.0`; of a static build `libpython3.13.a`.
     pub(super) library: OsString,
-    /// The libpython that is in the interpreter's memory; empty where it is linked statically.
+    /// The libpython in the interpreter's memory; empty where it is linked statically.
     pub(super) library_mapped: PathBuf,
     /// LIBDIR.
     pub(super) library_directory: PathBuf,
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// The kernel would not run it.
+pub(super) enum ProbeFailure {
+    /// The kernel refused to run it.
     NotStarted(io::Error),
-    /// It ended, and what it said is not an answer; `status` is how it ended, `said` the telling line of its stderr.
+    /// It ended without a valid answer. `status` is its exit status, `said` the relevant line of its stderr.
     NoAnswer { status: String, said: String },
-    /// It said nothing, or did not stop, within the time.
+    /// It did not answer or end in time.
     TimedOut(Duration),
 }
 
 /// Generous: 12 ms on a warm disk, seconds on a cold network file system.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an answer may have at most, in bytes; a long one has 600.
+/// The largest answer, in bytes; a long one has 600.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Runs without `site` (-S: no .pth file, no sitecustomize) and without the user's PYTHON variables (-I). It answers in
-/// `key=value` pairs, each ended by NUL: paths are bytes, and importing `json` would double the time it takes.
+/// The code of the probe. It runs without `site` (-S: no .pth file, no sitecustomize) and without the user's PYTHON
+/// variables (-I). It answers in `key=value` pairs, each ended by NUL: paths are bytes, and importing `json` would
+/// double the time it takes.
 ///
-/// It is read from standard input: a program that is no interpreter would quote an argument in its complaint.
+/// It is read from standard input: a program that is no interpreter would quote an argument in its error message.
 const PROBE: &str = include_str!("probe.py");
 
-/// Runs `<python> -I -S - <probe` for at most `patience`. Whatever it may have started dies with it.
-pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> {
+/// Runs `<python> -I -S - <probe` for at most `patience`, then kills its process group.
+pub(super) fn ask(python: &Path, patience: Duration) -> Result<ProbeAnswer, ProbeFailure> {
     let deadline = Instant::now() + patience;
     let mut child = Command::new(python)
         .args(["-I", "-S", "-"])
@@ -69,9 +70,10 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(Failure::NotStarted)?;
+        .map_err(ProbeFailure::NotStarted)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Fits the pipe, so that nobody waits; a program that does not read it has its own words.
+        // The code fits the pipe, so the write does not block. A program that does not read it fails later with its own
+        // message.
         let _ = stdin.write_all(PROBE.as_bytes());
     }
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid fits in pid_t"));
@@ -80,22 +82,24 @@ pub(super) fn ask(python: &Path, patience: Duration) -> Result<Answer, Failure> 
         Ok(_) => wait(&mut child, deadline),
         Err(_) => None,
     };
-    // Also after a good end: a wrapper may have left something behind.
+    // Also after a successful end: a wrapper may have left processes behind.
     let _ = killpg(group, Signal::SIGKILL);
     if ended.is_none() {
         let _ = child.wait();
     }
     match (heard, ended) {
-        (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(Failure::TimedOut(patience)),
-        (Err(error), _) => Err(Failure::NoAnswer { status: "was not heard".to_owned(), said: error.to_string() }),
+        (Err(error), _) if error.kind() == ErrorKind::TimedOut => Err(ProbeFailure::TimedOut(patience)),
+        (Err(error), _) => {
+            Err(ProbeFailure::NoAnswer { status: "unreadable output".to_owned(), said: error.to_string() })
+        }
         (Ok((stdout, stderr)), ended) => parse(&stdout).ok_or_else(|| match ended {
-            Some(status) => Failure::NoAnswer { status, said: telling_line(&stderr) },
-            None => Failure::TimedOut(patience),
+            Some(status) => ProbeFailure::NoAnswer { status, said: relevant_line(&stderr) },
+            None => ProbeFailure::TimedOut(patience),
         }),
     }
 }
 
-/// Both outputs up to their ends.
+/// Reads both outputs to their ends.
 fn listen(child: &mut Child, deadline: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut stdout = child.stdout.take().expect("stdout is a pipe");
     let mut stderr = child.stderr.take().expect("stderr is a pipe");
@@ -132,7 +136,7 @@ fn wait_for(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// Reads what is there; false at the end.
+/// Reads the available bytes; returns false at the end.
 fn take(pipe: &mut impl Read, into: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 4096];
     loop {
@@ -149,13 +153,13 @@ fn take(pipe: &mut impl Read, into: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-/// How it ended. The outputs are closed already, so it is about to end; a process that closed them and goes on is None
-/// at the deadline.
+/// Returns the exit status. The outputs are closed already, so the process is about to end. Returns `None` if it is
+/// still running at the deadline.
 fn wait(child: &mut Child, deadline: Instant) -> Option<String> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status.to_string()),
-            // Nobody to wait for: SIGCHLD is ignored, and the kernel has reaped it.
+            // The child is already reaped, because SIGCHLD is ignored.
             Err(_) => return Some("unknown exit status".to_owned()),
             Ok(None) => {
                 if Instant::now() >= deadline {
@@ -167,7 +171,7 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<String> {
     }
 }
 
-fn parse(said: &[u8]) -> Option<Answer> {
+fn parse(said: &[u8]) -> Option<ProbeAnswer> {
     let value = |wanted: &str| {
         said.split(|byte| *byte == 0)
             .filter_map(|field| field.strip_prefix(wanted.as_bytes()))
@@ -175,7 +179,7 @@ fn parse(said: &[u8]) -> Option<Answer> {
     };
     let text = |wanted: &str| value(wanted).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
     let path = |wanted: &str| value(wanted).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
-    Some(Answer {
+    Some(ProbeAnswer {
         implementation: text("implementation")?,
         version: parse_version(&text("version")?)?,
         release: text("release")?,
@@ -186,7 +190,7 @@ fn parse(said: &[u8]) -> Option<Answer> {
         library: OsString::from_vec(value("library")?.to_vec()),
         library_mapped: path("library_mapped")?,
         library_directory: path("library_directory")?,
-        // The last one, so that an answer that has it is whole.
+        // The last key: an answer that has it is complete.
         base_prefix: path("base_prefix")?,
     })
 }
@@ -196,19 +200,19 @@ fn parse_version(text: &str) -> Option<(u8, u8, u8)> {
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
 }
 
-/// The line that says what is wrong: Python's fatal error, of a traceback the last one, else the first, below which tools
-/// such as pyenv give their advice.
-fn telling_line(stderr: &[u8]) -> String {
+/// Returns the relevant line of stderr: Python's fatal error, the last line of a traceback, or the first line. Tools
+/// such as pyenv print advice below their first line.
+fn relevant_line(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "<no Python frame>");
     let fatal = |line: &&str| line.starts_with("Fatal Python error") || line.starts_with("Unknown option");
-    let telling = match lines.clone().find(fatal) {
+    let relevant = match lines.clone().find(fatal) {
         Some(line) => Some(line),
         None if text.contains("Traceback (most recent call last)") => lines.next_back(),
         None => lines.next(),
     };
-    telling.unwrap_or_default().chars().take(LONGEST_WORDS).collect()
+    relevant.unwrap_or_default().chars().take(LONGEST_WORDS).collect()
 }
 
-/// What is quoted of a line, in characters.
+/// The length of a quoted line, in characters.
 const LONGEST_WORDS: usize = 300;

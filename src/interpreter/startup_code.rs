@@ -4,25 +4,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{InterpreterError, Wish};
+use super::{InterpreterError, PythonChoice};
 use crate::os::access::Untrusted;
 use crate::os::identity::Identity;
 
 /// Fails if `untrusted` could change what a start of this executable runs. Asked before it is run for the first time, so
 /// that directories are found by their names and not by what the interpreter says.
-pub(super) fn check(executable: &Path, wish: &Wish<'_>) -> Result<(), InterpreterError> {
-    let Some(untrusted) = wish.untrusted else { return Ok(()) };
+pub(super) fn check(executable: &Path, choice: &PythonChoice<'_>) -> Result<(), InterpreterError> {
+    let Some(untrusted) = choice.untrusted else { return Ok(()) };
     let real = executable.canonicalize().unwrap_or_else(|_| executable.to_owned());
     let mut files = [executable.to_owned(), real.clone()].into_iter().chain(configurations(executable));
     files.try_for_each(|file| untrusted.distrust(&file))?;
-    let own = [executable, &real].into_iter().flat_map(libraries).chain(wish.python_home.map(PathBuf::from));
-    let mut directories: Vec<PathBuf> = own.chain(wish.user_base.map(|base| Path::new(base).join("lib"))).collect();
+    let own = [executable, &real].into_iter().flat_map(libraries).chain(choice.python_home.map(PathBuf::from));
+    let mut directories: Vec<PathBuf> = own.chain(choice.user_base.map(|base| Path::new(base).join("lib"))).collect();
     directories.dedup();
     for directory in directories.iter().filter(|directory| directory.exists()) {
         untrusted.distrust_below(directory)?;
         added_by(directory).iter().try_for_each(|added| distrust_modules(untrusted, added))?;
     }
-    let path = wish.python_path.map(std::env::split_paths).into_iter().flatten();
+    let path = choice.python_path.map(std::env::split_paths).into_iter().flatten();
     path.filter(|entry| !entry.as_os_str().is_empty()).try_for_each(|entry| distrust_modules(untrusted, &entry))?;
     Ok(())
 }

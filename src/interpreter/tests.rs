@@ -1,5 +1,5 @@
-//! Fake interpreters (scripts that print an answer) show what is refused and in which words; the interpreters that
-//! this machine has show that a real one is found.
+//! Fake interpreters (scripts that print an answer) test refusals and their messages; the interpreters of this machine
+//! test that a real one is found.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::probe::{self, Failure};
+use super::probe::{self, ProbeFailure};
 use super::*;
 
-/// A directory that goes with the test.
+/// A directory that is removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -27,7 +27,7 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// Written by another process: a file that this one has open for writing while another test forks cannot be
+    /// Writes a script by another process: a file that this one has open for writing while another test forks cannot be
     /// executed (ETXTBSY).
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let file = self.path(name);
@@ -42,7 +42,7 @@ impl Scratch {
         file
     }
 
-    /// A script that answers as an interpreter would; `changes` are pairs that differ from a good 3.13.
+    /// Writes a script that answers like an interpreter; `changes` are its differences from a good 3.13.
     fn python(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
         let mut answer = vec![
             ("implementation", "cpython"),
@@ -81,10 +81,10 @@ impl Drop for Scratch {
 }
 
 fn by_setting(setting: &Path) -> Result<Interpreter, InterpreterError> {
-    find(&Wish { setting: setting.to_str(), ..Wish::default() })
+    find(&PythonChoice { setting: setting.to_str(), ..PythonChoice::default() })
 }
 
-/// The error in full; the test's directory is `@`.
+/// Returns the whole error, with the test's directory as `@`.
 fn words(scratch: &Scratch, found: Result<Interpreter, InterpreterError>) -> String {
     let error = found.unwrap_err();
     let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
@@ -101,17 +101,17 @@ fn what_cannot_serve_is_refused_with_its_reason() {
     check(
         &[("implementation", "pypy"), ("version", "3.11.13"), ("release", "3.11.13")],
         "python: @/python: expected CPython, found pypy 3.11.13\n\
-         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+         hint: set --python to CPython 3.11 or newer, or to a virtualenv made with it",
     );
     check(
         &[("version", "3.10.13"), ("release", "3.10.13")],
         "python: @/python: expected CPython 3.11 or newer, found 3.10.13\n\
-         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+         hint: set --python to CPython 3.11 or newer, or to a virtualenv made with it",
     );
     check(
         &[("gil_disabled", "1"), ("version", "3.14.0"), ("release", "3.14.0rc2")],
         "python: @/python: expected a CPython with the GIL, found the free-threaded build of 3.14.0rc2\n\
-         hint: name the ordinary build, whose command has no t at its end, by --python",
+         hint: set --python to the ordinary build, whose command does not end in t",
     );
 }
 
@@ -135,8 +135,8 @@ fn a_python_for_another_platform_is_refused() {
 #[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn what_was_named_and_is_not_there_is_said() {
     let scratch = Scratch::new();
-    let check = |wish: Wish<'_>, expected: &str| {
-        assert_eq!(words(&scratch, find(&wish)), expected);
+    let check = |choice: PythonChoice<'_>, expected: &str| {
+        assert_eq!(words(&scratch, find(&choice)), expected);
     };
     let (nothing, empty) = (scratch.path("nothing"), scratch.path("empty"));
     std::fs::create_dir(&empty).unwrap();
@@ -145,19 +145,19 @@ fn what_was_named_and_is_not_there_is_said() {
     std::fs::write(&garbage, "no program").unwrap();
     let link = scratch.path("link");
     std::os::unix::fs::symlink("gone", &link).unwrap();
-    let wish = |path: &'static str| Wish { path: Some(OsStr::new(path)), ..Wish::default() };
+    let choice = |path: &'static str| PythonChoice { path: Some(OsStr::new(path)), ..PythonChoice::default() };
     check(
-        wish("/nowhere:/nothing"),
+        choice("/nowhere:/nothing"),
         "PATH: expected python3 in one of /nowhere:/nothing, found none\n\
-         hint: install python3, or name an interpreter or a virtualenv by --python",
+         hint: install python3, or set --python to an interpreter or a virtualenv",
     );
     check(
-        Wish { setting: Some("python3.77"), ..wish("/nowhere") },
+        PythonChoice { setting: Some("python3.77"), ..choice("/nowhere") },
         "python: expected python3.77 on PATH, found none\n\
          hint: give the path of an executable or of a virtualenv",
     );
     check(
-        Wish { virtual_env: nothing.to_str(), ..Wish::default() },
+        PythonChoice { virtual_env: nothing.to_str(), ..PythonChoice::default() },
         "VIRTUAL_ENV: @/nothing: expected a virtualenv or an interpreter, found nothing there\n\
          hint: activate a virtualenv that exists, or unset VIRTUAL_ENV",
     );
@@ -175,12 +175,12 @@ fn what_was_named_and_is_not_there_is_said() {
         (
             &empty,
             "python: @/empty: expected a virtualenv, found no bin/python in it\n\
-             hint: python3 -m venv @/empty makes one",
+             hint: python3 -m venv @/empty",
         ),
         (
             &plain,
-            "python: @/plain: expected an executable, found a file that may not be executed\n\
-             hint: chmod +x @/plain allows it",
+            "python: @/plain: expected an executable, found a file that is not executable\n\
+             hint: chmod +x @/plain",
         ),
         (
             &garbage,
@@ -189,7 +189,7 @@ fn what_was_named_and_is_not_there_is_said() {
              hint: try @/garbage -c 'import sysconfig'",
         ),
     ] {
-        check(Wish { setting: file.to_str(), ..Wish::default() }, expected);
+        check(PythonChoice { setting: file.to_str(), ..PythonChoice::default() }, expected);
     }
 }
 
@@ -206,8 +206,8 @@ fn a_bare_name_is_a_path_if_it_looks_like_one() {
     // Not looked up: there is a program `env` on every PATH.
     let path = std::env::var_os("PATH");
     let check = |setting: &str, expected: String| {
-        let wish = Wish { setting: Some(setting), path: path.as_deref(), ..Wish::default() };
-        assert_eq!(words(&scratch, find(&wish)), expected);
+        let choice = PythonChoice { setting: Some(setting), path: path.as_deref(), ..PythonChoice::default() };
+        assert_eq!(words(&scratch, find(&choice)), expected);
     };
     for name in [".no-venv", "env", "no-venv", "venv311", "no/such/directory", "no.virtualenv"] {
         check(name, absent(name) + &format!("hint: python3 -m venv {name}"));
@@ -228,7 +228,7 @@ fn a_virtualenv_whose_base_is_gone_is_named() {
         words(&scratch, by_setting(&scratch.path("linked"))),
         "python: @/linked/bin/python: expected the Python that the virtualenv was made from, \
          found nothing at /opt/gone/bin/python3\n\
-         hint: make @/linked anew and install its packages again"
+         hint: create @/linked again and reinstall its packages"
     );
     scratch.write("copied/pyvenv.cfg", "home = /opt/gone/bin\n");
     scratch.script("copied/bin/python", "echo Fatal Python error: init_fs_encoding >&2; exit 1");
@@ -236,7 +236,7 @@ fn a_virtualenv_whose_base_is_gone_is_named() {
         words(&scratch, by_setting(&scratch.path("copied"))),
         "python: @/copied/bin/python: expected the Python that the virtualenv was made from, \
          found nothing at /opt/gone/bin\n\
-         hint: make @/copied anew and install its packages again"
+         hint: create @/copied again and reinstall its packages"
     );
 }
 
@@ -250,7 +250,7 @@ fn a_virtualenv_whose_base_was_upgraded_is_named() {
         words(&scratch, by_setting(&scratch.path("venv"))),
         "python: @/venv/bin/python: expected the packages of Python 3.13.5 in @/venv, \
          found a virtualenv made by 3.11.2\n\
-         hint: make @/venv anew and install its packages again"
+         hint: create @/venv again and reinstall its packages"
     );
 }
 
@@ -292,12 +292,12 @@ fn a_program_that_is_no_interpreter_is_quoted() {
     );
     check(
         "head -c 70000 /dev/zero",
-        &format!("an interpreter, found one that fails: was not heard: more than 65536 bytes of output{hint}"),
+        &format!("an interpreter, found one that fails: unreadable output: more than 65536 bytes of output{hint}"),
     );
     check(
         "echo 'Unknown option: -I' >&2; echo 'usage: python' >&2; exit 2",
         "CPython 3.11 or newer, found one older than 3.4\n\
-         hint: name a CPython 3.11 or newer, or a virtualenv made with one, by --python",
+         hint: set --python to CPython 3.11 or newer, or to a virtualenv made with it",
     );
 }
 
@@ -314,14 +314,14 @@ fn the_probe_is_never_quoted() {
 #[test]
 fn a_program_that_does_not_end_is_ended() {
     let scratch = Scratch::new();
-    // To open a fifo that nobody writes to has no end.
+    // Opening a fifo without a writer blocks forever.
     let fifo = scratch.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for outputs in ["", "exec >&- 2>&-;"] {
         let body = format!("{outputs} read never < {}", fifo.display());
         let python = scratch.script("python", &body);
         let failure = probe::ask(&python, Duration::from_millis(200)).unwrap_err();
-        assert!(matches!(failure, Failure::TimedOut(_)), "{body}: {failure:?}");
+        assert!(matches!(failure, ProbeFailure::TimedOut(_)), "{body}: {failure:?}");
     }
 }
 
@@ -334,20 +334,19 @@ fn the_setting_goes_before_virtual_env_and_that_before_path() {
         scratch.path(directory)
     });
     let path = format!("relative::{}", path.join("bin").display());
-    let mut wish = Wish {
+    let mut choice = PythonChoice {
         setting: setting.to_str(),
         virtual_env: virtual_env.to_str(),
         path: Some(OsStr::new(&path)),
-        door: None,
-        ..Wish::default()
+        ..PythonChoice::default()
     };
-    assert_eq!(find(&wish).unwrap().executable, scratch.path("a/bin/python"));
-    wish.setting = None;
-    assert_eq!(find(&wish).unwrap().executable, scratch.path("b/bin/python"));
-    wish.virtual_env = Some("");
-    assert_eq!(find(&wish).unwrap().executable, scratch.path("c/bin/python3"));
-    wish.setting = Some("python3");
-    assert_eq!(find(&wish).unwrap().executable, scratch.path("c/bin/python3"));
+    assert_eq!(find(&choice).unwrap().executable, scratch.path("a/bin/python"));
+    choice.setting = None;
+    assert_eq!(find(&choice).unwrap().executable, scratch.path("b/bin/python"));
+    choice.virtual_env = Some("");
+    assert_eq!(find(&choice).unwrap().executable, scratch.path("c/bin/python3"));
+    choice.setting = Some("python3");
+    assert_eq!(find(&choice).unwrap().executable, scratch.path("c/bin/python3"));
 }
 
 #[test]
@@ -367,58 +366,64 @@ fn a_newer_python_than_the_newest_known_is_let_in() {
 }
 
 #[test]
-fn the_door_is_the_library_that_the_interpreter_uses_itself() {
+fn the_library_is_loaded_if_the_interpreter_uses_it_itself() {
     let scratch = Scratch::new();
     let library = scratch.write("lib/libpython3.13.so.1.0", "");
     let (lib, here) = (scratch.path("lib"), scratch.0.to_str().unwrap());
-    let check = |changes: &[(&str, &str)], wish: Option<DoorWish>, expected: &Door| {
+    let check = |changes: &[(&str, &str)], wanted: Option<LaunchOverride>, expected: &LaunchMode| {
         let python = scratch.python("python", changes);
-        let found = find(&Wish { setting: python.to_str(), door: wish, ..Wish::default() });
-        assert_eq!(&found.unwrap().door, expected, "{changes:?}");
+        let found = find(&PythonChoice { setting: python.to_str(), launch: wanted, ..PythonChoice::default() });
+        assert_eq!(&found.unwrap().launch, expected, "{changes:?}");
     };
-    let by_library = Door::Library(library.clone());
+    let by_library = LaunchMode::LoadLibrary(library.clone());
     let found_in = [("library_directory", lib.to_str().unwrap())];
     let mapped = [("library_mapped", library.to_str().unwrap())];
     check(&mapped, None, &by_library);
-    check(&mapped, Some(DoorWish::Executable), &Door::Executable);
+    check(&mapped, Some(LaunchOverride::ExecPython), &LaunchMode::ExecPython);
     for there in [found_in, [("base_prefix", here)]] {
-        check(&there, None, &Door::Executable);
-        check(&there, Some(DoorWish::Library), &by_library);
+        check(&there, None, &LaunchMode::ExecPython);
+        check(&there, Some(LaunchOverride::LoadLibrary), &by_library);
     }
-    check(&[], None, &Door::Executable);
+    check(&[], None, &LaunchMode::ExecPython);
     scratch.write("lib/libpython3.13.a", "");
-    check(&[("library", "libpython3.13.a"), found_in[0]], None, &Door::Executable);
+    check(&[("library", "libpython3.13.a"), found_in[0]], None, &LaunchMode::ExecPython);
 }
 
 #[test]
-fn the_library_door_without_a_library_is_an_error() {
+fn to_load_a_library_that_is_not_there_is_an_error() {
     let scratch = Scratch::new();
     let check = |changes: &[(&str, &str)], found: &str| {
         let python = scratch.python("python", changes);
-        let wish = Wish { setting: python.to_str(), door: Some(DoorWish::Library), ..Wish::default() };
+        let choice = PythonChoice {
+            setting: python.to_str(),
+            launch: Some(LaunchOverride::LoadLibrary),
+            ..PythonChoice::default()
+        };
         let expected = format!(
             "python: @/python: expected an interpreter with a libpython, found {found}\n\
-             hint: install libpython, or leave RWSGI_DOOR unset"
+             hint: install libpython, or leave RWSGI_LAUNCH unset"
         );
-        assert_eq!(words(&scratch, find(&wish)), expected);
+        assert_eq!(words(&scratch, find(&choice)), expected);
     };
     check(&[("library_directory", "/a")], "none at /a/libpython3.13.so.1.0 or /nowhere/lib/libpython3.13.so.1.0");
-    check(&[("library", "libpython3.13.a")], "one that was built without");
+    check(&[("library", "libpython3.13.a")], "one built without it");
 }
 
 #[test]
-fn a_door_is_named_by_its_word() {
-    assert_eq!("library".parse(), Ok(DoorWish::Library));
-    assert_eq!("executable".parse(), Ok(DoorWish::Executable));
-    assert_eq!("window".parse::<DoorWish>(), Err("expected library or executable, found \"window\"".to_owned()));
+fn a_launch_mode_is_named_by_its_word() {
+    assert_eq!("library".parse(), Ok(LaunchOverride::LoadLibrary));
+    assert_eq!("executable".parse(), Ok(LaunchOverride::ExecPython));
+    assert_eq!("window".parse::<LaunchOverride>(), Err("expected library or executable, found \"window\"".to_owned()));
 }
 
-/// The interpreters that there are, of every version that may be let in.
+/// Returns the interpreters of this machine, of every version that may be accepted.
 fn real_pythons() -> Vec<Interpreter> {
     let path = std::env::var_os("PATH");
     (11..=15)
         .map(|minor| format!("python3.{minor}"))
-        .filter_map(|name| find(&Wish { setting: Some(&name), path: path.as_deref(), ..Wish::default() }).ok())
+        .filter_map(|name| {
+            find(&PythonChoice { setting: Some(&name), path: path.as_deref(), ..PythonChoice::default() }).ok()
+        })
         .collect()
 }
 
@@ -439,7 +444,7 @@ fn a_real_virtualenv_keeps_its_own_name() {
 }
 
 #[test]
-fn an_engine_that_is_none_is_refused_by_the_library_door() {
+fn an_invalid_engine_is_refused_when_it_is_loaded() {
     let scratch = Scratch::new();
     let engine = std::fs::File::open(scratch.write("engine", "not a library")).unwrap();
     for python in real_pythons().into_iter().filter(|python| python.libpython.is_some()).take(1) {

@@ -24,7 +24,8 @@ pub(super) fn found(generation: &Generation, found: &Found) {
         tracing::info!(pid = std::process::id(), "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
     }
     application(settings);
-    tracing::info!(version = found.version, executable = found.executable, door = found.door, "python");
+    tracing::info!(version = found.version, executable = found.executable, "python");
+    tracing::debug!(mode = found.launch, "python launch");
     tracing::info!(at = addresses(settings, sockets), "listening");
     tracing::info!(
         workers = settings.workers.number(1),

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::interpreter::{self, DoorWish, InterpreterError, Wish};
+use crate::interpreter::{self, InterpreterError, LaunchOverride, PythonChoice};
 use crate::message::{BootCause, BootFailure, Found, FromZygote, Identity, Load, Predecessor, ToZygote};
 use crate::os::announce;
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
 use crate::os::stream::{Channel, Received};
-use crate::settings::{Settings, passed};
+use crate::settings::{Settings, socket_activation};
 
 /// The word that makes this program a zygote; people have no use for it.
 pub const ROLE: &str = "__zygote";
@@ -86,7 +86,7 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) 
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let hidden = [&passed::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
+    let hidden = [&socket_activation::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
     let role = Role {
         program: program.executable(),
         word: ROLE,
@@ -134,7 +134,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
             let found = Found {
                 version: interpreter.release.clone(),
                 executable: interpreter.executable.to_string_lossy().into_owned(),
-                door: interpreter.door.name().to_owned(),
+                launch: interpreter.launch.name().to_owned(),
             };
             if channel.say(&FromZygote::Found(found), &[]).is_err() {
                 return;
@@ -146,12 +146,12 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
 }
 
 fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interpreter::Interpreter, BootFailure> {
-    let door = match variable("RWSGI_DOOR").map(|text| text.parse::<DoorWish>()) {
+    let launch = match launch_variable(&variable).map(|text| text.parse::<LaunchOverride>()) {
         Some(Err(wrong)) => {
-            let message = format!("RWSGI_DOOR: {wrong}");
+            let message = format!("RWSGI_LAUNCH: {wrong}");
             return Err(BootFailure { cause: BootCause::Setup, message, traceback: None });
         }
-        Some(Ok(door)) => Some(door),
+        Some(Ok(launch)) => Some(launch),
         None => None,
     };
     let virtual_env = variable("VIRTUAL_ENV");
@@ -160,17 +160,22 @@ fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interp
     let python_home = variable("PYTHONHOME");
     let home = variable("HOME").map(|home| format!("{home}/.local"));
     let user_base = variable("PYTHONUSERBASE").or(home);
-    let wish = Wish {
+    let choice = PythonChoice {
         setting: load.python.as_deref(),
         virtual_env: virtual_env.as_deref(),
         path: path.as_deref().map(AsRef::as_ref),
-        door,
+        launch,
         untrusted: load.untrusted.as_ref(),
         python_path: python_path.as_deref().map(AsRef::as_ref),
         python_home: python_home.as_deref(),
         user_base: user_base.as_deref(),
     };
-    interpreter::find(&wish).map_err(|error| setup(&error))
+    interpreter::find(&choice).map_err(|error| setup(&error))
+}
+
+/// Returns the launch mode that tests request, by its name or its former one.
+fn launch_variable(variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    variable("RWSGI_LAUNCH").or_else(|| variable("RWSGI_DOOR"))
 }
 
 fn setup(error: &InterpreterError) -> BootFailure {

@@ -1,44 +1,41 @@
 //! Settings: one table, four sources, one immutable result.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | [`table`] | a row per setting: name, flags, type, default, words; [`Settings`] comes from it |
-//! | [`types`] | what a value can be: parsed once, printed back the same |
-//! | [`given`] | what a source said, before anybody judged it |
-//! | [`read`] | what was said, to a type |
-//! | [`problem`] | what is wrong with it, in words |
-//! | [`gunicorn`] | settings of gunicorn that are not there, and what does instead |
-//! | [`elsewhere`], [`uwsgi`] | names that other servers have for settings |
-//! | [`passed`] | sockets that were opened for the server, by sd_listen_fds(3) |
-//! | [`python_file`] | what a Python configuration file defined, and what of it is a setting |
+//! | [`table`] | a row per setting: name, flags, type, default, texts; [`Settings`] is generated from it |
+//! | [`types`] | the types of values: parsed once, printed back the same |
+//! | [`source_value`] | a value as one source gave it, before it is checked |
+//! | [`parse`] | conversion of such a value to its type |
+//! | [`problem`] | error messages |
+//! | [`suggest`] | suggestions for misspelled names |
+//! | [`foreign`] | names of other servers, gunicorn's missing settings, unknown variables |
+//! | [`socket_activation`] | sockets passed by sd_listen_fds(3) |
+//! | [`python_file`] | settings defined by a Python configuration file |
 //! | [`resolve`] | default < file < environment < command line, all problems at once |
-//! | [`unread`] | what is there and is not read, for a warning |
-//! | `contradictions` | what does not go together, and what does nothing by itself |
+//! | `validate` | contradictions between settings, and settings without effect |
 //! | [`docs`] | the reference page |
 //!
-//! Must not know: files, the environment, the clock, Python. The caller reads; this room judges.
+//! Must not know: files, the environment, the clock, Python. The caller reads; this room decides.
 
-mod contradictions;
 pub mod docs;
-pub mod elsewhere;
-pub mod given;
-pub mod gunicorn;
-pub mod passed;
+pub mod foreign;
+pub mod parse;
 pub mod problem;
 pub mod python_file;
-pub mod read;
 pub mod resolve;
+pub mod socket_activation;
+pub mod source_value;
+pub mod suggest;
 pub mod table;
 pub mod types;
-pub mod unread;
-pub mod uwsgi;
+mod validate;
 mod views;
 
-pub use given::{Given, Origin, Value};
-pub use passed::Passed;
-pub use problem::{Cause, Problem, Problems, Wrong};
+pub use problem::{Problem, ProblemCause, Problems, ValueError};
 pub use python_file::{Defined, Script};
-pub use resolve::{Resolved, Sources, resolve, sound};
+pub use resolve::{Resolved, Sources, resolve, valid_settings};
+pub use socket_activation::PassedSockets;
+pub use source_value::{Origin, SourceValue, Value};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,

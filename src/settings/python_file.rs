@@ -1,58 +1,58 @@
-//! What a Python configuration file defined, and what of it is a setting. Runs no Python: the zygote evaluates the file and
-//! says what it found there.
+//! Takes the settings from the names that a Python configuration file defined. Runs no Python: the zygote evaluates the
+//! file and reports the names.
 
 use serde::{Deserialize, Serialize};
 
-use super::given::{Given, Item, Origin, Value};
-use super::gunicorn::{self, Absent, State};
-use super::problem::{Cause, Problem, nearest};
-use super::resolve::meant;
+use super::foreign::gunicorn::{self, AbsenceReason, Absent};
+use super::problem::{Problem, ProblemCause};
+use super::source_value::{Item, Origin, SourceValue, Value};
+use super::suggest::{nearest, similar_setting};
 use super::table::Row;
 
 /// A Python configuration file, or a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Script {
-    /// A path, as it was given.
+    /// A path, as given.
     File(String),
-    /// A module's dotted name.
+    /// A dotted module name.
     Module(String),
 }
 
-/// What it defined, as far as it concerns a server.
+/// The names that the file defined, as far as the server uses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Defined {
-    /// The file, as problems with it call it.
+    /// The path of the file, as shown in messages.
     pub path: String,
-    /// Names that are settings, here or in gunicorn, and hooks.
-    pub names: Vec<Name>,
-    /// Names of plain values that are neither and that nothing else in the file uses, each with its line.
+    /// Settings of rwsgi and gunicorn, and hooks.
+    pub names: Vec<DefinedName>,
+    /// Unknown names of plain values that the file does not use itself, with their lines.
     pub unused: Vec<(String, usize)>,
 }
 
 impl Defined {
-    /// Is there such a hook?
+    /// True if the file defines the hook.
     pub fn has_hook(&self, hook: &str) -> bool {
         self.names.iter().any(|name| name.name == hook && name.value != Plain::Nothing)
     }
 
-    /// Does it configure Python's logging by a dictionary?
+    /// True if the file configures Python's logging by a dictionary.
     pub fn has_logconfig_dict(&self) -> bool {
         self.names.iter().any(|name| name.name == LOGCONFIG_DICT && name.value != Plain::Nothing)
     }
 }
 
-/// One name.
+/// One defined name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Name {
+pub struct DefinedName {
     /// The name.
     pub name: String,
-    /// Its value when the file was through.
+    /// Its value at the end of the file.
     pub value: Plain,
-    /// The line that last set it; 0 where none does, as with `from base import *`.
+    /// The line of the last assignment; 0 if unknown, as with `from base import *`.
     pub line: usize,
 }
 
-/// A value of Python, as far as settings have such.
+/// A Python value, as far as settings use such values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Plain {
     /// `None`.
@@ -67,77 +67,77 @@ pub enum Plain {
     Text(String),
     /// A list, tuple or set.
     List(Vec<Plain>),
-    /// A dict with texts for keys.
+    /// A dict with str keys.
     Table(Vec<(String, Plain)>),
-    /// Something that can be called, by its qualified name.
+    /// A callable, by its qualified name.
     Callable(String),
-    /// Something else, by its type's name.
+    /// Any other object, by the name of its type.
     Other(String),
 }
 
-/// Is this a setting, here or in gunicorn, or a hook?
+/// True if the name is a setting of rwsgi or gunicorn, or a hook.
 pub fn is_known(name: &str) -> bool {
     Row::named(name).is_some() || HOOKS.contains(&name) || is_object(name) || Absent::named(name).is_some()
 }
 
-/// Does it stay with the process that runs the file, whatever it holds?
+/// True if the value stays in the process that runs the file, whatever its type.
 pub fn is_object(name: &str) -> bool {
     name == LOGCONFIG_DICT
 }
 
-/// Could somebody have meant a setting by this name?
+/// True if the name resembles a setting.
 pub fn is_mistaken(name: &str) -> bool {
-    !is_known(name) && !name.starts_with('_') && intended(name).is_some()
+    !is_known(name) && !name.starts_with('_') && similar_name(name).is_some()
 }
 
-/// Could somebody have meant a hook by what can be called and has this name?
+/// True if the name resembles a hook. For callables only.
 pub fn is_mistaken_hook(name: &str) -> bool {
-    !is_known(name) && !name.starts_with('_') && intended_hook(name).is_some()
+    !is_known(name) && !name.starts_with('_') && similar_hook(name).is_some()
 }
 
-/// The settings that the file gives, into `given`; what is wrong with them, and what is worth a warning.
-pub(super) fn from_python(defined: &Defined, given: &mut Vec<Given>, problems: &mut Vec<Problem>) -> Vec<String> {
-    let mut remarks = Vec::new();
+/// Appends the settings of the file to `given` and its errors to `problems`. Returns the warnings.
+pub(super) fn from_python(defined: &Defined, given: &mut Vec<SourceValue>, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut warnings = Vec::new();
     let origin = |line| Origin::File { path: defined.path.clone(), line };
-    for Name { name, value, line } in &defined.names {
+    for DefinedName { name, value, line } in &defined.names {
         let origin = origin(*line);
         if *value == Plain::Nothing {
             continue;
         }
         if is_object(name) {
             let is_table = matches!(value, Plain::Table(_));
-            let cause = || Cause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
+            let cause = || ProblemCause::File(format!("{name}: expected a dictionary, found {}", word(value).found()));
             problems.extend((!is_table).then(|| Problem { origin, cause: cause(), hint: None }));
         } else if HOOKS.contains(&name.as_str()) {
             problems.extend(not_callable(name, value, origin));
         } else if let Some(row) = Row::named(name) {
             if row.name == "python" {
-                remarks.push(format!(
-                    "{origin}: python: not read, it is Python that reads this file; --python or RWSGI_PYTHON says which"
+                warnings.push(format!(
+                    "{origin}: python: not read, because this file is run by Python already; set --python or RWSGI_PYTHON"
                 ));
             } else {
-                given.push(Given { name: row.name, value: written(row, value), origin });
+                given.push(SourceValue { name: row.name, value: setting_value(row, value), origin });
             }
         } else if name == "control_socket_disable" {
             if *value == Plain::Bool(true) {
-                given.push(Given { name: "control_socket", value: Value::Word("off".to_owned()), origin });
+                given.push(SourceValue { name: "control_socket", value: Value::Word("off".to_owned()), origin });
             }
         } else if let Some(absent) = Absent::named(name).filter(|_| !is_default(name, value)) {
-            if absent.state == State::Needless {
-                remarks.push(absent.remark(&format!("{origin}: {name}")));
+            if absent.state == AbsenceReason::Needless {
+                warnings.push(absent.warning(&format!("{origin}: {name}")));
                 continue;
             }
-            let cause = Cause::Absent { key: name.clone(), state: absent.state() };
+            let cause = ProblemCause::Absent { key: name.clone(), state: absent.state() };
             problems.push(Problem { origin, cause, hint: Some(absent.hint.to_owned()) });
         }
     }
     let mistaken = defined.unused.iter().filter_map(|(name, line)| {
-        let setting = intended(name).map(|meant| ("setting", meant));
-        let (kind, meant) = setting.or_else(|| intended_hook(name).map(|meant| ("hook", meant)))?;
+        let setting = similar_name(name).map(|meant| ("setting", meant));
+        let (kind, meant) = setting.or_else(|| similar_hook(name).map(|meant| ("hook", meant)))?;
         Some(format!("{}: {name}: not read, no {kind} has this name; did you mean {meant}?", origin(*line)))
     });
-    remarks.extend(mistaken);
-    remarks
+    warnings.extend(mistaken);
+    warnings
 }
 
 fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
@@ -147,25 +147,25 @@ fn not_callable(name: &str, value: &Plain, origin: Origin) -> Option<Problem> {
         Plain::Other(kind) => format!("a value of type {kind}"),
         other => word(other).found(),
     };
-    let cause = Cause::File(format!("{name}: expected a function, found {found}"));
+    let cause = ProblemCause::File(format!("{name}: expected a function, found {found}"));
     Some(Problem { origin, cause, hint: None })
 }
 
-/// The setting that somebody meant by a name that is none.
-fn intended(name: &str) -> Option<&'static str> {
+/// Returns the setting that an unknown name resembles.
+fn similar_name(name: &str) -> Option<&'static str> {
     let known = MISTAKEN.iter().find(|(wrong, _)| *wrong == name).map(|(_, right)| *right);
-    known.or_else(|| meant(name).map(|row| row.name))
+    known.or_else(|| similar_setting(name).map(|row| row.name))
 }
 
-fn intended_hook(name: &str) -> Option<&'static str> {
+fn similar_hook(name: &str) -> Option<&'static str> {
     nearest(name, HOOKS.iter().copied())
 }
 
-/// A setting's value as a source gives it: a word, in which every type may be spelled, so that `workers = "3"` and
-/// `user = 1000` mean what they mean to gunicorn.
-fn written(row: &Row, value: &Plain) -> Value {
+/// Converts a Python value to a source's value. Words can express every type, so `workers = "3"` and `user = 1000` have
+/// the same meaning as in gunicorn.
+fn setting_value(row: &Row, value: &Plain) -> Value {
     match value {
-        // An int has lost how it was written; as a mode, its bits are meant.
+        // An int does not record its notation; for a mode, the bits count.
         Plain::Whole(number) if MODES.contains(&row.name) => Value::Word(format!("0o{number:o}")),
         _ => word(value),
     }
@@ -186,13 +186,13 @@ fn word(value: &Plain) -> Value {
             };
             Value::Table(entries.iter().map(entry).collect())
         }
-        // A worker class may be given as itself.
+        // A worker class may be given as the class itself.
         Plain::Callable(name) => Value::Word(name.clone()),
         Plain::Other(_) => Value::Other("an object"),
     }
 }
 
-/// Does a setting that is not there say no more than gunicorn says without it?
+/// True if the value of a missing setting equals gunicorn's default.
 fn is_default(name: &str, value: &Plain) -> bool {
     match value {
         Plain::Nothing | Plain::Bool(false) | Plain::Whole(0) => true,
@@ -205,7 +205,7 @@ fn is_default(name: &str, value: &Plain) -> bool {
     }
 }
 
-/// The functions that a file may define for the server to call.
+/// The hooks: functions of the file that the server calls.
 pub const HOOKS: &[&str] = &[
     "nworkers_changed",
     "on_starting",
@@ -224,13 +224,13 @@ pub const HOOKS: &[&str] = &[
     "on_exit",
 ];
 
-/// A dictionary for `logging.config.dictConfig`, with classes and functions in it.
+/// The dictionary for `logging.config.dictConfig`, which may contain classes and functions.
 pub const LOGCONFIG_DICT: &str = "logconfig_dict";
 
 /// Settings whose ints are permission bits.
 const MODES: &[&str] = &["umask", "unix_socket_mode"];
 
-/// Names that people write, where neither a flag nor the spelling leads to the setting.
+/// Common mistaken names that neither a flag nor the spelling leads to the setting.
 const MISTAKEN: &[(&str, &str)] = &[
     ("logfile", "errorlog"),
     ("error_logfile", "errorlog"),

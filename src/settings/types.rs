@@ -1,50 +1,52 @@
-//! What the value of a setting can be: parsed once from text, printed back the same.
-//! Knows no names of settings and no sources; looks at no file, address or user.
+//! Types of values: parsed once from text, printed back the same. Knows no names of settings and no sources; looks at
+//! no file, address or user.
 
 mod app_name;
 mod bind;
+mod choices;
 mod numbers;
 mod remote;
+mod strings;
 mod tls;
 mod trust;
 mod warmup;
-mod words;
 
 pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
+pub use choices::{LogFormat, LogLevel, ReloadEngine, TimeoutMode, WorkerClass};
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
+pub use strings::{ControlSocket, EnvPair, LogTarget};
 pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;
-pub use words::{ControlSocket, EnvPair, LogFormat, LogLevel, LogTarget, ReloadEngine, TimeoutMode, WorkerClass};
 
-use super::problem::Wrong;
+use super::problem::ValueError;
 
-/// A type that is spelled as text.
+/// A type that is written as text.
 pub trait Text: Sized {
-    /// What is expected, for "expected ...".
+    /// The expected value, for "expected ...".
     const EXPECTED: &'static str;
-    /// How it is written in a TOML file.
+    /// The notation in a TOML file.
     const IN_TOML: InToml = InToml::Text;
 
-    /// From text, blanks around it already gone.
-    fn parse(text: &str) -> Result<Self, Wrong>;
+    /// Parses text without surrounding blanks.
+    fn parse(text: &str) -> Result<Self, ValueError>;
 
-    /// The text that parses to the same value.
+    /// Returns the text that parses to the same value.
     fn text(&self) -> String;
 }
 
-/// How a type is written in a TOML file.
+/// The notation of a type in a TOML file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InToml {
-    /// As a string.
+    /// A string.
     Text,
-    /// As a number.
+    /// A number.
     Number,
-    /// As a number, or as a string that is no plain number (`"auto"`).
+    /// A number, or a string that is no plain number (`"auto"`).
     NumberOrText,
-    /// As an octal number (`0o22`) or a string of octal digits (`"022"`), never as a decimal number.
+    /// An octal number (`0o22`) or a string of octal digits (`"022"`), never a decimal number.
     Octal,
 }

@@ -1,4 +1,4 @@
-//! Narrow views of the settings, for rooms that must not know where a value came from.
+//! Narrow views of the settings, for rooms that must not know the origin of a value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::types::{Bind, Ciphers, ClientCertificates, ControlSocket, LogTarget, 
 use super::{Settings, WorkerClass};
 use crate::http::{Leniency, Limits, ProxyRules, Trust};
 
-/// How TLS is served.
+/// The settings of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsTerms {
-    /// `certfile`, which is missing where only a key was given.
+    /// `certfile`; `None` if only a key was given.
     pub certificate: Option<PathBuf>,
     /// `keyfile`.
     pub key: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct TlsTerms {
 }
 
 impl Settings {
-    /// How TLS is served, if it is: with a certificate or a key, as in gunicorn. Paths count from `chdir`.
+    /// Returns the TLS settings if there is a certificate or a key, as in gunicorn. Paths are relative to `chdir`.
     pub fn tls(&self) -> Option<TlsTerms> {
         if self.certfile.is_none() && self.keyfile.is_none() {
             return None;
@@ -45,7 +45,7 @@ impl Settings {
         })
     }
 
-    /// How much of a request is taken. In the settings, 0 is the most there can be.
+    /// Returns the limits of requests. In the settings, 0 means the largest possible value.
     pub fn limits(&self) -> Limits {
         let most = |value: u32, most: u32| if value == 0 { most } else { value } as usize;
         let request_line = most(self.limit_request_line, MOST_LINE);
@@ -54,7 +54,7 @@ impl Settings {
             request_line,
             fields: most(self.limit_request_fields, MOST_FIELDS),
             field_size,
-            // Never so small that a line within its own limit is refused.
+            // At least large enough for the lines that the other limits allow.
             head: most(self.limit_request_head, MOST_HEAD).max(request_line + field_size + LINE_ENDS),
             body: self.limit_request_body.limit().into_iter().chain(self.largest_buffered()).min(),
             leniency: Leniency {
@@ -68,19 +68,19 @@ impl Settings {
         }
     }
 
-    /// The largest body that memory or a file takes, if bodies are buffered and there is a limit.
+    /// Returns the size of the largest buffered body, if bodies are buffered and limited.
     fn largest_buffered(&self) -> Option<u64> {
         let memory = self.post_buffering.limit()?;
         self.spill_limit.limit().map(|file| file.max(memory))
     }
 
-    /// Which PROXY headers are taken, and from whom.
+    /// Returns the mode of PROXY headers and their trusted peers.
     pub fn proxy(&self) -> ProxyRules {
         let peers = self.proxy_allow_ips.iter().flat_map(|peers| peers.networks()).collect();
         ProxyRules { mode: self.proxy_protocol, peers }
     }
 
-    /// Whom to believe about a request.
+    /// Returns the rules that trust proxies about a request.
     pub fn trust(&self) -> Trust {
         let bytes = |text: &str| text.as_bytes().to_vec();
         Trust {
@@ -91,34 +91,34 @@ impl Settings {
         }
     }
 
-    /// How many threads of each worker call the application.
+    /// Returns the number of threads per worker that call the application.
     pub fn threads(&self) -> usize {
         self.threads as usize
     }
 
-    /// How workers run the application: with several threads it is `gthread` whatever is said, as in gunicorn.
+    /// Returns the worker class. With several threads it is always `gthread`, as in gunicorn.
     pub fn class(&self) -> WorkerClass {
         if self.threads > 1 { WorkerClass::Gthread } else { self.worker_class }
     }
 
-    /// Between how many and how many workers the load decides, if it does, where `usable` CPUs are to be had.
+    /// Returns the bounds between which the load sets the number of workers, if it does.
     pub fn worker_bounds(&self, usable: usize) -> Option<(usize, usize)> {
         let (least, most) = self.bounds(usable);
         (least < most).then_some((least, most))
     }
 
-    /// After so long, no request comes to a worker that retires any more.
+    /// Returns the time after which a retiring worker is sent no more requests.
     pub fn time_to_fade(&self) -> Duration {
         self.lame_duck.duration().min(self.graceful_timeout.duration() / 2)
     }
 
-    /// How many workers there are at the start.
+    /// Returns the number of workers at the start.
     pub fn first_workers(&self, usable: usize) -> usize {
         let (least, most) = self.bounds(usable);
         self.workers.number(usable).clamp(least, most)
     }
 
-    /// The most workers that the load may ask for.
+    /// Returns the largest number of workers that the load may ask for.
     pub fn most_workers(&self, usable: usize) -> usize {
         self.bounds(usable).1
     }
@@ -127,22 +127,23 @@ impl Settings {
         let workers = self.workers.number(usable);
         let or_workers = |count: u32| if count == 0 { workers } else { count as usize };
         let (least, most) = (or_workers(self.workers_min), or_workers(self.workers_max));
-        // Where only one of them is given and `workers` lies beyond it.
+        // Only one bound is given, and `workers` is beyond it.
         if self.workers_max == 0 { (least, most.max(least)) } else { (least.min(most), most) }
     }
 
-    /// Does somebody want to know how busy the workers are?
+    /// True if the share of busy time is measured.
     pub fn is_measured(&self) -> bool {
         self.worker_bounds(1).is_some() || self.idle.limit().is_some()
     }
 
-    /// Is there a socket that somebody else holds, who starts the server again, and is it to end when nobody comes?
+    /// True if `die_on_idle` applies: it is set, and another program holds a socket by which it starts the server
+    /// again.
     pub fn dies_on_idle(&self) -> bool {
         let is_passed = |bind: &Bind| matches!(bind, Bind::Fd(_) | Bind::Named(_));
         self.die_on_idle && self.bind.iter().any(is_passed)
     }
 
-    /// When a worker with a request that has begun so long ago is killed, if ever: well after it should have ended that itself.
+    /// Returns the age of a request at which its worker is killed. The worker itself has ended the request well before.
     pub fn kill_after(&self) -> Option<Duration> {
         let grace = match self.timeout_mode {
             TimeoutMode::Warn => return None,
@@ -152,7 +153,7 @@ impl Settings {
         self.timeout.limit().map(|timeout| timeout + grace + SECOND_LINE)
     }
 
-    /// Where the control socket is, if there is one: as said, or beside the pid file.
+    /// Returns the path of the control socket: the setting, or beside the pid file.
     pub fn control_path(&self) -> Option<PathBuf> {
         match &self.control_socket {
             Some(ControlSocket::Off) => None,
@@ -165,8 +166,8 @@ impl Settings {
         }
     }
 
-    /// The same, with the relative paths of what the server opens itself as they are seen from where it is started: they
-    /// count from `chdir`, as in gunicorn.
+    /// Returns the settings with the paths of files that the server opens made relative to the start directory. They
+    /// are given relative to `chdir`, as in gunicorn.
     #[must_use]
     pub fn seen_from_start(mut self) -> Settings {
         let Some(directory) = self.chdir.clone() else { return self };
@@ -188,24 +189,24 @@ impl Settings {
         self
     }
 
-    /// Do the settings name a logger of Python's? A `logconfig_dict`, which is no setting, may do so, too.
+    /// True if the settings name a Python logger. `logconfig_dict`, which is no setting, can do so too.
     pub fn is_logged_by_python(&self) -> bool {
         let is_usual = [LOGGER_CLASS].iter().chain(OTHER_NAMES).any(|name| *name == self.logger_class);
         !is_usual || self.logconfig.is_some() || self.logconfig_json.is_some()
     }
 
-    /// What the processes are called: `proc_name`, else the application's name.
+    /// Returns the title of the processes: `proc_name`, else the application's name.
     pub fn title(&self) -> String {
         let app = || self.wsgi_app.as_ref().map(ToString::to_string);
         self.proc_name.clone().or_else(app).unwrap_or_default()
     }
 }
 
-/// What else gunicorn calls classes that do no more than rwsgi does by itself.
+/// Other classes of gunicorn that do no more than rwsgi does itself.
 const OTHER_NAMES: &[&str] = &["simple", "gunicorn.instrument.statsd.Statsd"];
-/// A worker that is at work has done its part by then, on a busy machine too.
+/// The time in which a live worker has ended the request itself, on a busy machine too.
 const SECOND_LINE: Duration = Duration::from_millis(500);
-/// The largest value that the settings take, in bytes.
+/// The largest value that the settings accept, in bytes.
 const MOST_LINE: u32 = 1 << 20;
 /// The largest head, in bytes: a few of the largest lines.
 const MOST_HEAD: u32 = 1 << 26;

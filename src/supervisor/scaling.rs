@@ -1,70 +1,69 @@
-//! How many workers the load asks for: bounds, measures and the rule between them. When workers come and go is the
-//! supervisor's business.
+//! Decides how many workers the load asks for: bounds, measurements and the rule between them. The supervisor starts
+//! and ends the workers.
 //!
 //! ```text
-//! busy above `busy`, or somebody waits     ->  `step` more, once those that are on their way are there
-//! busy below `quiet`, and nobody waits     ->  one fewer, after `calm` without anything else
-//! in between                               ->  as many as there are
+//! busy above `busy`, or connections wait  ->  `step` more, once those on their way are ready
+//! busy below `quiet`, and none wait       ->  one fewer, after `calm` without a change
+//! in between                              ->  no change
 //! ```
 //!
-//! Of n workers that are busy for less than a quarter of the time, n - 1 are busy for less than half of it: a load that
-//! stays the same does not make the number swing.
+//! If n workers are busy for less than a quarter of the time, n - 1 are busy for less than half of it. So a constant
+//! load does not make the number oscillate.
 
 use std::time::Duration;
 
 use super::Moment;
 
-/// Within which bounds the number of workers follows the load.
+/// The bounds and rules by which the number of workers follows the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scaling {
-    /// So many there are in any case.
+    /// The fewest workers.
     pub least: usize,
-    /// More there never are.
+    /// The most workers.
     pub most: usize,
-    /// How many are added at a time, at least 1.
+    /// The number of workers added at a time, at least 1.
     pub step: usize,
-    /// Above this share of busy time workers are added, in percent.
+    /// The percentage of busy time above which workers are added.
     pub busy: u32,
-    /// Below this one they are taken away.
+    /// The percentage of busy time below which workers are removed.
     pub quiet: u32,
-    /// How long it has to be below that.
+    /// The time below `quiet` before a worker is removed.
     pub calm: Duration,
 }
 
-/// What was measured since the last time.
+/// The load since the last measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// For how much of the time the threads of ready workers were in the application, in percent.
+    /// The percentage of time that threads of ready workers spent in the application.
     pub busy: u32,
-    /// How many connections wait to be accepted.
+    /// The number of connections that wait to be accepted.
     pub waiting: usize,
 }
 
-/// What is remembered between two measures.
+/// The state between two measurements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trend {
-    /// Since when there has been little to do.
+    /// The beginning of the quiet time.
     calm_since: Option<Moment>,
-    /// Somebody waited at the last look already.
+    /// True if connections waited at the last measurement.
     queued: bool,
-    /// Somebody has set the number by hand: it is not scaled below this one.
+    /// The number that was set by hand; the load does not go below it.
     by_hand: Option<usize>,
 }
 
 impl Trend {
-    /// Somebody asks for so many workers where there were `before`: more are kept, fewer may become as many as the load
-    /// asks for again.
+    /// Sets the number of workers by hand, from `before`. More workers are kept; fewer may grow again with the load.
     pub(super) fn set(&mut self, workers: usize, before: usize, scaling: &Scaling) {
         let floor = if workers > before { workers } else { workers.min(self.floor(scaling)) };
         *self = Trend { by_hand: Some(floor), ..Trend::default() };
     }
 
-    /// So many workers there are in any case.
+    /// Returns the fewest workers.
     pub(super) fn floor(&self, scaling: &Scaling) -> usize {
         self.by_hand.unwrap_or(scaling.least).min(scaling.most)
     }
 
-    /// How many workers there are to be from now on, where there are `now_wanted`; `complete` says that all of them serve.
+    /// Returns the new number of workers, where `now_wanted` are wanted. `complete` is true if all of them are ready.
     pub(super) fn follow(
         &mut self,
         load: Load,
@@ -87,12 +86,12 @@ impl Trend {
         wanted - 1
     }
 
-    /// A look is missing: what was before it says nothing.
+    /// Forgets the measurements before a gap.
     pub(super) fn interrupt(&mut self) {
         self.calm_since = None;
         self.queued = false;
     }
 }
 
-/// So many connections that wait are an emergency at first sight, as for uWSGI (`cheaper-busyness-backlog-alert`).
+/// The number of waiting connections that adds workers at once, as in uWSGI (`cheaper-busyness-backlog-alert`).
 const ALERT: usize = 33;

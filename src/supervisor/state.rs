@@ -1,4 +1,4 @@
-//! What the supervisor remembers: slots, generations, the phase of the server. Changes nothing.
+//! The supervisor's state: slots, generations, the phase of the server. Changes nothing.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Empty,
-    /// One that is not wanted any more ends with its first word.
+    /// Being forked. If `wanted` is false, it is ended at its hello.
     Forking {
         until: Moment,
         wanted: bool,
@@ -22,7 +22,7 @@ pub(super) enum State {
         pid: i32,
         until: Moment,
     },
-    /// It is to be replaced when it is spent, and from the moment `due` on.
+    /// Serving. It is replaced when `spent` is true, or from the moment `due` on.
     Ready {
         pid: i32,
         since: Moment,
@@ -37,7 +37,7 @@ pub(super) enum State {
     },
 }
 
-/// What was started from one reading of settings and code.
+/// The generation of one reading of settings and code.
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
     pub(super) number: u64,
@@ -53,7 +53,7 @@ pub(super) enum Zygote {
     Starting {
         until: Moment,
     },
-    /// It was asked where it is stuck.
+    /// It was asked to write its stack.
     Stuck {
         until: Moment,
     },
@@ -62,7 +62,7 @@ pub(super) enum Zygote {
     Stopped {
         until: Moment,
     },
-    /// It was told to end.
+    /// It was asked to end.
     Leaving {
         until: Moment,
     },
@@ -74,7 +74,7 @@ pub(super) enum Phase {
     /// No worker has ever been ready.
     Booting,
     Serving,
-    /// Asked for a graceful stop, which begins then: whoever sends requests here has time to look elsewhere.
+    /// A graceful stop begins at this moment. Until then clients have time to switch over.
     Leaving {
         until: Moment,
     },
@@ -85,7 +85,7 @@ pub(super) enum Phase {
 }
 
 impl Slot {
-    /// Is a worker on its way that will serve?
+    /// True if a worker is on its way to being ready.
     pub(super) fn is_starting(&self) -> bool {
         matches!(self.state, State::Forking { wanted: true, .. } | State::Booting { .. })
     }

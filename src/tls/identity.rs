@@ -1,4 +1,4 @@
-//! What a server shows and asks for: rustls's configuration of it, which all connections of a worker share.
+//! The rustls configuration of the server, shared by all connections of a worker.
 
 use std::sync::Arc;
 
@@ -9,23 +9,24 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedCipherSuite};
 
-use super::files::{Material, key_file, private_key};
-use super::{Problem, Session};
+use super::material::{Material, key_file, private_key};
+use super::{Session, TlsProblem};
 use crate::settings::{ClientCertificates, Suite, TlsTerms, TlsVersion};
 
-/// A server's certificate, its key, and its rules.
+/// The server's certificate, key and TLS rules.
 #[derive(Clone, Debug)]
 pub struct Identity(Arc<ServerConfig>);
 
 impl Identity {
-    /// Made before workers are forked, so that a session that one of them has begun can be resumed with another.
-    pub fn new(material: &Material, terms: &TlsTerms) -> Result<Identity, Problem> {
+    /// Creates the configuration. This is done before workers are forked, so that each can resume the sessions of the
+    /// others.
+    pub fn new(material: &Material, terms: &TlsTerms) -> Result<Identity, TlsProblem> {
         let provider = Arc::new(provider(terms));
         let versions: &[_] = match terms.lowest {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
         };
-        let internal = |error: Error| Problem::of("certfile", error.to_string());
+        let internal = |error: Error| TlsProblem::of("certfile", error.to_string());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_protocol_versions(versions).map_err(internal)?;
         let builder = match terms.clients {
@@ -34,28 +35,29 @@ impl Identity {
                 let clients = WebPkiClientVerifier::builder_with_provider(roots(material, terms)?, provider);
                 let clients =
                     if asked == ClientCertificates::Optional { clients.allow_unauthenticated() } else { clients };
-                let clients = clients.build().map_err(|error| Problem::of("ca_certs", error.to_string()))?;
+                let clients = clients.build().map_err(|error| TlsProblem::of("ca_certs", error.to_string()))?;
                 builder.with_client_cert_verifier(clients)
             }
         };
         let chain = material.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let key = private_key(terms, &material.key)?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| unfit(terms, &error))?;
-        // HTTP/2 is not spoken; a client that offers nothing else is told so in the handshake (RFC 7301).
+        // HTTP/2 is not supported; a client that offers nothing else is refused in the handshake (RFC 7301).
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(internal)?;
-        // It takes no ticket longer than those that it has made itself: a worker would not take those of the others.
+        // The ticketer accepts no ticket longer than its own longest one, and would reject longer ones from other
+        // workers.
         let _ = config.ticketer.encrypt(&[0; LONGEST_TICKET]);
         Ok(Identity(Arc::new(config)))
     }
 
-    /// A connection that has just been accepted.
+    /// Creates the session of an accepted connection.
     pub fn session(&self) -> Result<Session, Error> {
         Session::new(Arc::clone(&self.0))
     }
 }
 
-/// The cryptography, with the suites of TLS 1.2 that are wanted, in their order.
+/// Returns the cryptography provider, with the TLS 1.2 suites of the settings in their order.
 fn provider(terms: &TlsTerms) -> CryptoProvider {
     let mut provider = default_provider();
     if let Some(ciphers) = &terms.ciphers {
@@ -65,7 +67,7 @@ fn provider(terms: &TlsTerms) -> CryptoProvider {
     provider
 }
 
-/// rustls's own of a suite.
+/// Returns the suite of rustls.
 fn of_rustls(suite: Suite) -> SupportedCipherSuite {
     match suite {
         Suite::EcdsaAes256 => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
@@ -77,36 +79,36 @@ fn of_rustls(suite: Suite) -> SupportedCipherSuite {
     }
 }
 
-fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, Problem> {
+fn roots(material: &Material, terms: &TlsTerms) -> Result<Arc<RootCertStore>, TlsProblem> {
     let mut roots = RootCertStore::empty();
     for (at, der) in material.authorities.iter().enumerate() {
         roots.add(CertificateDer::from(der.clone())).map_err(|error| {
             let number = at + 1;
-            let text = format!("expected certificates of authorities, found number {number} unfit: {error}");
+            let text = format!("expected certificates of authorities, found an invalid one, number {number}: {error}");
             match &terms.authorities {
-                Some(path) => Problem::at("ca_certs", path, text),
-                None => Problem::of("ca_certs", text),
+                Some(path) => TlsProblem::at("ca_certs", path, text),
+                None => TlsProblem::of("ca_certs", text),
             }
         })?;
     }
     Ok(Arc::new(roots))
 }
 
-/// Why certificate and key make no server.
-fn unfit(terms: &TlsTerms, error: &Error) -> Problem {
+/// Translates the error of an unusable certificate and key.
+fn unfit(terms: &TlsTerms, error: &Error) -> TlsProblem {
     let (setting, path) = key_file(terms);
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let text = "expected the key of the certificate in certfile, found the key of another one\n\
-                        hint: certfile holds the server's own certificate first, those of the authorities behind it";
-            Problem::at(setting, path, text)
+                        hint: certfile contains the server's own certificate first, then those of the authorities";
+            TlsProblem::at(setting, path, text)
         }
         Error::General(_) => {
             let text =
                 "expected a key of RSA (2048 to 8192 bits), ECDSA (P-256 or P-384) or Ed25519, found another one";
-            Problem::at(setting, path, text)
+            TlsProblem::at(setting, path, text)
         }
-        error => Problem::at(
+        error => TlsProblem::at(
             "certfile",
             terms.certificate.as_deref().unwrap_or(path),
             format_args!("expected the certificate of a server, found one that cannot be used: {error}"),
@@ -114,5 +116,5 @@ fn unfit(terms: &TlsTerms, error: &Error) -> Problem {
     }
 }
 
-/// Most of a ticket is the client's certificate and those behind it.
+/// The longest ticket. It contains mainly the client's certificate chain.
 const LONGEST_TICKET: usize = 8 * 1024;

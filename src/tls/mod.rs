@@ -1,21 +1,23 @@
 //! TLS, by rustls: certificates and keys from files, and one session over a socket. It never blocks and knows no HTTP.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `files` | certificates and keys, read by the master and checked, in the form in which a zygote gets them |
-//! | `problem` | what is wrong with them, in words |
-//! | `identity` | what a server shows and asks for: rustls's configuration |
-//! | `session` | one connection's handshake, reading and writing |
-//! | `variables` | what an application is told of a connection, by mod_ssl's names |
+//! | `material` | the contents of certificate and key files, in the form that a zygote receives |
+//! | `files` | reading and checking of these files, by the master |
+//! | `problem` | error messages |
+//! | `identity` | rustls's configuration of the server |
+//! | `session` | handshake, reading and writing of one connection |
+//! | `variables` | the variables of the environ, by mod_ssl's names |
 
 mod files;
 mod identity;
+mod material;
 mod problem;
 mod session;
 mod variables;
 
-pub use files::Material;
 pub use identity::Identity;
-pub use problem::Problem;
+pub use material::Material;
+pub use problem::TlsProblem;
 pub use session::{Fault, Session, Shaken};
 pub use variables::Variables;

@@ -1,33 +1,33 @@
-//! What is wrong with certificates and keys: the setting that is to blame, and a sentence.
+//! Error messages of certificates and keys, with the setting that is wrong.
 
 use std::fmt;
 use std::path::Path;
 
-/// Something that keeps TLS from being served.
+/// An error that prevents TLS.
 #[derive(Debug)]
-pub struct Problem {
+pub struct TlsProblem {
     /// The setting's name.
     pub setting: &'static str,
     text: String,
 }
 
-impl Problem {
-    /// About a setting as a whole.
-    pub(super) fn of(setting: &'static str, text: impl Into<String>) -> Problem {
-        Problem { setting, text: text.into() }
+impl TlsProblem {
+    /// Creates an error about a setting.
+    pub(super) fn of(setting: &'static str, text: impl Into<String>) -> TlsProblem {
+        TlsProblem { setting, text: text.into() }
     }
 
-    /// About a file.
-    pub(super) fn at(setting: &'static str, path: &Path, text: impl fmt::Display) -> Problem {
-        Problem { setting, text: format!("{}: {text}", path.display()) }
+    /// Creates an error about a file.
+    pub(super) fn at(setting: &'static str, path: &Path, text: impl fmt::Display) -> TlsProblem {
+        TlsProblem { setting, text: format!("{}: {text}", path.display()) }
     }
 }
 
-/// The sentence, without the setting.
-impl fmt::Display for Problem {
+/// Formats the message without the setting.
+impl fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for TlsProblem {}

@@ -1,8 +1,9 @@
-//! One connection's TLS: the handshake, what was received, what is to be sent. It works on a socket that does not block, and
-//! answers as reads and writes on that would; when it is called again is the caller's business.
+//! TLS of one connection: the handshake, reading and writing. It works on a non-blocking socket and returns what reads
+//! and writes on that would return. The caller decides when to call again.
 //!
-//! What is sealed and not yet with the kernel counts as not written: [`Session::write`] takes at most [`SEALED`] bytes at a
-//! time, and says that it took them when the kernel has them. The caller brings the same bytes again until then.
+//! Encrypted bytes that the kernel has not taken count as not written. [`Session::write`] encrypts at most [`SEALED`]
+//! bytes at a time, and reports them as written once the kernel has them. Until then the caller passes the same bytes
+//! again.
 
 use std::fs::File;
 use std::io::{self, BufRead, IoSlice, Write};
@@ -16,41 +17,41 @@ use rustls::{Error, ServerConfig, ServerConnection};
 use super::Variables;
 use crate::os::socket::{self, More, Read};
 
-/// The TLS of one connection.
+/// The TLS state of one connection.
 #[derive(Debug)]
 pub struct Session {
     connection: ServerConnection,
-    /// How many bytes are sealed and were not said to be written.
+    /// The number of encrypted bytes that were not yet reported as written.
     owed: usize,
-    /// How many bytes the kernel has taken since they were sealed.
+    /// The number of bytes that the kernel has taken since they were encrypted.
     sent: usize,
     variables: Option<Arc<Variables>>,
 }
 
-/// How far a handshake is.
+/// The state of a handshake.
 #[derive(Debug)]
 pub enum Shaken {
-    /// Requests may come.
+    /// The handshake is complete.
     Done,
-    /// The client has its turn.
+    /// The client has to send next.
     Waiting,
-    /// It came to nothing.
+    /// The handshake failed.
     Failed(Fault),
 }
 
-/// Why a handshake came to nothing.
+/// The reason for a failed handshake.
 #[derive(Debug)]
 pub enum Fault {
-    /// The client speaks HTTP, and no TLS.
+    /// The client speaks HTTP without TLS.
     Plain,
     /// The client closed the connection.
     Gone,
-    /// The client does not want what this server has, or the other way round; it was told.
+    /// Client and server have nothing in common; the client was told.
     Refused(Error),
 }
 
-/// What became of a look at the socket.
-enum Received {
+/// The result of reading from the socket.
+enum Decrypted {
     Some,
     Nothing,
     Closed,
@@ -63,7 +64,7 @@ impl Session {
         Ok(Session { connection, owed: 0, sent: 0, variables: None })
     }
 
-    /// Goes on with the handshake as far as the client lets it. It computes for a millisecond with a key of RSA.
+    /// Continues the handshake until the client has to send. With an RSA key it computes for a millisecond.
     pub fn shake_hands(&mut self, stream: BorrowedFd<'_>) -> Shaken {
         loop {
             match self.flush(stream, More::Ends) {
@@ -92,17 +93,17 @@ impl Session {
         }
     }
 
-    /// What an application is told of it; none before the handshake is done.
+    /// Returns the variables for the environ, or `None` before the handshake is complete.
     pub fn variables(&self) -> Option<Arc<Variables>> {
         self.variables.clone()
     }
 
-    /// As [`socket::read`].
+    /// Reads as [`socket::read`] does.
     pub fn read(&mut self, stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
         self.read_by(stream, room, |chunk| buffer.extend_from_slice(chunk))
     }
 
-    /// As [`socket::read_into`].
+    /// Reads as [`socket::read_into`] does.
     pub fn read_into(&mut self, stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
         let length = room.len();
         let mut rest = room.iter_mut();
@@ -114,7 +115,7 @@ impl Session {
         })
     }
 
-    /// Gives up to `room` bytes to `take`, in their order.
+    /// Passes up to `room` bytes to `take`, in order.
     fn read_by(&mut self, stream: BorrowedFd<'_>, room: usize, mut take: impl FnMut(&[u8])) -> Read {
         let mut count = 0;
         let closed = loop {
@@ -134,58 +135,58 @@ impl Session {
                 Err(_) => break true,
             }
             match self.receive(stream) {
-                Received::Some => {}
-                Received::Nothing => break false,
-                Received::Closed => break true,
+                Decrypted::Some => {}
+                Decrypted::Nothing => break false,
+                Decrypted::Closed => break true,
             }
         };
         match (count, closed) {
             (0, true) => Read::Closed,
             (0, false) => Read::Nothing,
-            // The end is found again.
+            // The next read finds the end again.
             (count, closed) => Read::Bytes { count, more: closed },
         }
     }
 
-    fn receive(&mut self, stream: BorrowedFd<'_>) -> Received {
+    fn receive(&mut self, stream: BorrowedFd<'_>) -> Decrypted {
         let mut wire = Wire { stream, more: More::Ends, written: 0, first: None };
         match self.connection.read_tls(&mut wire) {
             Ok(0) => {
-                // An end without farewell is no different: requests say themselves where they end.
-                return Received::Closed;
+                // An end without close_notify is treated the same: requests have their own delimiters.
+                return Decrypted::Closed;
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // What answers a client's key update, or has not gone out yet.
-                return if self.flush(stream, More::Ends).is_ok() { Received::Nothing } else { Received::Closed };
+                // A response to a client's key update, or bytes that are still unsent.
+                return if self.flush(stream, More::Ends).is_ok() { Decrypted::Nothing } else { Decrypted::Closed };
             }
-            Err(_) => return Received::Closed,
+            Err(_) => return Decrypted::Closed,
         }
         match self.connection.process_new_packets() {
-            Ok(_) => Received::Some,
+            Ok(_) => Decrypted::Some,
             Err(_) => {
                 let _ = self.flush(stream, More::Ends);
-                Received::Closed
+                Decrypted::Closed
             }
         }
     }
 
-    /// Is something received that was not read?
+    /// True if received bytes were not read yet.
     pub fn has_unread(&mut self) -> bool {
         matches!(self.connection.reader().fill_buf(), Ok([_, ..]))
     }
 
-    /// Is something sealed that the kernel has not taken?
+    /// True if encrypted bytes wait for the kernel.
     pub fn has_sealed(&self) -> bool {
         self.connection.wants_write()
     }
 
-    /// Of bytes that [`write`](Self::write) has not said to be written, how many the kernel has all the same, at least.
+    /// Returns how many bytes the kernel has taken beyond those that [`write`](Self::write) has reported, at least.
     pub fn sent_ahead(&self) -> usize {
         self.sent.min(self.owed)
     }
 
-    /// As [`socket::write`].
+    /// Writes as [`socket::write`] does.
     pub fn write(&mut self, stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
         let Some(mut written) = self.settle(stream, more)? else { return Ok(0) };
         let mut skipped = written;
@@ -206,7 +207,7 @@ impl Session {
         Ok(written)
     }
 
-    /// As [`socket::send_file`].
+    /// Sends as [`socket::send_file`] does.
     pub fn send_file(
         &mut self,
         stream: BorrowedFd<'_>,
@@ -232,7 +233,8 @@ impl Session {
         Ok(Some(written))
     }
 
-    /// Sends what is sealed. How much of what the caller brings again was that; none when the kernel takes no more.
+    /// Sends encrypted bytes. Returns how many of the bytes that the caller passes again were among them, or `None` if
+    /// the kernel takes no more.
     fn settle(&mut self, stream: BorrowedFd<'_>, more: More) -> io::Result<Option<usize>> {
         Ok(self.flush(stream, more)?.then(|| std::mem::take(&mut self.owed)))
     }
@@ -243,7 +245,7 @@ impl Session {
         Ok(self.owed)
     }
 
-    /// Sends what is sealed; `false` when the kernel takes no more.
+    /// Sends encrypted bytes; returns `false` when the kernel takes no more.
     fn flush(&mut self, stream: BorrowedFd<'_>, more: More) -> io::Result<bool> {
         while self.connection.wants_write() {
             let mut wire = Wire { stream, more, written: 0, first: None };
@@ -258,19 +260,19 @@ impl Session {
         Ok(true)
     }
 
-    /// What was brought before will not be brought again.
+    /// Forgets encrypted bytes that the caller will not pass again.
     pub fn forget_unwritten(&mut self) {
         self.owed = 0;
     }
 
-    /// Says that nothing more will be sent (RFC 8446, 6.1), as far as the kernel takes it now.
+    /// Sends close_notify (RFC 8446, 6.1), as far as the kernel takes it now.
     pub fn say_goodbye(&mut self, stream: BorrowedFd<'_>) {
         self.connection.send_close_notify();
         let _ = self.flush(stream, More::Ends);
     }
 }
 
-/// The socket as rustls sees it.
+/// The socket, as rustls's reader and writer.
 struct Wire<'s> {
     stream: BorrowedFd<'s>,
     more: More,
@@ -313,5 +315,5 @@ impl Write for Wire<'_> {
     }
 }
 
-/// What is sealed at a time. Four of the largest records: few enough to be held for each slow client.
+/// The number of bytes encrypted at a time: four of the largest records, little enough to buffer for each slow client.
 const SEALED: usize = 64 * 1024;

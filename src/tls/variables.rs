@@ -1,5 +1,5 @@
-//! What an application is told of a connection: names as mod_ssl has them for its `StdEnvVars`, and nginx's configurations
-//! after it. Values are bytes, UTF-8 where a certificate has letters.
+//! The TLS variables of the environ, with the names of mod_ssl's `StdEnvVars`, which nginx configurations follow.
+//! Values are UTF-8 where a certificate contains text.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 
-/// Keys of an environ, and their values.
+/// Environ keys and their values.
 #[derive(Debug, Default)]
 pub struct Variables(Vec<(String, String)>);
 
@@ -39,7 +39,7 @@ impl Variables {
         variables
     }
 
-    /// Each key with its value.
+    /// Returns each key with its value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -82,7 +82,7 @@ impl Variables {
         }
     }
 
-    /// A name as a whole (RFC 4514), and the parts that mod_ssl has keys for. A part that is there twice is numbered.
+    /// Adds a whole name (RFC 4514), and the parts that mod_ssl has keys for. Repeated parts are numbered.
     fn add_name(&mut self, key: &str, name: &Name) {
         self.add(key, name.to_string());
         for part in name.0.iter().flat_map(|parts| parts.0.iter()) {
@@ -97,25 +97,25 @@ impl Variables {
     }
 }
 
-/// `SSL_CLIENT_S_DN_OU_1` for `SSL_CLIENT_S_DN_OU`.
+/// True for `SSL_CLIENT_S_DN_OU_1`, given `SSL_CLIENT_S_DN_OU`.
 fn is_numbered(known: &str, key: &str) -> bool {
     let rest = known.strip_prefix(key).and_then(|rest| rest.strip_prefix('_'));
     rest.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The letters of a string of ASN.1: of the kinds that are in use, all but two are UTF-8 or a part of it.
+/// Returns the text of an ASN.1 string. Of the types in use, all except two are UTF-8 or a subset of it.
 fn text(part: &AttributeTypeAndValue) -> String {
     String::from_utf8_lossy(part.value.value()).into_owned()
 }
 
-/// As OpenSSL prints a time: `Nov  5 09:00:00 2026 GMT`.
+/// Formats a time as OpenSSL does: `Nov  5 09:00:00 2026 GMT`.
 fn moment(time: &DateTime) -> String {
     let month = MONTHS[usize::from(time.month().saturating_sub(1)).min(11)];
     let (day, hour, minute, second) = (time.day(), time.hour(), time.minutes(), time.seconds());
     format!("{month} {day:2} {hour:02}:{minute:02}:{second:02} {} GMT", time.year())
 }
 
-/// OpenSSL's name of a suite, from the registry's, as rustls prints it.
+/// Returns OpenSSL's name of a suite, given rustls's.
 fn cipher_name(suite: &str) -> String {
     if let Some(name) = suite.strip_prefix("TLS13_") {
         return format!("TLS_{name}");
@@ -126,7 +126,7 @@ fn cipher_name(suite: &str) -> String {
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Parts of names (RFC 4519), as mod_ssl calls them.
+/// Attributes of names (RFC 4519), with mod_ssl's names.
 const PARTS: [(ObjectIdentifier, &str); 12] = [
     (ObjectIdentifier::new_unwrap("2.5.4.6"), "C"),
     (ObjectIdentifier::new_unwrap("2.5.4.8"), "ST"),

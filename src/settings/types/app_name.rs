@@ -1,24 +1,26 @@
-//! The name of an application, as it stands on the command line. Looks for no module and no file, and evaluates
-//! no argument: that is the engine's.
+//! The name of an application on the command line. Looks for no module and no file, and evaluates no argument: the
+//! engine does.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::Text;
 
-/// `module`, `module:callable`, `module:factory("a", k=1)`, `path/to/file.py[:callable]`, `path/to/file.wsgi[:callable]`.
+/// `module`, `module:callable`, `module:factory("a", k=1)`, `path/to/file.py[:callable]`,
+/// `path/to/file.wsgi[:callable]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppName {
-    /// What is imported.
+    /// The module or file.
     pub source: AppSource,
-    /// What is taken from it; without it, `application`, then `app`.
+    /// The callable in it; without one, `application`, then `app`.
     pub callable: Option<AppCallable>,
 }
 
-/// What is imported. Without a slash only `.py` makes a file: `mysite.wsgi` is how Django sites name a module.
+/// The module or file of an application. Without a slash only `.py` means a file: Django sites name a module
+/// `mysite.wsgi`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppSource {
     /// A dotted module name.
@@ -27,27 +29,30 @@ pub enum AppSource {
     File(PathBuf),
 }
 
-/// What is taken from a module.
+/// The callable of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppCallable {
     /// A Python name.
     pub name: String,
-    /// For a factory: the text between its parentheses. Quotes and brackets in it are balanced; whether it consists
-    /// of literals is for `ast.literal_eval` to say.
+    /// The text between the parentheses of a factory. Quotes and brackets in it are balanced; `ast.literal_eval` checks
+    /// that it consists of literals.
     pub arguments: Option<String>,
 }
 
 impl AppName {
-    /// From any of the forms above.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::text(<Self as Text>::EXPECTED, text);
-        // Arguments may hold colons and slashes; what stands before them may not hold a parenthesis.
+    /// Parses any of the forms above.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::text(<Self as Text>::EXPECTED, text);
+        // Arguments may contain colons and slashes; the text before them may not contain a parenthesis.
         let (head, arguments) = match text.split_once('(') {
             Some((head, rest)) => {
                 let arguments = rest.strip_suffix(')').filter(|arguments| is_balanced(arguments));
                 (
                     head,
-                    Some(arguments.ok_or_else(|| Wrong::text("closed quotes and brackets after the callable", text))?),
+                    Some(
+                        arguments
+                            .ok_or_else(|| ValueError::text("closed quotes and brackets after the callable", text))?,
+                    ),
                 )
             }
             None => (text, None),
@@ -61,7 +66,7 @@ impl AppName {
                 Some(AppCallable { name: name.to_owned(), arguments: arguments.map(str::to_owned) })
             }
             (Some(name), _) if name.contains('.') => {
-                return Err(Wrong::text("a callable without dots after the colon", text));
+                return Err(ValueError::text("a callable without dots after the colon", text));
             }
             (None, None) => None,
             _ => return Err(wrong()),
@@ -88,7 +93,7 @@ impl fmt::Display for AppName {
 impl Text for AppName {
     const EXPECTED: &'static str = "module, module:callable or path/to/file.py[:callable]";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         Self::parse(text)
     }
 
@@ -108,18 +113,18 @@ fn source_of(text: &str) -> Option<AppSource> {
     }
 }
 
-/// A part of a module's name: what `import_module` finds, which with dashes the import statement could not spell.
+/// True if the text is one part of a module's name. `import_module` accepts dashes, the import statement does not.
 fn is_module(text: &str) -> bool {
     !text.starts_with('-') && is_identifier(&text.replace('-', "_"))
 }
 
-/// A Python name, near enough: letters of any script, digits and underscores, no digit first.
+/// True if the text is close to a Python name: letters of any script, digits and underscores, no digit first.
 fn is_identifier(text: &str) -> bool {
     text.chars().all(|c| c.is_alphanumeric() || c == '_') && text.chars().next().is_some_and(|c| !c.is_numeric())
 }
 
-/// Whether every quote and bracket is closed, in its order. Of triple quotes and prefixes it needs to know nothing:
-/// three quotes are an empty string and an open one.
+/// True if quotes and brackets are balanced. Triple quotes and prefixes need no rule: three quotes are an empty string
+/// and an open one.
 fn is_balanced(text: &str) -> bool {
     let mut open = Vec::new();
     let mut quote = None;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::Text;
 
 /// An address to listen on.
@@ -14,38 +14,41 @@ use super::Text;
 pub enum Bind {
     /// `HOST`, `HOST:PORT`, `:PORT` (every IPv4 address), `[V6]`, `[V6]:PORT`, each with or without `tcp://`.
     Tcp {
-        /// A name or an address in small letters; an IPv6 address without brackets.
+        /// A name or an address in lower case; an IPv6 address without brackets.
         host: String,
-        /// 0: the kernel chooses.
+        /// The port; with 0 the kernel chooses one.
         port: u16,
     },
     /// `unix:PATH` or `unix://PATH`; relative to `chdir`.
     Unix(PathBuf),
-    /// `fd://N`: a socket that whoever started rwsgi has opened and bound.
+    /// `fd://N`: an open socket, inherited from the process that started rwsgi.
     Fd(i32),
-    /// `fd://NAME`: every such socket that was passed under this name (systemd's `FileDescriptorName=`).
+    /// `fd://NAME`: every passed socket of this name (systemd's `FileDescriptorName=`).
     Named(String),
 }
 
 impl Bind {
-    /// gunicorn's port, where none is given.
+    /// gunicorn's default port.
     pub const PORT: u16 = 8000;
     /// unix(7): `sun_path` has 108 bytes, one of them the final NUL.
     const LONGEST_PATH: usize = 107;
 
-    /// From any of the forms above.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
+    /// Parses any of the forms above.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
         let rest = |prefix: &str| strip_prefix(text, prefix);
         if let Some(path) = rest("unix://").or_else(|| rest("unix:")) {
             return unix(text, path);
         }
         if let Some(number) = rest("fd://") {
             return descriptor(number).ok_or_else(|| {
-                Wrong::text("fd://N with N the number of an open socket, or fd://NAME of one that was passed", text)
+                ValueError::text(
+                    "fd://N with N the number of an open socket, or fd://NAME with the name of a passed one",
+                    text,
+                )
             });
         }
         if rest("http://").or_else(|| rest("https://")).is_some() {
-            return Err(Wrong::text(<Self as Text>::EXPECTED, text).hint("leave out what stands before the host"));
+            return Err(ValueError::text(<Self as Text>::EXPECTED, text).hint("leave out the scheme"));
         }
         tcp(text, rest("tcp://").unwrap_or(text))
     }
@@ -72,7 +75,7 @@ impl fmt::Display for Bind {
 impl Text for Bind {
     const EXPECTED: &'static str = "HOST:PORT, unix:PATH, fd://N or fd://NAME";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         Self::parse(text)
     }
 
@@ -86,7 +89,7 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
-/// A number, or a name that starts like none: letters, digits and what names of units are made of.
+/// Parses a number, or a name of the characters that unit names consist of. A name does not begin with a digit.
 fn descriptor(text: &str) -> Option<Bind> {
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok().map(Bind::Fd))?;
@@ -96,45 +99,44 @@ fn descriptor(text: &str) -> Option<Bind> {
     is_name.then(|| Bind::Named(text.to_owned()))
 }
 
-fn unix(text: &str, path: &str) -> Result<Bind, Wrong> {
+fn unix(text: &str, path: &str) -> Result<Bind, ValueError> {
     if path.starts_with('@') {
         let found = format!("{text:?}, an abstract name");
-        return Err(
-            Wrong::found("unix:PATH", found).hint("abstract sockets are not there yet; a file is meant by unix:./@...")
-        );
+        return Err(ValueError::found("unix:PATH", found)
+            .hint("abstract sockets are not supported yet; for a file write unix:./@..."));
     }
     if path.len() > Bind::LONGEST_PATH {
         let expected = format!("a path of at most {} bytes, the kernel's limit", Bind::LONGEST_PATH);
-        return Err(Wrong::found(expected, format!("one of {} bytes", path.len())));
+        return Err(ValueError::found(expected, format!("one of {} bytes", path.len())));
     }
     if path.is_empty() || path.contains('\0') {
-        return Err(Wrong::text("unix:PATH", text));
+        return Err(ValueError::text("unix:PATH", text));
     }
     Ok(Bind::Unix(PathBuf::from(path)))
 }
 
-/// `text` is what was written, `address` the same without its scheme.
-fn tcp(text: &str, address: &str) -> Result<Bind, Wrong> {
-    let wrong = || Wrong::text(<Bind as Text>::EXPECTED, text);
+/// Parses a TCP address. `text` is the setting, `address` the same without its scheme.
+fn tcp(text: &str, address: &str) -> Result<Bind, ValueError> {
+    let wrong = || ValueError::text(<Bind as Text>::EXPECTED, text);
     let (host, port) = match address.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']').ok_or_else(wrong)?;
-            host.parse::<Ipv6Addr>().map_err(|_| Wrong::text("an IPv6 address in the brackets", text))?;
+            host.parse::<Ipv6Addr>().map_err(|_| ValueError::text("an IPv6 address in the brackets", text))?;
             let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
             (host, port)
         }
-        None => name_and_port(address).map_err(|hint| Wrong { hint, ..wrong() })?,
+        None => name_and_port(address).map_err(|hint| ValueError { hint, ..wrong() })?,
     };
     let port = match port {
         None => Bind::PORT,
         Some(digits) => {
-            whole_port(digits).ok_or_else(|| Wrong::text("a port number from 0 to 65535 after the host", text))?
+            whole_port(digits).ok_or_else(|| ValueError::text("a port number from 0 to 65535 after the host", text))?
         }
     };
     Ok(Bind::Tcp { host: host.to_ascii_lowercase(), port })
 }
 
-/// The name or IPv4 address, and what stands where a port should; or what would help.
+/// Splits an address into host and port, or returns a hint.
 fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> {
     if address.parse::<Ipv6Addr>().is_ok() {
         return Err(Some(format!("write an IPv6 address in brackets: [{address}]:{}", Bind::PORT)));
@@ -146,9 +148,9 @@ fn name_and_port(address: &str) -> Result<(&str, Option<&str>), Option<String>> 
     match (host, port) {
         ("", Some(_)) => Ok(("0.0.0.0", port)),
         (number, None) if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) => {
-            Err(Some(format!("a port alone is written :{number}")))
+            Err(Some(format!("write a port without a host as :{number}")))
         }
-        (path, None) if path.contains('/') => Err(Some(format!("a unix socket is written unix:{path}"))),
+        (path, None) if path.contains('/') => Err(Some(format!("write a unix socket as unix:{path}"))),
         _ => is_host(host).then_some((host, port)).ok_or(None),
     }
 }
@@ -157,7 +159,8 @@ fn whole_port(digits: &str) -> Option<u16> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// What a name or an address can be made of (RFC 952, and the underscore of container networks).
+/// True if a host name or an address can consist of these characters (RFC 952, and the underscore of container
+/// networks).
 fn is_host(text: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !text.is_empty() && text.chars().all(letter)

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::{is_number, shown};
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
+use super::super::source_value::{is_number, shown};
 use super::{InToml, Text};
 
-/// How many workers there are.
+/// The number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Workers {
-    /// As many as there are usable CPUs (affinity and cgroup quota seen).
+    /// The number of usable CPUs, after affinity and cgroup quota.
     Auto,
-    /// That many, at least 1.
+    /// This number, at least 1.
     Count(u32),
 }
 
 impl Workers {
-    /// More slots than any machine of today has CPUs.
+    /// The largest number: more slots than any machine of today has CPUs.
     pub const MOST: u32 = 1024;
 
-    /// How many that are, where `usable` CPUs are to be had.
+    /// Returns the number on a machine with `usable` CPUs.
     pub fn number(self, usable: usize) -> usize {
         match self {
             Self::Auto => usable.clamp(1, Self::MOST as usize),
@@ -35,16 +35,16 @@ impl Text for Workers {
     const EXPECTED: &'static str = r#"a whole number or "auto""#;
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text.eq_ignore_ascii_case("auto") {
             return Ok(Self::Auto);
         }
         let range = format!("a whole number from 1 to {} or \"auto\"", Self::MOST);
         match parse_whole(text).map(u32::try_from) {
             Some(Ok(count @ 1..=Self::MOST)) => Ok(Self::Count(count)),
-            Some(_) => Err(Wrong::found(range, text)),
-            None if is_number(text) => Err(Wrong::found(range, text)),
-            None => Err(Wrong::text(Self::EXPECTED, text)),
+            Some(_) => Err(ValueError::found(range, text)),
+            None if is_number(text) => Err(ValueError::found(range, text)),
+            None => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
 
@@ -56,25 +56,25 @@ impl Text for Workers {
     }
 }
 
-/// A time span, to the nanosecond. Where the setting says so, 0 means off.
+/// A time span, to the nanosecond. Some settings take 0 as off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// 31 years. Beyond it the additions of deadlines would need care.
+    /// 31 years. Deadlines beyond it could overflow.
     const MOST: u64 = 1_000_000_000;
 
-    /// A whole number of seconds.
+    /// Creates a span of whole seconds.
     pub const fn whole(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// The span itself.
+    /// Returns the span.
     pub const fn duration(self) -> Duration {
         self.0
     }
 
-    /// The span, or nothing if it is 0, which means off.
+    /// Returns the span, or `None` for 0, which means off.
     pub fn limit(self) -> Option<Duration> {
         (!self.0.is_zero()).then_some(self.0)
     }
@@ -84,11 +84,11 @@ impl Text for Seconds {
     const EXPECTED: &'static str = "seconds from 0 to 1000000000, such as 30 or 0.3";
     const IN_TOML: InToml = InToml::Number;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         decimal_duration(text)
             .filter(|span| *span <= Duration::from_secs(Self::MOST))
             .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)))
+            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)))
     }
 
     fn text(&self) -> String {
@@ -106,18 +106,18 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A number of bytes. Where the setting says so, 0 means off.
+/// A number of bytes. Some settings take 0 as off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// The units, each with how far it shifts. The letters are nginx's; `MB` is not taken, a million to some.
+    /// The units, each with its shift. They are nginx's; `MB` is not accepted, since it can mean a million.
     const UNITS: [(&'static str, u32); 9] =
         [("KiB", 10), ("MiB", 20), ("GiB", 30), ("K", 10), ("M", 20), ("G", 30), ("k", 10), ("m", 20), ("g", 30)];
-    /// What fits a file offset (`off_t`).
+    /// The largest file offset (`off_t`).
     const MOST: u64 = i64::MAX as u64;
 
-    /// The number, or nothing if it is 0, which means off.
+    /// Returns the number, or `None` for 0, which means off.
     pub fn limit(self) -> Option<u64> {
         (self.0 > 0).then_some(self.0)
     }
@@ -133,12 +133,12 @@ impl Text for Bytes {
     const EXPECTED: &'static str = "a number of bytes, such as 1048576 or \"1 MiB\"";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         parse_whole(text)
             .or_else(|| Self::with_unit(text))
             .filter(|bytes| *bytes <= Self::MOST)
             .map(Self)
-            .ok_or_else(|| Wrong::found(Self::EXPECTED, shown(text)).hint(UNITS))
+            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)).hint(UNITS))
     }
 
     fn text(&self) -> String {
@@ -156,14 +156,14 @@ impl Text for Mode {
     const EXPECTED: &'static str = "permission bits in octal, such as 022 or 0o660";
     const IN_TOML: InToml = InToml::Octal;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let octal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
         octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten().filter(|mode| *mode <= 0o777).map(Self).ok_or_else(
             || {
-                let wrong = Wrong::found(Self::EXPECTED, shown(text));
+                let wrong = ValueError::found(Self::EXPECTED, shown(text));
                 match meant(text) {
-                    Some(mode) => wrong.hint(format!("write 0o{mode} for {mode}: without, it is a decimal number")),
+                    Some(mode) => wrong.hint(format!("write 0o{mode}; {mode} is a decimal number")),
                     None => wrong,
                 }
             },
@@ -175,14 +175,14 @@ impl Text for Mode {
     }
 }
 
-/// The octal digits that a number would have shown, had it not been written as a decimal one.
+/// Returns the octal digits that the author of a decimal number probably intended.
 fn meant(text: &str) -> Option<u32> {
     let decimal = u32::from_str_radix(text.strip_prefix("0o")?, 8).ok()?;
     (u32::from_str_radix(&decimal.to_string(), 8).ok()? <= 0o777).then_some(decimal)
 }
 
-/// A whole number as Python's `int(text, 0)` reads it: `10`, `0x10`, `0o10`, `0b10`, `1_000`; `007` is none.
-/// Nothing if it is negative or does not fit.
+/// Parses an integer as Python's `int(text, 0)` does: `10`, `0x10`, `0o10`, `0b10`, `1_000`, but not `007`. Returns
+/// `None` if it is negative or does not fit.
 pub fn parse_whole(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let lower = text.to_ascii_lowercase();
@@ -202,7 +202,7 @@ pub fn parse_whole(text: &str) -> Option<u64> {
     u64::from_str_radix(&digits, radix).ok()
 }
 
-/// `30`, `0.3`, `1.`, `.5` or `1_000`, to the nanosecond; longer fractions are no seconds.
+/// Parses `30`, `0.3`, `1.`, `.5` or `1_000`, to the nanosecond. Longer fractions are refused.
 fn decimal_duration(text: &str) -> Option<Duration> {
     let Some((whole, fraction)) = text.split_once('.') else {
         return parse_whole(text).map(Duration::from_secs);

@@ -1,4 +1,4 @@
-//! Types that say where lines go beyond the files of this machine: syslog and statsd. Looks up no name.
+//! Addresses of syslog and statsd. Resolves no name.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::shown;
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
+use super::super::source_value::shown;
 use super::Text;
-use super::words::{name_of, named};
+use super::choices::{name_of, named};
 
-/// Where a syslog daemon listens.
+/// The address of a syslog daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SyslogAddress {
     /// Datagrams over the network.
@@ -22,10 +22,10 @@ pub enum SyslogAddress {
     Unix(PathBuf, UnixKind),
 }
 
-/// What kind a unix socket is.
+/// The type of a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnixKind {
-    /// That of whoever listens there.
+    /// Either, as the listener has it.
     Any,
     /// Datagrams.
     Datagram,
@@ -33,17 +33,17 @@ pub enum UnixKind {
     Stream,
 }
 
-/// A name or an address, and a port.
+/// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
-    /// Without brackets.
+    /// A name or an address, without brackets.
     pub host: String,
-    /// Not 0.
+    /// The port, not 0.
     pub port: u16,
 }
 
 impl SyslogAddress {
-    /// gunicorn's default, on Linux.
+    /// Returns gunicorn's default on Linux.
     pub fn usual() -> Self {
         Self::Udp(HostPort { host: "localhost".to_owned(), port: SYSLOG_PORT })
     }
@@ -52,8 +52,8 @@ impl SyslogAddress {
 impl Text for SyslogAddress {
     const EXPECTED: &'static str = "udp://HOST:PORT, tcp://HOST:PORT or unix://PATH";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::found(Self::EXPECTED, shown(text));
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::found(Self::EXPECTED, shown(text));
         let network = |address: &str| HostPort::parse(address, "localhost", SYSLOG_PORT).ok_or_else(wrong);
         if let Some(address) = text.strip_prefix("udp://") {
             return network(address).map(Self::Udp);
@@ -66,7 +66,7 @@ impl Text for SyslogAddress {
             None => (path, UnixKind::Any),
             Some((path, "dgram")) => (path, UnixKind::Datagram),
             Some((path, "stream")) => (path, UnixKind::Stream),
-            Some(_) => return Err(wrong().hint("behind the # stands dgram or stream")),
+            Some(_) => return Err(wrong().hint("write #dgram or #stream after the path")),
         };
         Ok(Self::Unix(socket_path(path).ok_or_else(wrong)?, kind))
     }
@@ -87,12 +87,12 @@ impl Text for SyslogAddress {
     }
 }
 
-/// Which part of a system a line of syslog comes from.
+/// The facility of a syslog message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyslogFacility(u8);
 
 impl SyslogFacility {
-    /// For programs that are no part of the system.
+    /// User-level messages.
     pub const USER: Self = Self(1);
 
     /// Names and codes (RFC 3164 section 4.1.1).
@@ -120,7 +120,7 @@ impl SyslogFacility {
         ("local7", Self(23)),
     ];
 
-    /// The code.
+    /// Returns the code.
     pub fn code(self) -> u8 {
         self.0
     }
@@ -129,8 +129,8 @@ impl SyslogFacility {
 impl Text for SyslogFacility {
     const EXPECTED: &'static str = "a facility such as user, daemon or local0";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -138,7 +138,7 @@ impl Text for SyslogFacility {
     }
 }
 
-/// Where a statsd daemon listens, for datagrams.
+/// The address of a statsd daemon, for datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StatsdHost {
     /// On the network.
@@ -150,8 +150,8 @@ pub enum StatsdHost {
 impl Text for StatsdHost {
     const EXPECTED: &'static str = "HOST:PORT or unix://PATH";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::text(Self::EXPECTED, text);
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::text(Self::EXPECTED, text);
         match text.strip_prefix("unix://") {
             Some(path) => socket_path(path).map(Self::Unix),
             None => HostPort::parse(text, "", STATSD_PORT).map(Self::Udp),
@@ -168,7 +168,7 @@ impl Text for StatsdHost {
 }
 
 impl HostPort {
-    /// `HOST`, `HOST:PORT` or `[V6]:PORT`; what is not said is taken from the two others.
+    /// Parses `HOST`, `HOST:PORT` or `[V6]:PORT`. `host` and `port` are the defaults.
     fn parse(text: &str, host: &str, port: u16) -> Option<Self> {
         let (found, digits) = match text.strip_prefix('[') {
             Some(bracketed) => {
@@ -196,7 +196,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// A path that fits the kernel's `sockaddr_un`.
+/// Returns a path that fits the kernel's `sockaddr_un`.
 fn socket_path(path: &str) -> Option<PathBuf> {
     ((1..108).contains(&path.len()) && !path.contains('\0')).then(|| PathBuf::from(path))
 }

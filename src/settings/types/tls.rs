@@ -1,19 +1,19 @@
-//! Types of the TLS settings: whose certificates are asked for, the lowest version, OpenSSL's lists of ciphers.
+//! Types of the TLS settings: client certificates, the lowest version, OpenSSL's cipher lists.
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
-use super::words::{name_of, named};
+use super::super::problem::ValueError;
+use super::choices::{name_of, named};
 use super::{InToml, Text};
 
-/// Whether clients are asked for a certificate.
+/// The rule for client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientCertificates {
-    /// Nobody is asked.
+    /// Clients are not asked for a certificate.
     Ignored,
-    /// Who has one may show it.
+    /// A client may present a certificate.
     Optional,
-    /// Who has none does not come in.
+    /// A client without a certificate is refused.
     Required,
 }
 
@@ -36,8 +36,9 @@ impl Text for ClientCertificates {
     const EXPECTED: &'static str = "0 (none), 1 (optional) or 2 (required)";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text.strip_prefix("ssl.").unwrap_or(text)).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text.strip_prefix("ssl.").unwrap_or(text))
+            .ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -45,17 +46,17 @@ impl Text for ClientCertificates {
     }
 }
 
-/// The lowest version of TLS that is spoken.
+/// The lowest accepted version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsVersion {
     /// TLS 1.2 and 1.3.
     Tls12,
-    /// TLS 1.3 alone.
+    /// Only TLS 1.3.
     Tls13,
 }
 
 impl TlsVersion {
-    /// What gunicorn takes, and the numbers of Python's `ssl.PROTOCOL_*`. Versions before 1.2 (RFC 8996) come to 1.2.
+    /// gunicorn's values, and the numbers of Python's `ssl.PROTOCOL_*`. Versions before 1.2 (RFC 8996) mean 1.2.
     const NAMES: [(&'static str, Self); 15] = [
         ("TLSv1_2", Self::Tls12),
         ("TLSv1_3", Self::Tls13),
@@ -79,10 +80,10 @@ impl Text for TlsVersion {
     const EXPECTED: &'static str = "TLSv1_2 or TLSv1_3";
     const IN_TOML: InToml = InToml::NumberOrText;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let name = text.strip_prefix("ssl.").unwrap_or(text);
         let name = name.strip_prefix("PROTOCOL_").unwrap_or(name);
-        named(&Self::NAMES, name).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        named(&Self::NAMES, name).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -90,14 +91,14 @@ impl Text for TlsVersion {
     }
 }
 
-/// OpenSSL's list of ciphers for TLS 1.2, as far as there are such suites.
+/// An OpenSSL cipher list for TLS 1.2, reduced to the available suites.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ciphers {
     text: String,
     suites: Vec<Suite>,
 }
 
-/// A suite of TLS 1.2 with forward secrecy and authenticated encryption: the only ones that there are.
+/// A suite of TLS 1.2. All of them have forward secrecy and authenticated encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Suite {
     /// `ECDHE-ECDSA-AES256-GCM-SHA384`.
@@ -115,7 +116,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Each with the name that OpenSSL has for it.
+    /// The suites with OpenSSL's names.
     const NAMES: [(&'static str, Self); 6] = [
         ("ECDHE-ECDSA-AES256-GCM-SHA384", Self::EcdsaAes256),
         ("ECDHE-RSA-AES256-GCM-SHA384", Self::RsaAes256),
@@ -125,12 +126,12 @@ impl Suite {
         ("ECDHE-RSA-CHACHA20-POLY1305", Self::RsaChacha20),
     ];
 
-    /// The name that OpenSSL has for it.
+    /// Returns OpenSSL's name.
     pub fn name(self) -> String {
         name_of(&Self::NAMES, self)
     }
 
-    /// Is it one of those that a word of OpenSSL's list stands for (openssl-ciphers(1))?
+    /// True if a word of an OpenSSL list selects the suite (openssl-ciphers(1)).
     fn is_meant(self, word: &str) -> bool {
         use Suite::{EcdsaAes128, EcdsaAes256, EcdsaChacha20, RsaAes128, RsaAes256, RsaChacha20};
         match word {
@@ -148,16 +149,16 @@ impl Suite {
 }
 
 impl Ciphers {
-    /// The suites, the best liked first.
+    /// Returns the suites in order of preference.
     pub fn suites(&self) -> &[Suite] {
         &self.suites
     }
 }
 
 impl Text for Ciphers {
-    const EXPECTED: &'static str = "OpenSSL's list of ciphers";
+    const EXPECTED: &'static str = "an OpenSSL cipher list";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let mut suites: Vec<Suite> = Vec::new();
         let mut never: Vec<Suite> = Vec::new();
         for element in text.split([':', ',', ' ']).filter(|element| !element.is_empty() && !element.starts_with('@')) {
@@ -165,7 +166,7 @@ impl Text for Ciphers {
                 sign @ (b'!' | b'-' | b'+') => (sign, &element[1..]),
                 _ => (b' ', element),
             };
-            // A word that stands for none of these suites is passed over, as in OpenSSL: lists name what has long gone.
+            // A word that selects none of these suites is ignored, as in OpenSSL: lists still name removed suites.
             let meant = |suite: &Suite| words.split('+').all(|word| suite.is_meant(word));
             let all = Suite::NAMES.iter().map(|(_, suite)| *suite);
             match sign {
@@ -182,8 +183,8 @@ impl Text for Ciphers {
         suites.retain(|suite| !never.contains(suite));
         if suites.is_empty() {
             let names = Suite::NAMES.map(|(name, _)| name).join(":");
-            let wrong = Wrong::text("OpenSSL's list of ciphers with at least one that there is", text);
-            return Err(wrong.hint(format!("for TLS 1.2 there are {names}; those of TLS 1.3 are always there")));
+            let wrong = ValueError::text("an OpenSSL cipher list with at least one supported cipher", text);
+            return Err(wrong.hint(format!("the ciphers of TLS 1.2 are {names}; those of TLS 1.3 are always enabled")));
         }
         Ok(Self { text: text.to_owned(), suites })
     }

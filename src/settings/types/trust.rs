@@ -1,37 +1,37 @@
-//! Types that say whom to believe: networks of peers, names of fields, schemes, what becomes of odd names.
+//! Types of the rules of trust: networks of peers, field names, schemes, names with underscores.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::given::{quoted, shown};
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
+use super::super::source_value::{quoted, shown};
 use super::Text;
-use super::words::{name_of, named};
+use super::choices::{name_of, named};
 use crate::http::{FieldPolicy, Network, ProxyMode, is_field_name};
 
-/// Peers that are believed.
+/// Trusted peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peers {
     /// `*`.
     Everyone,
-    /// An address, or a network in the notation of CIDR. IPv4-mapped IPv6 addresses are kept as IPv4 addresses.
+    /// An address or a CIDR network. IPv4-mapped IPv6 addresses are stored as IPv4 addresses.
     In {
-        /// The first address; it has no bits behind the prefix.
+        /// The first address of the network, without host bits.
         address: IpAddr,
-        /// How many bits the addresses share.
+        /// The length of the prefix.
         prefix: u8,
     },
 }
 
 impl Peers {
-    /// This machine: gunicorn's default.
+    /// Returns gunicorn's default: this machine.
     pub fn local() -> Vec<Self> {
         let only = |address| Self::In { address, prefix: width(address) };
         vec![only(Ipv4Addr::LOCALHOST.into()), only(Ipv6Addr::LOCALHOST.into())]
     }
 
-    /// The networks that these are.
+    /// Returns the networks.
     pub fn networks(self) -> Vec<Network> {
         match self {
             Self::Everyone => Network::ALL.to_vec(),
@@ -43,11 +43,11 @@ impl Peers {
 impl Text for Peers {
     const EXPECTED: &'static str = "an IP address, a network such as 10.0.0.0/8, or *";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text == "*" {
             return Ok(Self::Everyone);
         }
-        let wrong = || Wrong::found(Self::EXPECTED, shown(text));
+        let wrong = || ValueError::found(Self::EXPECTED, shown(text));
         let (address, prefix) = text.split_once('/').map_or((text, None), |(start, end)| (start, Some(end)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let prefix = match prefix {
@@ -59,7 +59,7 @@ impl Text for Peers {
         };
         let network = Network::around(address, prefix).ok_or_else(wrong)?;
         let peers = Self::In { address: network.address(), prefix: network.prefix() };
-        // `10.1.2.3/8` may mean 10.0.0.0/8 or 10.1.2.3/32, and one of them believes 16 million strangers.
+        // `10.1.2.3/8` could mean 10.0.0.0/8 or 10.1.2.3/32, and the former trusts 16 million strangers.
         if network.address() == address.to_canonical() || network.address() == address {
             return Ok(peers);
         }
@@ -79,17 +79,17 @@ fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The name of a header field, in capitals. `*` is one, too.
+/// The name of a header field in upper case, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FieldName(String);
 
 impl FieldName {
-    /// What gunicorn lets a trusted proxy send.
+    /// Returns the fields that gunicorn accepts from a trusted proxy.
     pub fn usual() -> Vec<Self> {
         ["SCRIPT_NAME", "PATH_INFO"].map(|name| Self(name.to_owned())).to_vec()
     }
 
-    /// The name in capitals.
+    /// Returns the name in upper case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -98,9 +98,9 @@ impl FieldName {
 impl Text for FieldName {
     const EXPECTED: &'static str = "a header field's name, such as SCRIPT_NAME";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let is_name = is_field_name(text.as_bytes());
-        is_name.then(|| Self(text.to_ascii_uppercase())).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        is_name.then(|| Self(text.to_ascii_uppercase())).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -108,34 +108,34 @@ impl Text for FieldName {
     }
 }
 
-/// Which fields say by which scheme a client came: names in capitals, each with the value that means https. In order.
+/// The fields that carry the client's scheme: names in upper case, each with the value for https. In order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemeFields(Vec<(FieldName, String)>);
 
 impl SchemeFields {
-    /// What is expected, for "expected ...".
+    /// The expected value, for "expected ...".
     pub const EXPECTED: &'static str = "a table of names and values, such as { X-FORWARDED-PROTO = \"https\" }";
 
-    /// Adds a field; each name once.
-    pub fn add(&mut self, name: &str, https: &str) -> Result<(), Wrong> {
+    /// Adds a field; duplicates are refused.
+    pub fn add(&mut self, name: &str, https: &str) -> Result<(), ValueError> {
         let name = FieldName::parse(name)?;
         if self.0.iter().any(|(earlier, _)| *earlier == name) {
-            return Err(Wrong::found("each name once", format!("{} twice", quoted(name.as_str()))));
+            return Err(ValueError::found("each name once", format!("{} twice", quoted(name.as_str()))));
         }
         let https = https.trim_matches([' ', '\t']);
         if https.is_empty() || https.contains(|c: char| c.is_control()) {
-            return Err(Wrong::text("the value that means https", https));
+            return Err(ValueError::text("the value that means https", https));
         }
         self.0.push((name, https.to_owned()));
         Ok(())
     }
 
-    /// Names and values.
+    /// Returns names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, https)| (name.as_str(), https.as_str()))
     }
 
-    /// gunicorn's default.
+    /// Returns gunicorn's default.
     pub fn usual() -> Self {
         let field = |(name, https): (&str, &str)| (FieldName(name.to_owned()), https.to_owned());
         Self(
@@ -146,14 +146,14 @@ impl SchemeFields {
     }
 }
 
-/// What becomes of a header field with an underscore in its name.
+/// The treatment of a header field with an underscore in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeaderMap {
-    /// The application does not see it.
+    /// The field is removed.
     Drop,
     /// The request is refused.
     Refuse,
-    /// The application sees it, and cannot tell it from the field with a dash.
+    /// The application gets the field, and cannot distinguish it from the one with a dash.
     Dangerous,
 }
 
@@ -161,7 +161,7 @@ impl HeaderMap {
     const NAMES: [(&'static str, Self); 3] =
         [("drop", Self::Drop), ("refuse", Self::Refuse), ("dangerous", Self::Dangerous)];
 
-    /// What it comes to.
+    /// Returns the policy for the HTTP room.
     pub fn policy(self) -> FieldPolicy {
         match self {
             Self::Drop => FieldPolicy::Drop,
@@ -174,8 +174,8 @@ impl HeaderMap {
 impl Text for HeaderMap {
     const EXPECTED: &'static str = "drop, refuse or dangerous";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&Self::NAMES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&Self::NAMES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {
@@ -189,8 +189,8 @@ const PROXY_MODES: [(&str, ProxyMode); 4] =
 impl Text for ProxyMode {
     const EXPECTED: &'static str = "off, v1, v2 or auto";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        named(&PROXY_MODES, text).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        named(&PROXY_MODES, text).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {

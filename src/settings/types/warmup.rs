@@ -1,31 +1,31 @@
-//! A request that is made before any client asks.
+//! A request that the server makes itself before it serves clients.
 
 use serde::{Deserialize, Serialize};
 
-use super::super::problem::Wrong;
+use super::super::problem::ValueError;
 use super::Text;
 
-/// What a warm-up request asks for: a path with its query, and where it stands in a URL, of which host and by which scheme.
+/// A path with its query, or a URL with scheme and host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmupRequest {
     text: String,
 }
 
 impl WarmupRequest {
-    /// From the path on, never empty.
+    /// Returns the target: the path and the query, never empty.
     pub fn target(&self) -> &str {
         let (_, rest) = self.parts();
         rest.find('/').map_or("/", |at| &rest[at..])
     }
 
-    /// The value of the Host field.
+    /// Returns the value of the Host field.
     pub fn host(&self) -> &str {
         let (scheme, rest) = self.parts();
         let end = rest.find('/').unwrap_or(rest.len());
         if scheme.is_some() { &rest[..end] } else { "localhost" }
     }
 
-    /// Is it as if a proxy had taken it over TLS?
+    /// True if the request is made as if a proxy had received it over TLS.
     pub fn is_https(&self) -> bool {
         self.parts().0 == Some("https")
     }
@@ -41,12 +41,12 @@ impl WarmupRequest {
 impl Text for WarmupRequest {
     const EXPECTED: &'static str = "a path such as /polls/, or a URL with http:// or https://";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let request = WarmupRequest { text: text.to_owned() };
         let is_url = request.parts().0.is_some() && !request.host().is_empty();
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
         let is_request = is_plain && (is_url || text.starts_with('/'));
-        is_request.then_some(request).ok_or_else(|| Wrong::text(Self::EXPECTED, text))
+        is_request.then_some(request).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {

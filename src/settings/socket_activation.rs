@@ -1,38 +1,37 @@
-//! Sockets that whoever started the server has opened for it, as sd_listen_fds(3) passes them: three variables in,
-//! descriptors and their names out, and which of them `bind` means. Opens nothing and knows no process but by its number.
+//! Socket activation by sd_listen_fds(3): three variables in, descriptors with names out, and their relation to `bind`.
+//! Opens nothing; another process is only a number here.
 
 use std::ops::Range;
 
-use super::given::{Origin, shown};
-use super::problem::{Cause, Problem};
-use super::resolve::variable;
+use super::problem::{Problem, ProblemCause};
+use super::source_value::{Origin, shown, variable};
 use super::types::Bind;
 
-/// The variables of the protocol, and systemd's newer one. None of them is for a process that the server starts.
+/// The variables of the protocol, and systemd's newer one. They are removed from the environment of child processes.
 pub const VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
-/// The process for which sockets were passed, if that is another one than `me`: a shell between systemd and the server.
+/// Returns the process that the sockets were passed to, if it is not `me`: a shell between systemd and the server.
 pub fn meant_for_another(environment: &[(String, String)], me: u32) -> Option<&str> {
     variable(environment, "LISTEN_FDS")?;
     variable(environment, "LISTEN_PID").filter(|pid| pid.trim().parse() != Ok(me))
 }
 
-/// The sockets that were passed: descriptors in a row, each with a name.
+/// PassedSockets sockets: consecutive descriptors, each with a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct PassedSockets {
     names: Vec<String>,
 }
 
-impl Passed {
-    /// Reads `LISTEN_FDS` and `LISTEN_FDNAMES`; no sockets if the first one is not there. For whom they are is the
-    /// caller's to ask, see [`meant_for_another`].
-    pub fn read(environment: &[(String, String)]) -> Result<Passed, Problem> {
+impl PassedSockets {
+    /// Reads `LISTEN_FDS` and `LISTEN_FDNAMES`. Without the first one there are no sockets. The caller checks the
+    /// addressee by [`meant_for_another`].
+    pub fn read(environment: &[(String, String)]) -> Result<PassedSockets, Problem> {
         let wrong = |name: &str, expected: String, found: String| Problem {
             origin: Origin::Env(name.to_owned()),
-            cause: Cause::Value { name: "bind", expected, found },
+            cause: ProblemCause::Value { name: "bind", expected, found },
             hint: None,
         };
-        let Some(text) = variable(environment, "LISTEN_FDS") else { return Ok(Passed::default()) };
+        let Some(text) = variable(environment, "LISTEN_FDS") else { return Ok(PassedSockets::default()) };
         let count = text.trim().parse().ok().filter(|count| *count <= MOST);
         let count =
             count.ok_or_else(|| wrong("LISTEN_FDS", format!("a number of sockets, at most {MOST}"), shown(text)))?;
@@ -41,19 +40,19 @@ impl Passed {
             Some(names) => names.split(':').map(str::to_owned).collect(),
         };
         if names.len() != count {
-            let expected = format!("as many names as LISTEN_FDS={count}, with colons between");
+            let expected = format!("as many names as LISTEN_FDS={count}, separated by colons");
             return Err(wrong("LISTEN_FDNAMES", expected, names.len().to_string()));
         }
-        Ok(Passed { names })
+        Ok(PassedSockets { names })
     }
 
-    /// Their numbers; all are open in the process to which they were passed.
+    /// Returns the descriptors, which are open in the addressee.
     pub fn descriptors(&self) -> Range<i32> {
         FIRST..FIRST + i32::try_from(self.names.len()).unwrap_or(0)
     }
 
-    /// What is to be bound: the sockets that were passed in place of `bind`, as in gunicorn; but where `bind` names a
-    /// descriptor it is meant as it is written, with numbers for the names that were passed.
+    /// Returns the addresses to bind. As in gunicorn, passed sockets replace `bind`. If `bind` contains a descriptor,
+    /// it is used as written, with names resolved to descriptors.
     pub(super) fn settle(&self, bind: &[Bind]) -> Vec<Bind> {
         if self.names.is_empty() {
             return bind.to_vec();
@@ -68,16 +67,15 @@ impl Passed {
         bind.iter().flat_map(settle).collect()
     }
 
-    /// What an administrator would want to know about sockets and `bind`, which was given as `bind` and is settled as
-    /// `settled`; a line each.
-    pub(super) fn remarks(&self, bind: &[Bind], origin: &str, settled: &[Bind]) -> Vec<String> {
+    /// Returns warnings for an administrator about the sockets and `bind`, one per line.
+    pub(super) fn warnings(&self, bind: &[Bind], origin: &str, settled: &[Bind]) -> Vec<String> {
         if !names_a_descriptor(bind) {
             let count = self.names.len();
-            let what = if count == 1 { "the socket that was passed is" } else { "the sockets that were passed are" };
-            return vec![format!("{origin}: not used, {what} served in its place (LISTEN_FDS={count})")];
+            let what = if count == 1 { "the passed socket is" } else { "the passed sockets are" };
+            return vec![format!("{origin}: not used, {what} served instead (LISTEN_FDS={count})")];
         }
         let left = self.descriptors().zip(&self.names).filter(|(fd, _)| !settled.contains(&Bind::Fd(*fd)));
-        left.map(|(fd, name)| format!("fd://{fd} ({name}): passed and not served, bind names others")).collect()
+        left.map(|(fd, name)| format!("fd://{fd} ({name}): passed and not served, bind names other sockets")).collect()
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = i32> {
@@ -91,9 +89,9 @@ fn names_a_descriptor(bind: &[Bind]) -> bool {
 
 /// `SD_LISTEN_FDS_START`.
 const FIRST: i32 = 3;
-/// As many as one message to the zygote takes, with room for what else goes with it.
+/// The most descriptors that one message to the zygote can carry beside others.
 const MOST: usize = 240;
-/// What sd_listen_fds_with_names(3) calls a socket without a name.
+/// The name that sd_listen_fds_with_names(3) gives to a socket without one.
 const UNNAMED: &str = "unknown";
 
 #[cfg(test)]
@@ -111,40 +109,40 @@ mod tests {
     #[test]
     fn passed_sockets_take_the_place_of_bind_unless_it_names_a_descriptor() {
         let passed = variables(&[("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "web:admin:web")]);
-        let passed = Passed::read(&passed).unwrap();
+        let passed = PassedSockets::read(&passed).unwrap();
         assert_eq!(passed.descriptors(), 3..6);
-        for (bind, settled, remarks) in [
+        for (bind, settled, warnings) in [
             (
                 "127.0.0.1:8000",
                 "fd://3 fd://4 fd://5",
-                "--bind: not used, the sockets that were passed are served in its place (LISTEN_FDS=3)",
+                "--bind: not used, the passed sockets are served instead (LISTEN_FDS=3)",
             ),
-            ("fd://web", "fd://3 fd://5", "fd://4 (admin): passed and not served, bind names others"),
+            ("fd://web", "fd://3 fd://5", "fd://4 (admin): passed and not served, bind names other sockets"),
             (
                 "fd://4 127.0.0.1:1",
                 "fd://4 127.0.0.1:1",
-                "fd://3 (web): passed and not served, bind names others
-fd://5 (web): passed and not served, bind names others",
+                "fd://3 (web): passed and not served, bind names other sockets
+fd://5 (web): passed and not served, bind names other sockets",
             ),
             ("fd://web fd://admin fd://other", "fd://3 fd://5 fd://4 fd://other", ""),
         ] {
             let found = passed.settle(&binds(bind));
             assert_eq!(found, binds(settled), "{bind}");
-            assert_eq!(passed.remarks(&binds(bind), "--bind", &found).join("\n"), remarks, "{bind}");
+            assert_eq!(passed.warnings(&binds(bind), "--bind", &found).join("\n"), warnings, "{bind}");
         }
     }
 
     #[test]
     fn without_passed_sockets_bind_is_as_it_is_written() {
         for environment in [variables(&[]), variables(&[("LISTEN_FDS", "0")]), variables(&[("LISTEN_FDS", " ")])] {
-            let passed = Passed::read(&environment).unwrap_or_default();
+            let passed = PassedSockets::read(&environment).unwrap_or_default();
             assert_eq!(passed.settle(&binds("fd://web :80")), binds("fd://web :80"));
         }
     }
 
     #[test]
     fn a_socket_without_a_name_is_called_unknown() {
-        let passed = Passed::read(&variables(&[("LISTEN_FDS", "2")])).unwrap();
+        let passed = PassedSockets::read(&variables(&[("LISTEN_FDS", "2")])).unwrap();
         assert_eq!(passed.settle(&binds("fd://unknown")), binds("fd://3 fd://4"));
     }
 
@@ -156,10 +154,10 @@ fd://5 (web): passed and not served, bind names others",
             (&[("LISTEN_FDS", "241")][..], "LISTEN_FDS: expected a number of sockets, at most 240, found 241"),
             (
                 &[("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "web")][..],
-                "LISTEN_FDNAMES: expected as many names as LISTEN_FDS=2, with colons between, found 1",
+                "LISTEN_FDNAMES: expected as many names as LISTEN_FDS=2, separated by colons, found 1",
             ),
         ] {
-            assert_eq!(Passed::read(&variables(pairs)).unwrap_err().to_string(), words);
+            assert_eq!(PassedSockets::read(&variables(pairs)).unwrap_err().to_string(), words);
         }
     }
 
@@ -168,7 +166,7 @@ fd://5 (web): passed and not served, bind names others",
         let of = |pid| variables(&[("LISTEN_PID", pid), ("LISTEN_FDS", "1")]);
         assert_eq!(meant_for_another(&of("77"), 77), None);
         assert_eq!(meant_for_another(&of("78"), 77), Some("78"));
-        assert_eq!(meant_for_another(&of("nobody"), 77), Some("nobody"));
+        assert_eq!(meant_for_another(&of("other"), 77), Some("other"));
         assert_eq!(meant_for_another(&variables(&[("LISTEN_PID", "78")]), 77), None);
     }
 }

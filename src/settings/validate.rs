@@ -1,18 +1,17 @@
-//! What each setting by itself may say, but not beside another one, and what does nothing without another one. Changes no
-//! setting.
+//! Finds settings that contradict each other, and settings without effect. Changes no setting.
 
-use super::given::Origin;
-use super::problem::{Cause, Problem};
+use super::problem::{Problem, ProblemCause};
 use super::resolve::Resolved;
+use super::source_value::Origin;
 use super::types::Workers;
 
 impl Resolved {
-    /// Everything that contradicts something else.
+    /// Returns all contradictions.
     pub(super) fn contradictions(&self) -> Vec<Problem> {
         [self.workers(), self.busyness(), self.idle()].into_iter().flatten().collect()
     }
 
-    /// The number of workers and its bounds.
+    /// Checks the number of workers against its bounds.
     fn workers(&self) -> Option<Problem> {
         let settings = &self.settings;
         let (least, most) = (settings.workers_min, settings.workers_max);
@@ -24,7 +23,7 @@ impl Resolved {
         if let Some((name, most)) = bound.filter(|(_, most)| least > *most) {
             return Some(self.wrong("workers_min", format!("at most {name}, which is {most}"), &least));
         }
-        // What a platform sets for every application is cut to what this one says, as auto is.
+        // `WEB_CONCURRENCY` is set for every application of a platform, so it is clamped like `auto`.
         let count = count.filter(|_| self.is_given("workers") && !self.is_by_platform("workers"))?;
         if most > 0 && count > most {
             return Some(self.wrong("workers", format!("at most workers_max, which is {most}"), &count));
@@ -47,29 +46,28 @@ impl Resolved {
         let settings = &self.settings;
         let is_timed = settings.idle.limit().is_some();
         if settings.die_on_idle && !is_timed {
-            return Some(self.wrong("die_on_idle", "idle beside it, in seconds".to_owned(), &"none"));
+            return Some(self.wrong("die_on_idle", "idle to be set, in seconds".to_owned(), &"none"));
         }
         let is_vain = is_timed && !settings.die_on_idle && !self.is_scaled();
-        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle beside it".to_owned(), &"neither"))
+        is_vain.then(|| self.wrong("idle", "workers_min or die_on_idle to be set".to_owned(), &"neither"))
     }
 
-    /// Settings that were given and do nothing, as things are.
-    pub(super) fn note_unused(&mut self) {
+    /// Warns of settings that were given and have no effect.
+    pub(super) fn warn_of_unused(&mut self) {
         let (least, most) = (self.settings.workers_min, self.settings.workers_max);
         if !self.is_scaled() {
             let of_scaling = ["workers_step", "workers_cooldown", "busyness_max", "busyness_min"];
             let given: Vec<_> = of_scaling.into_iter().filter(|name| self.is_given(name)).collect();
-            let remark = |name| format!("{}: does nothing without workers_min or workers_max", self.origin_of(name));
-            let remarks: Vec<String> = given.into_iter().map(remark).collect();
-            self.remarks.extend(remarks);
+            let warning = |name| format!("{}: no effect without workers_min or workers_max", self.origin_of(name));
+            let warnings: Vec<String> = given.into_iter().map(warning).collect();
+            self.warnings.extend(warnings);
         }
         if let (Workers::Count(count), true) = (self.settings.workers, self.is_by_platform("workers")) {
             let start = count.clamp(least, if most > 0 { most } else { count.max(least) });
             if start != count {
                 let origin = self.origin_of("workers");
-                self.remarks.push(format!(
-                    "{origin}: workers_min and workers_max keep the number between them, there are {start} at the start"
-                ));
+                self.warnings
+                    .push(format!("{origin}: limited by workers_min and workers_max; the server starts with {start}"));
             }
         }
     }
@@ -87,7 +85,7 @@ impl Resolved {
     }
 
     fn wrong(&self, name: &'static str, expected: String, found: &dyn ToString) -> Problem {
-        let cause = Cause::Value { name, expected, found: found.to_string() };
+        let cause = ProblemCause::Value { name, expected, found: found.to_string() };
         Problem { origin: self.origins[name].clone(), cause, hint: None }
     }
 }

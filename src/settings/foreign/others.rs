@@ -1,9 +1,9 @@
-//! Names that other servers have for what is a setting here: granian, hypercorn, nginx, Puma, uvicorn, waitress. Names only;
-//! knows no value. uWSGI's are in `uwsgi`.
+//! Names of other servers for settings of rwsgi: granian, hypercorn, nginx, Puma, uvicorn, waitress. Names only; knows
+//! no value. uWSGI's are in `uwsgi`.
 
-use super::table::Row;
+use super::super::table::Row;
 
-/// What somebody who writes this name, as a key or with its dashes as a flag, is told.
+/// Returns the hint for such a name, which is a key or, with its dashes, a flag.
 pub fn hint(option: &str) -> Option<String> {
     let (is_flag, name) = (option.starts_with("--"), option.trim_start_matches('-').replace('-', "_"));
     let (_, setting) = NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))?;
@@ -36,8 +36,9 @@ const NAMES: &[(&[&str], &str)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Row;
     use super::super::gunicorn::Absent;
-    use super::super::{Row, uwsgi};
+    use super::super::uwsgi;
     use super::{NAMES, hint};
 
     #[test]
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_name_is_answered_as_it_was_written() {
-        let keepalive = "(how long an idle connection is kept for its next request)";
+        let keepalive = "(time to keep an idle connection open)";
         assert_eq!(hint("idle_timeout"), Some(format!("did you mean keepalive? {keepalive}")));
         assert_eq!(hint("--idle-timeout"), Some(format!("did you mean --keep-alive? {keepalive}")));
         assert_eq!(hint("colour"), None);

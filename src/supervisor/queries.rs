@@ -1,5 +1,5 @@
-//! What can be asked of the supervisor without changing it: by the master when to look again, by the transitions how many
-//! workers are missing.
+//! Queries of the supervisor's state, which change nothing: the next deadline for the master, the missing workers for
+//! the transitions.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use super::state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
 use super::{Moment, Plan, Seat, Standing, Supervisor, Why};
 
 impl Supervisor {
-    /// When the next deadline is, if there is one.
+    /// Returns the next deadline, if there is one.
     pub fn wake_at(&self, now: Moment) -> Option<Moment> {
         let slots = self.slots.iter().filter_map(|slot| match slot.state {
             State::Empty => None,
             State::Forking { until, .. } | State::Booting { until, .. } => Some(until),
-            // What it is in may be beyond its time before.
+            // Its request may exceed its timeout before.
             State::Ending { until, why: Why::Stop, .. } if self.plan_of(slot.generation).timeout.is_some() => {
                 Some(until.min(now + END_LOOK))
             }
@@ -41,7 +41,7 @@ impl Supervisor {
         slots.chain(zygotes).chain(held_back.then_some(self.fork_not_before)).chain(leave).min()
     }
 
-    /// Is there a deadline that somebody works towards: a request, a boot, an end? The master looks at its own watch then.
+    /// True if a request, a boot or an end has a deadline. The master then checks its own delays.
     pub fn is_timing(&self) -> bool {
         let timing = |slot: &Slot| !matches!(slot.state, State::Empty | State::Ready { busy: None, .. });
         self.slots.iter().any(timing)
@@ -50,12 +50,12 @@ impl Supervisor {
                 .any(|generation| matches!(generation.zygote, Zygote::Starting { .. } | Zygote::Stopped { .. }))
     }
 
-    /// Is a stop under way?
+    /// True if a stop is under way.
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
-    /// The slots that are not empty.
+    /// Returns the slots that are not empty.
     pub fn seats(&self) -> impl Iterator<Item = Seat> {
         self.slots.iter().enumerate().filter_map(|(slot, Slot { generation, state })| {
             let (pid, state) = match *state {
@@ -70,27 +70,27 @@ impl Supervisor {
         })
     }
 
-    /// Is a stop under way, or does it come when `shutdown_delay` is over?
+    /// True if a stop is under way or waits for `shutdown_delay`.
     pub fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
     }
 
-    /// Was the zygote asked for a worker for this slot, and has nobody answered?
+    /// True if the zygote was asked to fork for this slot, and the worker has not said hello.
     pub fn is_forking(&self, slot: usize) -> bool {
         matches!(self.state(slot), State::Forking { .. })
     }
 
-    /// Has a worker ever been ready?
+    /// True if a worker has ever been ready.
     pub fn has_served(&self) -> bool {
         matches!(self.phase, Phase::Serving | Phase::Leaving { .. })
     }
 
-    /// Is a generation being tried, or replacing an earlier one?
+    /// True if a generation is being tried or replaces an earlier one.
     pub fn is_reloading(&self) -> bool {
         self.next.is_some() || self.rolling
     }
 
-    /// How the server stands.
+    /// Returns the state of the server.
     pub fn standing(&self) -> Standing {
         match self.phase {
             Phase::Booting => Standing::Starting,
@@ -103,20 +103,20 @@ impl Supervisor {
         }
     }
 
-    /// How many workers are wanted.
+    /// Returns the number of wanted workers.
     pub fn workers(&self) -> usize {
         self.current.plan.workers
     }
 
-    /// When a request that began at `since` has taken too long.
+    /// Returns the deadline of a request that began at `since`.
     pub(super) fn deadline(&self, generation: u64, since: Moment) -> Option<Moment> {
         let pardon = if since < self.pardon.0 { self.pardon.1 } else { Duration::ZERO };
         self.plan_of(generation).timeout.map(|timeout| since + timeout + pardon)
     }
 
-    /// How many workers to fork: one while none was ever ready or the last boots failed; else what is missing among the
-    /// fresh, of which `step` at a time beyond the number wanted. While a newer generation is tried, no stale ones are
-    /// replaced: it will do that.
+    /// Returns the number of workers to fork. It is one before the first worker is ready and after failed boots.
+    /// Otherwise it is the number missing among the fresh, with at most `step` beyond the number wanted. While a newer
+    /// generation is tried, stale workers are not replaced.
     pub(super) fn wants_fork(&self) -> usize {
         let (ready, starting) = (self.ready_count(), self.starting());
         let vacant = self.workers().saturating_sub(ready + starting);
@@ -135,7 +135,7 @@ impl Supervisor {
         self.slots.iter().filter(|slot| matches!(slot.state, State::Ready { .. })).count()
     }
 
-    /// Ready workers that are not to be replaced.
+    /// Returns the number of ready workers that need no replacement.
     pub(super) fn fresh(&self) -> usize {
         self.slots.iter().filter(|slot| self.is_fresh(slot)).count()
     }
@@ -144,7 +144,7 @@ impl Supervisor {
         slot.generation == self.current.number && matches!(slot.state, State::Ready { spent: false, .. })
     }
 
-    /// Workers of the current generation that will be ready.
+    /// Returns the number of workers of the current generation that are not ready yet.
     pub(super) fn starting(&self) -> usize {
         let current = self.current.number;
         self.slots.iter().filter(|slot| slot.generation == current && slot.is_starting()).count()
@@ -167,11 +167,11 @@ impl Supervisor {
         self.next.as_ref().is_some_and(|next| next.number == generation)
     }
 
-    /// Is this the generation without which there is no server?
+    /// True if the server cannot exist without this generation, since no worker was ever ready.
     pub(super) fn is_first(&self, generation: u64) -> bool {
         self.phase == Phase::Booting && generation == self.current.number
     }
 }
 
-/// How often a worker that ends is looked at for a request that is beyond its time.
+/// The interval at which an ending worker is checked for a request beyond its timeout.
 const END_LOOK: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
-//! What is there and is not read, though somebody may think so: variables that are almost settings. Looks at no
-//! environment: the caller hands over what it saw.
+//! Finds variables of the environment that resemble settings and are not read. Does not read the environment: the
+//! caller passes it.
 
+use super::super::suggest::similar_setting;
+use super::super::table::{Row, TABLE};
 use super::gunicorn::Absent;
-use super::resolve::meant;
-use super::table::{Row, TABLE};
 
-/// A line for each such thing.
-pub fn unread(environment: &[(String, String)]) -> Vec<String> {
+/// Returns a warning for each such variable.
+pub fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
     let set = environment.iter().filter(|(_, value)| !value.trim().is_empty());
     let mut lines: Vec<String> = set.filter_map(|(name, _)| unknown_variable(name)).collect();
     lines.sort();
@@ -15,36 +15,36 @@ pub fn unread(environment: &[(String, String)]) -> Vec<String> {
 
 fn unknown_variable(name: &str) -> Option<String> {
     let setting = name.strip_prefix("RWSGI_")?;
-    let is_known = TABLE.iter().any(|row| row.env_name() == name) || name == DOOR;
+    let is_known = TABLE.iter().any(|row| row.env_name() == name) || LAUNCH.contains(&name);
     if is_known || is_of_kubernetes(name) {
         return None;
     }
     if let Some(absent) = Absent::named(&setting.to_ascii_lowercase()) {
         return Some(format!("{name}: not read, this setting of gunicorn is {}; {}", absent.state(), absent.hint));
     }
-    let hint = match meant(setting).map(Row::env_name) {
+    let hint = match similar_setting(setting).map(Row::env_name) {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "rwsgi settings prints the settings that there are".to_owned(),
+        None => "rwsgi settings lists all settings".to_owned(),
     };
     Some(format!("{name}: not read, no setting has this name; {hint}"))
 }
 
-/// In a cluster with a service called `rwsgi` or `rwsgi-web` every container has `RWSGI_SERVICE_HOST`,
-/// `RWSGI_WEB_PORT_8000_TCP_ADDR` and their like.
+/// True if Kubernetes sets the variable. With a service called `rwsgi` or `rwsgi-web` every container of the cluster
+/// has `RWSGI_SERVICE_HOST`, `RWSGI_WEB_PORT_8000_TCP_ADDR` and similar ones.
 fn is_of_kubernetes(name: &str) -> bool {
     name.ends_with("_PORT") || name.contains("_PORT_") || name.contains("_SERVICE_")
 }
 
-/// The one variable that is no setting, for those who try both ways into Python.
-const DOOR: &str = "RWSGI_DOOR";
+/// The variables that are no settings: they choose the launch mode in tests.
+const LAUNCH: [&str; 2] = ["RWSGI_LAUNCH", "RWSGI_DOOR"];
 
 #[cfg(test)]
 mod tests {
-    use super::unread;
+    use super::unknown_variables;
 
     fn check(names: &[&str], expected: &[&str]) {
         let environment: Vec<_> = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
-        assert_eq!(unread(&environment), expected);
+        assert_eq!(unknown_variables(&environment), expected);
     }
 
     #[test]
@@ -52,7 +52,7 @@ mod tests {
         check(
             &["RWSGI_WORKER", "RWSGI_LOG_LEVEL", "RWSGI_COLOUR", "RWSGI_SPEW"],
             &[
-                "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings prints the settings that there are",
+                "RWSGI_COLOUR: not read, no setting has this name; rwsgi settings lists all settings",
                 "RWSGI_LOG_LEVEL: not read, no setting has this name; did you mean RWSGI_LOGLEVEL?",
                 "RWSGI_SPEW: not read, this setting of gunicorn is not planned; python3 -m trace prints the lines that a \
                  program runs",
@@ -62,10 +62,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_or_nobody_wrote_is_passed_over() {
-        check(&["RWSGI_WORKERS", "RWSGI_DOOR", "WORKERS", "MY_RWSGI_WORKER"], &[]);
+    fn settings_and_variables_of_kubernetes_are_passed_over() {
+        check(&["RWSGI_WORKERS", "RWSGI_LAUNCH", "WORKERS", "MY_RWSGI_WORKER"], &[]);
         check(&["RWSGI_PORT", "RWSGI_PORT_8000_TCP", "RWSGI_PORT_8000_TCP_ADDR", "RWSGI_SERVICE_HOST"], &[]);
         check(&["RWSGI_WEB_PORT", "RWSGI_WEB_SERVICE_PORT", "RWSGI_SERVICE_PORT_HTTP"], &[]);
-        assert_eq!(unread(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
+        assert_eq!(unknown_variables(&[("RWSGI_WORKER".to_owned(), " ".to_owned())]), Vec::<String>::new());
     }
 }

@@ -1,8 +1,8 @@
-//! Names of uWSGI's options, and what does the same here. Names only; knows no value.
+//! Names of uWSGI's options, and their counterparts here. Names only; knows no value.
 
-use super::table::Row;
+use super::super::table::Row;
 
-/// What somebody who writes this option of uWSGI, as a key or with its dashes as a flag, is told.
+/// Returns the hint for such an option, which is a key or, with its dashes, a flag.
 pub fn hint(option: &str) -> Option<String> {
     let (is_flag, name) = (option.starts_with("--"), option.trim_start_matches('-').replace('-', "_"));
     let (_, setting, more) = OPTIONS.iter().find(|(names, ..)| names.contains(&name.as_str()))?;
@@ -19,14 +19,14 @@ pub fn hint(option: &str) -> Option<String> {
 
 #[rustfmt::skip] // A table: names, setting or nothing, what more there is to say.
 const OPTIONS: &[(&[&str], &str, &str)] = &[
-    (&["ini", "yaml", "xml"], "", "write the settings to a TOML file, and name that by --config"),
+    (&["ini", "yaml", "xml"], "", "write the settings to a TOML file, and name it with --config"),
     (&["http", "http_socket"], "bind", ""),
-    (&["socket", "uwsgi_socket"], "bind", "it speaks HTTP: in nginx, proxy_pass in place of uwsgi_pass"),
+    (&["socket", "uwsgi_socket"], "bind", "it speaks HTTP: in nginx, proxy_pass instead of uwsgi_pass"),
     (&["module", "wsgi", "wsgi_file", "mount"], "wsgi_app", "a module, module:callable, or a file"),
     (&["callable"], "wsgi_app", "module:callable"),
     (&["processes"], "workers", ""),
-    (&["master"], "", "leave it out, there always is one"),
-    (&["enable_threads", "single_interpreter", "need_app", "vacuum", "die_on_term", "thunder_lock"], "", "leave it out, that is always so"),
+    (&["master"], "", "leave it out, there is always one"),
+    (&["enable_threads", "single_interpreter", "need_app", "vacuum", "die_on_term", "thunder_lock"], "", "leave it out, it is always on"),
     (&["harakiri", "http_timeout"], "timeout", "in seconds, of the application's time"),
     (&["virtualenv", "venv", "home"], "python", ""),
     (&["uid"], "user", ""),
@@ -36,7 +36,7 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["pidfile"], "pidfile", ""),
     (&["logto", "logger"], "errorlog", "requests are in accesslog"),
     (&["req_logger"], "accesslog", ""),
-    (&["disable_logging"], "", "leave it out, there is no access log unless accesslog asks for one"),
+    (&["disable_logging"], "", "leave it out, there is no access log unless accesslog is set"),
     (&["daemonize"], "daemon", "and the log file is errorlog"),
     (&["lazy", "lazy_apps"], "preload_app", "without it each worker loads the application itself"),
     (&["env"], "raw_env", ""),
@@ -53,13 +53,13 @@ const OPTIONS: &[(&[&str], &str, &str)] = &[
     (&["cheaper_busyness_min"], "busyness_min", ""),
     (&["cheaper_overload", "cheaper_busyness_multiplier"], "workers_cooldown", "in seconds; busyness is measured each second"),
     (&["cheaper_algo", "cheaper_busyness_backlog_alert"], "", "leave it out: workers are added by busyness, and when connections wait"),
-    (&["cheap"], "", "leave it out; workers_min is 1 at the least"),
-    (&["static_map", "check_static", "attach_daemon", "cron", "spooler", "emperor", "plugin", "plugins"], "", "not there; nginx serves files, systemd runs other programs"),
+    (&["cheap"], "", "leave it out; workers_min is at least 1"),
+    (&["static_map", "check_static", "attach_daemon", "cron", "spooler", "emperor", "plugin", "plugins"], "", "not supported; nginx serves files, systemd runs other programs"),
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::super::Row;
+    use super::super::super::Row;
     use super::super::gunicorn::Absent;
     use super::{OPTIONS, hint};
 
@@ -77,7 +77,7 @@ mod tests {
         check("harakiri", Some("uWSGI's harakiri is timeout here; in seconds, of the application's time"));
         check("--http-socket", Some("uWSGI's --http-socket is --bind here"));
         check("--module", Some("uWSGI's --module is APP here; a module, module:callable, or a file"));
-        check("--master", Some("uWSGI's --master: leave it out, there always is one"));
+        check("--master", Some("uWSGI's --master: leave it out, there is always one"));
         check("--colour", None);
     }
 }

@@ -1,9 +1,9 @@
-//! Becomes the interpreter: by loading libpython into this process, or by executing the interpreter. Knows no
-//! virtualenv and no rule about versions; what it is given has been judged.
+//! Turns this process into the interpreter: loads libpython, or executes the interpreter. Knows no virtualenv and no
+//! rule about versions; its input has been checked.
 //!
-//! Either way `CPython` reads a command line, `<executable> -c <bootstrap>`, so that it configures itself exactly as
-//! the virtualenv's own python would. When the bootstrap runs, `sys.path[0]` is the working directory, where any
-//! `json.py` may lie: a bootstrap imports only what is builtin or frozen.
+//! In both modes `CPython` reads a command line, `<executable> -c <bootstrap>`, and so configures itself exactly as the
+//! virtualenv's own python does. When the bootstrap runs, `sys.path[0]` is the working directory, which may contain any
+//! `json.py`. Therefore a bootstrap imports only builtin and frozen modules.
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
@@ -16,23 +16,23 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use super::{Door, Interpreter, InterpreterError};
+use super::{Interpreter, InterpreterError, LaunchMode};
 
-/// `rwsgi_engine_main` of the engine; argc and argv as of a C `main`, and its exit code.
+/// `rwsgi_engine_main` of the engine, with argc, argv and exit code as in a C `main`.
 type EngineMain = unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int;
 
-/// `Py_GetVersion`: may be called before Python is initialised, and returns static storage.
+/// `Py_GetVersion`, which may be called before Python is initialised and returns static storage.
 type GetVersion = unsafe extern "C" fn() -> *const c_char;
 
 impl Interpreter {
-    /// Enters Python, which calls `_rwsgi.main(channel_fd, door)` in its main thread; returns only when it cannot.
+    /// Enters Python, which calls `_rwsgi.main(channel_fd, mode)` in its main thread. Returns only on failure.
     ///
-    /// For a process that was started for this: one thread, no Python yet, `/proc` mounted, the fds above 2.
-    /// SIGINT is ignored from here on, so that `CPython` leaves it alone; `channel_fd` is inherited by the interpreter.
+    /// Requires a process with one thread, no Python yet, `/proc` mounted, and both fds above 2. SIGINT is ignored from
+    /// here on, so that `CPython` does not change it. The interpreter inherits `channel_fd`.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
-        let entered = match &self.door {
-            Door::Library(library) => self.by_library(library, engine, channel_fd),
-            Door::Executable => self.by_executable(engine, channel_fd),
+        let entered = match &self.launch {
+            LaunchMode::LoadLibrary(library) => self.load_library(library, engine, channel_fd),
+            LaunchMode::ExecPython => self.exec_python(engine, channel_fd),
         };
         match entered {
             Ok(never) => match never {},
@@ -40,7 +40,7 @@ impl Interpreter {
         }
     }
 
-    fn by_library(
+    fn load_library(
         &self,
         library: &Path,
         engine: BorrowedFd<'_>,
@@ -59,7 +59,7 @@ impl Interpreter {
         let mapped = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
         let main = symbol(mapped, c"rwsgi_engine_main").map_err(unloadable)?;
         ignore_interrupts();
-        // Its owner does not get the process back, and the mapping does not need it.
+        // The owner of the fd does not run any more, and the mapping does not need it.
         let _ = nix::unistd::close(engine.as_raw_fd());
         let mut words = pointers(&arguments);
         let count = c_int::try_from(arguments.len()).expect("three arguments");
@@ -72,11 +72,11 @@ impl Interpreter {
         std::process::exit(code)
     }
 
-    fn by_executable(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
+    fn exec_python(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> Result<Infallible, InterpreterError> {
         let not_entered = |cause| InterpreterError::NotEntered { executable: self.executable.clone(), cause };
         let arguments = self.arguments(&executable_bootstrap(engine.as_raw_fd(), channel_fd))?;
         let executable = &arguments[0];
-        // SAFETY: both are open: one is borrowed; the other is the caller's, and at worst fcntl says that it is none.
+        // SAFETY: both are open: one is borrowed; the other is the caller's, and at worst fcntl fails with EBADF.
         let channel = unsafe { BorrowedFd::borrow_raw(channel_fd) };
         for fd in [engine, channel] {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| not_entered(errno.into()))?;
@@ -97,7 +97,7 @@ impl Interpreter {
     }
 }
 
-/// The first word of a libpython's version. Ex.: `3.13.5`.
+/// Returns the first word of a libpython's version. Ex.: `3.13.5`.
 fn version_of(libpython: *mut c_void) -> Result<String, String> {
     let get_version = symbol(libpython, c"Py_GetVersion")?;
     // SAFETY: the symbol is CPython's, of this type since 1.5; the string it returns is static.
@@ -109,12 +109,14 @@ fn version_of(libpython: *mut c_void) -> Result<String, String> {
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }
 
-/// The engine has put `_rwsgi` among the builtin modules, which are looked up before any directory.
+/// Returns the code for a loaded libpython. The engine has added `_rwsgi` to the builtin modules, which come before any
+/// directory.
 fn library_bootstrap(channel_fd: RawFd) -> String {
     format!("import _rwsgi; _rwsgi.main({channel_fd}, 'library')")
 }
 
-/// `importlib` without its file: the frozen halves of it. Once the engine is mapped its fd is closed here, too.
+/// Returns the code for an executed interpreter. It uses only the frozen halves of `importlib`, and closes the engine's
+/// fd once it is mapped.
 fn executable_bootstrap(engine: RawFd, channel_fd: RawFd) -> String {
     format!(
         "import sys, posix, _frozen_importlib as f, _frozen_importlib_external as e; \
@@ -125,13 +127,13 @@ fn executable_bootstrap(engine: RawFd, channel_fd: RawFd) -> String {
     )
 }
 
-/// dlopen(3) has no form that takes an fd.
+/// Returns a path for dlopen(3), which accepts no fd.
 fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// `CPython` installs its own SIGINT handler only over the default one. Ignored, it also stays so in
-/// `signal.getsignal`, and asyncio does not take it from us.
+/// Ignores SIGINT. `CPython` replaces only the default handler, so `signal.getsignal` shows it as ignored and asyncio
+/// leaves it alone.
 fn ignore_interrupts() {
     // SAFETY: SIG_IGN runs no code.
     unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }.expect("SIGINT can be ignored");
@@ -141,7 +143,7 @@ fn pointers(arguments: &[CString]) -> Vec<*const c_char> {
     arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// dlopen(3), with every symbol resolved now: what is missing shall be missing here, not in a request.
+/// Loads a file by dlopen(3), with all symbols resolved now: a missing symbol fails here, not in a request.
 fn load(file: &OsStr, scope: c_int) -> Result<*mut c_void, String> {
     let file = CString::new(file.as_bytes()).map_err(|nul| nul.to_string())?;
     // SAFETY: a NUL-terminated name; the initialisers that run are those of libpython or of our engine.

@@ -1,31 +1,32 @@
-//! What a source said: a name, a value as written, and where it stood. Knows no types of settings and judges nothing.
+//! A value as one source gave it: a name, the value as written, and its origin. Knows no types of settings and checks
+//! nothing.
 
 use std::fmt;
 
-/// One setting given by one source.
+/// The value of one setting from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct SourceValue {
     /// The setting's name, as in the table (`workers`).
     pub name: &'static str,
     /// The value as written.
     pub value: Value,
-    /// Where it stood.
+    /// The origin.
     pub origin: Origin,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody gave it.
+    /// No source: the default.
     Default,
-    /// A line of the configuration file, the first being 1.
+    /// A line of the configuration file, counted from 1.
     File {
-        /// The path as it was given.
+        /// The path, as given.
         path: String,
-        /// The line; 0 where it is not known, in a Python file.
+        /// The line; 0 if unknown, in a Python file.
         line: usize,
     },
-    /// An environment variable, by name.
+    /// An environment variable.
     Env(String),
     /// A flag in its long form (`--workers`), or `APP`.
     Flag(String),
@@ -34,24 +35,24 @@ pub enum Origin {
 /// A value as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A word of the command line or the environment, in which any type may be spelled.
+    /// A word of the command line or the environment, which can express any type.
     Word(String),
     /// A TOML string.
     Text(String),
-    /// A TOML integer or float, as written (`0x10`, `1.5`); TOML's `0o17` has radix 8.
+    /// A TOML integer or float, as written (`0x10`, `1.5`). TOML's `0o17` has radix 8.
     Number {
-        /// As written, underscores removed.
+        /// The digits, without underscores.
         text: String,
         /// 2, 8, 10 or 16.
         radix: u32,
     },
-    /// A TOML boolean, or a flag that takes no value.
+    /// A TOML boolean, or a flag without a value.
     Bool(bool),
-    /// A TOML array, or the words of a flag that was given several times.
+    /// A TOML array, or the words of a repeated flag.
     List(Vec<Item>),
     /// A TOML table, in the order of its lines.
     Table(Vec<(String, Item)>),
-    /// A TOML value that no setting takes, by what it is called (`a date or time`).
+    /// A TOML value that no setting accepts, by its type (`a date or time`).
     Other(&'static str),
 }
 
@@ -60,12 +61,12 @@ pub enum Value {
 pub struct Item {
     /// The element.
     pub value: Value,
-    /// Its line, when it stands in a file.
+    /// Its line in a file.
     pub line: Option<usize>,
 }
 
 impl Value {
-    /// The value as it is shown in "found ...".
+    /// Formats the value for "found ...".
     pub fn found(&self) -> String {
         match self {
             Self::Word(text) => shown(text),
@@ -79,7 +80,7 @@ impl Value {
     }
 }
 
-/// Text in quotes, on one line whatever it holds, cut after 80 characters.
+/// Quotes text on one line, cut after 80 characters.
 pub fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     if text.chars().count() <= SHOWN {
@@ -89,14 +90,20 @@ pub fn quoted(text: &str) -> String {
     format!("{:?}", format!("{start}..."))
 }
 
-/// A word as it is shown: numbers bare, everything else in quotes.
+/// Formats a word: numbers bare, other text in quotes.
 pub fn shown(text: &str) -> String {
     if is_number(text) { text.to_owned() } else { quoted(text) }
 }
 
-/// Whether the text is a decimal number, be it negative or broken.
+/// True if the text is a decimal number; signs and fractions are allowed.
 pub fn is_number(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) && text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Returns a variable that is not blank. Compose and unit files often set a variable to nothing to leave it out.
+pub(super) fn variable<'a>(environment: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let (_, value) = environment.iter().find(|(key, _)| key == name)?;
+    (!value.trim().is_empty()).then_some(value)
 }
 
 impl fmt::Display for Origin {

@@ -1,79 +1,79 @@
-//! What the supervisor is told and what it says: plans, events, actions. Decides nothing.
+//! Inputs and outputs of the supervisor: plans, events, actions. Makes no decisions.
 
 use std::time::Duration;
 
 use super::scaling::{Load, Scaling};
 
-/// A moment, as the time since some fixed moment (the monotonic clock's).
+/// A moment, as the time since a fixed moment of the monotonic clock.
 pub type Moment = Duration;
 
-/// The settings of a generation that the supervisor decides by.
+/// The settings of a generation that the supervisor uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// How many workers are wanted; 0 rests.
+    /// The number of wanted workers; with 0 the master rests.
     pub workers: usize,
-    /// Their number follows the load within these bounds.
+    /// The rules by which the load sets the number of workers.
     pub scaling: Option<Scaling>,
-    /// The server stops when no request has come for a while.
+    /// True if the server stops after an idle time.
     pub die_on_idle: bool,
-    /// A request may take this long; `None` is no limit.
+    /// The longest time of a request; `None` means no limit.
     pub timeout: Option<Duration>,
-    /// A graceful stop may take this long.
+    /// The longest time of a graceful stop.
     pub graceful_timeout: Duration,
-    /// Between being asked for a graceful stop and beginning it, the server serves on.
+    /// The time between the request for a graceful stop and its beginning, in which the server serves.
     pub shutdown_delay: Duration,
-    /// From the fork to ready.
+    /// The longest time from the fork to ready.
     pub boot_timeout: Duration,
-    /// How many workers are replaced at a time, at least 1.
+    /// The number of workers replaced at a time, at least 1.
     pub step: usize,
-    /// How many slots there are: workers, replacements and those that are ending, of all generations.
+    /// The number of slots for workers, replacements and ending workers of all generations.
     pub room: usize,
 }
 
-/// What has happened. A zygote is named by its generation, a worker by its slot.
+/// An event. A zygote is named by its generation, a worker by its slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The zygote can fork.
     ZygoteReady(u64),
     /// A signal has stopped the zygote.
     ZygoteStopped(u64),
-    /// It goes on.
+    /// The zygote continues.
     ZygoteContinued(u64),
-    /// The zygote said why it ends, and with it the exit code.
+    /// The zygote reported why it ends, with the exit code.
     ZygoteFailed(u64, i32),
     /// The zygote's process is gone.
     ZygoteGone(u64),
-    /// A worker said its first word; the kernel vouches for the pid.
+    /// A worker said hello; the kernel vouches for the pid.
     Hello(usize, i32),
     /// The zygote could not fork for this slot.
     ForkFailed(usize),
-    /// A worker serves, and is to be replaced at that moment, if at any.
+    /// A worker is ready. It is to be replaced at that moment, if any.
     Ready(usize, Option<Moment>),
-    /// A worker said why it could not boot, and with it the exit code.
+    /// A worker reported why it could not boot, with the exit code.
     BootFailed(usize, i32),
-    /// A worker is to be replaced: it has served `max_requests`, or somebody said so.
+    /// A worker is to be replaced: it has served `max_requests`, or a recycle was requested.
     Spent(usize),
-    /// What is seen of a ready worker: since when it has been in a request, or has not done what it has to do.
+    /// The beginning of a ready worker's oldest request or overdue duty, if any.
     Seen(usize, Option<Moment>),
     /// A worker's process is gone.
     Exited(usize),
-    /// Somebody asked for a reload: this generation, of a number above all others, is to replace what serves.
+    /// A reload was requested: this generation replaces the current one. Its number is higher than all others.
     Reload(u64, Plan),
-    /// Somebody asked for so many workers; with 0 the master rests.
+    /// A number of workers was requested; with 0 the master rests.
     Scale(usize),
     /// The load was measured.
     Load(Load),
-    /// No request has come for as long as the settings allow.
+    /// No request has come for the time of `idle`.
     Quiet,
-    /// Somebody asked for a stop.
+    /// A stop was requested.
     Stop(Stop),
-    /// The master itself was held up for so long: nobody could have met a deadline meanwhile.
+    /// The master was delayed by this time, in which no deadline could be met.
     Late(Duration),
     /// Time has passed.
     Tick,
 }
 
-/// How to stop.
+/// The kinds of stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Requests under way are finished (TERM).
@@ -82,89 +82,89 @@ pub enum Stop {
     Quick,
 }
 
-/// How the server stands, for those who are told.
+/// The state of the server, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// No worker has ever been ready.
     Starting,
     /// Requests are answered.
     Serving {
-        /// How many workers serve.
+        /// The number of ready workers.
         ready: usize,
-        /// How many there should be.
+        /// The number of wanted workers.
         wanted: usize,
     },
     /// Requests are answered, and a newer generation is tried or takes over.
     Reloading,
     /// Requests are answered until `shutdown_delay` is over.
     Leaving,
-    /// It stops.
+    /// The server stops.
     Stopping {
-        /// How many workers have not ended.
+        /// The number of workers that have not ended.
         left: usize,
     },
 }
 
-/// A slot that is not empty, for those who are told.
+/// A slot that is not empty, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
     /// The slot.
     pub slot: usize,
     /// The generation of its worker.
     pub generation: u64,
-    /// Its process, once it has said its first word.
+    /// The worker's process, after its hello.
     pub pid: Option<i32>,
     /// `booting`, `ready`, `spent` or `ending`.
     pub state: &'static str,
 }
 
-/// What to do.
+/// An action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start a zygote of this generation.
     StartZygote(u64),
-    /// Say that the zygote is not ready in time, and have it write its Python stack to the log; it is killed next.
+    /// Log that the zygote is not ready in time, and let it write its Python stack. The kill follows.
     TraceZygote(u64),
-    /// Let the zygote end: nobody needs it any more.
+    /// Let the zygote end; it is not needed any more.
     EndZygote(u64),
     /// Kill the zygote.
     KillZygote(u64),
     /// Let the zygote of this generation fork a worker for this slot.
     Fork(usize, u64),
-    /// Ask the worker to finish its work and end, while others serve on.
+    /// Ask the worker to finish its requests and end, while other workers serve.
     Retire(usize, i32),
-    /// Ask the worker to finish its work and end, as the server does.
+    /// Ask the worker to finish its requests and end, as the server stops.
     Finish(usize, i32),
     /// Ask the worker to end at once.
     Quit(usize, i32),
-    /// Say what is wrong, and have the worker write its Python stacks to the log; it is killed next.
+    /// Log the reason, and let the worker write its Python stacks. The kill follows.
     Trace(usize, i32, Why),
     /// Kill the worker.
     Kill(usize, i32, Why),
-    /// Say that the worker has lived long enough; it is replaced.
+    /// Log that the worker has reached its age; it is replaced.
     Outlived(usize, i32),
-    /// So many workers are wanted from now on: the load asks for them.
+    /// The load has changed the number of wanted workers.
     Scaled {
-        /// Wanted so far.
+        /// The old number.
         old: usize,
-        /// Wanted from now on.
+        /// The new number.
         new: usize,
     },
-    /// Boots are held back for this long.
+    /// Boots are delayed by this time.
     BackOff(Duration),
-    /// This generation has a worker that serves: it is in charge from now on.
+    /// This generation has a ready worker and becomes the current one.
     Promote(u64),
-    /// This generation comes to nothing, and the one in charge goes on.
+    /// This generation is given up, and the current one continues.
     GiveUp(u64, Cause),
-    /// No worker of an earlier generation takes connections any more.
+    /// No worker of an earlier generation accepts connections any more.
     Reloaded(u64),
-    /// Accept no more connections: close the listeners.
+    /// Close the listeners.
     CloseListeners,
     /// End the master with this code.
     End(i32),
 }
 
-/// Why a worker is killed.
+/// The reason for killing a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Its request took longer than `timeout`.
@@ -175,12 +175,12 @@ pub enum Why {
     Stop,
 }
 
-/// Why a generation is given up.
+/// The reason for giving up a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It could not boot: its zygote or its first worker failed, died or was not ready in time.
     Boot,
-    /// A newer one was asked for.
+    /// A newer one was requested.
     Superseded,
     /// The master rests or stops.
     Withdrawn,

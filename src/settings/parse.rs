@@ -1,41 +1,42 @@
-//! From what was said to a type: one reader a kind of setting. A list says everything that is wrong with it at once.
+//! Converts a source's value to the type of its setting, with one function for each kind of setting. A list reports all
+//! its errors at once.
 
 use std::path::PathBuf;
 
-use super::given::{Item, Value};
-use super::problem::{Wrong, bare};
+use super::problem::{ValueError, bare};
+use super::source_value::{Item, Value};
 use super::types::{
     Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, WarmupRequest, parse_whole,
 };
 
 /// A value, or everything that is wrong with it.
-pub type Read<T> = Result<T, Vec<Wrong>>;
+pub type Parsed<T> = Result<T, Vec<ValueError>>;
 
-/// The type of a setting: how its flag behaves and how its value is printed.
+/// Behaviour that all types of settings share: the kind of flag, and printing.
 pub trait Setting {
-    /// How its flag behaves.
-    const KIND: Kind;
+    /// The kind of its flag.
+    const KIND: FlagKind;
 
-    /// The value as a TOML file has it; nothing if it is not set.
+    /// Returns the value in TOML syntax, or `None` if it is not set.
     fn toml(&self) -> Option<String>;
 }
 
-/// How a flag behaves.
+/// The kinds of flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Takes no value.
+pub enum FlagKind {
+    /// A flag without a value.
     Switch,
-    /// Takes one value; the last one counts.
+    /// A flag with one value; the last one counts.
     One,
-    /// May be given several times.
+    /// A flag that can be given several times.
     List,
 }
 
-/// A type of which lists are made.
+/// The type of a list's elements.
 pub trait Element: Text {
-    /// What is expected, for "expected ...".
+    /// The expected text of the list, for "expected ...".
     const LIST: &'static str;
-    /// What separates the elements when the list is one string or word.
+    /// The separator of the elements in a single string or word.
     const SEPARATOR: char;
 }
 
@@ -51,7 +52,7 @@ impl Element for PathBuf {
 
 impl Element for EnvPair {
     const LIST: &'static str = "a list of KEY=VALUE";
-    // A value may hold commas, and a secret may hold anything but a line break.
+    // A value may contain commas, and a secret any character except a line break.
     const SEPARATOR: char = '\n';
 }
 
@@ -70,25 +71,25 @@ impl Element for WarmupRequest {
     const SEPARATOR: char = ',';
 }
 
-/// A boolean.
-pub fn switch(value: &Value) -> Read<bool> {
+/// Parses a boolean.
+pub fn switch(value: &Value) -> Parsed<bool> {
     const EXPECTED: &str = "true or false";
     match value {
         Value::Bool(value) => Ok(*value),
         Value::Word(word) => match word.to_ascii_lowercase().as_str() {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
-            _ => wrong(Wrong::text(EXPECTED, word)),
+            _ => wrong(ValueError::text(EXPECTED, word)),
         },
-        other => wrong(Wrong::found(EXPECTED, other.found())),
+        other => wrong(ValueError::found(EXPECTED, other.found())),
     }
 }
 
-/// A whole number from `LOW` to `HIGH`.
-pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
+/// Parses an integer from `LOW` to `HIGH`.
+pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Parsed<u64> {
     let expected =
         if HIGH == u64::MAX { "a whole number".to_owned() } else { format!("a whole number from {LOW} to {HIGH}") };
-    let refuse = || Wrong::found(expected.clone(), value.found());
+    let refuse = || ValueError::found(expected.clone(), value.found());
     let number = match value {
         Value::Word(text) | Value::Number { text, .. } => parse_whole(text.trim()),
         Value::Text(text) if parse_whole(text.trim()).is_some() => {
@@ -99,65 +100,65 @@ pub fn whole<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u64> {
     number.filter(|number| (LOW..=HIGH).contains(number)).ok_or_else(|| vec![refuse()])
 }
 
-/// The same where 32 bits are enough.
-pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Read<u32> {
+/// Parses an integer from `LOW` to `HIGH` that fits 32 bits.
+pub fn whole_u32<const LOW: u64, const HIGH: u64>(value: &Value) -> Parsed<u32> {
     const { assert!(HIGH <= u32::MAX as u64) };
     whole::<LOW, HIGH>(value).map(|number| u32::try_from(number).expect("HIGH fits"))
 }
 
-/// A type that is spelled as text.
-pub fn one<T: Text>(value: &Value) -> Read<T> {
+/// Parses a type that is written as text.
+pub fn one<T: Text>(value: &Value) -> Parsed<T> {
     let parsed = match value {
         Value::Word(text) => T::parse(text.trim()),
         Value::Text(text) => from_text(text.trim()),
         Value::Number { text, radix } => from_number(text, *radix),
-        _ => Err(Wrong::found(T::EXPECTED, "")),
+        _ => Err(ValueError::found(T::EXPECTED, "")),
     };
     parsed.map_err(|wrong| {
-        // Shown as the source writes it, quotes included; words that say more about it stay.
+        // The value is shown as the source wrote it, quotes included. A more specific text is kept.
         let is_spelled = matches!(value, Value::Word(_) | Value::Text(_)) && T::IN_TOML == InToml::Text;
-        vec![if is_spelled { wrong } else { Wrong { found: value.found(), ..wrong } }]
+        vec![if is_spelled { wrong } else { ValueError { found: value.found(), ..wrong } }]
     })
 }
 
-/// From a string of a TOML file.
-fn from_text<T: Text>(text: &str) -> Result<T, Wrong> {
+/// Parses a string of a TOML file.
+fn from_text<T: Text>(text: &str) -> Result<T, ValueError> {
     let parsed = T::parse(text)?;
     let is_number = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
     match T::IN_TOML {
-        InToml::Number | InToml::NumberOrText if is_number => Err(Wrong::text(T::EXPECTED, text).hint(UNQUOTED)),
+        InToml::Number | InToml::NumberOrText if is_number => Err(ValueError::text(T::EXPECTED, text).hint(UNQUOTED)),
         _ => Ok(parsed),
     }
 }
 
-/// From a number of a TOML file.
-fn from_number<T: Text>(text: &str, radix: u32) -> Result<T, Wrong> {
+/// Parses a number of a TOML file.
+fn from_number<T: Text>(text: &str, radix: u32) -> Result<T, ValueError> {
     let parsed = T::parse(text)?;
-    let refuse = |hint: String| Err(Wrong::found(T::EXPECTED, text).hint(hint));
+    let refuse = |hint: String| Err(ValueError::found(T::EXPECTED, text).hint(hint));
     match T::IN_TOML {
         InToml::Text => refuse(QUOTED.to_owned()),
         InToml::Octal if radix != 8 && text != "0" => {
-            refuse(format!("write 0o{text} or \"{text}\": without, it is a decimal number"))
+            refuse(format!("write 0o{text} or \"{text}\"; {text} is a decimal number"))
         }
         _ => Ok(parsed),
     }
 }
 
-/// The same, where the empty text means that the setting is not set.
-pub fn optional<T: Text>(value: &Value) -> Read<Option<T>> {
+/// Parses a value that may be empty, which means not set.
+pub fn optional<T: Text>(value: &Value) -> Parsed<Option<T>> {
     match value {
         Value::Word(text) | Value::Text(text) if text.trim().is_empty() => Ok(None),
         _ => one(value).map(Some),
     }
 }
 
-/// A list, or one string that is a list with separators in it.
-pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
+/// Parses a list, or one string with separators.
+pub fn list<T: Element>(value: &Value) -> Parsed<Vec<T>> {
     let mut elements = Vec::new();
     let mut problems = Vec::new();
     let mut add = |value: &Value, line| match split::<T>(value) {
         Ok(more) => elements.extend(more),
-        Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Wrong { line, ..wrong })),
+        Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| ValueError { line, ..wrong })),
     };
     match value {
         Value::List(items) => items.iter().for_each(|Item { value, line }| add(value, *line)),
@@ -166,17 +167,17 @@ pub fn list<T: Element>(value: &Value) -> Read<Vec<T>> {
     if problems.is_empty() { Ok(elements) } else { Err(problems) }
 }
 
-/// A list that must not be empty.
-pub fn some<T: Element>(value: &Value) -> Read<Vec<T>> {
+/// Parses a list that must not be empty.
+pub fn some<T: Element>(value: &Value) -> Parsed<Vec<T>> {
     let elements = list::<T>(value)?;
     if elements.is_empty() {
-        return wrong(Wrong::found(T::LIST, "an empty one"));
+        return wrong(ValueError::found(T::LIST, "an empty one"));
     }
     Ok(elements)
 }
 
-/// Which PROXY headers; a boolean as in gunicorn.
-pub fn proxy_mode(value: &Value) -> Read<ProxyMode> {
+/// Parses a PROXY mode, or gunicorn's boolean.
+pub fn proxy_mode(value: &Value) -> Parsed<ProxyMode> {
     match value {
         Value::Bool(true) => Ok(ProxyMode::Auto),
         Value::Bool(false) => Ok(ProxyMode::Off),
@@ -184,8 +185,8 @@ pub fn proxy_mode(value: &Value) -> Read<ProxyMode> {
     }
 }
 
-/// A table of texts, or one word of `NAME=VALUE`s with commas between.
-pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
+/// Parses a table of texts, or one word of `NAME=VALUE` pairs separated by commas.
+pub fn scheme_fields(value: &Value) -> Parsed<SchemeFields> {
     let mut fields = SchemeFields::default();
     let mut problems = Vec::new();
     match value {
@@ -193,21 +194,21 @@ pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
             for (name, Item { value, line }) in entries {
                 let added = match value {
                     Value::Text(https) => fields.add(name, https),
-                    other => Err(Wrong::found(format!("text as the value of {name}"), other.found())),
+                    other => Err(ValueError::found(format!("text as the value of {name}"), other.found())),
                 };
-                problems.extend(added.err().map(|wrong| Wrong { line: *line, ..wrong }));
+                problems.extend(added.err().map(|wrong| ValueError { line: *line, ..wrong }));
             }
         }
         Value::Word(text) => {
             for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
                 let added = match pair.split_once('=') {
                     Some((name, https)) => fields.add(name.trim(), https),
-                    None => Err(Wrong::text("NAME=VALUE", pair)),
+                    None => Err(ValueError::text("NAME=VALUE", pair)),
                 };
                 problems.extend(added.err());
             }
         }
-        other => problems.push(Wrong::found(SchemeFields::EXPECTED, other.found())),
+        other => problems.push(ValueError::found(SchemeFields::EXPECTED, other.found())),
     }
     if problems.is_empty() { Ok(fields) } else { Err(problems) }
 }
@@ -215,25 +216,25 @@ pub fn scheme_fields(value: &Value) -> Read<SchemeFields> {
 const QUOTED: &str = "write it in quotes";
 const UNQUOTED: &str = "write the number without quotes";
 
-fn split<T: Element>(value: &Value) -> Read<Vec<T>> {
+fn split<T: Element>(value: &Value) -> Parsed<Vec<T>> {
     let text = match value {
         Value::Word(text) | Value::Text(text) => text,
         Value::Number { text, .. } => {
             let hint = T::parse(text).err().and_then(|wrong| wrong.hint);
-            return wrong(Wrong { hint, ..Wrong::found(T::LIST, value.found()) });
+            return wrong(ValueError { hint, ..ValueError::found(T::LIST, value.found()) });
         }
-        _ => return wrong(Wrong::found(T::LIST, value.found())),
+        _ => return wrong(ValueError::found(T::LIST, value.found())),
     };
     let parts = text.split(T::SEPARATOR).map(str::trim).filter(|part| !part.is_empty());
     parts.map(T::parse).collect::<Result<_, _>>().map_err(|wrong| vec![wrong])
 }
 
-fn wrong<T>(wrong: Wrong) -> Read<T> {
+fn wrong<T>(wrong: ValueError) -> Parsed<T> {
     Err(vec![wrong])
 }
 
 impl Setting for bool {
-    const KIND: Kind = Kind::Switch;
+    const KIND: FlagKind = FlagKind::Switch;
 
     fn toml(&self) -> Option<String> {
         Some(self.to_string())
@@ -241,7 +242,7 @@ impl Setting for bool {
 }
 
 impl Setting for u32 {
-    const KIND: Kind = Kind::One;
+    const KIND: FlagKind = FlagKind::One;
 
     fn toml(&self) -> Option<String> {
         Some(self.to_string())
@@ -249,7 +250,7 @@ impl Setting for u32 {
 }
 
 impl Setting for u64 {
-    const KIND: Kind = Kind::One;
+    const KIND: FlagKind = FlagKind::One;
 
     fn toml(&self) -> Option<String> {
         Some(self.to_string())
@@ -257,7 +258,7 @@ impl Setting for u64 {
 }
 
 impl Setting for SchemeFields {
-    const KIND: Kind = Kind::One;
+    const KIND: FlagKind = FlagKind::One;
 
     fn toml(&self) -> Option<String> {
         let entry = |(name, https): (&str, &str)| format!("{} = {}", bare(name), toml::Value::String(https.to_owned()));
@@ -267,7 +268,7 @@ impl Setting for SchemeFields {
 }
 
 impl<T: Text> Setting for T {
-    const KIND: Kind = Kind::One;
+    const KIND: FlagKind = FlagKind::One;
 
     fn toml(&self) -> Option<String> {
         Some(scalar(self))
@@ -275,7 +276,7 @@ impl<T: Text> Setting for T {
 }
 
 impl<T: Text> Setting for Option<T> {
-    const KIND: Kind = Kind::One;
+    const KIND: FlagKind = FlagKind::One;
 
     fn toml(&self) -> Option<String> {
         self.as_ref().map(scalar)
@@ -283,7 +284,7 @@ impl<T: Text> Setting for Option<T> {
 }
 
 impl<T: Text> Setting for Vec<T> {
-    const KIND: Kind = Kind::List;
+    const KIND: FlagKind = FlagKind::List;
 
     fn toml(&self) -> Option<String> {
         let elements: Vec<String> = self.iter().map(scalar).collect();
