@@ -2,9 +2,9 @@
 
 use super::fields::Lengths;
 use super::grammar;
-use super::head::Version;
 use super::limits::Limits;
 use super::reject::{Excerpt, Reject};
+use super::version::Version;
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

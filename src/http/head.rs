@@ -9,45 +9,10 @@
 use super::fields::{self, Field, Lengths, Place, Span};
 use super::framing::{self, BodyLength};
 use super::grammar;
-use super::lenient::Leniency;
+use super::limits::{Leniency, Limits};
 use super::reject::{Excerpt, Reject};
 use super::target::{self, Target};
-
-pub use super::limits::Limits;
-pub use super::request::Request;
-
-/// The version of a request. A higher minor version is served as 1.1 (RFC 9110 section 2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1, or 1.2 to 1.9.
-    #[default]
-    Http11,
-}
-
-impl Version {
-    /// `HTTP/1.0` or `HTTP/1.1`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        }
-    }
-
-    fn parse(found: &[u8], any: bool) -> Result<Version, Reject> {
-        match found {
-            b"HTTP/1.0" => Ok(Version::Http10),
-            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] if any => Ok(Version::Http10),
-            [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9'] if any => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                Err(Reject::VersionUnsupported { found: Excerpt::of(found) })
-            }
-            _ => Err(Reject::Version { found: Excerpt::of(found) }),
-        }
-    }
-}
+use super::version::Version;
 
 /// What [`Head::parse`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,15 +120,9 @@ impl Head {
         *self = Head { fields, ..Head::default() };
     }
 
-    /// The request, seen in `bytes`, the buffer last given to [`Head::parse`]. Valid once complete.
-    pub fn of<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
-        Request { head: self, bytes }
-    }
-
-    /// The request as far as it is known, for the answer to a refused one and its line in the access log: `None` before
-    /// its request line is whole and valid; without fields where those are not all there and valid.
-    pub fn so_far<'a>(&'a self, bytes: &'a [u8]) -> Option<Request<'a>> {
-        matches!(self.stage, Stage::Fields | Stage::Complete { .. }).then(|| self.of(bytes))
+    /// True if the request line is whole and valid.
+    pub(super) fn has_request_line(&self) -> bool {
+        matches!(self.stage, Stage::Fields | Stage::Complete { .. })
     }
 
     /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.

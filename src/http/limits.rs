@@ -1,7 +1,5 @@
 //! How much is too much, and what is let pass. Knows no setting, though most come from one.
 
-use super::lenient::Leniency;
-
 /// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -39,4 +37,20 @@ impl Default for Limits {
             leniency: Leniency::default(),
         }
     }
+}
+
+/// What is taken beyond HTTP. Nothing, unless somebody says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "gunicorn's switches, each for itself")]
+pub struct Leniency {
+    /// A field may go on in lines that begin with a blank (RFC 9112 section 5.2).
+    pub folding: bool,
+    /// Blanks may stand before a field's colon (RFC 9112 section 5.1).
+    pub blanks_before_colon: bool,
+    /// A method may be any token.
+    pub any_method: bool,
+    /// A version may have any two digits.
+    pub any_version: bool,
+    /// A method is put into capitals (RFC 9110 section 9.1 tells them apart).
+    pub casefold_method: bool,
 }

@@ -7,6 +7,7 @@
 //! | [`lenient`] | what is taken beyond HTTP, where somebody asked for it |
 //! | [`head`] | the request's head: request line and fields, parsed; reused for each request of a connection |
 //! | [`request`] | the view of a parsed head |
+//! | [`version`] | the version of a request |
 //! | [`target`] | the forms of a request target and of a host |
 //! | [`framing`] | how the body is delimited, in one function |
 //! | [`body`] | the decoder of a body, chunked or counted |
@@ -46,6 +47,7 @@ pub mod reject;
 pub mod request;
 pub mod response;
 pub mod target;
+pub mod version;
 
 /// Whether `name` is the name of a field: a token (RFC 9110 section 5.1).
 pub fn is_field_name(name: &[u8]) -> bool {
@@ -60,11 +62,11 @@ pub use date::imf_fixdate;
 pub use error_page::{ErrorPage, error_response};
 pub use forwarded::{FieldPolicy, Scheme, Trust};
 pub use framing::BodyLength;
-pub use head::{Head, Progress, Version};
-pub use lenient::Leniency;
-pub use limits::Limits;
+pub use head::{Head, Progress};
+pub use limits::{Leniency, Limits};
 pub use network::Network;
 pub use proxy::{Opening, Proxied, ProxyMode, ProxyRules};
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
 pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};
+pub use version::Version;

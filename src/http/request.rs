@@ -2,13 +2,27 @@
 
 use super::fields::{Lengths, pairs};
 use super::framing::BodyLength;
-use super::head::{Head, Version};
+use super::head::Head;
+use super::version::Version;
 
 /// A request: the view of a complete [`Head`] and its bytes. All parts are as received, undecoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(super) head: &'a Head,
     pub(super) bytes: &'a [u8],
+}
+
+impl Head {
+    /// The request, seen in `bytes`, the buffer last given to [`Head::parse`]. Valid once complete.
+    pub fn of<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
+        Request { head: self, bytes }
+    }
+
+    /// The request as far as it is known, for the answer to a refused one and its line in the access log: `None` before
+    /// its request line is whole and valid; without fields where those are not all there and valid.
+    pub fn so_far<'a>(&'a self, bytes: &'a [u8]) -> Option<Request<'a>> {
+        self.has_request_line().then(|| self.of(bytes))
+    }
 }
 
 impl<'a> Request<'a> {

@@ -3,8 +3,8 @@
 
 use super::error_page::reason;
 use super::grammar;
-use super::head::Version;
 use super::reject::{Excerpt, first_control};
+use super::version::Version;
 
 pub use super::bad_response::BadResponse;
 
