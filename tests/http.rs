@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::http_cases::case::{Case, cases, unescape};
-use crate::http_cases::conversation::{assert_httparse_agrees, converse, is_refused};
+use crate::http_cases::conversation::{assert_plain_reading, converse, is_refused};
 use crate::http_cases::laws;
 use crate::http_cases::mutation::{Chance, mutate};
 use rwsgi::http::{
@@ -51,7 +51,7 @@ fn mutated_requests_are_read_the_same_however_they_are_cut() {
         let whole = converse(&bytes, &case.rules, |_| bytes.len());
         let pieces = converse(&bytes, &case.rules, |_| 1 + chance.below(9));
         assert_eq!(whole, pieces, "round {round}: {}", bytes.escape_ascii());
-        assert_httparse_agrees(&bytes, &case.rules.limits);
+        assert_plain_reading(&bytes, &case.rules.limits);
     }
 }
 

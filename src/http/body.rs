@@ -1,7 +1,7 @@
 //! Decodes a request's body, counted or chunked, however it arrives (RFC 9112 sections 6 and 7.1).
 //! Knows no request; trailers are checked and dropped.
 
-use super::fields::{self, Place};
+use super::fields;
 use super::framing::BodyLength;
 use super::grammar;
 use super::limits::Limits;
@@ -100,37 +100,43 @@ impl BodyDecoder {
     }
 
     fn take_chunk_line(&mut self, rest: &[u8]) -> Result<usize, Reject> {
-        let end = grammar::find_lf(rest);
+        let end = memchr::memchr(b'\n', rest);
         let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
         let limit = self.limits.chunk_line;
         // Refused before it is kept, so that what is kept is bounded.
         if self.pending.len() + grammar::content_length(piece) > limit + 1 {
             return Err(Reject::ChunkLineTooLong { limit });
         }
-        self.pending.extend_from_slice(piece);
-        if grammar::content_length(&self.pending) > limit {
+        let mut pending = std::mem::take(&mut self.pending);
+        let is_whole = pending.is_empty() && end.is_some();
+        if !is_whole {
+            pending.extend_from_slice(piece);
+        }
+        let line = if is_whole { piece } else { &pending };
+        if grammar::content_length(line) > limit {
             return Err(Reject::ChunkLineTooLong { limit });
         }
         if end.is_some() {
-            let size = chunk_size(&self.pending)?;
-            self.announce(size)?;
-            self.pending.clear();
+            let size = chunk_size(line)?;
+            self.announce(size, line.len())?;
+            pending.clear();
             self.stage = match size {
                 0 => Stage::Trailers { line_start: 0, lines: 0 },
                 _ => Stage::Data { left: size },
             };
         }
+        self.pending = pending;
         Ok(piece.len())
     }
 
     /// Counts a chunk against the limits before its data is there.
-    fn announce(&mut self, size: u64) -> Result<(), Reject> {
+    fn announce(&mut self, size: u64, line: usize) -> Result<(), Reject> {
         let limit = self.limits.body.unwrap_or(u64::MAX);
         self.announced =
             self.announced.checked_add(size).filter(|&sum| sum <= limit).ok_or(Reject::BodyTooLarge { limit })?;
         // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
-        let line = self.pending.len() as u64 + 2;
-        self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
+        let framing = line as u64 + 2;
+        self.overhead = (self.overhead + framing).saturating_sub(size.saturating_mul(2).saturating_add(16));
         if self.overhead > self.limits.chunk_overhead {
             return Err(Reject::ChunkOverhead { limit: self.limits.chunk_overhead });
         }
@@ -139,7 +145,7 @@ impl BodyDecoder {
 
     /// Collects the trailers up to the empty line, then checks them by the rules of the head.
     fn take_trailer(&mut self, rest: &[u8], line_start: usize, lines: usize) -> Result<usize, Reject> {
-        let end = grammar::find_lf(rest);
+        let end = memchr::memchr(b'\n', rest);
         let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
         let limit = self.limits.trailers;
         if self.pending.len() + piece.len() > limit.saturating_add(2) {
@@ -165,21 +171,18 @@ impl BodyDecoder {
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
     let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extensions) = content.split_at(digits);
-    let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
-    if digits == 0 || significant.len() > 16 {
+    // httparse counts leading zeros against its 16 digits; HTTP has no such limit.
+    let zeros = content.iter().take_while(|&&byte| byte == b'0').count();
+    if digits == 0 || digits - zeros > 16 {
         return Err(Reject::ChunkSize { found: Excerpt::of(content) });
     }
+    let extensions = &content[digits..];
     if !extensions.is_empty() && !are_extensions(extensions) {
         return Err(Reject::ChunkExtension { found: Excerpt::of(extensions) });
     }
-    Ok(significant.iter().fold(0, |size, &digit| size << 4 | u64::from(hexadecimal_value(digit))))
-}
-
-fn hexadecimal_value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
+    match httparse::parse_chunk_size(&line[zeros..]) {
+        Ok(httparse::Status::Complete((_, size))) => Ok(size),
+        _ => Err(Reject::ChunkSize { found: Excerpt::of(content) }),
     }
 }
 
@@ -206,7 +209,7 @@ fn are_extensions(mut rest: &[u8]) -> bool {
 }
 
 fn skip_blanks(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()..]
+    &bytes[grammar::blanks(bytes)..]
 }
 
 fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
@@ -232,11 +235,14 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
     if lines == 0 {
         return Ok(());
     }
-    let mut found = Vec::new();
-    fields::parse(block, Place { offset: 0, line: 1 }, &mut found).map_err(in_trailers)?;
-    let mut names = found.iter().map(|field| field.name.of(block));
-    match names.find(|name| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))) {
-        Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name) }),
+    let mut forbidden = None;
+    let is_forbidden = |name: &str| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden));
+    fields::parse(block, lines, 1, |field| {
+        forbidden = forbidden.or(Some(field.name).filter(|name| is_forbidden(name)))
+    })
+    .map_err(in_trailers)?;
+    match forbidden {
+        Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name.as_bytes()) }),
         None => Ok(()),
     }
 }

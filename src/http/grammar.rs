@@ -81,6 +81,16 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// True if `found` is `name`, which is given in its usual spelling, in any case. Most peers send that spelling.
+pub(crate) fn is_name<const N: usize>(found: &[u8], name: &[u8; N]) -> bool {
+    found == name || found.eq_ignore_ascii_case(name)
+}
+
+/// Returns how many blanks and tabs `bytes` begins with.
+pub(crate) fn blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()
+}
+
 /// The trimmed elements of a comma-separated list, empty ones included (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)
@@ -124,21 +134,6 @@ fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64) {
         }
     }
     out.extend_from_slice(&digits[at..]);
-}
-
-/// Where the first LF stands. Looks at eight bytes at a time: a byte of `word` is 0 where the LF is, and subtracting 1
-/// from each byte sets the high bit of the lowest such byte.
-pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(&word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(word) ^ (EACH * u64::from(b'\n'));
-        let found = word.wrapping_sub(EACH) & !word & (EACH << 7);
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|&byte| byte == b'\n').map(|found| at + found)
 }
 
 /// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in
@@ -190,17 +185,6 @@ mod tests {
         push_decimal(&mut out, u64::MAX);
         push_hexadecimal(&mut out, 0x1f0);
         assert_eq!(out, b"0184467440737095516151f0");
-    }
-
-    #[test]
-    fn a_line_end_is_found_wherever_it_stands() {
-        for at in 0..100 {
-            let mut bytes = vec![b'x'; 130];
-            assert_eq!(find_lf(&bytes), None);
-            bytes[at] = b'\n';
-            bytes[129] = b'\n';
-            assert_eq!(find_lf(&bytes), Some(at));
-        }
     }
 
     #[test]

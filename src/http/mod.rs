@@ -45,6 +45,7 @@ pub mod network;
 pub mod proxy;
 pub mod reject;
 pub mod request;
+mod request_line;
 pub mod response;
 pub mod target;
 pub mod version;

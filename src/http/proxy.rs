@@ -90,7 +90,7 @@ pub fn opening(bytes: &[u8], peer: Option<IpAddr>, rules: &ProxyRules) -> Result
 /// Version 1: `PROXY TCP4 source destination port port CRLF`.
 fn line(bytes: &[u8]) -> Result<Opening, Reject> {
     let shown = &bytes[..bytes.len().min(LONGEST_LINE)];
-    let Some(end) = grammar::find_lf(shown) else {
+    let Some(end) = memchr::memchr(b'\n', shown) else {
         return if shown.len() < LONGEST_LINE { Ok(Opening::NeedMore) } else { Err(Reject::ProxyLineTooLong) };
     };
     let refuse = || Reject::ProxyLine { found: Excerpt::of(&bytes[..=end]) };

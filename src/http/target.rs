@@ -22,19 +22,20 @@ impl Target {
     ///
     /// The authority form goes with CONNECT alone, which rwsgi does not serve.
     pub fn parse(method: &[u8], target: &[u8]) -> Result<Target, Reject> {
-        if let Some(&found) = target.iter().find(|&&byte| !is_target_byte(byte)) {
+        let path_end = grammar::run(target, &PATH);
+        if let Some(&found) = target[path_end..].iter().find(|&&byte| !is_target_byte(byte)) {
             return Err(Reject::TargetByte { found });
         }
         match target {
             _ if method == b"CONNECT" => Err(Reject::Connect),
-            [b'/', ..] => Ok(Target::from_path(target, 0, None)),
+            [b'/', ..] => Ok(Target::cut(target.len(), 0, path_end, None)),
             b"*" if method == b"OPTIONS" => Ok(Target { path: 0..1, query: 1..1, authority: None }),
-            _ => Target::absolute(target).ok_or_else(|| Reject::TargetForm { found: Excerpt::of(target) }),
+            _ => Target::absolute(target, path_end).ok_or_else(|| Reject::TargetForm { found: Excerpt::of(target) }),
         }
     }
 
     /// `http://host[:port][/path][?query]`. Userinfo is refused: nothing honest sends it to a server (RFC 9110 section 4.2.4).
-    fn absolute(target: &[u8]) -> Option<Target> {
+    fn absolute(target: &[u8], path_end: usize) -> Option<Target> {
         let start = scheme_length(target)?;
         let length = target[start..].iter().position(|byte| b"/?".contains(byte)).unwrap_or(target.len() - start);
         let authority = start..start + length;
@@ -42,15 +43,12 @@ impl Target {
         if host.is_empty() || host[0] == b':' || !is_host(host) {
             return None;
         }
-        Some(Target::from_path(target, authority.end, Some(authority)))
+        Some(Target::cut(target.len(), authority.end, path_end, Some(authority)))
     }
 
-    fn from_path(target: &[u8], start: usize, authority: Option<Range<usize>>) -> Target {
-        let end = target.len();
-        match target[start..].iter().position(|&byte| byte == b'?') {
-            Some(at) => Target { authority, path: start..start + at, query: start + at + 1..end },
-            None => Target { authority, path: start..end, query: end..end },
-        }
+    /// The path ends at `path_end`, with the target or before its first `?`.
+    fn cut(length: usize, start: usize, path_end: usize, authority: Option<Range<usize>>) -> Target {
+        Target { authority, path: start..path_end, query: length.min(path_end + 1)..length }
     }
 }
 
@@ -71,8 +69,13 @@ fn is_port(port: &[u8]) -> bool {
         return port.is_empty();
     };
     // A number that is too large stays so, however many digits follow.
-    let number = |so_far: u32, digit: &u8| (so_far * 10 + u32::from(digit - b'0')).min(TOO_LARGE);
-    digits.iter().all(u8::is_ascii_digit) && digits.iter().fold(0, number) < TOO_LARGE
+    digits
+        .iter()
+        .try_fold(0_u32, |number, digit| {
+            let number = number * 10 + u32::from(digit.wrapping_sub(b'0'));
+            (digit.is_ascii_digit() && number <= u32::from(u16::MAX)).then_some(number)
+        })
+        .is_some()
 }
 
 /// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
@@ -121,9 +124,9 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
         .map(|scheme| scheme.len())
 }
 
-/// One more than the largest port.
-const TOO_LARGE: u32 = 1 << 16;
 const NAME: [bool; 256] = grammar::table(b"-._~!$&'()*+,;=");
+/// Target bytes except the one that ends a path.
+const PATH: [bool; 256] = grammar::table(b"!\"$%&'()*+,-./:;<=>@[\\]^_`{|}~");
 
 #[cfg(test)]
 mod tests {

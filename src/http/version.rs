@@ -24,6 +24,7 @@ impl Version {
     /// Reads the last word of a request line. With `any`, every `HTTP/d.d` is served: 0.d as 1.0, higher ones as 1.1.
     pub(super) fn parse(found: &[u8], any: bool) -> Result<Version, Reject> {
         match found {
+            b"HTTP/1.1" => Ok(Version::Http11),
             b"HTTP/1.0" => Ok(Version::Http10),
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
             [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] if any => Ok(Version::Http10),

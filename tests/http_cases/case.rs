@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rwsgi::http::Limits;
 use rwsgi::settings::{Settings, Sources, resolve};
 
-use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, is_refused};
+use super::conversation::{Asked, Rules, assert_plain_reading, converse, is_refused};
 
 pub(crate) struct Case {
     pub(crate) path: PathBuf,
@@ -73,7 +73,7 @@ impl Case {
                 assert_eq!(format!("{whole}{after}"), both, "{} with bytes after it", self.name());
             }
         }
-        assert_httparse_agrees(bytes, &rules.limits);
+        assert_plain_reading(bytes, &rules.limits);
     }
 
     pub(crate) fn expect(&self, found: &str) {

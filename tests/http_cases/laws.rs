@@ -11,7 +11,7 @@ use rwsgi::http::{
     encode_chunk, error_response, is_field_name,
 };
 
-use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
+use super::conversation::{Asked, Rules, assert_plain_reading, converse, describe};
 use super::mutation::Chance;
 
 /// A head is read the same however it is cut, and what is known of it is what it seems.
@@ -33,7 +33,7 @@ pub(crate) fn head(data: &[u8]) {
         check_request(request, rules.asked.as_ref());
     }
     check_answer(request, progress.err());
-    assert_httparse_agrees(bytes, &rules.limits);
+    assert_plain_reading(bytes, &rules.limits);
 }
 
 /// A body is decoded the same however it is cut and however little room there is.
