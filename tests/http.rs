@@ -1,9 +1,9 @@
 //! The laws of the room `http`, held over case files and over mutations of them.
 //!
 //! A case is a file: its name is a behaviour, `#` lines say why, `>` lines are what a client sends (`\r \n \t \0 \\ \xNN`,
-//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are what comes of it. With a `peer:` line (an
-//! address, or `unix`) it is also asked who is believed; `setting:` lines are lines of a configuration file. In
-//! `respond/`, words are calls. `UPDATE=1` rewrites the `<` lines.
+//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are the outcome. With a `peer:` line (an
+//! address, or `unix`) the outcome says which proxies are trusted; `setting:` lines are lines of a configuration file. In
+//! `respond/`, lines are calls. `UPDATE=1` rewrites the `<` lines.
 
 use std::fmt::Write as _;
 use std::path::Path;

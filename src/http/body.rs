@@ -1,5 +1,5 @@
 //! Decodes a request's body, counted or chunked, however it arrives (RFC 9112 sections 6 and 7.1).
-//! Knows no request; trailers are checked and dropped.
+//! httparse reads chunk sizes and trailers. Knows no request; trailers are checked and dropped.
 
 use super::fields;
 use super::framing::BodyLength;
@@ -16,13 +16,13 @@ use super::reject::{Excerpt, Reject};
 #[derive(Debug)]
 pub struct BodyDecoder {
     stage: Stage,
-    /// Whether the data is counted by Content-Length, not by chunks.
+    /// True if the data is counted by Content-Length, not by chunks.
     known: bool,
     /// Payload bytes announced so far.
     announced: u64,
-    /// Framing beyond its data's worth.
+    /// Framing beyond 16 bytes and twice the data for each chunk.
     overhead: u64,
-    /// What is there of a chunk's first line, or of the trailers.
+    /// The received part of a chunk's first line, or of the trailers.
     pending: Vec<u8>,
     limits: Limits,
 }
@@ -37,7 +37,7 @@ enum Stage {
 }
 
 impl BodyDecoder {
-    /// A decoder for one body.
+    /// Returns a decoder for one body.
     pub fn new(length: BodyLength, limits: &Limits) -> Self {
         let stage = match length {
             BodyLength::None | BodyLength::Known(0) => Stage::Done,
@@ -48,10 +48,10 @@ impl BodyDecoder {
         BodyDecoder { stage, known, announced: 0, overhead: 0, pending: Vec::new(), limits: limits.clone() }
     }
 
-    /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
+    /// Decodes from `input`, appends at most `room` payload bytes to `out`, and returns the number of bytes of `input` used.
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
-    /// After an error neither the decoder nor the connection is good for more.
+    /// After an error neither the decoder nor the connection can be used further.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<usize, Reject> {
         let mut used = 0;
         let mut room = room;
@@ -77,7 +77,7 @@ impl BodyDecoder {
         Ok(used)
     }
 
-    /// Whether the body is whole. A done decoder stays done.
+    /// True if the body is whole. A done decoder stays done.
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
     }
@@ -129,12 +129,12 @@ impl BodyDecoder {
         Ok(piece.len())
     }
 
-    /// Counts a chunk against the limits before its data is there.
+    /// Counts a chunk, whose first line has `line` bytes, against the limits before its data is there.
     fn announce(&mut self, size: u64, line: usize) -> Result<(), Reject> {
         let limit = self.limits.body.unwrap_or(u64::MAX);
         self.announced =
             self.announced.checked_add(size).filter(|&sum| sum <= limit).ok_or(Reject::BodyTooLarge { limit })?;
-        // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
+        // Go's measure: each chunk has 16 bytes and twice its data to its credit, so that small honest chunks add nothing.
         let framing = line as u64 + 2;
         self.overhead = (self.overhead + framing).saturating_sub(size.saturating_mul(2).saturating_add(16));
         if self.overhead > self.limits.chunk_overhead {
@@ -167,7 +167,7 @@ impl BodyDecoder {
     }
 }
 
-/// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
+/// Reads the size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
     let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -186,8 +186,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     }
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1). Their meaning is nobody's;
-/// their form is checked because parsers that skip anything skip different things.
+/// True for `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1). Extensions are
+/// ignored; their form is checked because parsers that skip anything skip different things.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(after) = skip_blanks(rest).strip_prefix(b";") else {
@@ -217,7 +217,7 @@ fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
     (length > 0).then(|| &bytes[length..])
 }
 
-/// A quoted string (RFC 9110 section 5.6.4).
+/// Skips a quoted string (RFC 9110 section 5.6.4).
 fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"\"")?;
     loop {
@@ -251,7 +251,7 @@ fn in_trailers(cause: Reject) -> Reject {
     Reject::Trailer { cause: Box::new(cause) }
 }
 
-/// What would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
+/// Fields that would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
 const FORBIDDEN: [&str; 10] = [
     "authorization",
     "connection",

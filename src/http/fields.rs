@@ -1,7 +1,6 @@
 //! The field lines of a head or of trailers (RFC 9112 section 5). Knows what a field is, not what one means.
 //!
-//! httparse parses them. The callers have refused already, line by line, what does not end in CRLF, what is too long and
-//! what is too many.
+//! httparse parses them. The callers have checked line ends, lengths and the number of lines before.
 
 use super::grammar;
 use super::reject::{Excerpt, Reject, first_control};

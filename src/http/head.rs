@@ -40,14 +40,7 @@ pub enum Progress {
 /// connection.
 #[derive(Debug, Default)]
 pub struct Head {
-    stage: Stage,
-    /// Offset of the line that is being read.
-    line_start: usize,
-    /// Offset up to which that line has been searched for its end.
-    searched: usize,
-    /// Number of lines read, the request line included.
-    lines: usize,
-    fields_start: usize,
+    lines: Lines,
     pub(super) method: Span,
     /// The method in capitals, where it was received otherwise and that is permitted.
     pub(super) folded_method: Vec<u8>,
@@ -67,6 +60,20 @@ pub struct Head {
     pub(super) expects_continue: bool,
 }
 
+/// The lines of a head that have been passed, and the one that is being read.
+#[derive(Debug, Default)]
+struct Lines {
+    stage: Stage,
+    /// Number of lines passed, from the request line on.
+    passed: usize,
+    /// Offset of the line that is being read.
+    start: usize,
+    /// Offset up to which that line has been searched for its end.
+    searched: usize,
+    /// Offset of the first field line.
+    fields_start: usize,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -84,26 +91,26 @@ impl Head {
     ///
     /// Once complete it stays so until [`Head::reset`]; once refused it stays refused.
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Reject> {
-        if self.stage == Stage::Start && self.searched == 0 {
+        if self.lines.stage == Stage::Start && self.lines.searched == 0 {
             match self.pass_whole_head(bytes, limits) {
                 Some(used) => return self.complete(bytes, used, limits),
                 None => self.fields.clear(),
             }
         }
         loop {
-            if let Stage::Complete { used } = self.stage {
+            if let Stage::Complete { used } = self.lines.stage {
                 return Ok(Progress::Complete { used });
             }
-            let rest = bytes.get(self.line_start..).unwrap_or_default();
-            let searched = (self.searched - self.line_start).min(rest.len());
+            let rest = bytes.get(self.lines.start..).unwrap_or_default();
+            let searched = (self.lines.searched - self.lines.start).min(rest.len());
             let end = memchr::memchr(b'\n', &rest[searched..]).map(|at| searched + at + 1);
             let line = &rest[..end.unwrap_or(rest.len())];
             self.check_line(line, limits)?;
             if end.is_none() {
-                self.searched = self.line_start + line.len();
+                self.lines.searched = self.lines.start + line.len();
                 return Ok(Progress::NeedMore);
             }
-            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines + 1 })?;
+            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines.passed + 1 })?;
             self.take_line(content, bytes, limits)?;
         }
     }
@@ -131,10 +138,14 @@ impl Head {
         if used != fields_end + CRLF {
             return None;
         }
-        self.stage = Stage::Fields;
-        self.lines = 1 + self.fields.len();
-        self.line_start = fields_end;
-        self.searched = fields_end;
+        let passed = 1 + self.fields.len();
+        self.lines = Lines {
+            stage: Stage::Fields,
+            passed,
+            start: fields_end,
+            searched: fields_end,
+            fields_start: line_end + CRLF,
+        };
         Some(used)
     }
 
@@ -168,15 +179,15 @@ impl Head {
 
     /// True if the request line is whole and valid.
     pub(super) fn has_request_line(&self) -> bool {
-        matches!(self.stage, Stage::Fields | Stage::Complete { .. })
+        matches!(self.lines.stage, Stage::Fields | Stage::Complete { .. })
     }
 
     /// Refuses what no further byte can make good. `line` is a line, or the piece of it that is there.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let in_fields = self.stage == Stage::Fields;
+        let in_fields = self.lines.stage == Stage::Fields;
         if in_fields {
             // The empty line that ends the head is not a field.
-            if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
+            if self.lines.passed > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
                 return Err(Reject::FieldsTooMany { limit: limits.fields });
             }
         } else if let [first, ..] = line {
@@ -188,20 +199,20 @@ impl Head {
         // The limit that is met first depends only on where the line starts, not on how much of it is there.
         let size = if in_fields { limits.field_size } else { limits.request_line };
         let head = limits.head.min(LARGEST_HEAD);
-        let left = head.saturating_sub(self.line_start);
+        let left = head.saturating_sub(self.lines.start);
         match grammar::content_length(line) {
             length if length <= size.min(left) => Ok(()),
             _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
-            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines + 1, limit: size }),
+            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines.passed + 1, limit: size }),
             _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
     }
 
     /// Passes a whole line that is within every limit.
     fn take_line(&mut self, content: &[u8], bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let next = self.line_start + content.len() + CRLF;
-        match self.stage {
-            Stage::Start if content.is_empty() => self.stage = Stage::AfterEmptyLine,
+        let next = self.lines.start + content.len() + CRLF;
+        match self.lines.stage {
+            Stage::Start if content.is_empty() => self.lines.stage = Stage::AfterEmptyLine,
             Stage::AfterEmptyLine if content.is_empty() => return Err(Reject::EmptyLines),
             Stage::Fields if content.is_empty() => {
                 self.complete(bytes, next, limits)?;
@@ -209,21 +220,21 @@ impl Head {
             Stage::Start | Stage::AfterEmptyLine => {
                 let words = request_line::words(content, limits.leniency)?;
                 self.take_words(words, bytes, limits.leniency)?;
-                self.lines = 1;
-                self.fields_start = next;
-                self.stage = Stage::Fields;
+                self.lines.passed = 1;
+                self.lines.fields_start = next;
+                self.lines.stage = Stage::Fields;
             }
-            Stage::Fields | Stage::Complete { .. } => self.lines += 1,
+            Stage::Fields | Stage::Complete { .. } => self.lines.passed += 1,
         }
-        self.line_start = next;
-        self.searched = next;
+        self.lines.start = next;
+        self.lines.searched = next;
         Ok(())
     }
 
     /// Ends a head of `used` bytes, of which all lines have been passed.
     fn complete(&mut self, bytes: &[u8], used: usize, limits: &Limits) -> Result<Progress, Reject> {
         self.take_fields(bytes.get(..used).unwrap_or_default(), limits)?;
-        self.stage = Stage::Complete { used };
+        self.lines.stage = Stage::Complete { used };
         Ok(Progress::Complete { used })
     }
 
@@ -244,10 +255,10 @@ impl Head {
 
     /// Takes the fields of a head that is whole: `bytes` end with it.
     fn take_fields(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let count = self.lines - 1;
+        let count = self.lines.passed - 1;
         if self.fields.len() != count {
             self.fields.clear();
-            let block = bytes.get(self.fields_start..).unwrap_or_default();
+            let block = bytes.get(self.lines.fields_start..).unwrap_or_default();
             fields::parse(block, count, 2, |field| self.fields.push(Field::within(bytes, field)))?;
         }
         self.has_fields = true;
@@ -271,15 +282,15 @@ impl Head {
         if self.has_fields { &self.fields } else { &[] }
     }
 
-    /// Name and value of the fields whose names have lengths of `wanted`.
+    /// Returns name and value of the fields whose names have lengths of `wanted`.
     pub(super) fn fields_of<'a>(&self, wanted: Lengths, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let fields = if self.lengths.meets(wanted) { self.fields() } else { &[] };
         let concerned = fields.iter().filter(move |field| wanted.meets(Lengths::of(field.name.length())));
         concerned.map(|field| (field.name.of(bytes), field.value.of(bytes)))
     }
 
-    /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
-    /// nobody downstream can believe the other one.
+    /// Checks Host by RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its
+    /// place, so that no later reader can use the other one.
     fn check_host(&mut self, host: Option<usize>, bytes: &[u8]) -> Result<(), Reject> {
         let Some(index) = host else {
             return if self.version == Version::Http10 { Ok(()) } else { Err(Reject::HostMissing) };
@@ -295,13 +306,13 @@ impl Head {
     }
 }
 
-/// The fields that decide something, framing apart.
+/// The decisions of the fields, framing apart.
 #[derive(Default)]
 struct Meaning<'a> {
     host: Option<usize>,
     content_type: Option<&'a [u8]>,
     expects_continue: bool,
-    /// The first expectation that nobody here meets.
+    /// The first expectation that this server does not meet.
     expectation: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
@@ -335,7 +346,7 @@ impl<'a> Meaning<'a> {
         Ok(meaning)
     }
 
-    /// All Expect fields are one list (RFC 9110 section 10.1.1).
+    /// Adds an Expect field; all of them are one list (RFC 9110 section 10.1.1).
     fn take_expect(&mut self, value: &'a [u8]) {
         for expectation in grammar::list(value).filter(|element| !element.is_empty()) {
             if expectation.eq_ignore_ascii_case(b"100-continue") {
@@ -346,7 +357,7 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// All Connection fields are one list; `close` outranks `keep-alive` (RFC 9112 section 9.3).
+    /// Adds a Connection field; all of them are one list, and `close` outranks `keep-alive` (RFC 9112 section 9.3).
     fn take_connection(&mut self, value: &[u8]) {
         for option in grammar::list(value) {
             self.close |= grammar::is_name(option, b"close");

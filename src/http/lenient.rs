@@ -1,6 +1,6 @@
-//! What is taken although no standard has it, where somebody asked for it: each a way by which a request may mean one
-//! thing to a proxy and another one here. What a head says otherwise than it should is mended in the received bytes, once
-//! it was refused; where nothing is permitted nothing here runs.
+//! Heads that no standard permits but a setting does. Each such setting is a way in which a request may mean one thing to
+//! a proxy and another one here. A head that was refused is rewritten in the received bytes to what it means, and parsed
+//! again; where nothing is permitted, nothing here runs.
 
 use super::grammar;
 use super::head::{Head, Progress};
@@ -14,8 +14,8 @@ impl Leniency {
     }
 }
 
-/// [`Head::parse`], by what `limits` permit. Bytes of a whole head may be rewritten to what they mean; those behind it stay
-/// as they are.
+/// Parses a head as [`Head::parse`] does, and accepts what `limits` permit beyond HTTP. Bytes of a whole head may be
+/// rewritten to what they mean; bytes behind it stay as they are.
 pub fn parse(head: &mut Head, bytes: &mut Vec<u8>, limits: &Limits) -> Result<Progress, Reject> {
     match head.parse(bytes, limits) {
         Err(reject) if limits.leniency.mends(&reject) => {

@@ -1,4 +1,4 @@
-//! The forms of a request target, and of the host that stands in one or in the Host field (RFC 9112 section 3.2).
+//! The forms of a request target, and of the host in a target or in the Host field (RFC 9112 section 3.2).
 //! Knows no path segment, no decoding and no virtual host.
 
 use std::ops::Range;
@@ -13,14 +13,14 @@ pub struct Target {
     pub authority: Option<Range<usize>>,
     /// The path, undecoded. Empty in an absolute form without one; `*` in the asterisk form.
     pub path: Range<usize>,
-    /// What follows the first `?`; empty without one.
+    /// The part after the first `?`; empty without one.
     pub query: Range<usize>,
 }
 
 impl Target {
     /// Cuts `target`, sent with `method`, into its parts.
     ///
-    /// The authority form goes with CONNECT alone, which rwsgi does not serve.
+    /// The authority form is only for CONNECT, which rwsgi does not serve.
     pub fn parse(method: &[u8], target: &[u8]) -> Result<Target, Reject> {
         let path_end = grammar::run(target, &PATH);
         if let Some(&found) = target[path_end..].iter().find(|&&byte| !is_target_byte(byte)) {
@@ -34,7 +34,7 @@ impl Target {
         }
     }
 
-    /// `http://host[:port][/path][?query]`. Userinfo is refused: nothing honest sends it to a server (RFC 9110 section 4.2.4).
+    /// Cuts `http://host[:port][/path][?query]`. Userinfo is refused: honest clients send none (RFC 9110 section 4.2.4).
     fn absolute(target: &[u8], path_end: usize) -> Option<Target> {
         let start = scheme_length(target)?;
         let length = target[start..].iter().position(|byte| b"/?".contains(byte)).unwrap_or(target.len() - start);
@@ -46,13 +46,14 @@ impl Target {
         Some(Target::cut(target.len(), authority.end, path_end, Some(authority)))
     }
 
-    /// The path ends at `path_end`, with the target or before its first `?`.
+    /// Returns the parts of a target of `length` bytes, whose path is `start..path_end` and ends before a `?`, if any.
     fn cut(length: usize, start: usize, path_end: usize, authority: Option<Range<usize>>) -> Target {
         Target { authority, path: start..path_end, query: length.min(path_end + 1)..length }
     }
 }
 
-/// Whether `value` is `uri-host [":" port]` (RFC 9110 section 7.2). Empty is: a target without an authority has no other Host.
+/// True if `value` is `uri-host [":" port]` (RFC 9110 section 7.2), or empty: a target without an authority has no other
+/// Host.
 pub fn is_host(value: &[u8]) -> bool {
     match value {
         [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
@@ -63,7 +64,7 @@ pub fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// Nothing, or a colon and a number of at most 65535; the digits may be missing (RFC 3986 section 3.2.3).
+/// True for nothing, and for a colon and a number of at most 65535; the digits may be missing (RFC 3986 section 3.2.3).
 fn is_port(port: &[u8]) -> bool {
     let Some(digits) = port.strip_prefix(b":") else {
         return port.is_empty();
@@ -78,7 +79,7 @@ fn is_port(port: &[u8]) -> bool {
         .is_some()
 }
 
-/// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
+/// True for an IPv6 address, and for `vX.` and the address of a future version (RFC 3986 section 3.2.2).
 fn is_ip_literal(literal: &[u8]) -> bool {
     match literal {
         [b'v' | b'V', rest @ ..] => match rest.iter().position(|&byte| byte == b'.') {
@@ -95,7 +96,7 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     }
 }
 
-/// What follows the `reg-name`, name bytes and percent escapes, at the start of `value`.
+/// Returns the rest of `value` after the `reg-name` at its start, which is name bytes and percent escapes.
 fn after_name(value: &[u8]) -> &[u8] {
     let mut rest = value;
     loop {
@@ -106,17 +107,17 @@ fn after_name(value: &[u8]) -> &[u8] {
     }
 }
 
-/// `unreserved` or `sub-delims` of RFC 3986 section 2.
+/// True for `unreserved` and `sub-delims` of RFC 3986 section 2.
 const fn is_name_byte(byte: u8) -> bool {
     NAME[byte as usize]
 }
 
-/// Visible ASCII without the fragment's `#`. Wider than RFC 3986 (`|`, `[`, `"` and their kin come in real queries), as in gunicorn.
+/// True for visible ASCII except the fragment's `#`. Wider than RFC 3986, as in gunicorn: real queries hold `|`, `[`, `"`.
 fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// The length of `http://` or `https://` at the start of `target`, in any case.
+/// Returns the length of `http://` or `https://` at the start of `target`, in any case.
 fn scheme_length(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"]
         .iter()
