@@ -1,15 +1,15 @@
 //! The laws of the room `http`, held over case files and over mutations of them.
 //!
 //! A case is a file: its name is a behaviour, `#` lines say why, `>` lines are what a client sends (`\r \n \t \0 \\ \xNN`,
-//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are what comes of it. With a `peer:` line (an
-//! address, or `unix`) it is also asked who is believed; `setting:` lines are lines of a configuration file. In
-//! `respond/`, words are calls. `UPDATE=1` rewrites the `<` lines.
+//! and `\(ab*3)` for `ababab`), a `limits:` line changes limits, `<` lines are the outcome. With a `peer:` line (an
+//! address, or `unix`) the outcome says which proxies are trusted; `setting:` lines are lines of a configuration file. In
+//! `respond/`, lines are calls. `UPDATE=1` rewrites the `<` lines.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::http_cases::case::{Case, cases, unescape};
-use crate::http_cases::conversation::{assert_httparse_agrees, converse, is_refused};
+use crate::http_cases::conversation::{assert_plain_reading, converse, is_refused};
 use crate::http_cases::laws;
 use crate::http_cases::mutation::{Chance, mutate};
 use rwsgi::http::{
@@ -51,7 +51,7 @@ fn mutated_requests_are_read_the_same_however_they_are_cut() {
         let whole = converse(&bytes, &case.rules, |_| bytes.len());
         let pieces = converse(&bytes, &case.rules, |_| 1 + chance.below(9));
         assert_eq!(whole, pieces, "round {round}: {}", bytes.escape_ascii());
-        assert_httparse_agrees(&bytes, &case.rules.limits);
+        assert_plain_reading(&bytes, &case.rules.limits);
     }
 }
 

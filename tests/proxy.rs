@@ -170,7 +170,7 @@ fn who_may_not_send_a_header_gets_403() {
     let (_files, server) = server(&["--proxy-protocol", "--proxy-allow-from", "10.0.0.0/8"]);
     let refused = server.ask("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.0\r\n\r\n");
     assert_eq!(refused.status, 403);
-    server.wait_for("hint=\"proxy_allow_ips says who may send one\"");
+    server.wait_for("hint=\"proxy_allow_ips lists the peers that may send one\"");
     assert_eq!(server.get("/").status, 200);
 }
 

@@ -1,10 +1,10 @@
-//! Request smuggling, tried in the forms of `tests/smuggling/*.txt`: two requests meant to be taken for one, or one for
-//! two. Directly, and through nginx, Apache and HAProxy that keep their connections to the server.
+//! Request smuggling in the forms of `tests/smuggling/*.txt`: two requests meant to be read as one, or one as two. Sent
+//! directly, and through nginx, Apache and HAProxy, which keep their connections to the server.
 //!
-//! A form is a file: its name is the trick, `#` lines say why somebody falls for it, `>` lines are what a client sends
+//! A form is a file: its name is the trick, `#` lines say why it works on some servers, `>` lines are what a client sends
 //! (`\r \n \t \0 \\ \xNN`), `<` lines are what the server answers to it directly: the status, and what the application
 //! saw (method, target, length and sum of the body); `nothing` is the end of the connection without an answer. `<<` lines
-//! are the same where bodies are streamed (`post_buffering = 0`) and that makes a difference. `UPDATE=1` rewrites both.
+//! are the answers with streamed bodies (`post_buffering = 0`), if they differ. `UPDATE=1` rewrites both.
 
 use std::collections::HashSet;
 use std::fs;
@@ -97,7 +97,7 @@ impl Form {
         self.path.file_stem().unwrap().to_string_lossy().into_owned()
     }
 
-    /// Compares what was answered with what the file says.
+    /// Compares the answers with those in the file.
     fn check(&self, whole: &[String], streamed: &[String]) {
         let lines = |mark: &str, answers: &[String]| match answers {
             [] => vec![format!("{mark} nothing")],
@@ -117,8 +117,8 @@ impl Form {
     }
 }
 
-/// Sends a form in pieces to the server itself and says what was answered. What the application has seen must be what
-/// was answered, and the next client gets its own answer.
+/// Sends a form in pieces to the server itself and returns its answers. The application must have seen exactly the requests
+/// that were answered, and the next client gets its own answer.
 fn directly(server: &Server, form: &Form, piece: usize) -> Vec<String> {
     let name = form.name();
     let mut stream = server.connect();
@@ -142,11 +142,11 @@ struct Door<'s> {
     name: String,
     port: u16,
     server: &'s Server,
-    /// Whether the server takes a body in before it asks the application.
+    /// True if the server collects a body before it calls the application.
     buffers: bool,
 }
 
-/// As the front is shipped; as lenient as it can be; and so in front of a server that streams.
+/// Fronts with default settings, with the most lenient ones, and with these before a server that streams.
 fn doors<'s>(front: &str, ports: &[u16], servers: &'s [Server; 3]) -> Vec<Door<'s>> {
     let doors = [("strict", true), ("lenient", true), ("lenient, streamed", false)];
     let both = doors.into_iter().zip(ports.iter().zip(servers));
@@ -177,7 +177,7 @@ impl Door<'_> {
                 connections.insert(seen.connection);
             }
         }
-        // Else the front stopped them all, or nobody could have met anybody on a connection.
+        // Otherwise the front stopped every form, or no two clients shared a connection.
         assert!(tries >= 40, "{}: {tries} requests of forms reached the application", self.name);
         assert!(connections.len() < requests / 3, "{}: {} connections", self.name, connections.len());
     }
@@ -200,8 +200,8 @@ impl Door<'_> {
     }
 }
 
-/// What the front has passed on, told by the stamp that it gave each request: a secret, an id, and the request line as
-/// the front read it. Bytes that it took for a body have no stamp of their own.
+/// Checks the requests that the front has passed on by its stamp on each: a secret, an id, and the request line as the front
+/// read it. Bytes that it read as a body have no stamp of their own.
 struct Passed<'s> {
     secret: &'s str,
     stamps: HashSet<String>,
@@ -233,7 +233,7 @@ fn path(target: &str) -> &str {
     rest.find('/').map_or("/", |start| &rest[start..])
 }
 
-/// Nobody who writes a form can know it.
+/// No form can contain it.
 fn secret() -> String {
     fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned()
 }
@@ -259,19 +259,19 @@ impl Seen {
         Seen { method, target, stamp: text("stamp"), connection: text("connection").unwrap(), body, line }
     }
 
-    /// Whether the application had all of the body that it wanted.
+    /// True if the application got the whole body.
     fn is_whole(&self) -> bool {
         self.body.is_some() || self.target.ends_with("?unread")
     }
 }
 
-/// What the application saw since the last time.
+/// Returns the requests that the application saw since the last call.
 fn record(server: &Server) -> Vec<Seen> {
     let told: Value = serde_json::from_slice(&server.get("/record").body).unwrap();
     told.as_array().unwrap().iter().map(Seen::of).collect()
 }
 
-/// A client that means no harm gets its own answer.
+/// Checks that an honest client gets its own answer.
 fn assert_innocent(port: u16, number: usize, after: &str) {
     let request = format!("POST /innocent/{number} HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\ninnocent");
     let response = ask(port, request);
@@ -292,7 +292,7 @@ fn send(stream: &mut TcpStream, bytes: &[u8], piece: usize) {
     }
 }
 
-/// Says that nothing follows. Who has answered its last request may have reset the connection by then.
+/// Ends the sending side. A server that has answered its last request may have reset the connection by then.
 fn end_sending(stream: &TcpStream) {
     match stream.shutdown(Shutdown::Write) {
         Err(error) if error.kind() == ErrorKind::NotConnected => {}
@@ -300,7 +300,7 @@ fn end_sending(stream: &TcpStream) {
     }
 }
 
-/// Everything up to the end of the connection, which may be a reset.
+/// Reads up to the end of the connection, which may be a reset.
 fn read_to_end(stream: &mut TcpStream, what: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -310,7 +310,7 @@ fn read_to_end(stream: &mut TcpStream, what: &str) -> Vec<u8> {
     bytes
 }
 
-/// The final answers in what a server has sent: status, and what the application saw.
+/// Returns the final answers in the bytes from a server: status, and the request as the application saw it.
 fn answers(mut bytes: &[u8]) -> Vec<String> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
@@ -328,5 +328,5 @@ fn answers(mut bytes: &[u8]) -> Vec<String> {
     answers
 }
 
-/// The sum of an innocent body.
+/// The sum of the honest client's body.
 const INNOCENT: &str = "4c955380";

@@ -11,7 +11,7 @@ mod laws;
 #[path = "../../tests/http_cases/mutation.rs"]
 mod mutation;
 
-/// The data that a case is to a law.
+/// Turns a case into the data of a law.
 type Seed = fn(&case::Case) -> Vec<u8>;
 
 /// A head is read the same however it is cut.
@@ -24,17 +24,17 @@ pub fn chunks(data: &[u8]) {
     laws::chunks(data);
 }
 
-/// A connection comes to the same however its bytes are cut.
+/// A connection has the same outcome however its bytes are cut.
 pub fn connection(data: &[u8]) {
     laws::connection(data);
 }
 
-/// Whatever an application says, what goes out is one response.
+/// Any calls of an application give one response.
 pub fn response(data: &[u8]) {
     laws::response(data);
 }
 
-/// What a target starts from: the name of each case and its data, by the case files of `tests/http_cases`.
+/// Returns the seeds of a target: the name and the data of each case file in `tests/http_cases`.
 pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let (folders, seed): (&[&str], Seed) = match target {
         "response" => (&["respond"], case::Case::as_calls),

@@ -1,4 +1,4 @@
-//! gunicorn's `access_log_format`, compiled. Text to a list of pieces; knows no request.
+//! gunicorn's `access_log_format`, compiled from text to a list of pieces. Knows no request.
 
 use std::fmt;
 
@@ -18,11 +18,11 @@ use std::fmt;
 /// | `T`, `M`, `D`, `L` | duration in whole seconds, ms, µs, seconds with six places |
 /// | `p` | `<pid>` |
 /// | `{name}i`, `{name}o` | a field of the request, of the application's response; the last one of that name |
-/// | `{name}e` | a key of the environ, as the application has left it |
+/// | `{name}e` | a key of the environ, after the application |
 ///
-/// What is missing is `-`, and so is any other name, as in gunicorn. Flags, width, precision and the conversions `s`, `d`,
+/// A missing value is `-`, and so is any other name, as in gunicorn. Flags, width, precision and the conversions `s`, `d`,
 /// `i`, `u`, `x`, `X`, `o`, `f` and `F` work as in Python. A format that begins with `{` and ends with `}` makes objects of
-/// JSON: what is escaped in its values is escaped as JSON has it.
+/// JSON: its values are escaped by JSON's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessFormat {
     pub(crate) pieces: Vec<Piece>,
@@ -30,16 +30,16 @@ pub struct AccessFormat {
     unknown: Vec<String>,
 }
 
-/// A format that is none.
+/// An error in a format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessFormatError {
-    /// Where, in characters from 1.
+    /// The position, in characters from 1.
     pub position: usize,
-    /// What was expected there.
+    /// The expected text.
     pub expected: &'static str,
-    /// What stands there.
+    /// The text that was found.
     pub found: String,
-    /// What to do about it.
+    /// A remedy.
     pub hint: &'static str,
 }
 
@@ -49,15 +49,15 @@ pub(crate) enum Piece {
     Value { atom: Atom, shape: Shape },
 }
 
-/// How a value is printed.
+/// The flags, width, precision and kind of a conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
     pub(crate) width: usize,
-    /// Of a text the most characters, of a whole number the fewest digits, of a fraction the places.
+    /// Maximum characters of a text, minimum digits of a whole number, places of a fraction.
     pub(crate) precision: Option<usize>,
     pub(crate) fill: Fill,
-    /// What stands before a number: `+`, a blank or nothing.
+    /// Sign before a number: `+`, a blank or nothing.
     pub(crate) sign: &'static str,
     /// `0x` or `0o` before a number.
     pub(crate) prefixed: bool,
@@ -104,7 +104,7 @@ pub(crate) enum Atom {
     RequestField(Vec<u8>),
     ResponseField(Vec<u8>),
     EnvironValue(String),
-    /// A name that means nothing.
+    /// An unknown name.
     Unknown,
 }
 
@@ -141,16 +141,16 @@ impl AccessFormat {
         Ok(AccessFormat { pieces, is_json: whole.starts_with('{') && whole.ends_with('}'), unknown })
     }
 
-    /// What it asks for by names that mean nothing, each as it stands there: `%(z)s`.
+    /// Returns the conversions with unknown names, as written: `%(z)s`.
     pub fn unknown(&self) -> &[String] {
         &self.unknown
     }
 
-    /// The names that there are, for a hint.
+    /// All names, for a hint.
     pub const NAMES: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
 
-    /// The keys of the environ that are to be looked up once the application is through: middleware changes `REMOTE_ADDR`
-    /// and, where an application is below a path, `PATH_INFO`.
+    /// Returns the keys of the environ to look up after the application has run: middleware changes `REMOTE_ADDR` and, for
+    /// an application below a path, `PATH_INFO`.
     pub fn environ_keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.pieces.iter().filter_map(Piece::environ_key).map(str::to_owned).collect();
         keys.sort_unstable();
@@ -171,7 +171,7 @@ impl Piece {
 }
 
 impl Default for AccessFormat {
-    /// gunicorn's default.
+    /// Returns gunicorn's default.
     fn default() -> Self {
         AccessFormat::parse(DEFAULT).unwrap_or(AccessFormat { pieces: Vec::new(), is_json: false, unknown: Vec::new() })
     }
@@ -230,7 +230,7 @@ impl fmt::Display for AccessFormatError {
 
 impl std::error::Error for AccessFormatError {}
 
-/// What is wrong with a conversion, its place not yet known.
+/// An error in a conversion, without its position.
 struct Wrong {
     expected: &'static str,
     hint: &'static str,
@@ -248,7 +248,7 @@ impl Wrong {
     }
 }
 
-/// The conversion at the start of `text`, which is a `%`, and its length in bytes.
+/// Reads the conversion at the start of `text`, and returns it with its length in bytes.
 fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
     let wrong = |hint| Wrong { expected: "%(name)s", hint };
     let name_and_rest = text.strip_prefix("%(").and_then(|rest| rest.split_once(')'));
@@ -262,7 +262,7 @@ fn conversion(text: &str) -> Result<(Piece, usize), Wrong> {
 }
 
 impl Shape {
-    /// The shape at the start of `text`, which is what follows the bracket, and its length in bytes.
+    /// Reads the shape at the start of `text`, which follows the bracket, and returns it with its length in bytes.
     fn parse(text: &str) -> Result<(Shape, usize), Wrong> {
         let after_flags = text.trim_start_matches(['-', '0', ' ', '+', '#']);
         let flags = &text[..text.len() - after_flags.len()];
@@ -297,7 +297,7 @@ impl Shape {
     }
 }
 
-/// The digits at the start of `text`, none being 0, and what follows.
+/// Reads the number at the start of `text`, 0 without digits, and returns it with the rest.
 fn number(text: &str) -> Result<(usize, &str), Wrong> {
     let rest = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let digits = &text[..text.len() - rest.len()];
@@ -308,16 +308,16 @@ fn number(text: &str) -> Result<(usize, &str), Wrong> {
     }
 }
 
-/// `%(f)s` and `%(a)s` stand in quotes, the rest is separated by blanks: the combined log format.
+/// The combined log format: `%(f)s` and `%(a)s` are in quotes, the rest is separated by blanks.
 pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
-/// What `%(h)s` is, where it is known.
+/// The value of `%(h)s`, if the environ has it.
 pub(crate) const REMOTE_ADDR: &str = "REMOTE_ADDR";
-/// What `%(U)s` is, where it is known.
+/// The value of `%(U)s`, if the environ has it.
 pub(crate) const PATH_INFO: &str = "PATH_INFO";
-const KINDS: &str = "after the bracket stands s, or one of d i u x X o f F for a number";
+const KINDS: &str = "the letter after the bracket is s, or one of d i u x X o f F for a number";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;
-/// How much of a wrong format a message shows, in characters.
+/// Characters of a wrong format that a message shows.
 const SHOWN: usize = 20;
 
 #[cfg(test)]
@@ -330,7 +330,7 @@ mod tests {
             ("\u{e4}%", "character 2: expected %(name)s, found \"%\"\nhint: a percent sign is written %%"),
             ("%h", "character 1: expected %(name)s, found \"%h\""),
             ("%(h", "character 1: expected %(name)s, found \"%(h\""),
-            ("%(h)", "character 1: expected %(name)s, found \"%(h)\"\nhint: after the bracket"),
+            ("%(h)", "character 1: expected %(name)s, found \"%(h)\"\nhint: the letter after the bracket"),
             ("%(h)d", "character 1: expected %(name)s, found \"%(h)d\""),
             ("%(s)c", "character 1: expected %(name)s, found \"%(s)c\""),
             ("%(L)f", "character 1: expected %(name)s, found \"%(L)f\""),

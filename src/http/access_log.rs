@@ -1,4 +1,4 @@
-//! Renders the access log's line of a request. Writes nothing anywhere, asks no clock.
+//! Renders a request's line of the access log. Writes to no file, reads no clock.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use super::response::ResponseHead;
 
 pub use super::access_format::{AccessFormat, AccessFormatError};
 
-/// What an access log line is made of.
+/// The values of an access log line.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRecord<'a> {
-    /// The request; of a refused one what is known, see [`Head::so_far`](super::Head::so_far). What is not known is `-`.
+    /// The request; of a refused one what is known, see [`Head::so_far`](super::Head::so_far). Unknown values are `-`.
     pub request: Option<Request<'a>>,
     /// Its response.
     pub response: &'a ResponseHead,
-    /// What the application has left in its environ.
+    /// Values of the environ after the application.
     pub environ: &'a EnvironValues,
-    /// The client's address, if `environ` knows none; none on Unix sockets, where the line has nothing in its place.
+    /// The client's address, used if `environ` has none; `None` on Unix sockets, for which the line has an empty text.
     pub remote_addr: Option<IpAddr>,
-    /// Bytes of the response's body that were sent; `None` if nobody knows.
+    /// Bytes of the response's body that were sent; `None` if unknown.
     pub body_bytes: Option<u64>,
     /// `[20/Nov/2026:08:10:07 +0000]`.
     pub time_text: &'a str,
-    /// From the whole head to the last byte sent.
+    /// Time from the whole head to the last byte sent.
     pub elapsed: Duration,
     /// The worker's process id.
     pub pid: u32,
 }
 
-/// What an environ said of the keys that a format names, once the application was through.
+/// Values of the keys that a format names, taken from the environ after the application has run.
 #[derive(Clone, Debug, Default)]
 pub struct EnvironValues(Vec<EnvironValue>);
 
@@ -45,7 +45,7 @@ struct EnvironValue {
 }
 
 impl EnvironValues {
-    /// Nothing of these keys.
+    /// Returns a set of these keys without values.
     pub fn new(keys: Vec<String>) -> EnvironValues {
         let nothing = |key| EnvironValue { key, is_there: false, value: Vec::new() };
         EnvironValues(keys.into_iter().map(nothing).collect())
@@ -71,8 +71,8 @@ impl EnvironValues {
 }
 
 impl AccessFormat {
-    /// Appends the line of `record` to `out`, without an end of line. Whatever a client sent, it stays one line: control
-    /// bytes and what is not ASCII are written `\xNN`, in JSON `\u00NN`; `"` and `\` have a `\` before them.
+    /// Appends the line of `record` to `out`, without an end of line. It stays one line, whatever a client sent: control
+    /// bytes and bytes beyond ASCII are written `\xNN`, in JSON `\u00NN`; `"` and `\` have a `\` before them.
     pub fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
         let escapes = if self.is_json { Escapes::Json } else { Escapes::Text };
         for piece in &self.pieces {
@@ -85,7 +85,7 @@ impl AccessFormat {
     }
 }
 
-/// How bytes are written that must not stand in a line as they are.
+/// The escapes of bytes that a line must not hold.
 #[derive(Clone, Copy)]
 enum Escapes {
     Text,
@@ -119,7 +119,7 @@ impl Shape {
             out.extend_from_slice(prefix.as_bytes());
             out.extend_from_slice(digits.as_bytes());
             if self.fill == Fill::ZerosBefore {
-                // Zeros stand behind sign and prefix.
+                // Zeros come after sign and prefix.
                 let before = self.sign.len() + prefix.len();
                 start += before;
                 return pad(out, start, self.width.saturating_sub(before), self.fill);
@@ -171,7 +171,7 @@ impl Atom {
         }
     }
 
-    /// The atoms that the request alone has.
+    /// Renders the atoms that depend only on the request.
     fn render_request(&self, request: &Request<'_>, escapes: Escapes, out: &mut Vec<u8>) {
         match self {
             Atom::User => {
@@ -199,7 +199,7 @@ impl Atom {
 }
 
 impl Atom {
-    /// The value of an atom that is a number.
+    /// Returns the value of an atom that is a number.
     fn number(&self, record: &AccessRecord<'_>) -> u64 {
         let wide = |value| u64::try_from(value).unwrap_or(u64::MAX);
         match self {
@@ -212,12 +212,12 @@ impl Atom {
     }
 }
 
-/// A whole number with so many places behind the point.
+/// Returns a whole number with `places` zeros after the point.
 fn fraction(number: u64, places: usize) -> String {
     if places == 0 { number.to_string() } else { format!("{number}.{}", "0".repeat(places)) }
 }
 
-/// Leaves at most so many characters of what stands in `out` from `start` on; what was escaped is one.
+/// Leaves at most `most` characters in `out` from `start` on; an escape is one character.
 fn cut(out: &mut Vec<u8>, start: usize, most: usize) {
     let mut end = start;
     for _ in 0..most {
@@ -232,7 +232,7 @@ fn cut(out: &mut Vec<u8>, start: usize, most: usize) {
     out.truncate(end);
 }
 
-/// Pads what stands in `out` from `start` on.
+/// Pads the text in `out` from `start` on.
 fn pad(out: &mut Vec<u8>, start: usize, width: usize, fill: Fill) {
     let missing = width.saturating_sub(out.len() - start);
     if missing == 0 {
@@ -245,7 +245,7 @@ fn pad(out: &mut Vec<u8>, start: usize, width: usize, fill: Fill) {
     }
 }
 
-/// The formatter of the standard library takes ten times as long for the four numbers.
+/// Appends an address. The formatter of the standard library takes ten times as long for the four numbers.
 fn push_address(out: &mut Vec<u8>, address: Option<IpAddr>) {
     match address {
         Some(IpAddr::V4(address)) => {
@@ -289,7 +289,7 @@ fn escape(out: &mut Vec<u8>, escapes: Escapes, mut value: &[u8]) {
     }
 }
 
-/// What stands in a line as it is: visible ASCII and blanks, but for the quote and the backslash.
+/// Bytes that are not escaped: visible ASCII and blanks, except the quote and the backslash.
 const PLAIN: [bool; 256] = grammar::table(b" !#$%&'()*+,-./:;<=>?@[]^_`{|}~");
 
 #[cfg(test)]

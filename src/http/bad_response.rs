@@ -1,10 +1,10 @@
-//! The mistakes an application can make in the head of a response, each with its culprit and sentence.
+//! The mistakes that an application can make in the head of a response, each with its culprit and message.
 
 use std::fmt;
 
 use super::reject::Excerpt;
 
-/// A mistake of the application in its response. The head is as it was before the call.
+/// A mistake of the application in its response. The head stays as it was before the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadResponse {
     /// Not `ddd` or `ddd reason`, or a control byte in the reason.
@@ -24,14 +24,14 @@ pub enum BadResponse {
         /// The name.
         found: Excerpt,
     },
-    /// A control byte in a value: CR and LF would start a field, or a response, of their own.
+    /// A control byte in a value: CR and LF would start another field or another response.
     FieldValue {
         /// The field's name.
         name: Excerpt,
         /// The first such byte.
         found: u8,
     },
-    /// A field that is the server's business (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
+    /// A field that only the server may send (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
     HopByHop {
         /// The name.
         name: Excerpt,

@@ -1,9 +1,9 @@
-//! The user named by Basic authorization, for the access log. Checks no password.
+//! The user of Basic authorization, for the access log. Checks no password.
 
 use super::grammar;
 
-/// The user of `Basic base64(user:password)` (RFC 7617). As in gunicorn, an empty one is none, and so is one that is not
-/// UTF-8; without a colon it is all user.
+/// Returns the user of `Basic base64(user:password)` (RFC 7617). As in gunicorn, an empty one is none, and so is one that
+/// is not UTF-8; without a colon all of it is the user.
 pub(crate) fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
     let mut decoded = scheme.eq_ignore_ascii_case(b"basic ").then(|| base64(grammar::trim(rest)))??;
@@ -11,7 +11,7 @@ pub(crate) fn basic_user(authorization: &[u8]) -> Option<Vec<u8>> {
     (!decoded.is_empty() && std::str::from_utf8(&decoded).is_ok()).then_some(decoded)
 }
 
-/// RFC 4648 section 4, padding optional.
+/// Decodes base64 (RFC 4648 section 4), padding optional.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let (mut bits, mut count) = (0_u32, 0);

@@ -1,7 +1,7 @@
 //! Decodes a request's body, counted or chunked, however it arrives (RFC 9112 sections 6 and 7.1).
-//! Knows no request; trailers are checked and dropped.
+//! httparse reads chunk sizes and trailers. Knows no request; trailers are checked and dropped.
 
-use super::fields::{self, Place};
+use super::fields;
 use super::framing::BodyLength;
 use super::grammar;
 use super::limits::Limits;
@@ -16,13 +16,13 @@ use super::reject::{Excerpt, Reject};
 #[derive(Debug)]
 pub struct BodyDecoder {
     stage: Stage,
-    /// Whether the data is counted by Content-Length, not by chunks.
+    /// True if the data is counted by Content-Length, not by chunks.
     known: bool,
     /// Payload bytes announced so far.
     announced: u64,
-    /// Framing beyond its data's worth.
+    /// Framing beyond 16 bytes and twice the data for each chunk.
     overhead: u64,
-    /// What is there of a chunk's first line, or of the trailers.
+    /// The received part of a chunk's first line, or of the trailers.
     pending: Vec<u8>,
     limits: Limits,
 }
@@ -37,7 +37,7 @@ enum Stage {
 }
 
 impl BodyDecoder {
-    /// A decoder for one body.
+    /// Returns a decoder for one body.
     pub fn new(length: BodyLength, limits: &Limits) -> Self {
         let stage = match length {
             BodyLength::None | BodyLength::Known(0) => Stage::Done,
@@ -48,10 +48,10 @@ impl BodyDecoder {
         BodyDecoder { stage, known, announced: 0, overhead: 0, pending: Vec::new(), limits: limits.clone() }
     }
 
-    /// Decodes from `input`, appends at most `room` payload bytes to `out`, says how many bytes of `input` it used.
+    /// Decodes from `input`, appends at most `room` payload bytes to `out`, and returns the number of bytes of `input` used.
     /// Uses all it can: with no room left it still takes the framing behind the data. A done decoder uses nothing.
     ///
-    /// After an error neither the decoder nor the connection is good for more.
+    /// After an error neither the decoder nor the connection can be used further.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<usize, Reject> {
         let mut used = 0;
         let mut room = room;
@@ -77,7 +77,7 @@ impl BodyDecoder {
         Ok(used)
     }
 
-    /// Whether the body is whole. A done decoder stays done.
+    /// True if the body is whole. A done decoder stays done.
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
     }
@@ -100,37 +100,43 @@ impl BodyDecoder {
     }
 
     fn take_chunk_line(&mut self, rest: &[u8]) -> Result<usize, Reject> {
-        let end = grammar::find_lf(rest);
+        let end = memchr::memchr(b'\n', rest);
         let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
         let limit = self.limits.chunk_line;
         // Refused before it is kept, so that what is kept is bounded.
         if self.pending.len() + grammar::content_length(piece) > limit + 1 {
             return Err(Reject::ChunkLineTooLong { limit });
         }
-        self.pending.extend_from_slice(piece);
-        if grammar::content_length(&self.pending) > limit {
+        let mut pending = std::mem::take(&mut self.pending);
+        let is_whole = pending.is_empty() && end.is_some();
+        if !is_whole {
+            pending.extend_from_slice(piece);
+        }
+        let line = if is_whole { piece } else { &pending };
+        if grammar::content_length(line) > limit {
             return Err(Reject::ChunkLineTooLong { limit });
         }
         if end.is_some() {
-            let size = chunk_size(&self.pending)?;
-            self.announce(size)?;
-            self.pending.clear();
+            let size = chunk_size(line)?;
+            self.announce(size, line.len())?;
+            pending.clear();
             self.stage = match size {
                 0 => Stage::Trailers { line_start: 0, lines: 0 },
                 _ => Stage::Data { left: size },
             };
         }
+        self.pending = pending;
         Ok(piece.len())
     }
 
-    /// Counts a chunk against the limits before its data is there.
-    fn announce(&mut self, size: u64) -> Result<(), Reject> {
+    /// Counts a chunk, whose first line has `line` bytes, against the limits before its data is there.
+    fn announce(&mut self, size: u64, line: usize) -> Result<(), Reject> {
         let limit = self.limits.body.unwrap_or(u64::MAX);
         self.announced =
             self.announced.checked_add(size).filter(|&sum| sum <= limit).ok_or(Reject::BodyTooLarge { limit })?;
-        // Go's measure: a line is paid for by 16 bytes and twice its data, so honest chunks, however small, owe nothing.
-        let line = self.pending.len() as u64 + 2;
-        self.overhead = (self.overhead + line).saturating_sub(size.saturating_mul(2).saturating_add(16));
+        // Go's measure: each chunk has 16 bytes and twice its data to its credit, so that small honest chunks add nothing.
+        let framing = line as u64 + 2;
+        self.overhead = (self.overhead + framing).saturating_sub(size.saturating_mul(2).saturating_add(16));
         if self.overhead > self.limits.chunk_overhead {
             return Err(Reject::ChunkOverhead { limit: self.limits.chunk_overhead });
         }
@@ -139,7 +145,7 @@ impl BodyDecoder {
 
     /// Collects the trailers up to the empty line, then checks them by the rules of the head.
     fn take_trailer(&mut self, rest: &[u8], line_start: usize, lines: usize) -> Result<usize, Reject> {
-        let end = grammar::find_lf(rest);
+        let end = memchr::memchr(b'\n', rest);
         let piece = &rest[..end.map_or(rest.len(), |at| at + 1)];
         let limit = self.limits.trailers;
         if self.pending.len() + piece.len() > limit.saturating_add(2) {
@@ -161,30 +167,27 @@ impl BodyDecoder {
     }
 }
 
-/// The size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
+/// Reads the size in a chunk's first line, given with its end: `1*HEXDIG [chunk-ext] CRLF` (RFC 9112 section 7.1).
 fn chunk_size(line: &[u8]) -> Result<u64, Reject> {
     let content = line.strip_suffix(b"\r\n").ok_or(Reject::ChunkLf)?;
     let digits = content.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extensions) = content.split_at(digits);
-    let significant = &size[size.iter().take_while(|&&digit| digit == b'0').count()..];
-    if digits == 0 || significant.len() > 16 {
+    // httparse counts leading zeros against its 16 digits; HTTP has no such limit.
+    let zeros = content.iter().take_while(|&&byte| byte == b'0').count();
+    if digits == 0 || digits - zeros > 16 {
         return Err(Reject::ChunkSize { found: Excerpt::of(content) });
     }
+    let extensions = &content[digits..];
     if !extensions.is_empty() && !are_extensions(extensions) {
         return Err(Reject::ChunkExtension { found: Excerpt::of(extensions) });
     }
-    Ok(significant.iter().fold(0, |size, &digit| size << 4 | u64::from(hexadecimal_value(digit))))
-}
-
-fn hexadecimal_value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
+    match httparse::parse_chunk_size(&line[zeros..]) {
+        Ok(httparse::Status::Complete((_, size))) => Ok(size),
+        _ => Err(Reject::ChunkSize { found: Excerpt::of(content) }),
     }
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1). Their meaning is nobody's;
-/// their form is checked because parsers that skip anything skip different things.
+/// True for `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1). Extensions are
+/// ignored; their form is checked because parsers that skip anything skip different things.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(after) = skip_blanks(rest).strip_prefix(b";") else {
@@ -206,7 +209,7 @@ fn are_extensions(mut rest: &[u8]) -> bool {
 }
 
 fn skip_blanks(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()..]
+    &bytes[grammar::blanks(bytes)..]
 }
 
 fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
@@ -214,7 +217,7 @@ fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
     (length > 0).then(|| &bytes[length..])
 }
 
-/// A quoted string (RFC 9110 section 5.6.4).
+/// Skips a quoted string (RFC 9110 section 5.6.4).
 fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"\"")?;
     loop {
@@ -232,11 +235,14 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
     if lines == 0 {
         return Ok(());
     }
-    let mut found = Vec::new();
-    fields::parse(block, Place { offset: 0, line: 1 }, &mut found).map_err(in_trailers)?;
-    let mut names = found.iter().map(|field| field.name.of(block));
-    match names.find(|name| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))) {
-        Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name) }),
+    let mut forbidden = None;
+    let is_forbidden = |name: &str| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden));
+    fields::parse(block, lines, 1, |field| {
+        forbidden = forbidden.or(Some(field.name).filter(|name| is_forbidden(name)))
+    })
+    .map_err(in_trailers)?;
+    match forbidden {
+        Some(name) => Err(Reject::TrailerForbidden { found: Excerpt::of(name.as_bytes()) }),
         None => Ok(()),
     }
 }
@@ -245,7 +251,7 @@ fn in_trailers(cause: Reject) -> Reject {
     Reject::Trailer { cause: Box::new(cause) }
 }
 
-/// What would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
+/// Fields that would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
 const FORBIDDEN: [&str; 10] = [
     "authorization",
     "connection",

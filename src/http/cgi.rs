@@ -1,4 +1,4 @@
-//! From a request to CGI variables (RFC 3875 section 4.1, PEP 3333). Bytes to bytes; builds no environ.
+//! CGI variables of a request (RFC 3875 section 4.1, PEP 3333). Bytes to bytes; builds no environ.
 
 /// Writes the variable of a field into `out`, over what it held: `Accept-Language` is `HTTP_ACCEPT_LANGUAGE`. Content-Type
 /// and Content-Length have no `HTTP_` before them (RFC 3875 sections 4.1.2 and 4.1.3).
@@ -14,12 +14,12 @@ pub fn variable_name(field_name: &[u8], out: &mut Vec<u8>) {
     out.extend(field_name.iter().map(|&byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
 }
 
-/// Whether a field's name could pass for another one's by its variable. What to do with it is the caller's policy.
+/// True if the variable of this field's name may be that of another name, too. The caller decides what follows from it.
 pub fn has_underscore(field_name: &[u8]) -> bool {
     field_name.contains(&b'_')
 }
 
-/// Writes `path` with its percent escapes decoded into `out`, over what it held. What is no escape stays as it is.
+/// Writes `path` with its percent escapes decoded into `out`, over what it held. Bytes that are no escape stay as they are.
 pub fn decode_path(path: &[u8], out: &mut Vec<u8>) {
     out.clear();
     let mut rest = path;
@@ -32,7 +32,7 @@ pub fn decode_path(path: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// The byte of the `%XX` at the start of `bytes`.
+/// Returns the byte of the `%XX` at the start of `bytes`.
 fn escape(bytes: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
     u8::try_from(digit(1)? * 16 + digit(2)?).ok()

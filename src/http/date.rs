@@ -1,7 +1,7 @@
-//! The Date field's text from a time. Knows no clock.
+//! The text of a Date field. Knows no clock.
 
-/// `unix_seconds` as IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7). Times beyond the year 9999
-/// are its last second.
+/// Returns `unix_seconds` as IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7). Times beyond the year
+/// 9999 are written as its last second.
 pub fn imf_fixdate(unix_seconds: u64) -> [u8; 29] {
     let seconds = unix_seconds.min(LAST_SECOND);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -19,8 +19,8 @@ pub fn imf_fixdate(unix_seconds: u64) -> [u8; 29] {
     text
 }
 
-/// Year, month from 0, day from 1, of the proleptic Gregorian calendar. Counted in years that start in March, so that the
-/// leap day is the last of its year and the months before it have lengths that one formula gives.
+/// Returns year, month from 0 and day from 1 of the proleptic Gregorian calendar. Counts in years that start in March, so
+/// that the leap day is the last of its year and one formula gives the lengths of the months before it.
 fn civil(days: u64) -> (u64, u64, u64) {
     // 1 March of the year 0 was 719,468 days before 1 January 1970; 400 years have 146,097 days.
     let days = days + 719_468;

@@ -1,10 +1,10 @@
-//! The short response to a request that was refused or failed before it had one. Says the status and no more: what
-//! the server is and what exactly was wrong stands in the log.
+//! The short response to a request that was refused or failed before it had one. It holds the status and no more; the
+//! cause is in the log.
 
 use super::grammar;
 use super::request::Request;
 
-/// A page of one's own for an error.
+/// A configured page for an error.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorPage<'a> {
     /// `text/html; charset=utf-8`. Without control bytes; it goes into the head as it is.
@@ -14,7 +14,7 @@ pub struct ErrorPage<'a> {
 }
 
 /// Appends a whole response with `status` to `out`: `page`, else HTML where the request's Accept asks for it, else plain
-/// text; no body to HEAD (RFC 9110 section 9.3.2). Says how many bytes of body that are.
+/// text; no body to HEAD (RFC 9110 section 9.3.2). Returns the number of bytes of body.
 ///
 /// `request` is what is known of the request, see [`Head::so_far`](super::Head::so_far); `date` is the value of Date. The
 /// connection is to be closed.
@@ -52,7 +52,7 @@ pub fn error_response(
     body.len() as u64
 }
 
-/// Whether the request's Accept names HTML, with no less weight than plain text. Browsers do in every navigation, tools
+/// True if the request's Accept names HTML, with no less weight than plain text. Browsers do so in every navigation, tools
 /// do not.
 pub fn wants_html(request: Option<Request<'_>>) -> bool {
     let (mut html, mut plain) = (0, 0);
@@ -70,12 +70,12 @@ pub fn wants_html(request: Option<Request<'_>>) -> bool {
     html > 0 && html >= plain
 }
 
-/// The weight's text, of a parameter that is one.
+/// Returns the text of a weight, if `parameter` is one.
 fn strip_q(parameter: &[u8]) -> Option<&[u8]> {
     parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))
 }
 
-/// A weight (RFC 9110 section 12.4.2) in thousandths; 0 for what is none.
+/// Returns a weight (RFC 9110 section 12.4.2) in thousandths; 0 for any other text.
 fn thousandths(weight: &[u8]) -> u64 {
     match weight {
         [b'1', ..] => 1000,
@@ -87,10 +87,10 @@ fn thousandths(weight: &[u8]) -> u64 {
     }
 }
 
-/// Seconds. A queue of requests is gone as soon as it is served; what matters is not to come back at once.
+/// Seconds. A queue of requests is gone once it is served; a client should only not come back at once.
 const RETRY_AFTER: &[u8] = b"5";
 
-/// The reason phrase of `status` (IANA HTTP Status Code Registry); of its class where it is not known.
+/// Returns the reason phrase of `status` (IANA HTTP Status Code Registry), or that of its class if it is not known.
 pub fn reason(status: u16) -> &'static str {
     match REASONS.binary_search_by_key(&status, |&(code, _)| code) {
         Ok(at) => REASONS[at].1,
@@ -100,7 +100,7 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
-/// A status, as people read it.
+/// A status as text.
 struct Title {
     status: u16,
     reason: &'static str,
@@ -130,8 +130,8 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-/// A cache in front that keeps the answer to one client's bad request serves it to all the others ("cache-poisoned
-/// denial of service", 2019); some keep 400 and 431.
+/// A cache that stores the answer to one client's bad request serves it to all others ("cache-poisoned denial of service",
+/// 2019); some store 400 and 431.
 const NOT_KEPT: &[u8] = b"no-store";
 
 const HTML: [&str; 3] =

@@ -1,6 +1,6 @@
 //! The field lines of a head or of trailers (RFC 9112 section 5). Knows what a field is, not what one means.
 //!
-//! The callers have refused already, line by line, what does not end in CRLF, what is too long and what is too many.
+//! httparse parses them. The callers have checked line ends, lengths and the number of lines before.
 
 use super::grammar;
 use super::reject::{Excerpt, Reject, first_control};
@@ -13,30 +13,53 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Returns where `part` stands in `bytes`, of which it is a slice.
+    pub(crate) fn within(bytes: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        Span::new(start, start + part.len())
+    }
+
     pub(crate) fn new(start: usize, end: usize) -> Self {
         let place = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
         Span { start: place(start), end: place(end) }
     }
 
-    /// Its length in bytes.
+    /// Returns the offset of its first byte.
+    pub(crate) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Returns the offset behind its last byte.
+    pub(crate) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// Returns its length in bytes.
     pub(crate) fn length(self) -> usize {
         self.end.wrapping_sub(self.start) as usize
     }
 
-    /// The part of `bytes`; empty where `bytes` is not the buffer that was parsed.
+    /// Returns the part of `bytes`; empty where `bytes` is not the buffer that was parsed.
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
-/// Where the name and the trimmed value of a field stand.
+/// The places of a field's name and trimmed value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Field {
     pub(crate) name: Span,
     pub(crate) value: Span,
 }
 
-/// Name and value of each field, seen in `bytes`.
+impl Field {
+    /// Returns where `parsed` stands in `bytes`.
+    pub(crate) fn within(bytes: &[u8], parsed: &httparse::Header<'_>) -> Field {
+        Field { name: Span::within(bytes, parsed.name.as_bytes()), value: Span::within(bytes, parsed.value) }
+    }
+}
+
+/// Returns name and value of each field, seen in `bytes`.
 pub(crate) fn pairs<'a, 'f>(
     fields: &'f [Field],
     bytes: &'a [u8],
@@ -63,56 +86,31 @@ impl Lengths {
     }
 }
 
-/// Where a block of field lines stands in the buffer and in the head.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// Offset of the block's first byte.
-    pub(crate) offset: usize,
-    /// Number of its first line.
-    pub(crate) line: usize,
+/// Calls `each` with every field of a block of `count` lines, each ended by CRLF, and an empty one. The block's first line
+/// has the number `first_line`.
+pub(crate) fn parse<'a>(
+    block: &'a [u8],
+    count: usize,
+    first_line: usize,
+    each: impl FnMut(&httparse::Header<'a>),
+) -> Result<(), Reject> {
+    let mut slots = vec![httparse::EMPTY_HEADER; count];
+    match httparse::parse_headers(block, &mut slots) {
+        Ok(httparse::Status::Complete((_, fields))) => {
+            fields.iter().for_each(each);
+            Ok(())
+        }
+        _ => Err(culprit(block, first_line)),
+    }
 }
 
-/// Appends the fields of `block` to `fields`. The block is whole lines, each ended by CRLF, the last one empty.
-pub(crate) fn parse(block: &[u8], place: Place, fields: &mut Vec<Field>) -> Result<(), Reject> {
-    let mut at = 0;
-    while block.len() - at > b"\r\n".len() {
-        let Some((field, length)) = line(&block[at..], place.offset + at) else { return Err(culprit(block, place)) };
-        fields.push(field);
-        at += length;
-    }
-    Ok(())
-}
-
-/// The field whose line begins `bytes`, which stand at `offset` in the buffer, and the line's length; `None` for what is
-/// no field, or not whole. The first control byte behind the colon that is no tab must be the line's own end.
-pub(crate) fn line(bytes: &[u8], offset: usize) -> Option<(Field, usize)> {
-    let name = grammar::token_length(bytes);
-    if name == 0 || *bytes.get(name)? != b':' {
-        return None;
-    }
-    let mut start = name + 1;
-    while matches!(bytes.get(start)?, b' ' | b'\t') {
-        start += 1;
-    }
-    let mut end = start + grammar::find_control(&bytes[start..])?;
-    let length = end + b"\r\n".len();
-    if bytes.get(end..length)? != b"\r\n" {
-        return None;
-    }
-    while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
-        end -= 1;
-    }
-    let span = |start, end| Span::new(offset + start, offset + end);
-    Some((Field { name: span(0, name), value: span(start, end) }, length))
-}
-
-/// Finds the line that is no field and says why. Not on the hot path.
-fn culprit(block: &[u8], place: Place) -> Reject {
+/// Finds the line that is no field and returns why.
+fn culprit(block: &[u8], first_line: usize) -> Reject {
     let lines = block.split_inclusive(|&byte| byte == b'\n');
     lines
-        .zip(place.line..)
+        .zip(first_line..)
         .find_map(|(line, number)| line_culprit(line, number))
-        .unwrap_or(Reject::BareLf { line: place.line })
+        .unwrap_or(Reject::BareLf { line: first_line })
 }
 
 fn line_culprit(line: &[u8], number: usize) -> Option<Reject> {

@@ -1,8 +1,8 @@
-//! Who is believed about a request, and what is believed: by which scheme the client came, and which fields with an
-//! underscore in their name are what they seem. Sees one request and its peer; knows no socket, setting or environ.
+//! Trusted proxies: the scheme of a request as they report it, and fields with an underscore in their name. Sees one
+//! request and its peer; knows no socket, setting or environ.
 //!
-//! The rules are gunicorn's. `X-Forwarded-For` and `Forwarded` (RFC 7239) are not looked at: the application knows which
-//! of several proxies to believe.
+//! The rules are gunicorn's. `X-Forwarded-For` and `Forwarded` (RFC 7239) are ignored: the application knows which of
+//! several proxies to trust.
 
 use std::net::IpAddr;
 
@@ -12,31 +12,31 @@ use super::network::Network;
 use super::reject::{Excerpt, Reject};
 use super::request::Request;
 
-/// Whom to believe, and what about.
+/// The trusted proxies, and what they may report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// The peers that are proxies of ours. A peer on a Unix socket always is.
+    /// The peers that are trusted proxies. A peer on a Unix socket always is one.
     pub peers: Vec<Network>,
-    /// Names of fields, in any case, that say by which scheme the client came, each with the value that means https.
+    /// Names of fields, in any case, that report the client's scheme, each with the value that means https.
     pub scheme_fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Names with an underscore, in any case, that those peers may send; `*` stands for all.
+    /// Names with an underscore, in any case, that those peers may send; `*` means all.
     pub forwarder_fields: Vec<Vec<u8>>,
-    /// What becomes of all other fields with an underscore in their name.
+    /// The policy for all other fields with an underscore in their name.
     pub underscored: FieldPolicy,
 }
 
 /// The scheme of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// Nobody said otherwise.
+    /// Plain HTTP, unless a trusted proxy reports otherwise.
     #[default]
     Http,
-    /// It came over TLS, to this server or to a trusted proxy.
+    /// TLS, to this server or to a trusted proxy.
     Https,
 }
 
 impl Scheme {
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -44,7 +44,7 @@ impl Scheme {
         }
     }
 
-    /// The port that goes without saying.
+    /// Returns the scheme's default port.
     pub fn default_port(self) -> &'static str {
         match self {
             Scheme::Http => "80",
@@ -53,7 +53,7 @@ impl Scheme {
     }
 }
 
-/// What becomes of a field.
+/// The policy for a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldPolicy {
     /// The application sees it.
@@ -65,15 +65,15 @@ pub enum FieldPolicy {
 }
 
 impl Trust {
-    /// Whether what `peer` says about a request counts. `None` is a peer on a Unix socket. It is the peer of the
-    /// connection, whatever a PROXY header says.
+    /// True if `peer` is a trusted proxy. `None` is a peer on a Unix socket. It is the peer of the connection, whatever a
+    /// PROXY header says.
     pub fn believes(&self, peer: Option<IpAddr>) -> bool {
         peer.is_none_or(|peer| self.peers.iter().any(|network| network.contains(peer)))
     }
 }
 
 impl Default for Trust {
-    /// gunicorn's: a proxy on this machine.
+    /// Returns gunicorn's default: a proxy on this machine.
     fn default() -> Self {
         let owned = |(name, https): (&str, &str)| (name.as_bytes().to_vec(), https.as_bytes().to_vec());
         let local = [(IpAddr::from([127, 0, 0, 1]), 32), (IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 128)];
@@ -86,8 +86,8 @@ impl Default for Trust {
     }
 }
 
-/// By which scheme the client came: `own`, that of its connection, unless a proxy says otherwise. A trusted peer's scheme fields each say https by their exact value and http by any
-/// other; where two of them differ, somebody else wrote one of them.
+/// Returns the client's scheme: `own`, that of its connection, unless a trusted proxy reports another. Each scheme field
+/// means https by its exact value and http by any other. If two of them differ, one is forged, and the request is refused.
 pub fn scheme(request: Request<'_>, own: Scheme, peer: Option<IpAddr>, trust: &Trust) -> Result<Scheme, Reject> {
     let lengths = trust.scheme_fields.iter().map(|(known, _)| Lengths::of(known.len()));
     let known = lengths.fold(Lengths::default(), Lengths::and);
@@ -106,9 +106,9 @@ pub fn scheme(request: Request<'_>, own: Scheme, peer: Option<IpAddr>, trust: &T
     }
 }
 
-/// What becomes of a field of this name. `X_Forwarded_Proto` would become the same variable as `X-Forwarded-Proto`,
-/// which a proxy vouches for; only a proxy that is trusted with a name may send it so. Names without an underscore are
-/// always kept.
+/// Returns the policy for a field of this name. `X_Forwarded_Proto` would become the same variable as
+/// `X-Forwarded-Proto`, which a proxy sets; only a proxy that is trusted with a name may send it so. Names without an
+/// underscore are always kept.
 pub fn field_policy(name: &[u8], peer: Option<IpAddr>, trust: &Trust) -> FieldPolicy {
     if !cgi::has_underscore(name) {
         return FieldPolicy::Keep;

@@ -1,28 +1,28 @@
-//! Decides how a request's body is delimited. Bytes and rules; sees no body.
+//! Decides the delimiting of a request's body. Bytes and rules; sees no body.
 
 use super::fields::Lengths;
 use super::grammar;
-use super::head::Version;
 use super::limits::Limits;
 use super::reject::{Excerpt, Reject};
+use super::version::Version;
 
-/// How a request's body is delimited.
+/// The delimiting of a request's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyLength {
-    /// There is none.
+    /// No body.
     #[default]
     None,
-    /// This many bytes; may be 0 where the request says so.
+    /// A number of bytes; 0 if the request says so.
     Known(u64),
-    /// In chunks, up to the last one and its trailers.
+    /// Chunks, up to the last one and its trailers.
     Chunked,
 }
 
-/// RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head, or of those
-/// whose names have one of the lengths [`NAMES`].
+/// Decides by RFC 9112 section 6.3, for requests, step by step. `fields` are the name and value of every field of the head,
+/// or of those whose names have one of the lengths [`NAMES`].
 ///
-/// Where the RFC leaves a choice between guessing and refusing, this refuses: two servers that guess differently are
-/// what request smuggling is made of.
+/// If the RFC leaves a choice between guessing and refusing, this refuses: request smuggling needs two servers that guess
+/// differently.
 pub fn body_length<'a>(
     version: Version,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -32,7 +32,7 @@ pub fn body_length<'a>(
     let mut codings: Option<Codings<'a>> = None;
     for (name, value) in fields {
         if name.len() == CONTENT_LENGTH.len() && name.eq_ignore_ascii_case(CONTENT_LENGTH) {
-            // Step 5: a repeated Content-Length is unrecoverable. Equal values could be folded into one; nothing honest sends them.
+            // Step 5: a repeated Content-Length is unrecoverable. Equal values could be folded into one; honest clients send none.
             if let Some(first) = content_length.replace(value) {
                 return Err(Reject::ContentLengthTwice { first: Excerpt::of(first), second: Excerpt::of(value) });
             }
@@ -40,7 +40,7 @@ pub fn body_length<'a>(
             codings.get_or_insert_default().add(value)?;
         }
     }
-    // Steps 1 and 2 are about responses.
+    // Steps 1 and 2 concern responses.
     match (codings, content_length) {
         // Step 3: Transfer-Encoding overrides Content-Length, "ought to be handled as an error".
         (Some(_), Some(_)) => Err(Reject::ContentLengthAndTransferEncoding),
@@ -87,8 +87,7 @@ impl<'a> Codings<'a> {
         Ok(())
     }
 
-    /// `chunked` alone is served. What is known but not undone here, and what is unknown, is 501 only where the message
-    /// has an end; a body without one is 400.
+    /// Accepts only `chunked`. Any other coding is 501 if the message has an end; a body without an end is 400.
     fn check(&self) -> Result<(), Reject> {
         match self.other {
             _ if self.chunked > 1 => Err(Reject::ChunkedTwice),
@@ -104,14 +103,14 @@ impl<'a> Codings<'a> {
     }
 }
 
-/// The codings of the IANA registry beside `chunked`, and the withdrawn `identity`.
+/// True for the codings of the IANA registry except `chunked`, and for the withdrawn `identity`.
 fn is_registered(coding: &[u8]) -> bool {
     ["gzip", "x-gzip", "deflate", "compress", "x-compress", "identity"]
         .iter()
         .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Fields with names of other lengths say nothing about framing.
+/// Lengths of the names that concern framing.
 pub(super) const NAMES: Lengths = Lengths::of(CONTENT_LENGTH.len()).and(Lengths::of(TRANSFER_ENCODING.len()));
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";

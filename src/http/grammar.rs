@@ -1,22 +1,22 @@
-//! The smallest words of HTTP's grammar: character classes, blanks, lists, numbers, line ends (RFC 9110 section 5.6).
+//! The smallest parts of HTTP's grammar: character classes, blanks, lists, numbers, line ends (RFC 9110 section 5.6).
 //! Knows no message and no rule about one.
 
-/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
+/// True if `byte` is permitted in a token (RFC 9110 section 5.6.2).
 pub(crate) const fn is_token_byte(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// Whether `bytes` is a token: at least one byte, each of them a token byte.
+/// True if `bytes` is a token: at least one byte, each of them a token byte.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && token_length(bytes) == bytes.len()
 }
 
-/// How many token bytes `bytes` begins with.
+/// Returns the number of token bytes at the start of `bytes`.
 pub(crate) fn token_length(bytes: &[u8]) -> usize {
     run(bytes, &TOKEN)
 }
 
-/// How many bytes of `table` `bytes` begins with. Eight at a time: the compiler makes one loop without a count of it.
+/// Returns the number of bytes of `table` at the start of `bytes`. Looks at eight at a time, which the compiler unrolls.
 pub(crate) fn run(bytes: &[u8], table: &[bool; 256]) -> usize {
     let mut at = 0;
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
@@ -29,19 +29,19 @@ pub(crate) fn run(bytes: &[u8], table: &[bool; 256]) -> usize {
     end.map_or(bytes.len(), |found| at + found)
 }
 
-/// Whether `byte` may not stand in a field value: a control byte other than HTAB (RFC 9110 section 5.5).
+/// True if `byte` is forbidden in a field value: a control byte other than HTAB (RFC 9110 section 5.5).
 pub(crate) const fn is_control(byte: u8) -> bool {
     (byte < 0x20 && byte != b'\t') || byte == 0x7f
 }
 
-/// Whether no byte of `bytes` is a control byte.
+/// True if no byte of `bytes` is a control byte.
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
     find_control(bytes).is_none()
 }
 
-/// Where the first control byte stands. Looks at eight bytes at a time: subtracting 0x20 from each byte sets the high bit
-/// of the lowest one that is smaller; so does subtracting 1 from what is 0 where a DEL is. Bytes above the lowest may be
-/// marked wrongly, and a tab is no control byte: from the first mark on it looks at each byte.
+/// Returns the offset of the first control byte. Looks at eight bytes at a time: subtracting 0x20 from each byte sets the
+/// high bit of the lowest one that is smaller, and subtracting 1 from each byte does so where a DEL was made 0. Bytes above
+/// the lowest may be marked wrongly, and a tab is no control byte, so each marked byte is looked at by itself.
 pub(crate) fn find_control(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(&word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
@@ -56,7 +56,7 @@ pub(crate) fn find_control(bytes: &[u8]) -> Option<usize> {
         }
         at += 1;
     }
-    // Of the last eight bytes some were seen already.
+    // Some of the last eight bytes were looked at before.
     if bytes.last_chunk().is_some_and(|&word| control_marks(word) == 0) {
         return None;
     }
@@ -70,7 +70,7 @@ fn control_marks(word: [u8; 8]) -> u64 {
     (low | (delete.wrapping_sub(EACH) & !delete)) & (EACH << 7)
 }
 
-/// `bytes` without blanks and tabs at either end (OWS, RFC 9110 section 5.6.3).
+/// Removes blanks and tabs at either end of `bytes` (OWS, RFC 9110 section 5.6.3).
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
@@ -81,17 +81,27 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The trimmed elements of a comma-separated list, empty ones included (RFC 9110 section 5.6.1).
+/// True if `found` is `name` in any case. `name` is given in the spelling that most peers send.
+pub(crate) fn is_name<const N: usize>(found: &[u8], name: &[u8; N]) -> bool {
+    found == name || found.eq_ignore_ascii_case(name)
+}
+
+/// Returns the number of blanks and tabs at the start of `bytes`.
+pub(crate) fn blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()
+}
+
+/// Returns the trimmed elements of a comma-separated list, empty ones included (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)
 }
 
-/// Whether `bytes` is a number as HTTP writes it: decimal digits, at least one, nothing else.
+/// True if `bytes` is a number as HTTP writes it: decimal digits, at least one, nothing else.
 pub(crate) fn is_digits(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// The value of `digits`; `None` where it is not a number or does not fit.
+/// Returns the value of `digits`, or `None` if it is not a number or does not fit.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     if !is_digits(digits) {
         return None;
@@ -109,14 +119,14 @@ pub(crate) fn push_hexadecimal(out: &mut Vec<u8>, value: u64) {
     push_digits::<16>(out, value);
 }
 
-/// The base is the compiler's, which then divides by multiplying.
+/// Appends `value` in `BASE`, a constant so that the compiler divides by multiplying.
 fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64) {
     // u64::MAX has 20 decimal digits.
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
-        // The mask says what a remainder of base 10 or 16 is anyway.
+        // The mask changes no remainder of base 10 or 16; it spares the bounds check.
         digits[at] = DIGITS[((value % BASE) & 15) as usize];
         value /= BASE;
         if value == 0 {
@@ -126,23 +136,8 @@ fn push_digits<const BASE: u64>(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Where the first LF stands. Looks at eight bytes at a time: a byte of `word` is 0 where the LF is, and subtracting 1
-/// from each byte sets the high bit of the lowest such byte.
-pub(crate) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(&word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(word) ^ (EACH * u64::from(b'\n'));
-        let found = word.wrapping_sub(EACH) & !word & (EACH << 7);
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|&byte| byte == b'\n').map(|found| at + found)
-}
-
-/// The length of a line's content: without its LF, without one CR before that. A line that is still coming may end in
-/// the CR of its end, which does not count either; so no piece of a line is longer than the line.
+/// Returns the length of a line's content: without its LF, and without one CR before that. A piece of a line may end with
+/// that CR, which does not count either, so that no piece of a line is longer than the line.
 pub(crate) fn content_length(line: &[u8]) -> usize {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line).len()
@@ -154,7 +149,7 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 
-/// The letters, the digits and `others`.
+/// Returns the table of the letters, the digits and `others`.
 pub(crate) const fn table(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0_u8;
@@ -190,17 +185,6 @@ mod tests {
         push_decimal(&mut out, u64::MAX);
         push_hexadecimal(&mut out, 0x1f0);
         assert_eq!(out, b"0184467440737095516151f0");
-    }
-
-    #[test]
-    fn a_line_end_is_found_wherever_it_stands() {
-        for at in 0..100 {
-            let mut bytes = vec![b'x'; 130];
-            assert_eq!(find_lf(&bytes), None);
-            bytes[at] = b'\n';
-            bytes[129] = b'\n';
-            assert_eq!(find_lf(&bytes), Some(at));
-        }
     }
 
     #[test]

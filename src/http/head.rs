@@ -1,55 +1,30 @@
-//! The head of a request: request line and fields, parsed in the caller's buffer, however it arrives.
-//! Reads no body, owns no bytes, allocates nothing once warm.
+//! The head of a request: request line and fields, in the caller's buffer, in one piece or in many.
+//! Reads no body, owns no bytes, allocates nothing once warm for a head in one piece.
 //!
-//! Lines are looked at as they come, each byte once: a line that is too long, one too many, or not ended by CRLF is
-//! refused at the first byte that makes it so, and the request line as soon as it is whole. The fields count once the empty
-//! line is there. Every check holds for a piece of a line exactly if it holds for the line, so a request
-//! gets the same answer however it was cut into pieces.
+//! httparse parses. It is more lenient than this server (LF for CRLF, empty lines before a request, no limits), so every
+//! head goes one of two ways:
+//!
+//! - A head that is whole at the first look, as most are, is passed in one run of httparse. The rules that httparse lacks
+//!   are checked on its result.
+//! - Any other head is followed line by line. Each byte is searched for LF once: a line that is too long, one too many, or
+//!   not ended by CRLF is refused at the first byte that makes it so. httparse gets the request line when that is whole,
+//!   and the fields when the empty line is there. So it runs over a byte twice at most, in however many pieces it came.
+//!
+//! Every check holds for a piece of a line exactly if it holds for the line, so a request gets the same answer however it
+//! was cut into pieces.
 
-use super::fields::{self, Field, Lengths, Place, Span};
+use std::mem::MaybeUninit;
+
+use super::fields::{self, Field, Lengths, Span};
 use super::framing::{self, BodyLength};
 use super::grammar;
-use super::lenient::Leniency;
+use super::limits::{Leniency, Limits};
 use super::reject::{Excerpt, Reject};
-use super::target::{self, Target};
+use super::request_line::{self, Words};
+use super::target;
+use super::version::Version;
 
-pub use super::limits::Limits;
-pub use super::request::Request;
-
-/// The version of a request. A higher minor version is served as 1.1 (RFC 9110 section 2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1, or 1.2 to 1.9.
-    #[default]
-    Http11,
-}
-
-impl Version {
-    /// `HTTP/1.0` or `HTTP/1.1`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        }
-    }
-
-    fn parse(found: &[u8], any: bool) -> Result<Version, Reject> {
-        match found {
-            b"HTTP/1.0" => Ok(Version::Http10),
-            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] if any => Ok(Version::Http10),
-            [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9'] if any => Ok(Version::Http11),
-            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                Err(Reject::VersionUnsupported { found: Excerpt::of(found) })
-            }
-            _ => Err(Reject::Version { found: Excerpt::of(found) }),
-        }
-    }
-}
-
-/// What [`Head::parse`] came to.
+/// The outcome of [`Head::parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The head goes on beyond these bytes.
@@ -61,18 +36,11 @@ pub enum Progress {
     },
 }
 
-/// Where the parts of a request's head stand in the caller's buffer, and what they decide. Reused for each request of a
+/// The places of the parts of a request's head in the caller's buffer, and what they decide. Reused for each request of a
 /// connection.
 #[derive(Debug, Default)]
 pub struct Head {
-    stage: Stage,
-    /// Where the line starts that is being read.
-    line_start: usize,
-    /// Up to where that line has been searched for its end.
-    searched: usize,
-    /// Lines read, the request line included.
-    lines: usize,
-    fields_start: usize,
+    lines: Lines,
     pub(super) method: Span,
     /// The method in capitals, where it was received otherwise and that is permitted.
     pub(super) folded_method: Vec<u8>,
@@ -81,14 +49,29 @@ pub struct Head {
     pub(super) path: Span,
     pub(super) query: Span,
     pub(super) version: Version,
-    /// Of the usual lines that were passed; of all of them, once `has_fields`.
+    /// The fields, once httparse has parsed them.
     fields: Vec<Field>,
+    /// True if all fields are there and valid.
     has_fields: bool,
-    /// Of the fields' names.
+    /// Lengths of the fields' names.
     lengths: Lengths,
     pub(super) body: BodyLength,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
+}
+
+/// The lines of a head that have been passed, and the one that is being read.
+#[derive(Debug, Default)]
+struct Lines {
+    stage: Stage,
+    /// Number of lines passed, from the request line on.
+    passed: usize,
+    /// Offset of the line that is being read.
+    start: usize,
+    /// Offset up to which that line has been searched for its end.
+    searched: usize,
+    /// Offset of the first field line.
+    fields_start: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,49 +86,88 @@ enum Stage {
 }
 
 impl Head {
-    /// Looks at `bytes`, everything received since the end of the previous request; after [`Progress::NeedMore`] called
+    /// Parses `bytes`, everything received since the end of the previous request. After [`Progress::NeedMore`] it is called
     /// again with the same bytes and more. Bytes after the head are not touched.
     ///
     /// Once complete it stays so until [`Head::reset`]; once refused it stays refused.
     pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Result<Progress, Reject> {
+        if self.lines.stage == Stage::Start && self.lines.searched == 0 {
+            match self.pass_whole_head(bytes, limits) {
+                Some(used) => return self.complete(bytes, used, limits),
+                None => self.fields.clear(),
+            }
+        }
         loop {
-            if let Stage::Complete { used } = self.stage {
+            if let Stage::Complete { used } = self.lines.stage {
                 return Ok(Progress::Complete { used });
             }
-            self.pass_usual_lines(bytes, limits);
-            let rest = bytes.get(self.line_start..).unwrap_or_default();
-            let searched = (self.searched - self.line_start).min(rest.len());
-            let end = grammar::find_lf(&rest[searched..]).map(|at| searched + at + 1);
+            let rest = bytes.get(self.lines.start..).unwrap_or_default();
+            let searched = (self.lines.searched - self.lines.start).min(rest.len());
+            let end = memchr::memchr(b'\n', &rest[searched..]).map(|at| searched + at + 1);
             let line = &rest[..end.unwrap_or(rest.len())];
             self.check_line(line, limits)?;
             if end.is_none() {
-                self.searched = self.line_start + line.len();
+                self.lines.searched = self.lines.start + line.len();
                 return Ok(Progress::NeedMore);
             }
-            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines + 1 })?;
+            let content = line.strip_suffix(b"\r\n").ok_or(Reject::BareLf { line: self.lines.passed + 1 })?;
             self.take_line(content, bytes, limits)?;
         }
     }
 
-    /// Goes past field lines that are whole, within every limit and fields. What comes of any other line, [`Head::parse`]
-    /// says.
-    fn pass_usual_lines(&mut self, bytes: &[u8], limits: &Limits) {
-        if self.stage != Stage::Fields || self.searched != self.line_start {
-            return;
+    /// Passes all lines of a head but the empty one at its end, in one run of httparse. Returns `None`, having passed
+    /// nothing, for a head that is not whole, breaks a rule or a limit, or has a version that httparse does not know; else
+    /// the head's length.
+    fn pass_whole_head(&mut self, bytes: &[u8], limits: &Limits) -> Option<usize> {
+        let mut slots = [const { MaybeUninit::uninit() }; SLOTS];
+        let slots = &mut slots[..limits.fields.min(SLOTS)];
+        let mut parsed = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(used)) = parsed.parse_with_uninit_headers(bytes, slots) else { return None };
+        let (method, target) = (parsed.method?.as_bytes(), parsed.path?.as_bytes());
+        let start = Span::within(bytes, method).start();
+        let version = Span::within(bytes, target).end() + 1;
+        let line_end = version + VERSION;
+        // Both ways of an empty line are taken by httparse, and any number of them.
+        let is_first = start == 0 || start == 2 && bytes.starts_with(b"\r\n");
+        let is_within = line_end - start <= limits.request_line && used <= limits.head.min(LARGEST_HEAD);
+        if !is_first || !is_within || bytes.get(line_end) != Some(&b'\r') {
+            return None;
         }
-        let head = limits.head.min(LARGEST_HEAD);
-        while self.lines <= limits.fields {
-            let rest = bytes.get(self.line_start..).unwrap_or_default();
-            let Some((field, length)) = fields::line(rest, self.line_start) else { break };
-            let left = head.saturating_sub(self.line_start);
-            if length - b"\r\n".len() > limits.field_size.min(left) {
-                break;
-            }
-            self.fields.push(field);
-            self.lines += 1;
-            self.line_start += length;
+        self.take_words([method, target, &bytes[version..line_end]], bytes, limits.leniency).ok()?;
+        let fields_end = self.pass_fields(parsed.headers, bytes, line_end + CRLF, limits.field_size)?;
+        if used != fields_end + CRLF {
+            return None;
         }
-        self.searched = self.line_start;
+        let passed = 1 + self.fields.len();
+        self.lines = Lines {
+            stage: Stage::Fields,
+            passed,
+            start: fields_end,
+            searched: fields_end,
+            fields_start: line_end + CRLF,
+        };
+        Some(used)
+    }
+
+    /// Takes over the fields that httparse has found from the offset `start` on, and returns the offset behind their lines;
+    /// `None` if a line is longer than `limit`, or does not end in CRLF.
+    fn pass_fields(
+        &mut self,
+        parsed: &[httparse::Header<'_>],
+        bytes: &[u8],
+        start: usize,
+        limit: usize,
+    ) -> Option<usize> {
+        let (mut line_start, mut is_usual) = (start, true);
+        self.fields.extend(parsed.iter().map(|parsed| {
+            let field = Field::within(bytes, parsed);
+            let behind = bytes.get(field.value.end()..).unwrap_or_default();
+            let line_end = field.value.end() + grammar::blanks(behind);
+            is_usual &= bytes.get(line_end) == Some(&b'\r') && line_end - line_start <= limit;
+            line_start = line_end + CRLF;
+            field
+        }));
+        is_usual.then_some(line_start)
     }
 
     /// Forgets the request, keeps the memory.
@@ -155,23 +177,17 @@ impl Head {
         *self = Head { fields, ..Head::default() };
     }
 
-    /// The request, seen in `bytes`, the buffer last given to [`Head::parse`]. Valid once complete.
-    pub fn of<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
-        Request { head: self, bytes }
+    /// True if the request line is whole and valid.
+    pub(super) fn has_request_line(&self) -> bool {
+        matches!(self.lines.stage, Stage::Fields | Stage::Complete { .. })
     }
 
-    /// The request as far as it is known, for the answer to a refused one and its line in the access log: `None` before
-    /// its request line is whole and valid; without fields where those are not all there and valid.
-    pub fn so_far<'a>(&'a self, bytes: &'a [u8]) -> Option<Request<'a>> {
-        matches!(self.stage, Stage::Fields | Stage::Complete { .. }).then(|| self.of(bytes))
-    }
-
-    /// Refuses what no further byte can make good. `line` is a line or the piece of it that is there.
+    /// Refuses what no further byte can make good. `line` is a line, or the piece of it that is there.
     fn check_line(&self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let in_fields = self.stage == Stage::Fields;
+        let in_fields = self.lines.stage == Stage::Fields;
         if in_fields {
             // The empty line that ends the head is not a field.
-            if self.lines > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
+            if self.lines.passed > limits.fields && !matches!(line, [] | [b'\r'] | [b'\r', b'\n', ..]) {
                 return Err(Reject::FieldsTooMany { limit: limits.fields });
             }
         } else if let [first, ..] = line {
@@ -180,74 +196,70 @@ impl Head {
                 return Err(Reject::Method { found: Excerpt::of(&line[..1]) });
             }
         }
-        // Which limit is met first depends on where the line starts alone, not on how much of it is there.
+        // The limit that is met first depends only on where the line starts, not on how much of it is there.
         let size = if in_fields { limits.field_size } else { limits.request_line };
         let head = limits.head.min(LARGEST_HEAD);
-        let left = head.saturating_sub(self.line_start);
+        let left = head.saturating_sub(self.lines.start);
         match grammar::content_length(line) {
             length if length <= size.min(left) => Ok(()),
             _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
-            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines + 1, limit: size }),
+            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines.passed + 1, limit: size }),
             _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
     }
 
-    /// Goes past a whole line that has passed every limit.
+    /// Passes a whole line that is within every limit.
     fn take_line(&mut self, content: &[u8], bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        let next = self.line_start + content.len() + b"\r\n".len();
-        match self.stage {
-            Stage::Start if content.is_empty() => self.stage = Stage::AfterEmptyLine,
+        let next = self.lines.start + content.len() + CRLF;
+        match self.lines.stage {
+            Stage::Start if content.is_empty() => self.lines.stage = Stage::AfterEmptyLine,
             Stage::AfterEmptyLine if content.is_empty() => return Err(Reject::EmptyLines),
             Stage::Fields if content.is_empty() => {
-                self.take_fields(bytes.get(..next).unwrap_or_default(), limits)?;
-                self.stage = Stage::Complete { used: next };
+                self.complete(bytes, next, limits)?;
             }
             Stage::Start | Stage::AfterEmptyLine => {
-                self.take_request_line(content, limits.leniency)?;
-                self.lines = 1;
-                self.fields_start = next;
-                self.stage = Stage::Fields;
+                let words = request_line::words(content, limits.leniency)?;
+                self.take_words(words, bytes, limits.leniency)?;
+                self.lines.passed = 1;
+                self.lines.fields_start = next;
+                self.lines.stage = Stage::Fields;
             }
-            Stage::Fields | Stage::Complete { .. } => self.lines += 1,
+            Stage::Fields | Stage::Complete { .. } => self.lines.passed += 1,
         }
-        self.line_start = next;
-        self.searched = next;
+        self.lines.start = next;
+        self.lines.searched = next;
         Ok(())
     }
 
-    fn take_request_line(&mut self, line: &[u8], leniency: Leniency) -> Result<(), Reject> {
-        let mut words = line.split(|&byte| byte == b' ');
-        let (method, target, version) = match (words.next(), words.next(), words.next(), words.next()) {
-            (Some(method), Some(target), Some(version), None) if !target.is_empty() => (method, target, version),
-            _ => {
-                return Err(Reject::RequestLine { found: Excerpt::of(line) });
-            }
-        };
-        if !is_method(method, leniency.any_method) {
-            return Err(Reject::Method { found: Excerpt::of(method) });
-        }
-        if leniency.casefold_method && method.iter().any(u8::is_ascii_lowercase) {
-            self.folded_method = method.to_ascii_uppercase();
-        }
-        self.version = Version::parse(version, leniency.any_version)?;
-        let meant = if self.folded_method.is_empty() { method } else { &self.folded_method };
-        let parts = Target::parse(meant, target)?;
-        let start = self.line_start + method.len() + 1;
-        let span = |range: std::ops::Range<usize>| Span::new(start + range.start, start + range.end);
-        self.method = Span::new(self.line_start, self.line_start + method.len());
-        self.target = span(0..target.len());
-        self.authority = parts.authority.map(span);
-        self.path = span(parts.path);
-        self.query = span(parts.query);
+    /// Ends a head of `used` bytes, of which all lines have been passed.
+    fn complete(&mut self, bytes: &[u8], used: usize, limits: &Limits) -> Result<Progress, Reject> {
+        self.take_fields(bytes.get(..used).unwrap_or_default(), limits)?;
+        self.lines.stage = Stage::Complete { used };
+        Ok(Progress::Complete { used })
+    }
+
+    /// Judges the words of the request line, which are slices of `bytes`.
+    fn take_words(&mut self, words: Words<'_>, bytes: &[u8], leniency: Leniency) -> Result<(), Reject> {
+        let line = request_line::judge(words, leniency)?;
+        let [method, target, _] = words.map(|word| Span::within(bytes, word));
+        let part = |range: std::ops::Range<usize>| Span::new(target.start() + range.start, target.start() + range.end);
+        self.method = method;
+        self.folded_method = line.folded_method;
+        self.target = target;
+        self.authority = line.target.authority.map(part);
+        self.path = part(line.target.path);
+        self.query = part(line.target.query);
+        self.version = line.version;
         Ok(())
     }
 
+    /// Takes the fields of a head that is whole: `bytes` end with it.
     fn take_fields(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Reject> {
-        if self.fields.len() != self.lines - 1 {
-            // A line came in pieces, or is no field.
+        let count = self.lines.passed - 1;
+        if self.fields.len() != count {
             self.fields.clear();
-            let place = Place { offset: self.fields_start, line: 2 };
-            fields::parse(&bytes[self.fields_start..], place, &mut self.fields)?;
+            let block = bytes.get(self.lines.fields_start..).unwrap_or_default();
+            fields::parse(block, count, 2, |field| self.fields.push(Field::within(bytes, field)))?;
         }
         self.has_fields = true;
         let names = self.fields.iter().map(|field| Lengths::of(field.name.length()));
@@ -256,7 +268,7 @@ impl Head {
         self.check_host(meaning.host, bytes)?;
         self.body = framing::body_length(self.version, self.fields_of(framing::NAMES, bytes), limits)?;
         self.keep_alive = !meaning.close && (meaning.keep_alive || self.version == Version::Http11);
-        // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; who sends no body waits for nothing.
+        // RFC 9110 section 10.1.1: in HTTP/1.0 the field is ignored; a client that sends no body waits for nothing.
         let has_body = !matches!(self.body, BodyLength::None | BodyLength::Known(0));
         self.expects_continue = meaning.expects_continue && has_body && self.version == Version::Http11;
         match meaning.expectation {
@@ -265,20 +277,20 @@ impl Head {
         }
     }
 
-    /// None before all of them are there and valid.
+    /// Returns the fields; none before all of them are there and valid.
     pub(super) fn fields(&self) -> &[Field] {
         if self.has_fields { &self.fields } else { &[] }
     }
 
-    /// Name and value of the fields whose names have lengths of `wanted`.
+    /// Returns name and value of the fields whose names have lengths of `wanted`.
     pub(super) fn fields_of<'a>(&self, wanted: Lengths, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let fields = if self.lengths.meets(wanted) { self.fields() } else { &[] };
         let concerned = fields.iter().filter(move |field| wanted.meets(Lengths::of(field.name.length())));
         concerned.map(|field| (field.name.of(bytes), field.value.of(bytes)))
     }
 
-    /// RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its place, so that
-    /// nobody downstream can believe the other one.
+    /// Checks Host by RFC 9112 section 3.2: HTTP/1.1 has one valid Host. The authority of an absolute target takes its
+    /// place, so that no later reader can use the other one.
     fn check_host(&mut self, host: Option<usize>, bytes: &[u8]) -> Result<(), Reject> {
         let Some(index) = host else {
             return if self.version == Version::Http10 { Ok(()) } else { Err(Reject::HostMissing) };
@@ -294,13 +306,13 @@ impl Head {
     }
 }
 
-/// The fields that decide something, framing apart.
+/// The decisions of the fields, framing apart.
 #[derive(Default)]
 struct Meaning<'a> {
     host: Option<usize>,
     content_type: Option<&'a [u8]>,
     expects_continue: bool,
-    /// The first expectation that nobody here meets.
+    /// The first expectation that this server does not meet.
     expectation: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
@@ -314,17 +326,16 @@ impl<'a> Meaning<'a> {
                 continue;
             }
             let (name, value) = (field.name.of(bytes), field.value.of(bytes));
-            let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
             match name.len() {
-                4 if is(b"host") => {
+                4 if grammar::is_name(name, b"Host") => {
                     if let Some(first) = meaning.host.replace(index) {
                         let first = Excerpt::of(fields[first].value.of(bytes));
                         return Err(Reject::HostTwice { first, second: Excerpt::of(value) });
                     }
                 }
-                6 if is(b"expect") => meaning.take_expect(value),
-                10 if is(b"connection") => meaning.take_connection(value),
-                12 if is(b"content-type") => {
+                6 if grammar::is_name(name, b"Expect") => meaning.take_expect(value),
+                10 if grammar::is_name(name, b"Connection") => meaning.take_connection(value),
+                12 if grammar::is_name(name, b"Content-Type") => {
                     if let Some(first) = meaning.content_type.replace(value) {
                         return Err(Reject::ContentTypeTwice { first: Excerpt::of(first), second: Excerpt::of(value) });
                     }
@@ -335,7 +346,7 @@ impl<'a> Meaning<'a> {
         Ok(meaning)
     }
 
-    /// All Expect fields are one list (RFC 9110 section 10.1.1).
+    /// Adds an Expect field; all of them are one list (RFC 9110 section 10.1.1).
     fn take_expect(&mut self, value: &'a [u8]) {
         for expectation in grammar::list(value).filter(|element| !element.is_empty()) {
             if expectation.eq_ignore_ascii_case(b"100-continue") {
@@ -346,23 +357,19 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// All Connection fields are one list; `close` outranks `keep-alive` (RFC 9112 section 9.3).
+    /// Adds a Connection field; all of them are one list, and `close` outranks `keep-alive` (RFC 9112 section 9.3).
     fn take_connection(&mut self, value: &[u8]) {
         for option in grammar::list(value) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.close |= grammar::is_name(option, b"close");
+            self.keep_alive |= grammar::is_name(option, b"keep-alive");
         }
     }
 }
 
-/// gunicorn's rule: no registered method is shorter, longer or in lower case, and a tool that sends one has a bug.
-fn is_method(method: &[u8], any: bool) -> bool {
-    if any {
-        return grammar::is_token(method);
-    }
-    (3..=20).contains(&method.len())
-        && method.iter().all(|&byte| grammar::is_token_byte(byte) && !byte.is_ascii_lowercase() && byte != b'#')
-}
-
 /// Keeps every offset within a [`Span`], whatever the limits say.
 const LARGEST_HEAD: usize = 1 << 30;
+/// The length of a version that httparse knows, `HTTP/1.1`.
+const VERSION: usize = 8;
+const CRLF: usize = 2;
+/// Fields of a head that is parsed in one run; gunicorn's and Apache's usual limit. On the stack, never initialised.
+const SLOTS: usize = 100;

@@ -1,27 +1,11 @@
-//! What is taken although no standard has it, where somebody asked for it: each a way by which a request may mean one
-//! thing to a proxy and another one here. What a head says otherwise than it should is mended in the received bytes, once
-//! it was refused; where nothing is permitted nothing here runs.
+//! Heads that no standard permits but a setting does. Each such setting is a way in which a request may mean one thing to
+//! a proxy and another one here. A head that was refused is rewritten in the received bytes to what it means, and parsed
+//! again; where nothing is permitted, nothing here runs.
 
 use super::grammar;
 use super::head::{Head, Progress};
-use super::limits::Limits;
+use super::limits::{Leniency, Limits};
 use super::reject::Reject;
-
-/// What is taken beyond HTTP. Nothing, unless somebody says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "gunicorn's switches, each for itself")]
-pub struct Leniency {
-    /// A field may go on in lines that begin with a blank (RFC 9112 section 5.2).
-    pub folding: bool,
-    /// Blanks may stand before a field's colon (RFC 9112 section 5.1).
-    pub blanks_before_colon: bool,
-    /// A method may be any token.
-    pub any_method: bool,
-    /// A version may have any two digits.
-    pub any_version: bool,
-    /// A method is put into capitals (RFC 9110 section 9.1 tells them apart).
-    pub casefold_method: bool,
-}
 
 impl Leniency {
     fn mends(self, reject: &Reject) -> bool {
@@ -30,8 +14,8 @@ impl Leniency {
     }
 }
 
-/// [`Head::parse`], by what `limits` permit. Bytes of a whole head may be rewritten to what they mean; those behind it stay
-/// as they are.
+/// Parses a head as [`Head::parse`] does, and accepts what `limits` permit beyond HTTP. Bytes of a whole head may be
+/// rewritten to what they mean; bytes behind it stay as they are.
 pub fn parse(head: &mut Head, bytes: &mut Vec<u8>, limits: &Limits) -> Result<Progress, Reject> {
     match head.parse(bytes, limits) {
         Err(reject) if limits.leniency.mends(&reject) => {

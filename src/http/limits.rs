@@ -1,8 +1,6 @@
-//! How much is too much, and what is let pass. Knows no setting, though most come from one.
+//! Limits on requests, and what is permitted beyond HTTP. Knows no setting, though most values come from one.
 
-use super::lenient::Leniency;
-
-/// How much of a request is taken before it is refused. Sizes in bytes; of lines, without their ends.
+/// Limits beyond which a request is refused. Sizes are in bytes; those of lines are without their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
@@ -17,11 +15,11 @@ pub struct Limits {
     pub body: Option<u64>,
     /// A chunk's first line, extensions included, else 400. Go 4 KiB, puma 4 KiB, gunicorn 8190.
     pub chunk_line: usize,
-    /// What the framing of all chunks may exceed the worth of their data by, else 400. Go 16 KiB.
+    /// Framing of all chunks beyond 16 bytes and twice the data for each, else 400. Go 16 KiB.
     pub chunk_overhead: u64,
     /// All trailers of a body, else 431.
     pub trailers: usize,
-    /// What is taken beyond HTTP.
+    /// The permissions beyond HTTP.
     pub leniency: Leniency,
 }
 
@@ -39,4 +37,20 @@ impl Default for Limits {
             leniency: Leniency::default(),
         }
     }
+}
+
+/// Permissions beyond HTTP; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "gunicorn's switches, each independent")]
+pub struct Leniency {
+    /// True if a field may continue in lines that begin with a blank (RFC 9112 section 5.2).
+    pub folding: bool,
+    /// True if blanks are permitted before a field's colon (RFC 9112 section 5.1).
+    pub blanks_before_colon: bool,
+    /// True if a method may be any token.
+    pub any_method: bool,
+    /// True if a version may have any two digits.
+    pub any_version: bool,
+    /// True if a method is converted to capitals (RFC 9110 section 9.1 distinguishes case).
+    pub casefold_method: bool,
 }

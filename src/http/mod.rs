@@ -3,22 +3,25 @@
 //! | file | noun |
 //! |---|---|
 //! | [`proxy`] | the PROXY header before the first request of a connection |
-//! | [`limits`] | how much of a request is taken |
-//! | [`lenient`] | what is taken beyond HTTP, where somebody asked for it |
-//! | [`head`] | the request's head: request line and fields, parsed; reused for each request of a connection |
+//! | [`limits`] | limits on a request, and what is permitted beyond HTTP |
+//! | [`lenient`] | heads that are accepted beyond HTTP, where settings permit it |
+//! | [`head`] | the request's head: request line and fields, parsed by httparse; reused for each request of a connection |
+//! | `request_line` | the words of a request line, judged |
+//! | `fields` | field lines, and their places in the buffer |
 //! | [`request`] | the view of a parsed head |
+//! | [`version`] | the version of a request |
 //! | [`target`] | the forms of a request target and of a host |
-//! | [`framing`] | how the body is delimited, in one function |
+//! | [`framing`] | the delimiting of the body, in one function |
 //! | [`body`] | the decoder of a body, chunked or counted |
 //! | [`network`] | a network of peers |
-//! | [`forwarded`] | whom to believe about a request: its scheme, names with underscores |
+//! | [`forwarded`] | trusted proxies: the scheme of a request, names with underscores |
 //! | [`reject`] | every reason to refuse a request, with its status |
 //! | [`response`] | the head of a response, checked and encoded; chunks |
 //! | [`bad_response`] | an application's mistakes in one |
 //! | [`error_page`] | the short response to a refused or failed request |
 //! | [`cgi`] | request to CGI variables |
 //! | [`access_format`] | gunicorn's access log format, compiled |
-//! | [`access_log`] | the line of a request in it |
+//! | [`access_log`] | the line of one request |
 //! | [`date`] | the Date field |
 //!
 //! A request walks: `proxy`, `head` (with `fields`, `target`, `lenient`), `framing`, `forwarded`, `body`, `cgi`; a response: `response`,
@@ -44,10 +47,12 @@ pub mod network;
 pub mod proxy;
 pub mod reject;
 pub mod request;
+mod request_line;
 pub mod response;
 pub mod target;
+pub mod version;
 
-/// Whether `name` is the name of a field: a token (RFC 9110 section 5.1).
+/// True if `name` is the name of a field: a token (RFC 9110 section 5.1).
 pub fn is_field_name(name: &[u8]) -> bool {
     grammar::is_token(name)
 }
@@ -60,11 +65,11 @@ pub use date::imf_fixdate;
 pub use error_page::{ErrorPage, error_response};
 pub use forwarded::{FieldPolicy, Scheme, Trust};
 pub use framing::BodyLength;
-pub use head::{Head, Progress, Version};
-pub use lenient::Leniency;
-pub use limits::Limits;
+pub use head::{Head, Progress};
+pub use limits::{Leniency, Limits};
 pub use network::Network;
 pub use proxy::{Opening, Proxied, ProxyMode, ProxyRules};
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
 pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};
+pub use version::Version;

@@ -1,8 +1,8 @@
-//! A network of IP addresses, and whether a peer is in it. Parses no text, knows no trust.
+//! A network of IP addresses. Parses no text, knows no trust.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// All addresses with a common prefix (RFC 4632, RFC 4291 section 2.3). One address is a network, too.
+/// All addresses with a common prefix (RFC 4632, RFC 4291 section 2.3). A single address is a network, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -10,13 +10,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// Every address there is.
+    /// All addresses.
     pub const ALL: [Network; 2] = [
         Network { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 },
         Network { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 },
     ];
 
-    /// The addresses that share the first `prefix` bits of `address`; `None` where it has no so many.
+    /// Returns the network of the addresses that share the first `prefix` bits of `address`, or `None` if it has fewer bits.
     ///
     /// A network of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) is that of the IPv4 addresses.
     pub fn around(address: IpAddr, prefix: u8) -> Option<Network> {
@@ -33,17 +33,17 @@ impl Network {
         (u32::from(prefix) <= width).then_some(Network { address, prefix })
     }
 
-    /// The network's first address.
+    /// Returns the network's first address.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// How many bits its addresses share.
+    /// Returns the number of bits that its addresses share.
     pub fn prefix(&self) -> u8 {
         self.prefix
     }
 
-    /// Whether `peer` is in it. A listener on `[::]` sees IPv4 peers as IPv4-mapped addresses; they count as what they are.
+    /// True if `peer` is in the network. A listener on `[::]` sees IPv4 peers as IPv4-mapped addresses; they count as IPv4.
     pub fn contains(&self, peer: IpAddr) -> bool {
         let (own, width) = bits(self.address);
         let (other, other_width) = bits(peer.to_canonical());
@@ -51,7 +51,7 @@ impl Network {
     }
 }
 
-/// An address as a number, and how many bits it has.
+/// Returns an address as a number, and its width in bits.
 fn bits(address: IpAddr) -> (u128, u32) {
     match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()), Ipv4Addr::BITS),
@@ -59,7 +59,7 @@ fn bits(address: IpAddr) -> (u128, u32) {
     }
 }
 
-/// The first `prefix` of `width` bits.
+/// Returns a mask of the first `prefix` of `width` bits.
 fn mask(prefix: u8, width: u32) -> u128 {
     let behind = width.saturating_sub(u32::from(prefix));
     u128::MAX.checked_shl(behind).unwrap_or(0)

@@ -1,8 +1,8 @@
 //! The PROXY protocol, versions 1 and 2 (proxy-protocol.txt of HAProxy): the line or the block that a proxy sends before
-//! anything else on a connection, and what it says of who connected. Bytes and rules in, addresses out; knows no socket.
+//! anything else on a connection, with the client's address. Bytes and rules in, addresses out; knows no socket.
 //!
-//! Rules are gunicorn's, made right: a connection may also begin without a header, who may not send one gets 403, and what
-//! says nothing about addresses of TCP (`UNKNOWN`, `LOCAL`, another family) leaves the peer what it is.
+//! The rules are gunicorn's, corrected: a connection may also begin without a header, a peer that may not send one gets
+//! 403, and a header without addresses of TCP (`UNKNOWN`, `LOCAL`, another family) leaves the peer as it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ use super::grammar;
 use super::network::Network;
 use super::reject::{Excerpt, Reject};
 
-/// Which headers are looked for.
+/// The versions of the header that are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProxyMode {
     /// None.
@@ -26,48 +26,49 @@ pub enum ProxyMode {
     Auto,
 }
 
-/// Which headers are looked for, and from whom they are taken.
+/// The versions of the header that are accepted, and the peers that may send them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyRules {
-    /// Which.
+    /// The versions.
     pub mode: ProxyMode,
-    /// From whom. A peer on a Unix socket always may.
+    /// The peers that may send one. A peer on a Unix socket always may.
     pub peers: Vec<Network>,
 }
 
-/// Who connected to the proxy, and where.
+/// The addresses of a client's connection to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxied {
     /// The client.
     pub source: SocketAddr,
-    /// The address that it connected to.
+    /// The address that the client connected to.
     pub destination: SocketAddr,
 }
 
 impl Proxied {
-    /// `TCP4` or `TCP6`.
+    /// Returns `TCP4` or `TCP6`.
     pub fn protocol(&self) -> &'static str {
         if self.source.is_ipv4() { "TCP4" } else { "TCP6" }
     }
 }
 
-/// How a connection begins.
+/// The beginning of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// That cannot be told yet.
+    /// Not known yet: more bytes are needed.
     NeedMore,
-    /// Without a header.
+    /// No header.
     Plain,
-    /// With a header.
+    /// A header.
     Header {
         /// Its length in bytes.
         used: usize,
-        /// What it says, if it says anything.
+        /// The addresses in it, if it has any.
         proxied: Option<Proxied>,
     },
 }
 
-/// Looks at everything received on a new connection; after [`Opening::NeedMore`] with the same bytes and more.
+/// Reads the beginning of `bytes`, everything received on a new connection. After [`Opening::NeedMore`] it is called again
+/// with the same bytes and more.
 pub fn opening(bytes: &[u8], peer: Option<IpAddr>, rules: &ProxyRules) -> Result<Opening, Reject> {
     let takes = |mode| rules.mode == ProxyMode::Auto || rules.mode == mode;
     let candidates = [(ProxyMode::V1, V1), (ProxyMode::V2, V2)];
@@ -87,10 +88,10 @@ pub fn opening(bytes: &[u8], peer: Option<IpAddr>, rules: &ProxyRules) -> Result
     Ok(Opening::Plain)
 }
 
-/// Version 1: `PROXY TCP4 source destination port port CRLF`.
+/// Reads version 1: `PROXY TCP4 source destination port port CRLF`.
 fn line(bytes: &[u8]) -> Result<Opening, Reject> {
     let shown = &bytes[..bytes.len().min(LONGEST_LINE)];
-    let Some(end) = grammar::find_lf(shown) else {
+    let Some(end) = memchr::memchr(b'\n', shown) else {
         return if shown.len() < LONGEST_LINE { Ok(Opening::NeedMore) } else { Err(Reject::ProxyLineTooLong) };
     };
     let refuse = || Reject::ProxyLine { found: Excerpt::of(&bytes[..=end]) };
@@ -98,7 +99,7 @@ fn line(bytes: &[u8]) -> Result<Opening, Reject> {
     let words: Vec<&[u8]> = content.split(|&byte| byte == b' ').collect();
     let used = end + 1;
     if words.get(1) == Some(&&b"UNKNOWN"[..]) {
-        // What follows is to be passed over.
+        // The rest of the line is to be ignored.
         return Ok(Opening::Header { used, proxied: None });
     }
     let [_, protocol, source, destination, source_port, destination_port] = words[..] else { return Err(refuse()) };
@@ -113,7 +114,7 @@ fn line(bytes: &[u8]) -> Result<Opening, Reject> {
     Ok(Opening::Header { used, proxied: Some(Proxied { source, destination }) })
 }
 
-/// Version 2: signature, version and command, family and transport, length, addresses, and what else the proxy has to say.
+/// Reads version 2: signature, version and command, family and transport, length, addresses, extensions.
 fn block(bytes: &[u8]) -> Result<Opening, Reject> {
     let refuse = |expected, found| Err(Reject::ProxyBlock { expected, found });
     let Some(&command) = bytes.get(V2.len()) else { return Ok(Opening::NeedMore) };
@@ -145,7 +146,7 @@ fn block(bytes: &[u8]) -> Result<Opening, Reject> {
     Ok(Opening::Header { used, proxied })
 }
 
-/// Two addresses and two ports.
+/// Reads two addresses and two ports.
 fn proxied<const N: usize>(said: &[u8], address: impl Fn([u8; N]) -> IpAddr) -> Option<Proxied> {
     let (source, rest) = said.split_first_chunk::<N>()?;
     let (destination, rest) = rest.split_first_chunk::<N>()?;

@@ -1,39 +1,39 @@
-//! Every reason to refuse a request: a variant, its culprit, its status, its sentence. Decides nothing.
+//! Every reason to refuse a request: a variant, its culprit, its status, its message. Decides nothing.
 
 use std::fmt;
 
 use super::grammar;
 
-/// Why a request is refused. The connection is closed after the answer: where a message was refused, nobody knows where
-/// the next one starts (RFC 9112 section 9.3).
+/// The reason why a request is refused. The connection is closed after the answer: after a refused message, the start of
+/// the next one is unknown (RFC 9112 section 9.3).
 ///
 /// `line` counts the lines of the head from 1, the request line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
-    /// Plain HTTP where TLS is spoken.
+    /// Plain HTTP on an address that serves TLS.
     NoTls,
     /// A PROXY header from a peer that may not send one.
     ProxyForbidden,
-    /// A PROXY header of version 1 that is none.
+    /// A malformed PROXY header of version 1.
     ProxyLine {
         /// The line.
         found: Excerpt,
     },
-    /// One that does not end.
+    /// A PROXY header of version 1 without an end.
     ProxyLineTooLong,
-    /// A PROXY header of version 2 that is none.
+    /// A malformed PROXY header of version 2.
     ProxyBlock {
-        /// What was expected, in words.
+        /// The expected value, in words.
         expected: &'static str,
         /// The number in its place.
         found: u16,
     },
     /// More than the one empty line that may come before a request (RFC 9112 section 2.2).
     EmptyLines,
-    /// A line ended by LF without CR. RFC 9112 section 2.2 lets a recipient take it; peers that differ in it are how
-    /// requests are smuggled.
+    /// A line ended by LF without CR. RFC 9112 section 2.2 permits a recipient to accept it; requests can be smuggled between
+    /// peers that differ in it.
     BareLf {
-        /// Which line.
+        /// The line.
         line: usize,
     },
     /// Not `method SP target SP version`.
@@ -53,12 +53,12 @@ pub enum Reject {
     },
     /// CONNECT asks for a tunnel; an application server has none (RFC 9110 section 9.3.6).
     Connect,
-    /// A byte that no request target holds: control, blank, `#`, beyond ASCII.
+    /// A byte that is forbidden in a request target: control, blank, `#`, beyond ASCII.
     TargetByte {
         /// The byte.
         found: u8,
     },
-    /// A target of none of the forms that go with its method (RFC 9112 section 3.2).
+    /// A target in no form that its method permits (RFC 9112 section 3.2).
     TargetForm {
         /// The target.
         found: Excerpt,
@@ -75,19 +75,19 @@ pub enum Reject {
     },
     /// A line that starts with a blank: obsolete line folding (RFC 9112 section 5.2).
     FieldFolded {
-        /// Which line.
+        /// The line.
         line: usize,
     },
     /// A field line without a colon.
     FieldColon {
-        /// Which line.
+        /// The line.
         line: usize,
         /// The line.
         found: Excerpt,
     },
     /// A name that is not a token; a blank before the colon is part of the name.
     FieldName {
-        /// Which line.
+        /// The line.
         line: usize,
         /// The name.
         found: Excerpt,
@@ -106,7 +106,7 @@ pub enum Reject {
     },
     /// A field line longer than [`Limits::field_size`](super::Limits::field_size).
     FieldTooLong {
-        /// Which line.
+        /// The line.
         line: usize,
         /// The limit, in bytes without the line's end.
         limit: usize,
@@ -125,26 +125,26 @@ pub enum Reject {
         /// The second value.
         second: Excerpt,
     },
-    /// A Host that is no `host[:port]`.
+    /// A Host that is not `host[:port]`.
     Host {
         /// The value.
         found: Excerpt,
     },
-    /// Two Content-Type fields: the application and a filter before it may each believe another one.
+    /// Two Content-Type fields: the application and a filter before it may each use another one.
     ContentTypeTwice {
         /// The first value.
         first: Excerpt,
         /// The second value.
         second: Excerpt,
     },
-    /// Two fields of a trusted proxy that say different schemes: somebody else wrote one of them.
+    /// Two fields of a trusted proxy that report different schemes: one of them is forged.
     SchemeTwice {
         /// The first field, name and value.
         first: Excerpt,
         /// The first one that differs.
         second: Excerpt,
     },
-    /// An underscore in a name, where that is refused: it could pass for another field's variable.
+    /// An underscore in a name, if a setting refuses it: its variable may be that of another field.
     FieldUnderscored {
         /// The name.
         found: Excerpt,
@@ -167,14 +167,14 @@ pub enum Reject {
     TransferEncodingInHttp10,
     /// An empty element in the list of transfer codings.
     TransferCodingEmpty,
-    /// `chunked` is not there or not the last coding, so the body has no end (RFC 9112 section 6.3, step 4).
+    /// `chunked` is missing or not the last coding, so the body has no end (RFC 9112 section 6.3, step 4).
     ChunkedNotLast {
         /// The last coding.
         found: Excerpt,
     },
     /// `chunked` applied twice (RFC 9112 section 7.1).
     ChunkedTwice,
-    /// A transfer coding that rwsgi does not undo.
+    /// A transfer coding that rwsgi does not decode.
     TransferCoding {
         /// The coding.
         found: Excerpt,
@@ -184,21 +184,21 @@ pub enum Reject {
         /// The value.
         found: Excerpt,
     },
-    /// A body larger than [`Limits::body`](super::Limits::body), or than can be counted.
+    /// A body larger than [`Limits::body`](super::Limits::body), or beyond 64 bits.
     BodyTooLarge {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// A chunk size that is not a hexadecimal number, or is too large to count.
+    /// A chunk size that is not a hexadecimal number, or is beyond 64 bits.
     ChunkSize {
         /// The line.
         found: Excerpt,
     },
     /// A chunk's first line ended by LF without CR.
     ChunkLf,
-    /// Something after the chunk size that is no chunk extension (RFC 9112 section 7.1.1).
+    /// Bytes after the chunk size that are no chunk extension (RFC 9112 section 7.1.1).
     ChunkExtension {
-        /// What follows the size.
+        /// The bytes after the size.
         found: Excerpt,
     },
     /// A chunk's first line longer than [`Limits::chunk_line`](super::Limits::chunk_line).
@@ -221,12 +221,12 @@ pub enum Reject {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A trailer line that the head would not have either.
+    /// A trailer line that would be refused in the head, too.
     Trailer {
-        /// What is wrong with it; its lines count from 1, the first trailer.
+        /// The cause; its lines count from 1, the first trailer.
         cause: Box<Reject>,
     },
-    /// A field that may not come after the body (RFC 9110 section 6.5.1).
+    /// A field that is forbidden after the body (RFC 9110 section 6.5.1).
     TrailerForbidden {
         /// The name.
         found: Excerpt,
@@ -234,7 +234,7 @@ pub enum Reject {
 }
 
 impl Reject {
-    /// The status of the answer.
+    /// Returns the status of the answer.
     pub fn status(&self) -> u16 {
         match self {
             Reject::ProxyForbidden => 403,
@@ -254,11 +254,11 @@ impl Reject {
 }
 
 impl Reject {
-    /// What would help, for the log: the setting that sets the limit, what the client means. Without the word `hint:`.
+    /// Returns a remedy for the log, without the word `hint:`.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Reject::NoTls => "with certfile every address speaks TLS alone: clients ask for https://",
-            Reject::ProxyForbidden => "proxy_allow_ips says who may send one",
+            Reject::NoTls => "with certfile every address serves only TLS: clients use https://",
+            Reject::ProxyForbidden => "proxy_allow_ips lists the peers that may send one",
             Reject::RequestLineTooLong { .. } => "limit_request_line sets this limit",
             Reject::FieldsTooMany { .. } => "limit_request_fields sets this limit",
             Reject::FieldTooLong { .. } => "limit_request_field_size sets this limit",
@@ -274,7 +274,7 @@ impl Reject {
 }
 
 impl fmt::Display for Reject {
-    #[rustfmt::skip] // A table: cause, sentence.
+    #[rustfmt::skip] // A table: cause, message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reject::NoTls => write!(f, "connection: expected TLS, found plain HTTP"),
@@ -283,7 +283,7 @@ impl fmt::Display for Reject {
             Reject::ProxyLineTooLong => write!(f, "proxy header: expected at most 107 bytes, found more"),
             Reject::ProxyBlock { expected, found } => write!(f, "proxy header: expected {expected}, found 0x{found:02x}"),
             Reject::EmptyLines => write!(f, "request line: expected a method, found a second empty line"),
-            Reject::BareLf { line } => write!(f, "line {line}: expected crlf, found lf alone"),
+            Reject::BareLf { line } => write!(f, "line {line}: expected crlf, found a bare lf"),
             Reject::RequestLine { found } => write!(f, "request line: expected method, target and version, found {found}"),
             Reject::RequestLineTooLong { limit } => write!(f, "request line: expected at most {limit} bytes, found more"),
             Reject::Method { found } => write!(f, "method: expected 3 to 20 upper-case token bytes, found {found}"),
@@ -312,14 +312,14 @@ impl fmt::Display for Reject {
             Reject::TransferCodingEmpty => write!(f, "transfer-encoding: expected a coding, found an empty element"),
             Reject::ChunkedNotLast { found } => write!(f, "transfer-encoding: expected chunked as the last coding, found {found}"),
             Reject::ChunkedTwice => write!(f, "transfer-encoding: expected chunked once, found it twice"),
-            Reject::TransferCoding { found } => write!(f, "transfer-encoding: expected chunked alone, found {found}"),
+            Reject::TransferCoding { found } => write!(f, "transfer-encoding: expected only chunked, found {found}"),
             Reject::Expectation { found } => write!(f, "expect: expected 100-continue, found {found}"),
             Reject::BodyTooLarge { limit } => write!(f, "body: expected at most {limit} bytes, found more"),
             Reject::ChunkSize { found } => write!(f, "chunk: expected a size in hexadecimal digits, found {found}"),
-            Reject::ChunkLf => write!(f, "chunk: expected crlf after the size, found lf alone"),
+            Reject::ChunkLf => write!(f, "chunk: expected crlf after the size, found a bare lf"),
             Reject::ChunkExtension { found } => write!(f, "chunk: expected ;name or ;name=value after the size, found {found}"),
             Reject::ChunkLineTooLong { limit } => write!(f, "chunk: expected at most {limit} bytes of size and extensions, found more"),
-            Reject::ChunkOverhead { limit } => write!(f, "chunk: expected at most {limit} bytes of framing beyond the data's worth, found more"),
+            Reject::ChunkOverhead { limit } => write!(f, "chunk: expected at most {limit} bytes of excess framing, found more"),
             Reject::ChunkEnd { found } => write!(f, "chunk: expected crlf after the data, found byte 0x{found:02x}"),
             Reject::TrailersTooLarge { limit } => write!(f, "trailers: expected at most {limit} bytes, found more"),
             Reject::Trailer { cause } => write!(f, "trailers: {cause}"),
@@ -330,7 +330,7 @@ impl fmt::Display for Reject {
 
 impl std::error::Error for Reject {}
 
-/// What a peer or an application sent, as far as a message shows it: at most 64 bytes, escaped, quoted.
+/// An excerpt of what a peer or an application sent, for a message: at most 64 bytes, escaped, quoted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: Box<[u8]>,
@@ -338,13 +338,13 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// The beginning of `bytes`.
+    /// Returns the beginning of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let shown = &bytes[..bytes.len().min(EXCERPT)];
         Excerpt { bytes: shown.into(), cut: shown.len() < bytes.len() }
     }
 
-    /// The bytes that are shown.
+    /// Returns the bytes that are shown.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -363,7 +363,7 @@ impl fmt::Debug for Excerpt {
     }
 }
 
-/// The first byte of `value` that no field value holds.
+/// Returns the first byte of `value` that is forbidden in a field value.
 pub(crate) fn first_control(value: &[u8]) -> Option<u8> {
     value.iter().copied().find(|&byte| grammar::is_control(byte))
 }

@@ -1,10 +1,10 @@
-//! The head of a response: what an application gave, checked, and what a server adds. Decides the transfer of the body,
-//! sends nothing, knows no Python.
+//! The head of a response: status and fields of the application, checked, and the fields that a server adds. Decides the
+//! transfer of the body, sends nothing, knows no Python.
 
 use super::error_page::reason;
 use super::grammar;
-use super::head::Version;
 use super::reject::{Excerpt, first_control};
+use super::version::Version;
 
 pub use super::bad_response::BadResponse;
 
@@ -19,45 +19,45 @@ pub struct ResponseHead {
     content_length: Option<u64>,
     has_date: bool,
     has_server: bool,
-    /// The application asked for the connection to be closed.
+    /// True if the application asked for the connection to be closed.
     close: bool,
 }
 
-/// To what the response is the answer.
+/// The parts of a request that decide the response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseTo {
     /// The request's version.
     pub version: Version,
-    /// Whether the request was HEAD.
+    /// True if the request was HEAD.
     pub head_only: bool,
-    /// Whether the client wants and the server is willing to keep the connection.
+    /// True if both client and server want to keep the connection.
     pub keep_alive: bool,
 }
 
-/// What the encoded head promises.
+/// The promises of an encoded head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// How the body goes out.
+    /// The transfer of the body.
     pub transfer: Transfer,
-    /// Whether the connection serves another request after it.
+    /// True if the connection serves another request after it.
     pub keep_alive: bool,
 }
 
-/// How the body of a response goes out.
+/// The transfer of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// Not at all: HEAD, 204, 205, 304. What the application gives is dropped.
+    /// None: HEAD, 204, 205, 304. Data of the application is dropped.
     Nothing,
     /// Exactly this many bytes.
     Length(u64),
     /// In chunks, see [`encode_chunk`], and [`LAST_CHUNK`] at the end.
     Chunked,
-    /// As it is; the end of the connection is its end.
+    /// Unchanged; the end of the connection is its end.
     UntilClose,
 }
 
 impl ResponseHead {
-    /// Begins a response with its status, `200 OK`; forgets the one before.
+    /// Begins a response with its status, `200 OK`, and forgets the previous one.
     pub fn start(&mut self, status: &[u8]) -> Result<(), BadResponse> {
         let code = status_code(status)?;
         self.clear();
@@ -126,27 +126,27 @@ impl ResponseHead {
         *self = ResponseHead { status, fields, ..ResponseHead::default() };
     }
 
-    /// Whether there is a status.
+    /// True if there is a status.
     pub fn is_started(&self) -> bool {
         self.code != 0
     }
 
-    /// The status code; 0 before the start.
+    /// Returns the status code; 0 before the start.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// The status as the application gave it, `200 OK`.
+    /// Returns the status as the application gave it, `200 OK`.
     pub fn status(&self) -> &[u8] {
         &self.status
     }
 
-    /// The application's Content-Length.
+    /// Returns the application's Content-Length.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// Name and value of the application's fields, in order.
+    /// Returns name and value of the application's fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
@@ -154,18 +154,18 @@ impl ResponseHead {
         })
     }
 
-    /// The value of the application's first field of this name, in any case.
+    /// Returns the value of the application's first field of this name, in any case.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The value of the last field of this name.
+    /// Returns the value of the last field of this name.
     pub fn last_field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields().filter(|(found, _)| found.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
     }
 
-    /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is whole
-    /// already, used where the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
+    /// Appends the whole head to `out`, up to its empty line. `known_length` is the length of a body that is already whole,
+    /// used if the application gave none. `date` is the value of Date, see [`imf_fixdate`](super::imf_fixdate).
     pub fn encode(&self, out: &mut Vec<u8>, to: &ResponseTo, known_length: Option<u64>, date: &[u8]) -> Begun {
         let begun = self.begin(*to, known_length);
         out.reserve(self.status.len() + self.fields.len() + OWN_FIELDS);
@@ -184,7 +184,7 @@ impl ResponseHead {
         out.extend_from_slice(match (begun.keep_alive, to.version) {
             _ if self.code == SWITCHING => b"Connection: upgrade\r\n",
             (false, _) => b"Connection: close\r\n",
-            // Only an HTTP/1.0 client takes the end of the connection for granted.
+            // Only an HTTP/1.0 client expects the end of the connection by default.
             (true, Version::Http10) => b"Connection: keep-alive\r\n",
             (true, Version::Http11) => b"",
         });
@@ -199,7 +199,7 @@ impl ResponseHead {
         begun
     }
 
-    /// RFC 9112 section 6.3, for responses.
+    /// Decides the transfer by RFC 9112 section 6.3, for responses.
     fn begin(&self, to: ResponseTo, known_length: Option<u64>) -> Begun {
         let transfer = if self.code == SWITCHING {
             Transfer::UntilClose
@@ -219,7 +219,7 @@ impl ResponseHead {
         !matches!(self.code, 100..=199 | NO_CONTENT | RESET)
     }
 
-    /// Whether the field is to stand in the head.
+    /// Takes the application's Content-Length; true if the field is to be sent.
     fn push_content_length(&mut self, value: &[u8]) -> Result<bool, BadResponse> {
         let length = grammar::decimal(value).ok_or_else(|| BadResponse::ContentLength { found: Excerpt::of(value) })?;
         if self.content_length.is_some() {
@@ -242,7 +242,7 @@ impl ResponseHead {
         }
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let wants = |wish: &[u8]| value.eq_ignore_ascii_case(wish);
-        // What applications written for other servers say: wishes that change no framing.
+        // Applications written for other servers send these; they change no framing.
         let closes = is(b"connection") && wants(b"close");
         let keeps = is(b"keep-alive") || (is(b"connection") && wants(b"keep-alive"));
         if switching || !(closes || keeps) {
@@ -266,7 +266,7 @@ pub fn encode_chunk(out: &mut Vec<u8>, data: &[u8]) {
     }
 }
 
-/// Appends what stands before the data of a chunk of `length` bytes; CRLF stands after it. Nothing for 0.
+/// Appends the line before the data of a chunk of `length` bytes; CRLF is to follow the data. Nothing for 0.
 pub fn chunk_head(out: &mut Vec<u8>, length: u64) {
     if length > 0 {
         grammar::push_hexadecimal(out, length);
@@ -290,7 +290,7 @@ enum Field {
 }
 
 impl Field {
-    /// The names that applications and frameworks nearly always give, as they spell them; each is a token.
+    /// Returns the kind of the names that applications and frameworks usually give, in their spelling; each is a token.
     fn usual(name: &[u8]) -> Option<Field> {
         match name {
             b"Content-Length" => Some(Field::ContentLength),
@@ -302,7 +302,7 @@ impl Field {
         }
     }
 
-    /// By length first: most names are compared with nothing.
+    /// Returns the kind of any name. Decides by length first, so that most names are compared with nothing.
     fn of(name: &[u8]) -> Field {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
@@ -322,7 +322,7 @@ impl Field {
     }
 }
 
-/// `ddd` or `ddd reason`; 101 or final.
+/// Reads the code of `ddd` or `ddd reason`, which is 101 or final.
 fn status_code(status: &[u8]) -> Result<u16, BadResponse> {
     let wrong = || BadResponse::Status { found: Excerpt::of(status) };
     let (digits, rest) = status.split_at_checked(CODE).ok_or_else(wrong)?;

@@ -1,4 +1,4 @@
-//! The forms of a request target, and of the host that stands in one or in the Host field (RFC 9112 section 3.2).
+//! The forms of a request target, and of the host in a target or in the Host field (RFC 9112 section 3.2).
 //! Knows no path segment, no decoding and no virtual host.
 
 use std::ops::Range;
@@ -13,28 +13,29 @@ pub struct Target {
     pub authority: Option<Range<usize>>,
     /// The path, undecoded. Empty in an absolute form without one; `*` in the asterisk form.
     pub path: Range<usize>,
-    /// What follows the first `?`; empty without one.
+    /// The part after the first `?`; empty without one.
     pub query: Range<usize>,
 }
 
 impl Target {
     /// Cuts `target`, sent with `method`, into its parts.
     ///
-    /// The authority form goes with CONNECT alone, which rwsgi does not serve.
+    /// The authority form is only for CONNECT, which rwsgi does not serve.
     pub fn parse(method: &[u8], target: &[u8]) -> Result<Target, Reject> {
-        if let Some(&found) = target.iter().find(|&&byte| !is_target_byte(byte)) {
+        let path_end = grammar::run(target, &PATH);
+        if let Some(&found) = target[path_end..].iter().find(|&&byte| !is_target_byte(byte)) {
             return Err(Reject::TargetByte { found });
         }
         match target {
             _ if method == b"CONNECT" => Err(Reject::Connect),
-            [b'/', ..] => Ok(Target::from_path(target, 0, None)),
+            [b'/', ..] => Ok(Target::cut(target.len(), 0, path_end, None)),
             b"*" if method == b"OPTIONS" => Ok(Target { path: 0..1, query: 1..1, authority: None }),
-            _ => Target::absolute(target).ok_or_else(|| Reject::TargetForm { found: Excerpt::of(target) }),
+            _ => Target::absolute(target, path_end).ok_or_else(|| Reject::TargetForm { found: Excerpt::of(target) }),
         }
     }
 
-    /// `http://host[:port][/path][?query]`. Userinfo is refused: nothing honest sends it to a server (RFC 9110 section 4.2.4).
-    fn absolute(target: &[u8]) -> Option<Target> {
+    /// Cuts `http://host[:port][/path][?query]`. Userinfo is refused: honest clients send none (RFC 9110 section 4.2.4).
+    fn absolute(target: &[u8], path_end: usize) -> Option<Target> {
         let start = scheme_length(target)?;
         let length = target[start..].iter().position(|byte| b"/?".contains(byte)).unwrap_or(target.len() - start);
         let authority = start..start + length;
@@ -42,19 +43,17 @@ impl Target {
         if host.is_empty() || host[0] == b':' || !is_host(host) {
             return None;
         }
-        Some(Target::from_path(target, authority.end, Some(authority)))
+        Some(Target::cut(target.len(), authority.end, path_end, Some(authority)))
     }
 
-    fn from_path(target: &[u8], start: usize, authority: Option<Range<usize>>) -> Target {
-        let end = target.len();
-        match target[start..].iter().position(|&byte| byte == b'?') {
-            Some(at) => Target { authority, path: start..start + at, query: start + at + 1..end },
-            None => Target { authority, path: start..end, query: end..end },
-        }
+    /// Returns the parts of a target of `length` bytes, whose path is `start..path_end` and ends before a `?`, if any.
+    fn cut(length: usize, start: usize, path_end: usize, authority: Option<Range<usize>>) -> Target {
+        Target { authority, path: start..path_end, query: length.min(path_end + 1)..length }
     }
 }
 
-/// Whether `value` is `uri-host [":" port]` (RFC 9110 section 7.2). Empty is: a target without an authority has no other Host.
+/// True if `value` is `uri-host [":" port]` (RFC 9110 section 7.2), or empty: a target without an authority has no other
+/// Host.
 pub fn is_host(value: &[u8]) -> bool {
     match value {
         [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
@@ -65,17 +64,22 @@ pub fn is_host(value: &[u8]) -> bool {
     }
 }
 
-/// Nothing, or a colon and a number of at most 65535; the digits may be missing (RFC 3986 section 3.2.3).
+/// True for nothing, and for a colon and a number of at most 65535; the digits may be missing (RFC 3986 section 3.2.3).
 fn is_port(port: &[u8]) -> bool {
     let Some(digits) = port.strip_prefix(b":") else {
         return port.is_empty();
     };
     // A number that is too large stays so, however many digits follow.
-    let number = |so_far: u32, digit: &u8| (so_far * 10 + u32::from(digit - b'0')).min(TOO_LARGE);
-    digits.iter().all(u8::is_ascii_digit) && digits.iter().fold(0, number) < TOO_LARGE
+    digits
+        .iter()
+        .try_fold(0_u32, |number, digit| {
+            let number = number * 10 + u32::from(digit.wrapping_sub(b'0'));
+            (digit.is_ascii_digit() && number <= u32::from(u16::MAX)).then_some(number)
+        })
+        .is_some()
 }
 
-/// An IPv6 address, or `vX.` and what a future version writes (RFC 3986 section 3.2.2).
+/// True for an IPv6 address, and for `vX.` and the address of a future version (RFC 3986 section 3.2.2).
 fn is_ip_literal(literal: &[u8]) -> bool {
     match literal {
         [b'v' | b'V', rest @ ..] => match rest.iter().position(|&byte| byte == b'.') {
@@ -92,7 +96,7 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     }
 }
 
-/// What follows the `reg-name`, name bytes and percent escapes, at the start of `value`.
+/// Returns the rest of `value` after the `reg-name` at its start, which is name bytes and percent escapes.
 fn after_name(value: &[u8]) -> &[u8] {
     let mut rest = value;
     loop {
@@ -103,17 +107,17 @@ fn after_name(value: &[u8]) -> &[u8] {
     }
 }
 
-/// `unreserved` or `sub-delims` of RFC 3986 section 2.
+/// True for `unreserved` and `sub-delims` of RFC 3986 section 2.
 const fn is_name_byte(byte: u8) -> bool {
     NAME[byte as usize]
 }
 
-/// Visible ASCII without the fragment's `#`. Wider than RFC 3986 (`|`, `[`, `"` and their kin come in real queries), as in gunicorn.
+/// True for visible ASCII except the fragment's `#`. Wider than RFC 3986, as in gunicorn: real queries hold `|`, `[`, `"`.
 fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// The length of `http://` or `https://` at the start of `target`, in any case.
+/// Returns the length of `http://` or `https://` at the start of `target`, in any case.
 fn scheme_length(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"]
         .iter()
@@ -121,9 +125,9 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
         .map(|scheme| scheme.len())
 }
 
-/// One more than the largest port.
-const TOO_LARGE: u32 = 1 << 16;
 const NAME: [bool; 256] = grammar::table(b"-._~!$&'()*+,;=");
+/// Target bytes except the one that ends a path.
+const PATH: [bool; 256] = grammar::table(b"!\"$%&'()*+,-./:;<=>@[\\]^_`{|}~");
 
 #[cfg(test)]
 mod tests {

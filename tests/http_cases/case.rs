@@ -1,4 +1,4 @@
-//! A case: a file that says what is sent and what comes of it. Knows how files are written, not what HTTP is.
+//! A case: a file with the bytes of a client and their outcome. Knows the form of the files, not HTTP.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rwsgi::http::Limits;
 use rwsgi::settings::{Settings, Sources, resolve};
 
-use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, is_refused};
+use super::conversation::{Asked, Rules, assert_plain_reading, converse, is_refused};
 
 pub(crate) struct Case {
     pub(crate) path: PathBuf,
@@ -16,9 +16,9 @@ pub(crate) struct Case {
     pub(crate) expected: String,
 }
 
-/// The cases of a folder, in order; at least so many, so that a moved folder does not pass.
+/// Returns the cases of a folder, in order. Fails if there are fewer than `at_least`, as after a move of the folder.
 pub(crate) fn cases(folder: &str, at_least: usize) -> impl Iterator<Item = Case> {
-    // The fuzz targets are a crate further down.
+    // The crate of the fuzz targets is one folder further down.
     let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|path| path.join("tests/http_cases"));
     let folder = above.find(|path| path.is_dir()).unwrap().join(folder);
     let entries = std::fs::read_dir(&folder).unwrap();
@@ -52,7 +52,7 @@ impl Case {
         case
     }
 
-    /// One check for every request: whole, byte by byte, cut in two anywhere, and with bytes after it.
+    /// Checks a request whole, byte by byte, cut in two anywhere, and with bytes after it.
     pub(crate) fn check(&self, belongs: fn(&str) -> bool) {
         let (bytes, rules) = (&self.bytes, &self.rules);
         let whole = converse(bytes, rules, |_| bytes.len());
@@ -73,7 +73,7 @@ impl Case {
                 assert_eq!(format!("{whole}{after}"), both, "{} with bytes after it", self.name());
             }
         }
-        assert_httparse_agrees(bytes, &rules.limits);
+        assert_plain_reading(bytes, &rules.limits);
     }
 
     pub(crate) fn expect(&self, found: &str) {
@@ -87,18 +87,18 @@ impl Case {
         assert_eq!(found, self.expected, "{}: left found, right expected", self.name());
     }
 
-    /// As data for the laws of a head and of a connection.
+    /// Returns the data for the laws of a head and of a connection.
     pub(crate) fn as_connection(&self) -> Vec<u8> {
         [&[0], self.bytes.as_slice()].concat()
     }
 
-    /// As data for the law of bodies: what is behind the first head.
+    /// Returns the data for the law of bodies: the bytes behind the first head.
     pub(crate) fn as_body(&self) -> Vec<u8> {
         let end = self.bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
         [&[0], &self.bytes[end..]].concat()
     }
 
-    /// As data for the law of responses.
+    /// Returns the data for the law of responses.
     pub(crate) fn as_calls(&self) -> Vec<u8> {
         let mut data = vec![4];
         for line in self.text.lines() {

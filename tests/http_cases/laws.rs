@@ -1,5 +1,5 @@
-//! What holds for any bytes, whoever sends them: a law is a function that panics where it is broken. `tests/http.rs`
-//! tries them with seeded chance, `fuzz/` for as long as one likes. The first byte of the data chooses the rules.
+//! Laws that hold for any bytes: each is a function that panics if it is broken. `tests/http.rs` tries them with seeded
+//! random data, `fuzz/` for any length of time. The first byte of the data chooses the rules.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use rwsgi::http::{
     encode_chunk, error_response, is_field_name,
 };
 
-use super::conversation::{Asked, Rules, assert_httparse_agrees, converse, describe};
+use super::conversation::{Asked, Rules, assert_plain_reading, converse, describe};
 use super::mutation::Chance;
 
-/// A head is read the same however it is cut, and what is known of it is what it seems.
+/// A head is read the same however it is cut, and its known parts hold only what they may hold.
 pub(crate) fn head(data: &[u8]) {
     let Some((seed, bytes)) = data.split_first() else { return };
     let (rules, mut chance) = (rules(*seed), chance(*seed));
@@ -33,7 +33,7 @@ pub(crate) fn head(data: &[u8]) {
         check_request(request, rules.asked.as_ref());
     }
     check_answer(request, progress.err());
-    assert_httparse_agrees(bytes, &rules.limits);
+    assert_plain_reading(bytes, &rules.limits);
 }
 
 /// A body is decoded the same however it is cut and however little room there is.
@@ -56,7 +56,7 @@ pub(crate) fn chunks(data: &[u8]) {
     }
 }
 
-/// A connection comes to the same however its bytes are cut, and nothing comes of what is behind a refusal.
+/// A connection has the same outcome however its bytes are cut, and bytes behind a refusal have none.
 pub(crate) fn connection(data: &[u8]) {
     let Some((seed, bytes)) = data.split_first() else { return };
     let (rules, mut chance) = (rules(*seed), chance(*seed));
@@ -67,8 +67,7 @@ pub(crate) fn connection(data: &[u8]) {
     assert!(refusals == 0 || refusals == 1 && whole.lines().last().unwrap().starts_with("refused "), "{whole}");
 }
 
-/// Whatever an application says, what goes out is one response with one framing. The data is calls: what, how long, what
-/// with.
+/// Any calls of an application give one response with one framing. The data is calls: kind, lengths, arguments.
 pub(crate) fn response(data: &[u8]) {
     let (Some((flags, rest)), mut head) = (data.split_first(), ResponseHead::default()) else { return };
     let mut rest = rest;
@@ -97,13 +96,13 @@ pub(crate) fn response(data: &[u8]) {
     }
 }
 
-/// Bytes with their number before them, and what is behind.
+/// Returns the bytes whose number stands before them, and the rest.
 fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let Some((length, rest)) = bytes.split_first() else { return (&[], &[]) };
     rest.split_at(rest.len().min(usize::from(*length)))
 }
 
-/// The room's own limits, or tight ones; nobody asked, or one of several peers.
+/// Returns the room's own limits or tight ones, with no peer or one of several.
 pub(crate) fn rules(seed: u8) -> Rules {
     let tight = Limits {
         request_line: 60,
@@ -159,10 +158,10 @@ fn read_head(bytes: &[u8], limits: &Limits, mut size: impl FnMut() -> usize) -> 
     }
 }
 
-/// How a body ended: the bytes used and whether it is whole; and its payload.
+/// The end of a body, as bytes used and true if it is whole; and its payload.
 type Decoded = (Result<(usize, bool), Reject>, Vec<u8>);
 
-/// Reads in pieces of so many bytes, with room for so many.
+/// Reads in pieces whose sizes, with the room for payload, `size` returns.
 fn read_body(bytes: &[u8], of: (BodyLength, &Limits), mut size: impl FnMut() -> (usize, usize)) -> Decoded {
     let (mut decoder, mut payload) = (BodyDecoder::new(of.0, of.1), Vec::new());
     let (mut used, mut end) = (0, 0);
@@ -186,7 +185,7 @@ fn read_body(bytes: &[u8], of: (BodyLength, &Limits), mut size: impl FnMut() -> 
     (Ok((used, decoder.is_done())), payload)
 }
 
-/// A known request holds what a request may hold, and can be logged and turned into variables.
+/// Checks that a known request holds only what a request may hold, and that it can be turned into variables.
 fn check_request(request: Request<'_>, asked: Option<&Asked>) {
     assert!(is_field_name(request.method()) && request.target().iter().all(u8::is_ascii_graphic));
     assert!(request.path().starts_with(b"/") || request.path() == b"*", "{request:?}");
@@ -209,7 +208,7 @@ fn check_request(request: Request<'_>, asked: Option<&Asked>) {
     }
 }
 
-/// The answer to a refusal is one response, and its line in the log is one line.
+/// Checks that the answer to a refusal is one response, and that its line in the log is one line.
 fn check_answer(request: Option<Request<'_>>, reject: Option<Reject>) {
     let mut out = Vec::new();
     let status = reject.as_ref().map_or(500, Reject::status);
@@ -238,7 +237,7 @@ fn check_answer(request: Option<Request<'_>>, reject: Option<Reject>) {
     assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{}", out.escape_ascii());
 }
 
-/// httparse, more lenient, reads the same chunks and trailers where it reads them at all.
+/// Checks that httparse, which is more lenient, reads the same chunks and trailers if it reads them at all.
 fn check_against_httparse(bytes: &[u8], payload: &[u8]) {
     let (mut at, mut other) = (0, Vec::new());
     loop {
@@ -284,7 +283,7 @@ fn check_response(head: &ResponseHead, to: ResponseTo, known: Option<u64>) {
     assert_eq!(all("connection"), expected);
 }
 
-/// RFC 9112 section 6, of a response.
+/// Checks RFC 9112 section 6 for a response.
 fn check_framing(code: u16, to: ResponseTo, begun: Begun, lengths: &[String], codings: &[String]) {
     assert!(lengths.len() + codings.len() <= 1, "two framings: {lengths:?} {codings:?}");
     assert!(codings.is_empty() || to.version == Version::Http11);

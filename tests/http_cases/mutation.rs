@@ -20,9 +20,9 @@ impl Chance {
     }
 }
 
-/// Changes a byte, takes some out, doubles some, or puts in what parsers stumble over.
+/// Changes a byte, removes some, doubles some, or inserts bytes that parsers stumble over.
 pub(crate) fn mutate(bytes: &mut Vec<u8>, chance: &mut Chance) {
-    // Most of a long case is filling; the start is where it is decided.
+    // Most of a long case is filling; its start decides.
     let at = chance.below(bytes.len().min(600));
     let end = bytes.len().min(at + chance.below(8));
     match chance.below(4) {
