@@ -1,4 +1,4 @@
-//! README and `docs/`, as far as a program can judge them: links lead somewhere, commands are understood, names exist,
+//! The pages at the root and in `docs/`, as far as a program can judge them: links lead somewhere, commands are understood, names exist,
 //! generated tables are those of the code. Whether the words are true, people judge.
 
 use std::ffi::OsString;
@@ -258,14 +258,19 @@ fn table(page: &Page, start: &str) -> String {
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 
-/// What is wrong in README and `docs/`, each with its page.
+/// What is wrong in the pages, each with its page.
 fn in_every_page(mut wrong: impl FnMut(&Page) -> Vec<String>) -> Vec<String> {
     let pages = pages();
     pages.iter().flat_map(|page| wrong(page).into_iter().map(|words| format!("{}: {words}", page.name))).collect()
 }
 
+/// README and its like at the root, and all of `docs/`.
 fn pages() -> Vec<Page> {
-    let mut names = vec![PathBuf::from("README.md")];
+    let mut names: Vec<PathBuf> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| PathBuf::from(entry.unwrap().file_name()))
+        .filter(|name| name.extension().is_some_and(|extension| extension == "md"))
+        .collect();
     collect(Path::new("docs"), &mut names);
     names.sort();
     names.iter().map(|name| Page::read(&name.to_string_lossy())).collect()
