@@ -11,7 +11,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::support::wire::json_of;
-use crate::support::{Gate, Response, Server, limit};
+use crate::support::{Gate, LIMIT, Response, Server};
 
 /// A kept connection, and the pid of the worker that holds it.
 struct Kept<S> {
@@ -119,7 +119,7 @@ fn connections_of_unix_sockets_are_passed_on_as_well() {
     let server = Server::start(&["-w", "2", "-b", &bind, "-b", "127.0.0.1:0", "threaded"]);
     let connect = || {
         let stream = UnixStream::connect(&path).unwrap();
-        stream.set_read_timeout(Some(limit())).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
         Kept::new(stream)
     };
     let (mut holding, _other) = of_one_worker(&server);
@@ -194,8 +194,7 @@ fn who_waits_behind_a_request_that_takes_long_enough_goes_to_a_worker_that_idles
 #[test]
 fn where_one_cpu_is_all_there_is_one_worker_computes_and_the_others_leave_their_requests_to_it() {
     let served = shares("/busy?s=0.004");
-    // Spread evenly, it would be a quarter; the more others compute on this CPU, the less it is.
-    assert!(served[0] * 5 > served.iter().sum::<u64>() * 2, "{served:?}: the connections were spread evenly");
+    assert!(served[0] * 2 > served.iter().sum(), "{served:?}: the connections were spread evenly");
 }
 
 #[test]
@@ -294,14 +293,10 @@ fn responses_that_are_held_back_for_others_do_not_wait_for_a_long_call() {
         let mut late = Vec::new();
         for round in 0..5 {
             // Quick ones, until the worker expects further ones of the kind.
-            let slowest = (0..300).map(|_| {
-                let sent = Instant::now();
+            for _ in 0..300 {
                 send_all(&mut kept);
                 answered(&mut kept);
-                sent.elapsed()
-            });
-            // A machine that is slow is late without a reason, too.
-            let on_time = slowest.max().unwrap().max(SENT_BY_THE_KERNEL);
+            }
             let gate_path = directory.path().join(format!("{threads}-{round}"));
             let gate = Gate::closed(gate_path.clone());
             let (long, quick) = kept.split_last_mut().unwrap();
@@ -309,7 +304,7 @@ fn responses_that_are_held_back_for_others_do_not_wait_for_a_long_call() {
             write!(long, "GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate_path.display()).unwrap();
             let sent = Instant::now();
             answered(quick);
-            late.extend(Some(sent.elapsed()).filter(|took| *took >= on_time));
+            late.extend(Some(sent.elapsed()).filter(|took| *took >= SENT_BY_THE_KERNEL));
             let _writer = gate.open();
             worker_of(long);
         }
