@@ -1,5 +1,5 @@
-//! The pages at the root and in `docs/`, as far as a program can judge them: links lead somewhere, commands are understood, names exist,
-//! generated tables are those of the code. Whether the words are true, people judge.
+//! The pages at the root and in `docs/`, as far as a program can judge them: links lead somewhere, commands are understood,
+//! names exist, generated tables are those of the code. Whether the words are true, people judge.
 
 use std::ffi::OsString;
 use std::fs;
@@ -324,5 +324,16 @@ fn root() -> &'static Path {
 const VARIABLES: [&str; 5] =
     ["RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
-const ROOMS: [&str; 10] =
-    ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "packaging/", ".cargo/", ".ci/"];
+const ROOMS: [&str; 11] = [
+    "src/",
+    "engine/",
+    "tests/",
+    "benches/",
+    "examples/",
+    "docs/",
+    "fuzz/",
+    "packaging/",
+    ".cargo/",
+    ".ci/",
+    ".github/",
+];
