@@ -300,16 +300,17 @@ fn a_pause_beyond_the_limit_is_an_error_for_the_application() {
 #[test]
 fn a_client_that_takes_its_time_costs_no_worker_its_life() {
     let pace = pace();
-    let timeout = format!("{:.3}", 0.5 * pace);
+    let timeout = format!("{:.3}", 0.8 * pace);
     let echoing = Server::start(&["echo", "--post-buffering", "0", "--timeout", &timeout]);
     let streaming = Server::start(&["stream", "--timeout", &timeout]);
     let mut sender = echoing.connect();
     sender.write_all(format!("POST /?piece=1 {HOST}Content-Length: 10\r\n\r\nhello").as_bytes()).unwrap();
     let mut reader = streaming.begin(&format!("/?chunks=10&size={MIB}"));
     // Two timeouts.
-    pass(Duration::from_millis(1100).mul_f64(pace));
+    pass(Duration::from_millis(1700).mul_f64(pace));
     assert_eq!(json_of(&ask(&mut sender, "world"))["length"], 10);
-    assert_eq!(Response::read(&mut reader).unwrap().body.len(), 10 * MIB);
+    let streamed = Response::read(&mut reader).unwrap_or_else(|error| panic!("{error}\n{}", streaming.log()));
+    assert_eq!(streamed.body.len(), 10 * MIB);
     for server in [echoing, streaming] {
         assert_eq!(server.workers().len(), 1, "{}", server.log());
     }
