@@ -8,25 +8,46 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VENV := $(TARGET)/venv
 RWSGI := $(TARGET)/release/rwsgi
 
-# Debian keeps nginx and its like where an ordinary user's PATH does not look.
+# Debian keeps nginx and its like where an ordinary user's PATH does not look. Where it does, it stays as it is: cargo compiles
+# some crates again when it changes.
+ifeq ($(filter /usr/sbin,$(subst :, ,$(PATH))),)
 export PATH := $(PATH):/usr/sbin:/sbin
+endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build run test test-door test-pythons bench bench-quick bench-report bench-floor install clean help missing needs FORCE
+.PHONY: build debug run check test test-door test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
 
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
 	RWSGI_ENGINE_FILE=$(TARGET)/release/librwsgi_engine.so $(CARGO) build --release --locked -p rwsgi
+
+debug:
+	$(CARGO) build --locked --workspace
 
 run: build $(VENV)/.filled ## build, and serve examples/django on http://127.0.0.1:8000 with 2 workers
 	@DJANGO_DB=$(TARGET)/polls.sqlite3 $(VENV)/bin/python examples/django/manage.py migrate --verbosity 0
 	@echo "The polls are at http://127.0.0.1:8000/polls/ (Ctrl-C ends the server)."
 	@cd examples/django && DJANGO_DB=$(TARGET)/polls.sqlite3 exec $(RWSGI) --config app.toml --python $(VENV)
 
+check: debug $(VENV)/.filled ## formatting, clippy, unit tests, and the tests that are data; under a minute once it has run
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked -p rwsgi --lib --bins
+	$(ON_DEBUG) $(CARGO) test --locked -p rwsgi --test all -- $(DATA)
+
+# Those that start no server, and the one that sends the cases of tests/smuggling/ to one.
+DATA := docs:: from_gunicorn:: http:: settings:: smuggling::each_form supervisor:: tidy::
+ON_DEBUG = RWSGI_DOOR=$(or $(DOOR),executable) RWSGI_TEST_PROGRAM=$(TARGET)/debug/rwsgi RWSGI_TEST_VENV=$(VENV)
+
+test-one: debug $(VENV)/.filled ## one test or one file of them, with a debug build: T=threads::, DOOR=library for the other door
+	@test -n "$(T)" || { echo "make test-one: which tests: T=threads:: or T=part_of_a_name" >&2; exit 1; }
+	$(ON_DEBUG) $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS) $(T)
+
 test: needs build $(VENV)/.filled ## every test there is, those of the running server twice: python executed, and libpython loaded
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@$(MAKE) deny
 	$(VENV)/bin/python examples/django/manage.py test polls
 	$(CARGO) test --locked -p rwsgi --lib --bins
 	$(CARGO) test --locked -p rwsgi --doc
@@ -41,6 +62,13 @@ DOORLESS := docs:: from_gunicorn:: gunicorn_side_by_side:: http:: settings:: smu
 test-door:
 	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) \
 	    $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS) $(SKIP:%=--skip %)
+
+deny: ## licenses and sources of the crates, and crates in two versions, by cargo-deny where it is installed
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check licenses bans sources; \
+	else echo "make: cargo-deny is not installed, deny.toml is not checked: cargo install --locked cargo-deny" >&2; fi
+
+advisories: ## known faults of the crates, by cargo-deny; its database comes over the network
+	$(CARGO) deny --locked check advisories
 
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh

@@ -5,10 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::wire::{assert_ended, chunked, counted, json_of};
-use crate::support::{self, Response, Server, reading, status};
+use crate::support::{self, Response, Server, pace, pass, reading, status};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -285,12 +285,13 @@ fn a_pause_beyond_the_limit_is_an_error_for_the_application() {
         }
     }
     // A client that is slow, but within the limit each time.
-    let patient = Server::start(&["input", "--post-buffering", "0", "--client-body-timeout", "0.3"]);
+    let pace = pace();
+    let timeout = format!("{:.3}", 0.3 * pace);
+    let patient = Server::start(&["input", "--post-buffering", "0", "--client-body-timeout", &timeout]);
     let mut stream = patient.connect();
     stream.write_all(format!("POST /?do=read {HOST}Content-Length: 5\r\n\r\n").as_bytes()).unwrap();
     for byte in b"hello" {
-        let end = Instant::now() + Duration::from_millis(100);
-        support::wait_until("some time has passed", || Instant::now() > end);
+        pass(Duration::from_millis(100).mul_f64(pace));
         stream.write_all(&[*byte]).unwrap();
     }
     assert_eq!(json_of(&Response::read(&mut stream).unwrap()), json!(["hello"]));
@@ -298,15 +299,18 @@ fn a_pause_beyond_the_limit_is_an_error_for_the_application() {
 
 #[test]
 fn a_client_that_takes_its_time_costs_no_worker_its_life() {
-    let echoing = Server::start(&["echo", "--post-buffering", "0", "--timeout", "0.5"]);
-    let streaming = Server::start(&["stream", "--timeout", "0.5"]);
+    let pace = pace();
+    let timeout = format!("{:.3}", 0.8 * pace);
+    let echoing = Server::start(&["echo", "--post-buffering", "0", "--timeout", &timeout]);
+    let streaming = Server::start(&["stream", "--timeout", &timeout]);
     let mut sender = echoing.connect();
     sender.write_all(format!("POST /?piece=1 {HOST}Content-Length: 10\r\n\r\nhello").as_bytes()).unwrap();
     let mut reader = streaming.begin(&format!("/?chunks=10&size={MIB}"));
-    let end = Instant::now() + Duration::from_millis(1100);
-    support::wait_until("two timeouts have passed", || Instant::now() > end);
+    // Two timeouts.
+    pass(Duration::from_millis(1700).mul_f64(pace));
     assert_eq!(json_of(&ask(&mut sender, "world"))["length"], 10);
-    assert_eq!(Response::read(&mut reader).unwrap().body.len(), 10 * MIB);
+    let streamed = Response::read(&mut reader).unwrap_or_else(|error| panic!("{error}\n{}", streaming.log()));
+    assert_eq!(streamed.body.len(), 10 * MIB);
     for server in [echoing, streaming] {
         assert_eq!(server.workers().len(), 1, "{}", server.log());
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{self, Gate, LIMIT, Response, Server, directory, wait_gone, wait_until};
+use crate::support::{self, Gate, Response, Server, directory, is_over, pace, pass, wait_gone, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {
@@ -30,27 +30,24 @@ fn line_with(server: &Server, text: &str) -> String {
     server.log().lines().find(|line| line.contains(text)).unwrap().to_owned()
 }
 
-/// Something that has to last for so long.
-fn pass(time: Duration) {
-    let end = Instant::now() + time;
-    wait_until("the time has passed", || Instant::now() > end);
-}
-
 #[test]
 fn a_stuck_request_is_ended_by_an_exception_and_answered_504() {
     thread::scope(|scope| {
         for (threads, way) in [(1, "sleep"), (1, "busy"), (1, "lock"), (2, "busy")] {
             scope.spawn(move || {
-                let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "20"]);
+                let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "100"]);
                 let (worker, began) = (server.workers()[0], Instant::now());
                 let mut stuck = server.begin(&format!("/{way}?token=1"));
                 let (status, elapsed) = answer(&mut stuck, began);
                 assert_eq!(status, 504, "{}", server.log());
-                assert!(elapsed >= Duration::from_millis(500) && elapsed < LIMIT, "{elapsed:?}");
+                assert!(elapsed >= Duration::from_millis(500), "{elapsed:?}");
                 let line = line_with(&server, "request timed out");
-                for field in ["method=GET", &format!("path=/{way} "), "elapsed=0.5", "slot=0", "thread="] {
+                for field in ["method=GET", &format!("path=/{way} "), "slot=0", "thread="] {
                     assert!(line.contains(field), "{field}: {line}");
                 }
+                // When it was ended is a matter of the machine; not before.
+                let after = line.split_once("elapsed=").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
+                assert!(after.parse::<f64>().unwrap() >= 0.5, "{line}");
                 server.wait_for("where the request is");
                 server.wait_for(&format!("in {way}\n"));
                 server.wait_for("request ended by its timeout");
@@ -74,7 +71,7 @@ fn what_no_exception_ends_is_answered_504_after_the_grace_and_its_worker_ends() 
                 let mut stuck = server.begin(&format!("/{way}"));
                 let (status, elapsed) = answer(&mut stuck, began);
                 assert_eq!(status, 504, "{}", server.log());
-                assert!(elapsed >= Duration::from_secs(1) && elapsed < LIMIT, "{elapsed:?}");
+                assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
                 server.wait_for("request did not end, its connection is closed");
                 server.wait_for(&format!("in {way}\n"));
                 wait_gone(&[worker]);
@@ -92,7 +89,7 @@ fn the_grace_is_two_seconds_unless_it_is_set() {
     let mut stuck = server.begin("/swallow");
     let (status, elapsed) = answer(&mut stuck, began);
     assert_eq!(status, 504, "{}", server.log());
-    assert!(elapsed >= Duration::from_millis(2300) && elapsed < LIMIT, "{elapsed:?}");
+    assert!(elapsed >= Duration::from_millis(2300), "{elapsed:?}");
     server.stop();
 }
 
@@ -128,7 +125,7 @@ fn stuck_beside_patient(way: &str) {
     let mut stuck = server.begin(&format!("/{way}"));
     let (status, elapsed) = answer(&mut stuck, began);
     assert_eq!(status, 504, "{}", server.log());
-    assert!(elapsed >= Duration::from_secs(1) && elapsed < LIMIT, "{elapsed:?}");
+    assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
     let line = line_with(&server, "its thread given up");
     assert!(!line.contains("thread=0"), "{line}");
     server.wait_for(&format!("in {way}\n"));
@@ -158,7 +155,7 @@ fn a_thread_that_waits_for_a_lock_is_given_up_and_the_others_finish() {
 #[test]
 fn a_thread_that_computes_is_ended_and_the_others_finish_in_the_same_worker() {
     let files = tempfile::tempdir().unwrap();
-    let server = server(3, &["--timeout", "0.4", "--timeout-grace", "20"]);
+    let server = server(3, &["--timeout", "0.4", "--timeout-grace", "100"]);
     let worker = server.workers()[0].to_string();
     let gate = Gate::closed(files.path().join("gate"));
     let mut patient = server.begin(&format!("/patient{}", files.path().join("gate").display()));
@@ -177,7 +174,7 @@ fn a_holder_of_pythons_lock_ends_by_its_deadline_and_its_worker_is_killed_with_i
     let mut stuck = server.begin("/c");
     let (status, elapsed) = answer(&mut stuck, began);
     assert_eq!(status, 504, "{}", server.log());
-    assert!(elapsed >= Duration::from_secs(1) && elapsed < LIMIT, "{elapsed:?}");
+    assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
     server.wait_for("something holds Python's lock");
     server.wait_for("request timed out, its worker is killed");
     wait_gone(&[worker]);
@@ -210,7 +207,7 @@ fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stac
         let began = Instant::now();
         let ask = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
         while kept.write_all(ask).is_ok() && Response::read(&mut kept).is_ok() {
-            assert!(began.elapsed() < LIMIT, "{}", server.log());
+            assert!(!is_over(began), "{}", server.log());
         }
         server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
         server.wait_for("in c\n");
@@ -227,7 +224,7 @@ fn hard_answers_504_at_the_deadline_and_raises_nothing() {
     let mut stuck = server.begin("/sleep");
     let (status, elapsed) = answer(&mut stuck, began);
     assert_eq!(status, 504, "{}", server.log());
-    assert!(elapsed >= Duration::from_millis(400) && elapsed < LIMIT, "{elapsed:?}");
+    assert!(elapsed >= Duration::from_millis(400), "{elapsed:?}");
     wait_gone(&[worker]);
     assert_eq!(server.get("/").status, 200);
     let log = server.stop();
@@ -256,7 +253,9 @@ fn a_warning_names_the_place_and_ends_nothing() {
 fn an_exception_that_comes_too_late_hits_nobody() {
     for threads in [1, 2] {
         let mut command = support::rwsgi(&support::apps(), ["stuck", "-w", "1", "-b", "127.0.0.1:0"]);
-        command.args(["--timeout", "0.1", "--threads", &threads.to_string()]).env("RWSGI_TIMEOUT_RECYCLE", "false");
+        let timeout = 0.1 * pace();
+        command.args(["--threads", &threads.to_string()]).env("RWSGI_TIMEOUT_RECYCLE", "false");
+        command.args(["--timeout", &format!("{timeout:.3}")]);
         let server = Server::spawn(command);
         let worker = server.workers()[0].to_string();
         let mut stream = server.connect();
@@ -274,7 +273,8 @@ fn an_exception_that_comes_too_late_hits_nobody() {
         let mut ended = 0;
         for round in 0..40 {
             // From well before the deadline to well after it.
-            let status = ask(&format!("/edge?s=0.{:03}", 90 + round)).status;
+            let seconds = timeout * f64::from(90 + round) / 100.0;
+            let status = ask(&format!("/edge?s={seconds}")).status;
             assert!(matches!(status, 200 | 504), "{status}\n{}", server.log());
             ended += usize::from(status == 504);
             for _ in 0..3 {
@@ -316,7 +316,7 @@ fn the_exceptions_class_is_in_the_environ_and_in_a_module() {
 
 #[test]
 fn a_response_that_has_begun_is_broken_off() {
-    let ended = server(1, &["--timeout", "0.4", "--timeout-grace", "20"]);
+    let ended = server(1, &["--timeout", "0.4", "--timeout-grace", "100"]);
     assert_broken_off(&ended, "request ended by its timeout");
     let lost = server(2, &["--timeout", "0.4", "--timeout-grace", "0.4"]);
     let files = tempfile::tempdir().unwrap();

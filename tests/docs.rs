@@ -1,5 +1,5 @@
-//! README and `docs/`, as far as a program can judge them: links lead somewhere, commands are understood, names exist,
-//! generated tables are those of the code. Whether the words are true, people judge.
+//! The pages at the root and in `docs/`, as far as a program can judge them: links lead somewhere, commands are understood,
+//! names exist, generated tables are those of the code. Whether the words are true, people judge.
 
 use std::ffi::OsString;
 use std::fs;
@@ -258,14 +258,19 @@ fn table(page: &Page, start: &str) -> String {
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 
-/// What is wrong in README and `docs/`, each with its page.
+/// What is wrong in the pages, each with its page.
 fn in_every_page(mut wrong: impl FnMut(&Page) -> Vec<String>) -> Vec<String> {
     let pages = pages();
     pages.iter().flat_map(|page| wrong(page).into_iter().map(|words| format!("{}: {words}", page.name))).collect()
 }
 
+/// README and its like at the root, and all of `docs/`.
 fn pages() -> Vec<Page> {
-    let mut names = vec![PathBuf::from("README.md")];
+    let mut names: Vec<PathBuf> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| PathBuf::from(entry.unwrap().file_name()))
+        .filter(|name| name.extension().is_some_and(|extension| extension == "md"))
+        .collect();
     collect(Path::new("docs"), &mut names);
     names.sort();
     names.iter().map(|name| Page::read(&name.to_string_lossy())).collect()
@@ -319,5 +324,16 @@ fn root() -> &'static Path {
 const VARIABLES: [&str; 6] =
     ["RWSGI_LAUNCH", "RWSGI_DOOR", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
 /// What a name of a file of this repository starts with.
-const ROOMS: [&str; 10] =
-    ["src/", "engine/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "packaging/", ".cargo/", ".ci/"];
+const ROOMS: [&str; 11] = [
+    "src/",
+    "engine/",
+    "tests/",
+    "benches/",
+    "examples/",
+    "docs/",
+    "fuzz/",
+    "packaging/",
+    ".cargo/",
+    ".ci/",
+    ".github/",
+];

@@ -5,15 +5,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Gate, LIMIT, Response, Server, apps, directory, rwsgi, status, wait_gone, wait_until};
+use crate::support::{
+    self, Gate, Response, Server, apps, directory, limit, pace, pass, patient, patient_seconds, rwsgi, status,
+    wait_gone, wait_until,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-/// Something that has to last for so long.
-fn pass(time: Duration) {
-    let end = Instant::now() + time;
-    wait_until("the time has passed", || Instant::now() > end);
-}
 
 #[test]
 fn an_idle_worker_that_is_stopped_and_does_not_go_on_is_replaced() {
@@ -180,7 +177,7 @@ fn workers_that_die_at_once_are_no_fork_bomb_and_cost_little() {
         // Under 8 a second.
         let least = Duration::from_millis(125) * u32::try_from(boots).unwrap();
         assert!(took > least, "{boots} boots in {took:?}\n{}", server.log());
-        assert!(spent.as_secs_f64() < 0.15 * took.as_secs_f64(), "{spent:?} in {took:?}");
+        assert!(spent.as_secs_f64() < 0.15 * pace() * took.as_secs_f64(), "{spent:?} in {took:?}");
         fs::remove_file(files.path().join("broken")).unwrap();
         assert_eq!(server.get("/").status, 200);
         server.stop();
@@ -242,22 +239,21 @@ def application(environ, start_response):
 fn an_application_that_takes_the_servers_signals_is_stopped_all_the_same() {
     let files = directory(&[("takes.py", TAKES_SIGNALS)]);
     for more in [&[][..], &["--preload"], &["--threads", "2"]] {
-        let mut server = Server::start_in(files.path(), &[&["takes", "--graceful-timeout", "3"], more].concat());
+        let mut server =
+            Server::start_in(files.path(), &[&["takes", "--graceful-timeout", &patient_seconds(3.0)], more].concat());
         if !more.contains(&"--preload") {
             server.wait_for("the application set a handler of its own, rwsgi's is put back signal=SIGTERM");
         }
         assert_eq!(server.get("/").status, 200);
-        let began = Instant::now();
         let log = server.stop();
         assert!(!log.contains("did not end when asked"), "{log}");
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}\n{log}", began.elapsed());
     }
     // One that does it in a request costs what graceful_timeout is, and no more.
     let mut server = Server::start_in(files.path(), &["takes", "--graceful-timeout", "1"]);
     assert_eq!(server.get("/again").status, 200);
     let began = Instant::now();
     server.stop();
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}\n{}", began.elapsed(), server.log());
+    assert!(began.elapsed() < patient(Duration::from_secs(6)), "{:?}\n{}", began.elapsed(), server.log());
 }
 
 #[test]
@@ -279,9 +275,10 @@ fn without_descriptors_those_who_are_served_are_served_on_and_the_log_stays_shor
         })
         .collect();
     server.wait_for("cannot accept");
+    let refused = Instant::now();
     pass(Duration::from_secs(2));
-    let lines = server.log().matches("cannot accept").count();
-    assert!(lines <= 6, "{lines} lines in two seconds\n{}", server.log());
+    let (lines, took) = (server.log().matches("cannot accept").count(), refused.elapsed());
+    assert!(lines as u64 <= 4 + took.as_secs(), "{lines} lines in {took:?}\n{}", server.log());
     for stream in &mut begun {
         stream.write_all(b"Host: test\r\nConnection: close\r\n\r\n").unwrap();
     }
@@ -376,7 +373,7 @@ fn writing_to_a_slow_reader_is_not_the_applications_time() {
         let mut slow = server.begin("/");
         assert!(Response::read_head(&mut slow).unwrap().starts_with("HTTP/1.1 200 "));
         pass(Duration::from_secs(2));
-        slow.set_read_timeout(Some(LIMIT)).unwrap();
+        slow.set_read_timeout(Some(limit())).unwrap();
         let (mut left, mut piece) = (64_usize << 20, vec![0; 1 << 16]);
         while left > 0 {
             let count = slow.read(&mut piece).unwrap();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support::{self, LIMIT, Server, directory, run_command, rwsgi, wait_gone, wait_until};
+use crate::support::{self, Server, directory, limit, run_command, rwsgi, wait_gone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -664,7 +664,7 @@ fn collects(sink: TcpListener) -> mpsc::Receiver<(String, Vec<u8>)> {
     thread::spawn(move || {
         for stream in sink.incoming() {
             let Ok(mut stream) = stream else { return };
-            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream.set_read_timeout(Some(limit())).unwrap();
             let Ok(head) = support::Response::read_head(&mut stream) else { continue };
             let length = head.lines().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
@@ -756,7 +756,7 @@ def post_worker_init(worker):
     let mut server = start(&files, &["--threads", "2"]);
     assert_eq!(server.get("/path").status, 500);
     server.stop();
-    let event = std::iter::from_fn(|| received.recv_timeout(LIMIT).ok()).find_map(|(head, body)| {
+    let event = std::iter::from_fn(|| received.recv_timeout(limit()).ok()).find_map(|(head, body)| {
         assert!(head.starts_with("POST /api/1/envelope/ ") && head.contains("sentry_key=key"), "{head}");
         let text = String::from_utf8_lossy(&body).into_owned();
         text.contains("\"type\":\"event\"").then_some(text)
@@ -806,7 +806,7 @@ def worker_exit(server, worker):
     let mut server = start(&files, &[]);
     assert_eq!(server.get("/path").text(), "traced");
     let log = server.stop();
-    let (head, body) = received.recv_timeout(LIMIT).unwrap_or_else(|error| panic!("{error}\n{log}"));
+    let (head, body) = received.recv_timeout(limit()).unwrap_or_else(|error| panic!("{error}\n{log}"));
     assert!(head.starts_with("POST /v1/traces "), "{head}");
     for words in ["answering /path", "worker-1", "site"] {
         assert!(

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Gate, Response, Server, apps, children, directory, run, rwsgi, status, wait_gone, wait_until,
+    self, Gate, Response, Server, apps, children, directory, pace, pass, patient, run, rwsgi, status, wait_gone,
+    wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -96,7 +97,7 @@ fn int_and_quit_do_not_wait_for_a_stuck_request() {
                 }
                 let began = Instant::now();
                 assert_eq!(server.wait(), 0, "{signals:?}\n{}", server.log());
-                assert!(began.elapsed() < QUICK, "{signals:?} took {:?}\n{}", began.elapsed(), server.log());
+                assert!(began.elapsed() < patient(QUICK), "{signals:?} took {:?}\n{}", began.elapsed(), server.log());
                 wait_gone(&tree);
             });
         }
@@ -125,7 +126,7 @@ fn a_stop_while_the_application_is_imported_is_quick() {
                 let began = Instant::now();
                 server.signal(Signal::SIGTERM);
                 assert_eq!(server.wait(), 0, "{}", server.log());
-                assert!(began.elapsed() < QUICK, "{words:?} took {:?}\n{}", began.elapsed(), server.log());
+                assert!(began.elapsed() < patient(QUICK), "{words:?} took {:?}\n{}", began.elapsed(), server.log());
                 wait_gone(&tree);
             });
         }
@@ -193,13 +194,13 @@ fn line_with(server: &Server, text: &str) -> String {
 
 #[test]
 fn an_idle_worker_and_a_slow_client_are_not_killed_by_timeout() {
-    let server = Server::start(&["echo", "--timeout", "0.2"]);
+    let pace = pace();
+    let server = Server::start(&["echo", "--timeout", &format!("{:.3}", 0.2 * pace)]);
     let workers = server.workers();
     let mut slow = server.connect();
     slow.write_all(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n12").unwrap();
-    // Meanwhile the master looks at the worker a few times.
-    let end = Instant::now() + Duration::from_millis(700);
-    wait_until("three timeouts have passed", || Instant::now() > end);
+    // Three timeouts: meanwhile the master looks at the worker a few times.
+    pass(Duration::from_millis(700).mul_f64(pace));
     slow.write_all(b"34").unwrap();
     assert_eq!(Response::read(&mut slow).unwrap().status, 200);
     assert_eq!(server.workers(), workers, "{}", server.log());
@@ -400,7 +401,7 @@ fn a_killed_master_takes_its_tree_along_whatever_that_does() {
                 let began = Instant::now();
                 server.signal(Signal::SIGKILL);
                 wait_gone(&tree);
-                assert!(began.elapsed() < LAST_REQUESTS, "{case}: {:?}", began.elapsed());
+                assert!(began.elapsed() < patient(LAST_REQUESTS), "{case}: {:?}", began.elapsed());
                 assert_eq!(server.wait(), 128 + 9);
             });
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::fronts::{Front, listener};
 use crate::support::outside::{Nginx, connect, curl, tool};
 use crate::support::pki::Authority;
-use crate::support::{LIMIT, Response, Server, directory, run_command};
+use crate::support::{Response, Server, directory, limit, run_command};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ fn haproxy_says_who_connected_for_the_whole_connection() {
         let (files, mut server) = server(&["--proxy-protocol", mode]);
         let (_front, port) = haproxy(files.path(), &server, word);
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_read_timeout(Some(limit())).unwrap();
         let own = stream.local_addr().unwrap();
         for _ in 0..3 {
             let told = ask(&mut stream, b"", "");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Child;
 
 use crate::support::outside::{ask, bare_virtualenv};
-use crate::support::{LIMIT, Response, Server, directory, run, rwsgi, wait_until};
+use crate::support::{Response, Server, directory, limit, run, rwsgi, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -368,7 +368,7 @@ statsd_prefix = "site"
 #[test]
 fn a_class_that_speaks_to_statsd_itself_has_nothing_counted_twice() {
     let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
-    statsd.set_read_timeout(Some(LIMIT)).unwrap();
+    statsd.set_read_timeout(Some(limit())).unwrap();
     let conf = format!("{STATSD}statsd_host = \"{}\"\n", statsd.local_addr().unwrap());
     with_and_without(&conf, |files, mut server| {
         assert_eq!(server.get("/").status, 200);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::wire::{assert_ended, chunked, counted};
-use crate::support::{self, LIMIT, Response, Server};
+use crate::support::{self, Response, Server, is_over, patient, patient_seconds};
 use serde_json::Value;
 
 #[test]
@@ -354,7 +354,7 @@ fn a_client_that_is_still_sending_gets_the_refusal_and_no_reset() {
 
 #[test]
 fn an_idle_connection_is_closed_after_its_time_and_not_before() {
-    let server = Server::start(&["stream", "--keep-alive", "0.3"]);
+    let server = Server::start(&["stream", "--keep-alive", &patient_seconds(0.3)]);
     let mut stream = server.connect();
     let request = "GET /?sleep=0.2 HTTP/1.1\r\nHost: test\r\n\r\n";
     let mut answered = Instant::now();
@@ -364,7 +364,7 @@ fn an_idle_connection_is_closed_after_its_time_and_not_before() {
     }
     assert_ended(&mut stream);
     let idle = answered.elapsed();
-    assert!((Duration::from_millis(250)..Duration::from_secs(5)).contains(&idle), "closed after {idle:?}");
+    assert!(idle >= Duration::from_millis(250) && idle < patient(Duration::from_secs(5)), "closed after {idle:?}");
     // A request that has begun is no idling, nor is a connection that has not sent its first one.
     let mut begun = server.connect();
     let mut fresh = server.connect();
@@ -475,9 +475,11 @@ fn what_was_made_at_once_arrives_while_the_application_makes_what_follows() {
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for words in [&["stream"][..], &["stream", "-k", "gthread", "--threads", "4"]] {
         let server = Server::start(words);
-        let mut took = Vec::new();
+        // A machine that is slow may be late often; the kernel, were it waited for, would be so each time.
+        let is_late = |took: &[Duration]| took.iter().all(|took| *took >= Duration::from_millis(100));
         for version in ["1.1", "1.0"] {
-            for _ in 0..5 {
+            let mut took = Vec::new();
+            while took.len() < 5 || (is_late(&took) && took.len() < 50) {
                 let mut stream = server.connect();
                 let began = Instant::now();
                 let target = format!("/burst{}?chunks=50&size=20", gate.display());
@@ -494,9 +496,9 @@ fn what_was_made_at_once_arrives_while_the_application_makes_what_follows() {
                 let response = Response::read(&mut received.as_slice().chain(&stream)).unwrap();
                 assert!(response.text().ends_with("last"), "{}", response.text());
             }
+            // The kernel itself waits for 200 ms.
+            assert!(!is_late(&took), "{took:?}\n{}", server.log());
         }
-        // The kernel itself waits for 200 ms.
-        assert!(took.iter().min().unwrap() < &Duration::from_millis(100), "{took:?}\n{}", server.log());
     }
 }
 
@@ -541,7 +543,7 @@ fn every_listener_is_served_by_every_worker() {
     let start = Instant::now();
     let mut seen = HashSet::new();
     while seen.len() < 2 {
-        assert!(start.elapsed() < LIMIT, "one worker answers it all: {seen:?}");
+        assert!(!is_over(start), "one worker answers it all: {seen:?}");
         let mut tcp = server.connect();
         let mut unix = UnixStream::connect(&socket).unwrap();
         tcp.write_all(request).unwrap();

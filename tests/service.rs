@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::outside::tool;
-use crate::support::{self, Gate, LIMIT, Response, Server, apps, directory, run_command, rwsgi, virtualenv};
+use crate::support::{self, Gate, Response, Server, apps, directory, limit, patient, run_command, rwsgi, virtualenv};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2, write};
@@ -32,7 +32,7 @@ impl Manager {
     }
 
     fn new(ear: UnixDatagram, address: String) -> Manager {
-        ear.set_read_timeout(Some(LIMIT)).unwrap();
+        ear.set_read_timeout(Some(limit())).unwrap();
         Manager { ear, address, heard: Vec::new() }
     }
 
@@ -139,7 +139,8 @@ fn the_watchdog_hears_of_the_master_twice_in_its_time() {
         manager.wait_for("WATCHDOG=1");
     }
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(1900) && took < Duration::from_millis(3900), "four halves took {took:?}");
+    assert!(took >= Duration::from_millis(1900), "four halves took {took:?}");
+    assert!(took < patient(Duration::from_millis(3900)), "four halves took {took:?}");
     server.stop();
 }
 
@@ -375,13 +376,14 @@ impl Drop for KilledAtEnd {
 fn after_term_requests_are_served_until_shutdown_delay_is_over() {
     let files = directory(&[]);
     let mut manager = Manager::at_path(&files.path().join("notify"));
-    let command = service(&manager, &apps(), &["hello", "--shutdown-delay", "1.5"]);
+    let delay = patient(Duration::from_millis(1500));
+    let command = service(&manager, &apps(), &["hello", "--shutdown-delay", &format!("{:.3}", delay.as_secs_f64())]);
     let mut server = Server::spawn(command);
     let began = Instant::now();
     server.signal(Signal::SIGTERM);
     let stopping = manager.wait_for("STOPPING=1");
     assert!(stopping.contains("STATUS=serving until shutdown_delay is over"), "{stopping}");
-    server.wait_for("requests are served until the stop begins shutdown_delay=1.5");
+    server.wait_for("requests are served until the stop begins shutdown_delay=");
     // New connections too, and kept ones are kept.
     let mut kept = server.connect();
     for _ in 0..3 {
@@ -390,9 +392,8 @@ fn after_term_requests_are_served_until_shutdown_delay_is_over() {
         let response = Response::read(&mut kept).unwrap();
         assert_eq!((response.status, response.field("connection")), (200, None), "{}", server.log());
     }
-    assert!(began.elapsed() < Duration::from_millis(1500), "a machine that is too busy for this test");
     assert_eq!(kept.read(&mut [0]).unwrap(), 0, "closed when the stop begins");
-    assert!(began.elapsed() >= Duration::from_millis(1450), "{:?}", began.elapsed());
+    assert!(began.elapsed() + Duration::from_millis(50) >= delay, "{:?} of {delay:?}", began.elapsed());
     assert_eq!(server.wait(), 0, "{}", server.log());
     manager.wait_for("STATUS=stopping: 1 worker left");
 }
@@ -415,7 +416,7 @@ fn graceful_timeout_is_kept_to_the_tenth_of_a_second() {
     server.signal(Signal::SIGTERM);
     server.wait_for("worker did not end when asked, killed");
     let took = began.elapsed();
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1500), "killed after {took:?}");
+    assert!(took >= Duration::from_secs(1) && took < patient(Duration::from_millis(1500)), "killed after {took:?}");
     assert_eq!(server.wait(), 0, "{}", server.log());
 }
 

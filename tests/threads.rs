@@ -1,16 +1,15 @@
 //! Threads: several requests of one worker at a time, and what goes on while all of its threads are in the application.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::wire::{assert_ended, json_of};
-use crate::support::{Gate, LIMIT, Response, Server, wait_until};
+use crate::support::{Gate, Response, Server, patient_seconds, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {
@@ -133,7 +132,7 @@ fn while_every_thread_is_in_the_application_a_response_flows_on_and_idle_connect
     let files = tempfile::tempdir().unwrap();
     let large = files.path().join("large");
     std::fs::File::create(&large).unwrap().set_len(32 << 20).unwrap();
-    let server = server(1, &["--keep-alive", "0.5", "waiting_files"]);
+    let server = server(1, &["--keep-alive", &patient_seconds(0.5), "waiting_files"]);
     let mut idle = server.connect();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     assert_eq!(Response::read(&mut idle).unwrap().status, 200);
@@ -167,7 +166,7 @@ fn while_every_thread_is_in_the_application_uploads_are_received() {
 fn who_waits_too_long_for_a_thread_gets_503() {
     let directory = tempfile::tempdir().unwrap();
     for threads in [1, 2] {
-        let server = server(threads, &["--queue-timeout", "0.3", "threaded"]);
+        let server = server(threads, &["--queue-timeout", &patient_seconds(0.3), "threaded"]);
         let mut kept = server.connect();
         kept.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
         assert_eq!(Response::read(&mut kept).unwrap().status, 200);
@@ -188,7 +187,7 @@ fn who_waits_too_long_for_a_thread_gets_503() {
 fn the_time_of_a_request_that_comes_by_a_new_connection_counts_as_well() {
     let directory = tempfile::tempdir().unwrap();
     for threads in [1, 2] {
-        let server = server(threads, &["--queue-timeout", "0.3", "threaded"]);
+        let server = server(threads, &["--queue-timeout", &patient_seconds(0.3), "threaded"]);
         let (streams, gate) = held(&server, directory.path(), threads);
         let mut late: Vec<TcpStream> = (0..5).map(|_| server.begin("/late")).collect();
         for stream in &mut late {
@@ -266,10 +265,8 @@ fn a_graceful_stop_waits_for_every_thread_and_a_quick_one_for_none() {
 
     let mut quick = server(3, &["threaded"]);
     let (streams, _gate) = held(&quick, directory.path(), 2);
-    let began = Instant::now();
     quick.signal(Signal::SIGQUIT);
     assert_eq!(quick.wait(), 0, "{}", quick.log());
-    assert!(began.elapsed() < LIMIT);
     drop(streams);
 }
 
@@ -293,12 +290,15 @@ fn handlers_of_python_run_though_the_main_thread_sleeps() {
 #[test]
 fn while_one_computes_the_others_have_their_turn() {
     let server = server(2, &["threaded"]);
+    // Of CPU time: a slow machine computes as much longer as it answers later.
     let mut busy = server.begin("/busy?s=1.5");
     let mut kept = server.connect();
-    let began = Instant::now();
     kept.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     assert_eq!(Response::read(&mut kept).unwrap().status, 200);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    busy.set_nonblocking(true).unwrap();
+    let nothing = busy.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(nothing, Err(ErrorKind::WouldBlock), "it computes still");
+    busy.set_nonblocking(false).unwrap();
     assert_eq!(Response::read(&mut busy).unwrap().status, 200);
 }
 

@@ -341,6 +341,51 @@ const QUESTIONS: [&str; 15] = [
     "Is", "Are", "Has", "Have", "Does", "Do", "Did", "May", "Can", "Was", "Were", "Could", "Waits", "Sleeps", "Should",
 ];
 
+/// What stands at the root, hidden names and what git ignores aside: what people look for there, and no more.
+const ROOT: [&str; 21] = [
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "RELEASING.md",
+    "SECURITY.md",
+    "benches",
+    "build.rs",
+    "clippy.toml",
+    "deny.toml",
+    "docs",
+    "engine",
+    "examples",
+    "fuzz",
+    "packaging",
+    "rustfmt.toml",
+    "src",
+    "tests",
+];
+
+#[test]
+fn the_root_holds_what_people_look_for_there() {
+    let ignored = ["target", "rwsgi.pid", "rwsgi.ctl", "__pycache__"];
+    let mut found: Vec<String> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.') && !ignored.contains(&name.as_str()))
+        .collect();
+    found.sort();
+    assert_eq!(found, ROOT);
+}
+
+#[test]
+fn there_is_one_version() {
+    let version = format!("\nversion = \"{}\"\n", env!("CARGO_PKG_VERSION"));
+    for manifest in ["Cargo.toml", "packaging/python/pyproject.toml"] {
+        assert!(read(manifest).contains(&version), "{manifest}: expected {version}");
+    }
+}
+
 const MOST_LINES: usize = 450;
 
 fn sources(directory: &str) -> Vec<Source> {

@@ -217,6 +217,11 @@ fn the_program_is_the_file_as_it_is_now() {
     let files = directory(&[("app.py", APP)]);
     let copy = files.path().join("rwsgi");
     fs::copy(program(), &copy).unwrap();
+    // Of a debug build the engine is a file of its own.
+    if program().with_file_name("").ends_with("debug") {
+        let engine = "librwsgi_engine.so";
+        fs::copy(program().with_file_name(engine), files.path().join(engine)).unwrap();
+    }
     let ordinary = rwsgi(files.path(), ["app", "-b", "127.0.0.1:0"]);
     let mut command = std::process::Command::new(&copy);
     command.current_dir(files.path()).env("VIRTUAL_ENV", support::virtualenv()).args(ordinary.get_args());

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::gunicorn::Listening;
-use crate::support::{LIMIT, Response};
+use crate::support::{Response, limit};
 
 /// The same command with a socket as systemd passes it.
 pub(crate) fn with_socket(command: &Command, socket: &TcpListener) -> Command {
@@ -57,12 +57,12 @@ impl Door {
             Door::Tcp(port) => {
                 let stream = TcpStream::connect(("127.0.0.1", *port));
                 let stream = stream.unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
-                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                stream.set_read_timeout(Some(limit())).unwrap();
                 Box::new(stream)
             }
             Door::Unix(path) => {
                 let stream = UnixStream::connect(path).unwrap();
-                stream.set_read_timeout(Some(LIMIT)).unwrap();
+                stream.set_read_timeout(Some(limit())).unwrap();
                 Box::new(stream)
             }
         };

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::outside::{ask, python, tool};
-use super::{LIMIT, Output, virtualenv, wait};
+use super::{Output, limit, virtualenv, wait};
 
 /// A command line of gunicorn in `directory`. Its control socket, one for all servers of a user, is off.
 pub fn gunicorn(directory: &Path, words: &[&str]) -> Command {
@@ -34,9 +34,9 @@ impl Listening {
         let found = server.output.wait(|written| {
             // Its address, too: the line is whole.
             let listens = |line: &str| line.ends_with('\n') && line.to_lowercase().contains("listening");
-            written.stderr.split_inclusive('\n').any(listens) || written.open == 0
+            written.stderr.split_inclusive('\n').any(listens)
         });
-        assert!(found, "{command:?} does not listen within {LIMIT:?}\n{}", server.log());
+        assert!(found, "{command:?} does not listen within {:?}\n{}", limit(), server.log());
         server
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use super::{LIMIT, Response};
+use super::{Response, limit};
 
 /// Where a client connects.
 #[derive(Clone, Debug)]
@@ -123,13 +123,13 @@ fn connect(target: &Target) -> std::io::Result<Box<dyn Stream>> {
     Ok(match target {
         Target::Tcp(address) => {
             let stream = TcpStream::connect(address)?;
-            stream.set_read_timeout(Some(LIMIT))?;
+            stream.set_read_timeout(Some(limit()))?;
             stream.set_nodelay(true)?;
             Box::new(stream)
         }
         Target::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(LIMIT))?;
+            stream.set_read_timeout(Some(limit()))?;
             Box::new(stream)
         }
     })

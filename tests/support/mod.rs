@@ -1,17 +1,20 @@
 //! Drives the built program as its users do: starts it, talks to it over real sockets, reads its log.
 //!
-//! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come.
+//! Nothing here sleeps: everything waits for an event with a limit, and shows the server's log when it does not come. A
+//! server that has ended is not waited for: the test fails at once.
 #![allow(unreachable_pub, reason = "one crate uses it")]
 
 pub mod fronts;
 pub mod gunicorn;
 pub mod load;
 pub mod outside;
+pub mod pace;
 pub mod pki;
 pub mod reading;
 pub mod wire;
 pub mod words;
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::fs::Permissions;
@@ -32,8 +35,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up. Generous: the machine may be busy.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub use pace::{LIMIT, is_over, limit, pace, pass, patient, patient_seconds};
 
 /// How often an exit is looked for, which has no event of its own.
 const TICK: Duration = Duration::from_millis(10);
@@ -140,28 +142,47 @@ impl Output {
         self.shared.0.lock().unwrap().stderr.clone()
     }
 
-    /// Waits until `found` says yes to what was written; `false` after the limit.
+    /// Waits until `found` says yes to what was written; `false` after the limit, or when nothing more can come.
     fn wait(&self, found: impl Fn(&Written) -> bool) -> bool {
-        let written = self.shared.0.lock().unwrap();
-        let waited = self.shared.1.wait_timeout_while(written, LIMIT, |written| !found(written)).unwrap();
-        !waited.1.timed_out()
+        let began = Instant::now();
+        loop {
+            let written = self.shared.0.lock().unwrap();
+            let waits = |written: &mut Written| !found(written) && written.open > 0;
+            let (written, waited) = self.shared.1.wait_timeout_while(written, limit(), waits).unwrap();
+            if !waited.timed_out() {
+                return found(&written);
+            }
+            drop(written);
+            if is_over(began) {
+                return false;
+            }
+        }
     }
 
     fn wait_closed(&self) {
         assert!(self.wait(|written| written.open == 0), "a process that was left behind holds the output open");
     }
+
+    /// True if every process that could write to it has ended.
+    fn is_closed(&self) -> bool {
+        self.shared.0.lock().unwrap().open == 0
+    }
+
+    fn is(&self, other: &Output) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
 }
 
 fn wait(child: &mut Child, output: &Output) -> ExitStatus {
     // A process has no event to wait for but its pidfd; the collected output's end comes with its exit.
-    let end = Instant::now() + LIMIT;
+    let began = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if Instant::now() > end {
+        if is_over(began) {
             let _ = child.kill();
-            panic!("the program did not end within {LIMIT:?}\n{}", output.stderr());
+            panic!("the program did not end within {:?}\n{}", limit(), output.stderr());
         }
         let written = output.shared.0.lock().unwrap();
         drop(output.shared.1.wait_timeout(written, TICK));
@@ -202,6 +223,7 @@ impl Server {
     pub fn spawn_unready(mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = Output::of(&mut child);
+        SERVERS.with_borrow_mut(|servers| servers.push(output.clone()));
         let mut server = Server { child, output, address: None, workers: 0 };
         server.wait_for("keepalive");
         let log = server.log();
@@ -240,7 +262,8 @@ impl Server {
     /// Waits until the error log holds `text` so many times.
     pub fn wait_for_lines(&self, text: &str, count: usize) {
         let found = self.output.wait(|written| written.stderr.matches(text).count() >= count);
-        assert!(found, "expected {count} times {text:?} in the log within {LIMIT:?}\n{}", self.log());
+        let end = if self.output.is_closed() { "its end".to_owned() } else { format!("{:?}", limit()) };
+        assert!(found, "expected {count} times {text:?} in the server's log before {end}\n{}", self.log());
     }
 
     pub fn pid(&self) -> Pid {
@@ -248,11 +271,20 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
+        if signal == Signal::SIGKILL {
+            self.may_end();
+        }
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// From now on the test expects that it ends.
+    fn may_end(&self) {
+        SERVERS.with_borrow_mut(|servers| servers.retain(|output| !output.is(&self.output)));
     }
 
     /// Waits for the end and says the exit code, or 128 and the signal's number.
     pub fn wait(&mut self) -> i32 {
+        self.may_end();
         let status = wait(&mut self.child, &self.output);
         self.output.wait_closed();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
@@ -300,9 +332,9 @@ impl Server {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        let stream = TcpStream::connect(self.address()).unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+        stream.set_read_timeout(Some(limit())).unwrap();
+        stream.set_write_timeout(Some(limit())).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
@@ -322,6 +354,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.may_end();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -412,12 +445,13 @@ fn read_line(stream: &mut impl Read) -> Result<String, String> {
 
 /// Waits until no process of these is left.
 pub fn wait_gone(pids: &[Pid]) {
-    let end = Instant::now() + LIMIT;
+    let began = Instant::now();
     for pid in pids {
         let Some(process) = pidfd(*pid) else { continue };
-        let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).unwrap();
-        let ended = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], left).unwrap();
-        assert!(ended == 1, "process {pid} is still there after {LIMIT:?}");
+        let wait = PollTimeout::try_from(limit()).unwrap();
+        while poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], wait).unwrap() == 0 {
+            assert!(!is_over(began), "process {pid} is still there after {:?}", limit());
+        }
     }
 }
 
@@ -430,13 +464,45 @@ fn pidfd(pid: Pid) -> Option<OwnedFd> {
     }
 }
 
-/// Waits for what no event tells, a state of a process say.
+/// Waits for what no event tells, a state of a process say. Fails at once when a server of this test has ended meanwhile.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + LIMIT;
+    let began = Instant::now();
     while !is_so() {
-        assert!(Instant::now() < end, "expected within {LIMIT:?}: {what}");
+        // It may have ended because it is so.
+        if let Some(log) = log_of_ended_server().filter(|_| !is_so()) {
+            panic!("expected: {what}; the server has ended\n{log}");
+        }
+        assert!(!is_over(began), "expected within {:?}: {what}", limit());
         thread::park_timeout(TICK);
     }
+}
+
+thread_local! {
+    /// Of the servers that this thread has started and that it does not expect to end.
+    static SERVERS: RefCell<Vec<Output>> = const { RefCell::new(Vec::new()) };
+}
+
+fn log_of_ended_server() -> Option<String> {
+    SERVERS.with_borrow(|servers| servers.iter().find(|output| output.is_closed()).map(Output::stderr))
+}
+
+#[test]
+fn a_server_that_has_ended_is_not_waited_for() {
+    let began = Instant::now();
+    let waits: [fn(); 2] = [
+        || drop(Server::start(&["nowhere"])),
+        || {
+            let server = Server::start(&["hello"]);
+            kill(server.pid(), Signal::SIGINT).unwrap();
+            wait_until("the impossible", || false);
+        },
+    ];
+    for wait in waits {
+        let said = *std::panic::catch_unwind(wait).unwrap_err().downcast::<String>().unwrap();
+        assert!(said.contains(" end\n") || said.contains(" ended\n"), "{said}");
+        assert!(said.contains("stopped code=") || said.contains("nowhere"), "the log belongs to it: {said}");
+    }
+    assert!(!is_over(began), "{:?}", began.elapsed());
 }
 
 /// Children of a process, zombies left out, with their names.

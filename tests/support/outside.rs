@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use super::{LIMIT, Output, Response, virtualenv, wait};
+use super::{Output, Response, limit, virtualenv, wait};
 
 /// A command line of a program that is not the one under test.
 pub fn tool<S: AsRef<std::ffi::OsStr>>(
@@ -47,7 +47,7 @@ pub fn run_tool(command: &mut Command) -> String {
 
 /// curl, quiet but for errors, within the limit.
 pub fn curl<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> String {
-    let mut command = tool("curl", ["-sS", "--max-time", &LIMIT.as_secs().to_string()]);
+    let mut command = tool("curl", ["-sS", "--max-time", &limit().as_secs().to_string()]);
     command.args(words);
     run_tool(&mut command)
 }
@@ -62,8 +62,8 @@ pub fn ask(port: u16, request: impl AsRef<[u8]>) -> Response {
 /// A connection to a port of this machine.
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(limit())).unwrap();
+    stream.set_write_timeout(Some(limit())).unwrap();
     stream
 }
 
