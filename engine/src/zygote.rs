@@ -14,7 +14,6 @@ use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, Streams, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
-use rwsgi::os::memory;
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::os::sealed;
@@ -218,15 +217,10 @@ impl Inheritance {
 
 /// Waits for the master's next word. Signals are noted meanwhile: they are the master's business.
 fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
-    let mut timeout = PollTimeout::from(SETTLED);
     loop {
         let mut waited =
             [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut waited, timeout) {
-            Ok(0) => {
-                memory::let_go_of_programs();
-                timeout = PollTimeout::NONE;
-            }
+        match poll(&mut waited, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(BootFailure::setup(&std::io::Error::from(errno))),
         }
@@ -432,6 +426,3 @@ fn close_on_exec(channel: &Channel) {
 const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 /// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
 const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
-
-/// A zygote that hears nothing for so many milliseconds may hear nothing for days.
-const SETTLED: u16 = 1000;

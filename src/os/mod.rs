@@ -18,7 +18,6 @@ pub mod clock;
 pub mod forked;
 pub mod limits;
 pub mod listener;
-pub mod memory;
 pub mod pidfile;
 pub mod process;
 pub mod program;
