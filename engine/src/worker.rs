@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -152,7 +151,6 @@ fn setup(
         is_measured: settings.is_measured(),
         handover: handover(inheritance, fork, threads),
         has_others: has_others(settings),
-        contested_cpus: contested_cpus(inheritance),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
         limits: settings.limits(),
@@ -234,19 +232,6 @@ impl Member {
 /// A TLS session is its process's own.
 fn has_others(settings: &Settings) -> bool {
     settings.most_workers(1) > 1 && settings.tls().is_none()
-}
-
-/// None where a hook has bound this worker to CPUs of its own, which it may share with nobody.
-fn contested_cpus(inheritance: &Inheritance) -> Option<usize> {
-    let settings = &inheritance.start.settings;
-    let mine = inheritance.cpus.filter(|all| cpus() == Some(*all))?;
-    let count = (0..CpuSet::count()).filter(|cpu| mine.is_set(*cpu) == Ok(true)).count();
-    (has_others(settings) && settings.most_workers(1) > count).then_some(count)
-}
-
-/// The CPUs on which this process may run; none on machines with more than the type holds.
-pub(crate) fn cpus() -> Option<CpuSet> {
-    sched_getaffinity(Pid::from_raw(0)).ok()
 }
 
 fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::CpuSet;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -38,8 +37,6 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
     pub(crate) tls: Option<Identity>,
-    /// The CPUs on which workers run, unless a hook binds them to others.
-    pub(crate) cpus: Option<CpuSet>,
     /// By which workers hand connections to each other.
     pub(crate) handover: Ends,
     /// Another one when the logs were opened anew.
@@ -313,7 +310,6 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
         listeners,
         scoreboard,
         tls,
-        cpus: worker_process::cpus(),
         handover,
         access_log,
         error_fd,

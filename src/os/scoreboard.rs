@@ -7,10 +7,9 @@
 //! | `busy_since` | `begin`, `end` | since when a request runs (ns of `CLOCK_MONOTONIC`), 0 for none |
 //! | `requests` | `begin` | how many requests were begun |
 //! | `length`, `line` | `begin` | the head of the request line |
-//! | `door` | `set_door` | whether the worker takes connections: it has a free thread, or will have one |
+//! | `open` | `set_open` | whether the worker takes connections |
 //! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
 //! | `ident` | `set_ident` | by which number the interpreter knows the thread |
-//! | `thread` | `set_thread` | by which number the kernel knows the thread |
 //! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
@@ -260,30 +259,15 @@ impl Slot {
         self.words().ident.load(Ordering::Relaxed)
     }
 
-    /// The thread says by which number the kernel knows it.
-    pub fn set_thread(&self, thread: i32) {
-        self.words().thread.store(u64::from(thread.unsigned_abs()), Ordering::Relaxed);
+    /// Tells the other workers whether this one takes connections.
+    pub fn set_open(&self, is_open: bool) {
+        // Of two workers that stop taking connections and then look at each other, at least one sees that the other has.
+        self.words().open.store(u64::from(is_open), Ordering::SeqCst);
     }
 
-    /// By which number the kernel knows the thread that has begun here last.
-    pub fn thread(&self) -> Option<i32> {
-        i32::try_from(self.words().thread.load(Ordering::Relaxed)).ok().filter(|thread| *thread != 0)
-    }
-
-    /// Says to the other workers whether this one takes connections.
-    pub fn set_door(&self, door: Door) {
-        // Of two workers that shut their doors and then look at each other's, at least one sees that the other is shut.
-        self.words().door.store(door as u64, Ordering::SeqCst);
-    }
-
-    /// Does the worker take connections now? Of one that was killed this is what it said last.
+    /// True if the worker takes connections now. Of a worker that was killed this is its last word.
     pub fn is_open(&self) -> bool {
-        self.words().door.load(Ordering::SeqCst) == Door::Open as u64
-    }
-
-    /// Does the worker take connections, now or as soon as a thread is free?
-    pub fn will_open(&self) -> bool {
-        self.is_open() || self.words().door.load(Ordering::SeqCst) == Door::Busy as u64
+        self.words().open.load(Ordering::SeqCst) == 1
     }
 
     /// Makes the slot as new, for the next worker in it.
@@ -292,13 +276,12 @@ impl Slot {
         let of_request = [&words.busy_since, &words.requests, &words.length, &words.extended];
         // But not when it was left: somebody counts from there.
         for word in of_request.into_iter().chain([
-            &words.door,
+            &words.open,
             &words.waiting_since,
             &words.turning,
             &words.entered,
             &words.worked,
             &words.ident,
-            &words.thread,
         ]) {
             word.store(0, Ordering::Release);
         }
@@ -312,17 +295,6 @@ impl Slot {
     }
 }
 
-/// Does a worker take connections?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// No.
-    Shut = 0,
-    /// Yes: a thread is free.
-    Open = 1,
-    /// As soon as a thread is free.
-    Busy = 2,
-}
-
 /// Since when the request ran that waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
@@ -333,7 +305,7 @@ struct Words {
     busy_since: AtomicU64,
     requests: AtomicU64,
     length: AtomicU64,
-    door: AtomicU64,
+    open: AtomicU64,
     extended: AtomicU64,
     waiting_since: AtomicU64,
     turning: AtomicU64,
@@ -341,7 +313,6 @@ struct Words {
     left: AtomicU64,
     worked: AtomicU64,
     ident: AtomicU64,
-    thread: AtomicU64,
     line: [AtomicU64; MAX_LINE / 8],
 }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 use super::body::Body;
 use super::claim::Claim;
 use super::connection::{Arrived, Connection, Reading};
-use super::contention::CpuWaits;
 use super::cork::{Cork, Pace};
 use super::exchange::{Exchange, State};
 use super::streamed::Streamed;
@@ -30,8 +29,6 @@ pub(super) struct Call {
     pub(super) date: [u8; 29],
     /// In ns of the monotonic clock.
     pub(super) started: u64,
-    /// May the kernel hold back the response for those that follow?
-    pub(super) in_batch: bool,
 }
 
 /// A request that was answered.
@@ -42,8 +39,6 @@ pub(super) struct Served {
     pub(super) body_bytes: u64,
     /// In ns of the monotonic clock.
     pub(super) started: u64,
-    /// The kernel holds back the response.
-    pub(super) is_held: bool,
 }
 
 /// What a thread needs for one call after the other.
@@ -57,8 +52,6 @@ pub(super) struct Desk {
     pub(super) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
     pub(super) laid_down: u64,
-    /// How long it has waited for a CPU, where there are more workers than CPUs.
-    pub(super) waits: Option<CpuWaits>,
     /// Does somebody want to know how busy it is?
     pub(super) is_measured: bool,
     /// What the application has left in its environ, as far as the access log wants it.
@@ -98,7 +91,7 @@ pub(super) struct Terms<'a> {
 impl Call {
     /// Has the application answer it.
     pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
-        let Call { mut connection, arrived, scheme, keep_alive, date, started, in_batch } = self;
+        let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
         let request = connection.head.of(&connection.input);
@@ -132,21 +125,21 @@ impl Call {
             claim: terms.claim,
             state: State::Open,
             body_bytes: 0,
-            pace: Pace::new(&desk.cork, in_batch && keep_alive),
+            pace: Pace::new(&desk.cork),
             behind: connection.input.get(length..).unwrap_or_default(),
             handed: None,
         };
         if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
             exchange.fail();
         }
-        let is_held = exchange.come_back();
+        exchange.come_back();
         let (answered, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.streamed.take());
         connection.answered = answered;
         desk.end();
         if let Some(streamed) = streamed {
             give_back(&mut connection, *streamed);
         }
-        Served { connection, length, body_bytes, started, is_held }
+        Served { connection, length, body_bytes, started }
     }
 }
 

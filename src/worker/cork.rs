@@ -15,29 +15,19 @@ pub(super) struct Pace<'c> {
     last: u64,
     /// The kernel may hold something back.
     corked: bool,
-    /// A whole response may wait for others.
-    in_batch: bool,
 }
 
 impl<'c> Pace<'c> {
-    pub(super) fn new(cork: &'c Cork, in_batch: bool) -> Pace<'c> {
-        Pace { cork, last: 0, corked: false, in_batch }
-    }
-
-    /// Is a whole response held back? Then it is the caller's to send.
-    pub(super) fn take_held(&mut self) -> bool {
-        let is_held = self.in_batch && self.corked;
-        if is_held {
-            self.let_go();
-        }
-        is_held
+    pub(super) fn new(cork: &'c Cork) -> Pace<'c> {
+        Pace { cork, last: 0, corked: false }
     }
 
     /// A piece is about to be sent: may the kernel wait for the next one? Only after one that came shortly before, so that
     /// what is made slowly is sent at once.
     pub(super) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
         if is_last {
-            return self.last(stream);
+            // It sends what came before.
+            return More::Ends;
         }
         let now = clock::monotonic();
         let follows = self.last != 0 && now.saturating_sub(self.last) < AT_ONCE_NS;
@@ -50,18 +40,6 @@ impl<'c> Pace<'c> {
         } else {
             More::Ends
         }
-    }
-
-    /// The last piece of a response may wait for those that follow.
-    fn last(&mut self, stream: BorrowedFd<'_>) -> More {
-        // It sends what came before.
-        if !self.in_batch || self.corked {
-            self.in_batch = false;
-            return More::Ends;
-        }
-        self.cork.hold(stream);
-        self.corked = true;
-        More::Follows
     }
 
     /// Nothing follows for now: what is held back is sent.

@@ -15,7 +15,7 @@ use super::table::Missed;
 use super::timers::{Millis, in_time};
 use crate::http::ProxyMode;
 use crate::os::listener::Peer;
-use crate::os::scoreboard;
+use crate::os::clock;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +29,6 @@ pub(super) enum Door {
     Pausing {
         until: Millis,
     },
-    /// Workers that compute anyway have the CPUs.
-    GivingWay {
-        until: Millis,
-    },
     /// Never again.
     Shut,
 }
@@ -40,7 +36,7 @@ pub(super) enum Door {
 impl Door {
     /// When it opens by itself.
     pub(super) fn opens_at(self) -> Option<Millis> {
-        if let Door::Pausing { until } | Door::GivingWay { until } = self { Some(until) } else { None }
+        if let Door::Pausing { until } = self { Some(until) } else { None }
     }
 }
 
@@ -65,11 +61,7 @@ impl EventLoop<'_> {
         if (from == Door::Open) != (to == Door::Open) {
             self.watch_queue(to == Door::Open);
         }
-        self.setup.slots[0].set_door(match to {
-            Door::Open => scoreboard::Door::Open,
-            Door::Busy => scoreboard::Door::Busy,
-            Door::Crowded | Door::Pausing { .. } | Door::GivingWay { .. } | Door::Shut => scoreboard::Door::Shut,
-        });
+        self.setup.slots[0].set_open(to == Door::Open);
     }
 
     /// Are connections accepted? How long a request has waited is known only of those that were.
@@ -133,6 +125,39 @@ impl EventLoop<'_> {
         let token = self.table.insert(connection);
         self.ready.push_back(token);
         self.quota += 1;
+    }
+
+    /// Hands what waits behind a request that is about to begin to workers that have nothing to do. Reading and passing on
+    /// takes longer than a request that is over at once.
+    pub(super) fn spread(&mut self) {
+        if self.pace < WORTH_MOVING_NS || self.unseen() == 0 || self.stopping.is_some() {
+            return;
+        }
+        let now = clock::monotonic();
+        if now < self.none_idle_until {
+            return;
+        }
+        let idle = self.setup.handover.idle(self.unseen());
+        if idle == 0 {
+            self.none_idle_until = now.saturating_add(LOOK_AGAIN_NS);
+            return;
+        }
+        for _ in 0..idle {
+            match self.next_task() {
+                Some(Task::Request(request)) => self.enqueue(request),
+                Some(Task::Disk(connection) | Task::Memory(connection, _)) => {
+                    self.ready.push_front(connection.token);
+                    self.quota += 1;
+                    let nothing = self.settle(connection, After::Keep);
+                    debug_assert!(nothing.is_none());
+                }
+                None => break,
+            }
+        }
+        // A signal may have been among that: a worker that stops looks into the queue no more.
+        if self.stopping.is_none() {
+            self.hand_over();
+        }
     }
 
     /// Gives connections whose requests wait to workers that have a thread for them.
@@ -282,5 +307,9 @@ pub(super) const QUEUE: u64 = u64::MAX - 2;
 pub(super) const LISTENERS: u64 = 1 << 62;
 /// Who waits for one turn of this length is not better off with another worker.
 const LONG_TURN_NS: u64 = 1_000_000;
+/// Moving a connection costs two workers some 50 us.
+const WORTH_MOVING_NS: u64 = 200_000;
+/// While no other worker is without work: looking at all of them takes its time, too.
+const LOOK_AGAIN_NS: u64 = 1_000_000;
 /// After running out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);

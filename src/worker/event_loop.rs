@@ -22,9 +22,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::batch::Batch;
 use super::connection::{Arrived, Connection, Reading, Registered};
-use super::contention::Rivals;
 use super::crew::Crew;
 use super::deadlines::Deadlines;
 use super::door::{Door, LISTENERS, QUEUE};
@@ -110,14 +108,11 @@ pub(super) struct EventLoop<'a> {
     pub(super) served: u64,
     /// How many ns the last request took, where there are other workers.
     pub(super) pace: u64,
-    /// What was found while requests were gathered for other workers, and is not one.
-    pub(super) set_aside: Option<Task>,
+    /// No other worker is looked for that has nothing to do, until then (ns of the monotonic clock).
+    pub(super) none_idle_until: u64,
     pub(super) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
     pub(super) crew: Crew,
     pub(super) deadlines: Deadlines,
-    pub(super) rivals: Rivals,
-    /// Responses that the kernel holds back.
-    pub(super) batch: Batch,
 }
 
 impl<'a> EventLoop<'a> {
@@ -152,12 +147,10 @@ impl<'a> EventLoop<'a> {
             stops,
             served: 0,
             pace: 0,
-            set_aside: None,
             spent: Some(spent),
             crew: Crew::new(setup.slots.len()),
             deadlines: Deadlines::new(setup.slots.len()),
-            rivals: Rivals::default(),
-            batch: Batch::default(),
+            none_idle_until: 0,
         };
         event_loop.open_door();
         Ok(event_loop)
@@ -183,15 +176,11 @@ impl<'a> EventLoop<'a> {
         self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
         let before = std::mem::replace(&mut self.now, clock::monotonic());
         self.turn = self.now.saturating_sub(before);
-        self.batch.turn(self.now);
         self.expire(self.now / 1_000_000);
     }
 
     /// The next of what this turn has to do that cannot be done here.
     pub(super) fn next_task(&mut self) -> Option<Task> {
-        if let Some(task) = self.set_aside.take() {
-            return Some(task);
-        }
         loop {
             let task = if let Some(event) = self.inbox.pop_front() {
                 self.event(event)
@@ -210,7 +199,7 @@ impl<'a> EventLoop<'a> {
 
     /// Is anything left that nobody needs to wait for?
     pub(super) fn has_work(&self) -> bool {
-        !self.requests.is_empty() || self.set_aside.is_some() || !self.inbox.is_empty() || !self.ready.is_empty()
+        !self.requests.is_empty() || !self.inbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Has the worker ended, and how?
@@ -224,7 +213,7 @@ impl<'a> EventLoop<'a> {
 
     /// How long nothing will have to be done unless the kernel says so.
     pub(super) fn sleep_limit(&self) -> Option<Duration> {
-        if self.set_aside.is_some() || !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
+        if !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
             return Some(Duration::ZERO);
         }
         let next = self.timers.next().into_iter().chain(self.door.opens_at()).min()?;
@@ -234,11 +223,6 @@ impl<'a> EventLoop<'a> {
     /// How much, of what the kernel has said, nobody has looked at.
     pub(super) fn unseen(&self) -> usize {
         self.inbox.len()
-    }
-
-    /// Does anything else of this turn wait?
-    pub(super) fn others_follow(&self) -> bool {
-        !self.inbox.is_empty() || self.quota > 0 || !self.requests.is_empty()
     }
 
     pub(super) fn hand_over_access(&self) {
@@ -343,7 +327,6 @@ impl<'a> EventLoop<'a> {
 
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
     fn close(&mut self, connection: &mut Connection) {
-        self.batch.leaves(connection.token);
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
@@ -363,7 +346,6 @@ impl<'a> EventLoop<'a> {
 
     /// The connection is somebody else's now: it does not end with its descriptor here.
     pub(super) fn forget(&mut self, connection: &Connection) {
-        self.batch.leaves(connection.token);
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
@@ -392,10 +374,7 @@ impl<'a> EventLoop<'a> {
 
     fn expire(&mut self, now: Millis) {
         if self.door.opens_at().is_some_and(|at| at <= now) {
-            match self.door {
-                Door::GivingWay { .. } => self.has_given_way(),
-                _ => self.open_door(),
-            }
+            self.open_door();
         }
         while let Some(token) = self.timers.pop(now) {
             let missed = Missed { timer: true, ..Missed::default() };

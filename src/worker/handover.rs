@@ -94,15 +94,6 @@ impl<'a> Handover<'a> {
         self.slots(worker).next().is_some_and(|first| first.is_open())
     }
 
-    /// The other workers that take connections, now or as soon as a thread is free, and have something to do: the threads
-    /// that do it, unless it began before `since` (ns of the monotonic clock). The next worker comes first.
-    pub(super) fn at_work(&self, since: u64) -> Vec<Vec<i32>> {
-        let is_at_work = |slot: &Slot| slot.counts_from().is_some_and(|from| from >= since);
-        let takes_more = |worker: &usize| self.slots(*worker).next().is_some_and(|first| first.will_open());
-        let threads = |worker| self.slots(worker).filter(is_at_work).filter_map(|slot| slot.thread()).collect();
-        self.others().filter(takes_more).map(threads).filter(|threads: &Vec<i32>| !threads.is_empty()).collect()
-    }
-
     /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,
     /// else the caller must only close its descriptor, and not end the connection.
     pub(super) fn give(&self, connection: &Connection) -> bool {

@@ -45,12 +45,8 @@ impl<'a> Worker<'a> {
             }
             held = self.helper.wait_timeout(held, pause).unwrap_or_else(PoisonError::into_inner).0;
             self.corks.iter().for_each(|cork| cork.push());
-            held.batch.send();
             self.watch(&mut held);
             if !held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
-                if held.batch.may_grow() {
-                    pause = every.tick;
-                }
                 continue;
             }
             if held.crew.is_attended() {

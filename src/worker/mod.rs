@@ -1,12 +1,10 @@
 //! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
 //! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
 
-mod batch;
 mod body;
 mod call;
 mod claim;
 mod connection;
-mod contention;
 mod cork;
 mod crew;
 mod deadlines;
@@ -115,8 +113,6 @@ pub struct Setup<'a> {
     pub handover: Handover<'a>,
     /// May connections go to other workers?
     pub has_others: bool,
-    /// How many CPUs the workers share, if there are more workers, and connections may go to others.
-    pub contested_cpus: Option<usize>,
     /// How many connections there may be.
     pub worker_connections: usize,
     /// How long a whole request may wait for a free thread.

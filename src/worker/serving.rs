@@ -2,7 +2,6 @@
 //! connection's turn comes is the loop's business.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
@@ -181,19 +180,14 @@ impl EventLoop<'_> {
         let stays = self.stopping.is_none() && self.spent.is_some();
         let keep_alive = stays && !self.setup.keep_alive.is_zero();
         let started = clock::monotonic();
-        let in_batch = self.batch.begin(started) && self.others_follow();
-        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started, in_batch }
+        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started }
     }
 
     /// A request was answered. What follows on its connection may be a task again.
     pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
-        let Served { mut connection, length, body_bytes, started, is_held } = served;
+        let Served { mut connection, length, body_bytes, started } = served;
         if self.setup.has_others {
             self.pace = clock::monotonic().saturating_sub(started);
-        }
-        self.batch.end(started);
-        if is_held {
-            self.batch.add(connection.token, connection.stream.as_fd().as_raw_fd());
         }
         if !matches!(connection.answered, State::Taken { .. }) {
             self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));

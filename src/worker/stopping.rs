@@ -45,7 +45,6 @@ impl EventLoop<'_> {
     }
 
     fn stop(&mut self, ending: Ending) {
-        self.batch.send();
         self.stopping = Some(ending);
         self.stops.store(true, Ordering::Relaxed);
         self.shut_door(Door::Shut);

@@ -46,15 +46,13 @@ impl Exchange<'_> {
         self.handed.as_ref().is_some_and(|handed| handed.opened.get().is_some())
     }
 
-    /// The application has returned: nothing more is written by it. Does the kernel hold its response back?
-    pub(super) fn come_back(&mut self) -> bool {
-        let is_held = self.state == State::Finished { keep_alive: true } && !self.was_taken() && self.pace.take_held();
+    /// The application has returned: nothing more is written by it.
+    pub(super) fn come_back(&mut self) {
         self.pace.end(self.stream.as_fd());
         if self.was_taken() {
             // Python has made it one that blocks.
             socket::never_block(self.stream.as_fd());
         }
-        is_held
     }
 
     /// The application has said to the client what there was to say: no response, and no line about it.

@@ -28,7 +28,6 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::call::{Desk, Terms};
 use super::claim::Claim;
-use super::contention::CpuWaits;
 use super::cork::Cork;
 use super::crew::Place;
 use super::deadlines::{Deadline, Then};
@@ -111,9 +110,10 @@ impl<'a> Worker<'a> {
                 None => held.next_task(),
             };
             if let Some(task) = task {
-                if let Some(task) = held.fair_share(task, desk.waits.as_mut()) {
-                    held = self.perform(held, task, app, &mut desk);
+                if let Task::Request(_) = task {
+                    held.spread();
                 }
+                held = self.perform(held, task, app, &mut desk);
                 continue;
             }
             let looked = held.look();
@@ -132,7 +132,6 @@ impl<'a> Worker<'a> {
             }
         };
         held.hand_over_access();
-        held.batch.send();
         held.crew.moves(number, Place::Away);
         drop(held);
         desk.slot.rest();
@@ -142,17 +141,14 @@ impl<'a> Worker<'a> {
 
     /// What the thread `number` needs, which is the one that calls this.
     fn desk(&self, number: usize) -> Desk {
-        let Setup { slots, contested_cpus, is_measured, .. } = self.setup;
-        let thread = thread::current();
-        slots[number].set_thread(thread);
+        let Setup { slots, is_measured, .. } = self.setup;
         Desk {
             slot: slots[number].clone(),
             response: ResponseHead::default(),
-            thread,
+            thread: thread::current(),
             number,
             cork: Arc::clone(&self.corks[number]),
             laid_down: clock::monotonic(),
-            waits: contested_cpus.and_then(|_| CpuWaits::of(thread)),
             is_measured: *is_measured,
             environ: EnvironValues::new(self.environ_keys()),
         }
@@ -203,7 +199,6 @@ impl<'a> Worker<'a> {
                 Task::Disk(mut connection) => {
                     // However long the disk takes: until it has the interpreter again, it looks after nothing.
                     let now = held.now;
-                    held.batch.send();
                     held.crew.sets_out(desk.number, now);
                     drop(held);
                     let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));

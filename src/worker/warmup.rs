@@ -40,7 +40,6 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
     let mut desk = Desk {
-        waits: None,
         slot,
         response: ResponseHead::default(),
         thread: 0,
@@ -60,7 +59,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let scheme = if is_https { Scheme::Https } else { Scheme::Http };
     let date = imf_fixdate(clock::wall_seconds());
     let call =
-        Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic(), in_batch: false };
+        Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic() };
     call.run(app, &mut desk, &terms);
     // What the application said; for what it did not survive there is an error page.
     let digits = desk.response.status().iter().take(3);
