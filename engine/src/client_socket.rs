@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use rwsgi::worker::{Exchange, Handed};
+use rwsgi::worker::{Exchange, HijackedStream};
 
 use crate::response::Latest;
 
@@ -18,14 +18,14 @@ use crate::response::Latest;
 pub(crate) struct ClientSocket {
     of: Whose,
     /// The socket, and the connection that it was made of.
-    made: Mutex<Option<(Arc<Handed>, Py<PyAny>)>>,
+    made: Mutex<Option<(Arc<HijackedStream>, Py<PyAny>)>>,
 }
 
 enum Whose {
     /// That of the request which the thread is at.
     Latest(Py<Latest>),
     /// That of one request, for any thread, and for longer than the request.
-    One(Arc<Handed>),
+    One(Arc<HijackedStream>),
 }
 
 impl ClientSocket {

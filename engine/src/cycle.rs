@@ -14,7 +14,7 @@ use rwsgi::os::clock;
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Application, Delivery, Exchange, Memory};
+use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
 
 use crate::bytes::{self, Incoming, Outgoing};
 use crate::client_socket::ClientSocket;
@@ -214,7 +214,7 @@ impl Application for Cycle<'_> {
         }
     }
 
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
+    fn memory(&self, length: usize) -> Option<Box<dyn BodyBuffer>> {
         Detach(self.py).memory(length)
     }
 
@@ -231,7 +231,7 @@ impl Application for Detach<'_> {
         exchange.fail();
     }
 
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
+    fn memory(&self, length: usize) -> Option<Box<dyn BodyBuffer>> {
         Some(Box::new(Incoming::new(self.0, length)?))
     }
 

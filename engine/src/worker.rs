@@ -17,7 +17,7 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread, title};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Application as _, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
+use rwsgi::worker::{Application as _, Ending, ErrorPages, Handoff, Order, Orders, SendLimits, Setup, Spent, Worker};
 
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
@@ -105,7 +105,7 @@ fn boot(
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
-    setup.deadline = deadline::deadline(settings, fork.slot, callers, hooks);
+    setup.request_timeout = deadline::deadline(settings, fork.slot, callers, hooks);
     deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
         abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
@@ -149,7 +149,7 @@ fn setup(
         orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) },
         slots,
         is_measured: settings.is_measured(),
-        handover: handover(inheritance, fork, threads),
+        handoff: handoff(inheritance, fork, threads),
         has_others: has_others(settings),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         queue_timeout: settings.queue_timeout.limit(),
@@ -160,13 +160,13 @@ fn setup(
         keep_alive: settings.keepalive.duration(),
         head_timeout: settings.client_header_timeout.limit(),
         body_timeout: settings.client_body_timeout.limit(),
-        allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
+        send_limits: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
         lingering: settings.lingering_timeout.duration(),
         // What comes then has to be finished in time, too.
         lame_duck: settings.time_to_fade(),
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
-        deadline: None,
+        request_timeout: None,
         max_requests: fork.max_requests,
         access: access(inheritance)?,
     })
@@ -234,10 +234,10 @@ fn has_others(settings: &Settings) -> bool {
     settings.most_workers(1) > 1 && settings.tls().is_none()
 }
 
-fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {
+fn handoff(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handoff<'static> {
     // Slots are given out from the first on; replacements stand beside those that end.
     let workers = 2 * inheritance.start.settings.most_workers(1) + SCALED_UP;
-    Handover::new(&inheritance.handover, inheritance.scoreboard.clone(), workers, threads, fork.slot)
+    Handoff::new(&inheritance.handoff, inheritance.scoreboard.clone(), workers, threads, fork.slot)
 }
 
 /// The next word of the master, as far as it is the loop's business.

@@ -22,7 +22,7 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::title;
 use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
-use rwsgi::worker::Ends;
+use rwsgi::worker::HandoffEnds;
 
 use crate::conf::Conf;
 use crate::deadline;
@@ -38,7 +38,7 @@ pub(crate) struct Inheritance {
     /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
     pub(crate) tls: Option<Identity>,
     /// By which workers hand connections to each other.
-    pub(crate) handover: Ends,
+    pub(crate) handoff: HandoffEnds,
     /// Another one when the logs were opened anew.
     pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
@@ -304,13 +304,13 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     }
     start_log(&start.settings, error_log)?;
     log::connect(&start.remotes).map_err(|error| BootFailure::setup(&error))?;
-    let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
+    let handoff = HandoffEnds::new().map_err(|error| BootFailure::setup(&error))?;
     Ok(Inheritance {
         start,
         listeners,
         scoreboard,
         tls,
-        handover,
+        handoff,
         access_log,
         error_fd,
         conf: None,

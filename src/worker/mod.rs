@@ -1,51 +1,28 @@
 //! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
 //! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
 
-mod body;
-mod call;
-mod claim;
 mod connection;
-mod cork;
-mod crew;
-mod deadlines;
-mod door;
 mod error_pages;
-mod event_loop;
 mod exchange;
-mod handover;
-mod handshake;
-mod helper;
-mod interim;
-mod output;
-mod patience;
-mod serving;
-mod spare;
-mod stopping;
-mod stream;
-mod streamed;
-mod table;
-mod taken;
-mod texts;
+mod reactor;
 mod threads;
-mod timers;
-mod warmup;
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use body::{Body, Memory};
-pub use deadlines::{Deadline, Late, Then};
+pub use connection::request_body::{Body, BodyBuffer};
+pub use connection::send_buffer::SharedBody;
+pub use connection::send_timeout::SendLimits;
+pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;
-pub use event_loop::Ending;
+pub use exchange::hijack::HijackedStream;
+pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
-pub use handover::{Ends, Handover};
-pub use output::Kept;
-pub use patience::Allowance;
-pub use streamed::BodyError;
-pub use taken::Handed;
+pub use reactor::Ending;
+pub use reactor::handoff::{Handoff, HandoffEnds};
 pub use threads::Worker;
-pub use warmup::warm_up;
+pub use threads::request_timeout::{Late, Then, TimeoutRules};
 
 use crate::http::access_log::AccessFormat;
 use crate::http::{Limits, ProxyRules, Trust};
@@ -61,7 +38,7 @@ pub trait Application {
     fn call(&self, exchange: &mut Exchange<'_>);
 
     /// Memory for a request's body of so many bytes, if it has some to give.
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>>;
+    fn memory(&self, length: usize) -> Option<Box<dyn BodyBuffer>>;
 
     /// Runs a step that may block with the interpreter's lock laid down, so that the application's threads run.
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
@@ -110,7 +87,7 @@ pub struct Setup<'a> {
     /// Is it noted how busy the threads are?
     pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
-    pub handover: Handover<'a>,
+    pub handoff: Handoff<'a>,
     /// May connections go to other workers?
     pub has_others: bool,
     /// How many connections there may be.
@@ -132,7 +109,7 @@ pub struct Setup<'a> {
     /// Between two pieces of a body.
     pub body_timeout: Option<Duration>,
     /// For clients that take their response slowly.
-    pub allowance: Allowance,
+    pub send_limits: SendLimits,
     /// How long the rest of a refused request is read and dropped.
     pub lingering: Duration,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
@@ -142,7 +119,7 @@ pub struct Setup<'a> {
     /// Where larger bodies are kept.
     pub spill_directory: PathBuf,
     /// What is done about requests that take too long; none is nothing.
-    pub deadline: Option<Deadline<'a>>,
+    pub request_timeout: Option<TimeoutRules<'a>>,
     /// After this many requests `spent` is called; 0 is never.
     pub max_requests: u64,
     /// Where and how requests are noted.

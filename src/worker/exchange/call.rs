@@ -5,60 +5,60 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::body::Body;
-use super::claim::Claim;
-use super::connection::{Arrived, Connection, Reading};
-use super::cork::{Cork, Pace};
-use super::exchange::{Exchange, State};
-use super::streamed::Streamed;
-use super::{Allowance, Application, ErrorPages};
 use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::{ResponseHead, ResponseTo};
 use crate::os::clock;
 use crate::os::scoreboard::Slot;
+use crate::worker::connection::request_body::Body;
+use crate::worker::connection::streamed_body::StreamedBody;
+use crate::worker::connection::{Arrived, Connection, Reading};
+use crate::worker::exchange::cork::{Cork, Pace};
+use crate::worker::exchange::response_owner::ResponseOwner;
+use crate::worker::exchange::{Exchange, ResponseState};
+use crate::worker::{Application, ErrorPages, SendLimits};
 
 /// A request that is about to be answered.
-pub(super) struct Call {
-    pub(super) connection: Box<Connection>,
-    pub(super) arrived: Arrived,
-    pub(super) scheme: Scheme,
+pub(crate) struct Call {
+    pub(crate) connection: Box<Connection>,
+    pub(crate) arrived: Arrived,
+    pub(crate) scheme: Scheme,
     /// May the connection be kept, as far as the worker is concerned?
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// The value of the `Date` field.
-    pub(super) date: [u8; 29],
+    pub(crate) date: [u8; 29],
     /// In ns of the monotonic clock.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 /// A request that was answered.
-pub(super) struct Served {
-    pub(super) connection: Box<Connection>,
+pub(crate) struct Outcome {
+    pub(crate) connection: Box<Connection>,
     /// Of what stands in the connection's input of it.
-    pub(super) length: usize,
-    pub(super) body_bytes: u64,
+    pub(crate) length: usize,
+    pub(crate) body_bytes: u64,
     /// In ns of the monotonic clock.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 /// What a thread needs for one call after the other.
-pub(super) struct Desk {
-    pub(super) slot: Slot,
-    pub(super) response: ResponseHead,
+pub(crate) struct ThreadContext {
+    pub(crate) slot: Slot,
+    pub(crate) response: ResponseHead,
     /// Its number in the process, and among the worker's threads.
-    pub(super) thread: i32,
-    pub(super) number: usize,
+    pub(crate) thread: i32,
+    pub(crate) number: usize,
     /// What the kernel holds back of its response.
-    pub(super) cork: Arc<Cork>,
+    pub(crate) cork: Arc<Cork>,
     /// When it last laid the interpreter down, in ns of the monotonic clock.
-    pub(super) laid_down: u64,
+    pub(crate) laid_down: u64,
     /// Does somebody want to know how busy it is?
-    pub(super) is_measured: bool,
+    pub(crate) is_measured: bool,
     /// What the application has left in its environ, as far as the access log wants it.
-    pub(super) environ: EnvironValues,
+    pub(crate) environ: EnvironValues,
 }
 
-impl Desk {
+impl ThreadContext {
     fn begin(&mut self, started: u64, head: &[u8]) {
         self.response.clear();
         self.environ.clear();
@@ -77,20 +77,20 @@ impl Desk {
 }
 
 /// What is the same for every call of a thread.
-pub(super) struct Terms<'a> {
-    pub(super) error_pages: &'a ErrorPages,
-    pub(super) allowance: &'a Allowance,
+pub(crate) struct Terms<'a> {
+    pub(crate) error_pages: &'a ErrorPages,
+    pub(crate) send_limits: &'a SendLimits,
     /// The worker has been told to end.
-    pub(super) stopping: &'a AtomicBool,
+    pub(crate) stopping: &'a AtomicBool,
     /// Who answers.
-    pub(super) claim: &'a Claim,
+    pub(crate) claim: &'a ResponseOwner,
     /// Nobody takes the bodies of responses.
-    pub(super) drops_bodies: bool,
+    pub(crate) drops_bodies: bool,
 }
 
 impl Call {
     /// Has the application answer it.
-    pub(super) fn run<A: Application>(self, app: &A, desk: &mut Desk, terms: &Terms<'_>) -> Served {
+    pub(crate) fn run<A: Application>(self, app: &A, desk: &mut ThreadContext, terms: &Terms<'_>) -> Outcome {
         let Call { mut connection, arrived, scheme, keep_alive, date, started } = self;
         let Arrived { head_length, beside, body, body_length, streamed } = arrived;
         let length = head_length + beside;
@@ -119,11 +119,11 @@ impl Call {
             },
             date: &date,
             error_pages: terms.error_pages,
-            allowance: terms.allowance,
+            send_limits: terms.send_limits,
             slot: &desk.slot,
             stopping: terms.stopping,
             claim: terms.claim,
-            state: State::Open,
+            state: ResponseState::Open,
             body_bytes: 0,
             pace: Pace::new(&desk.cork),
             behind: connection.input.get(length..).unwrap_or_default(),
@@ -139,12 +139,12 @@ impl Call {
         if let Some(streamed) = streamed {
             give_back(&mut connection, *streamed);
         }
-        Served { connection, length, body_bytes, started }
+        Outcome { connection, length, body_bytes, started }
     }
 }
 
 /// What follows the body of a request.
-fn give_back(connection: &mut Connection, streamed: Streamed) {
+fn give_back(connection: &mut Connection, streamed: StreamedBody) {
     match streamed.into_rest() {
         Some(rest) => connection.input.extend_from_slice(&rest),
         // The rest of the body is in the way of whatever follows.

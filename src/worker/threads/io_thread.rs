@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use nix::sys::epoll::EpollEvent;
 
-use super::event_loop::{EVENTS, EventLoop, wait};
-use super::threads::{Held, PATIENCE_MS, Until, Worker};
-use super::timers::in_time;
 use crate::log;
 use crate::os::{clock, process, thread};
+use crate::worker::reactor::timers::in_time;
+use crate::worker::reactor::{EVENTS, Reactor, wait};
+use crate::worker::threads::{Locked, PATIENCE_MS, Until, Worker};
 
 impl<'a> Worker<'a> {
     /// Helps until the worker ends.
@@ -34,22 +34,22 @@ impl<'a> Worker<'a> {
         let mut pause = every.tick;
         let mut held = self.lock();
         while held.ended().is_none() {
-            idle = if held.crew.calling() == 0 { idle + 1 } else { 0 };
+            idle = if held.states.calling() == 0 { idle + 1 } else { 0 };
             if idle > IDLE_TICKS {
-                held.crew.helper_rests = true;
+                held.states.helper_rests = true;
                 held = self.helper.wait(held).unwrap_or_else(PoisonError::into_inner);
-                held.crew.helper_rests = false;
-                let left = held.crew.left;
+                held.states.helper_rests = false;
+                let left = held.states.left;
                 held.deadlines.rested_until(left);
                 idle = 0;
             }
             held = self.helper.wait_timeout(held, pause).unwrap_or_else(PoisonError::into_inner).0;
             self.corks.iter().for_each(|cork| cork.push());
             self.watch(&mut held);
-            if !held.crew.is_neglected(clock::monotonic(), every.neglect_ns) {
+            if !held.states.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
             }
-            if held.crew.is_attended() {
+            if held.states.is_attended() {
                 self.remind(&held);
             } else if computes(&mut held) {
                 held = self.glance(held)?;
@@ -64,7 +64,7 @@ impl<'a> Worker<'a> {
 
     /// Attends to what has come, and goes. Whoever computes needs the CPU: no thread is called, nothing new is taken on,
     /// and the kernel wakes nobody for what comes next.
-    fn glance<'w>(&'w self, mut held: Held<'w, 'a>) -> io::Result<Held<'w, 'a>> {
+    fn glance<'w>(&'w self, mut held: Locked<'w, 'a>) -> io::Result<Locked<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
         held.all_are_busy();
         let count = wait(&self.epoll, &mut events, Some(Duration::ZERO))?;
@@ -77,9 +77,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Attends until one of the others does, or the application computes.
-    fn mind<'w>(&'w self, mut held: Held<'w, 'a>) -> io::Result<Held<'w, 'a>> {
+    fn mind<'w>(&'w self, mut held: Locked<'w, 'a>) -> io::Result<Locked<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
-        while !held.crew.is_attended() && held.crew.calling() > 0 && held.ended().is_none() {
+        while !held.states.is_attended() && held.states.calling() > 0 && held.ended().is_none() {
             held = self.attend(held, Until::Done);
             self.corks.iter().for_each(|cork| cork.push());
             if computes(&mut held) {
@@ -99,28 +99,28 @@ impl<'a> Worker<'a> {
     }
 
     /// Somebody may have gone to sleep in epoll while the last events were on their way to here.
-    fn remind(&self, held: &EventLoop<'a>) {
-        if held.crew.all_sleep() && held.has_work() {
+    fn remind(&self, held: &Reactor<'a>) {
+        if held.states.all_sleep() && held.has_work() {
             let _ = self.wake.write(1);
         }
     }
 
     /// Calls a thread for the request that has waited the longest, if there is one to call and the interpreter is not in
     /// use. Says when to look again.
-    fn find_thread(&self, held: &mut EventLoop<'a>) -> Duration {
-        if held.crew.is_summoned() {
-            if clock::monotonic().saturating_sub(held.crew.summoned_at) > ON_ITS_WAY_NS {
+    fn find_thread(&self, held: &mut Reactor<'a>) -> Duration {
+        if held.states.is_summoned() {
+            if clock::monotonic().saturating_sub(held.states.summoned_at) > ON_ITS_WAY_NS {
                 // Something holds the interpreter in C. Whoever waits here may be served elsewhere.
                 held.all_are_busy();
                 held.hand_over();
             }
             return LOOK_AGAIN;
         }
-        match (held.crew.idle(), held.waiting_since()) {
+        match (held.states.idle(), held.waiting_since()) {
             (Some(number), Some(_)) => {
                 held.thread_is_free();
-                held.crew.sets_out(number, clock::monotonic());
-                let _ = self.beds[number].write(1);
+                held.states.sets_out(number, clock::monotonic());
+                let _ = self.park_events[number].write(1);
                 LOOK_AGAIN
             }
             (Some(_), None) => {
@@ -141,10 +141,10 @@ impl<'a> Worker<'a> {
 }
 
 /// Does the application compute, and has nobody waited for long?
-fn computes(held: &mut EventLoop<'_>) -> bool {
+fn computes(held: &mut Reactor<'_>) -> bool {
     let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
-    let is_recent = held.crew.left_at() > long_ago && held.waiting_since().is_none_or(|since| since > long_ago);
-    is_recent && held.crew.callers().any(thread::is_running)
+    let is_recent = held.states.left_at() > long_ago && held.waiting_since().is_none_or(|since| since > long_ago);
+    is_recent && held.states.callers().any(thread::is_running)
 }
 
 /// How closely the helper watches.

@@ -3,14 +3,14 @@
 use std::mem;
 
 /// Lends a connection without a buffer the worker's.
-pub(super) fn borrow(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+pub(crate) fn borrow(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
     if buffer.capacity() == 0 {
         mem::swap(buffer, spare);
     }
 }
 
 /// Takes an empty buffer back; one that grew beyond what a usual request needs is freed.
-pub(super) fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+pub(crate) fn give_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
     if buffer.is_empty() && buffer.capacity() > 0 {
         let buffer = mem::take(buffer);
         if buffer.capacity() <= SPARE && buffer.capacity() > spare.capacity() {

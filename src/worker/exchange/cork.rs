@@ -9,7 +9,7 @@ use crate::os::socket::{self, More};
 
 /// How fast the pieces of one response follow each other.
 #[derive(Debug)]
-pub(super) struct Pace<'c> {
+pub(crate) struct Pace<'c> {
     cork: &'c Cork,
     /// When the last one was sent, in ns of the monotonic clock; 0 before the first.
     last: u64,
@@ -18,13 +18,13 @@ pub(super) struct Pace<'c> {
 }
 
 impl<'c> Pace<'c> {
-    pub(super) fn new(cork: &'c Cork) -> Pace<'c> {
+    pub(crate) fn new(cork: &'c Cork) -> Pace<'c> {
         Pace { cork, last: 0, corked: false }
     }
 
     /// A piece is about to be sent: may the kernel wait for the next one? Only after one that came shortly before, so that
     /// what is made slowly is sent at once.
-    pub(super) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
+    pub(crate) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
         if is_last {
             // It sends what came before.
             return More::Ends;
@@ -43,7 +43,7 @@ impl<'c> Pace<'c> {
     }
 
     /// Nothing follows for now: what is held back is sent.
-    pub(super) fn end(&mut self, stream: BorrowedFd<'_>) {
+    pub(crate) fn end(&mut self, stream: BorrowedFd<'_>) {
         if self.corked {
             self.cork.release();
             self.corked = false;
@@ -52,7 +52,7 @@ impl<'c> Pace<'c> {
     }
 
     /// Nothing is held back here any more.
-    pub(super) fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         if self.corked {
             self.cork.release();
             self.corked = false;
@@ -62,7 +62,7 @@ impl<'c> Pace<'c> {
 
 /// What the kernel holds back for one thread's response.
 #[derive(Debug, Default)]
-pub(super) struct Cork {
+pub(crate) struct Cork {
     /// The socket. It stays open while it stands here.
     held: Mutex<Option<RawFd>>,
 }
@@ -70,17 +70,17 @@ pub(super) struct Cork {
 impl Cork {
     /// Something was written to `stream` that the kernel holds back. The caller calls [`release`](Self::release) before
     /// it closes that.
-    pub(super) fn hold(&self, stream: BorrowedFd<'_>) {
+    pub(crate) fn hold(&self, stream: BorrowedFd<'_>) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.as_raw_fd());
     }
 
     /// Nothing is held back any more.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Has the kernel send what it holds back.
-    pub(super) fn push(&self) {
+    pub(crate) fn push(&self) {
         // It stays: what is told to be held back may not have been written yet.
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stream) = *held {

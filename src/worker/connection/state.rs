@@ -6,16 +6,6 @@ use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
 
-use super::Spent;
-use super::call::{Call, Desk, Served};
-use super::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
-use super::event_loop::{After, EventLoop, Request, Task};
-use super::exchange::State;
-use super::output::{Flushed, Output};
-use super::patience::{GRACE, Patience, Verdict};
-use super::spare::borrow;
-use super::table::Missed;
-use super::timers::{Millis, in_about, in_time, millis};
 use crate::http::access_log::{AccessRecord, EnvironValues};
 use crate::http::error_page::{ErrorPage, error_response};
 use crate::http::forwarded::{self, Scheme};
@@ -23,9 +13,19 @@ use crate::http::reject::Reject;
 use crate::http::response::ResponseHead;
 use crate::os::clock;
 use crate::os::socket::Read;
+use crate::worker::Spent;
+use crate::worker::connection::buffer_pool::borrow;
+use crate::worker::connection::send_buffer::{Flushed, SendBuffer};
+use crate::worker::connection::send_timeout::{GRACE, SendTimeout, Verdict};
+use crate::worker::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
+use crate::worker::exchange::ResponseState;
+use crate::worker::exchange::call::{Call, Outcome, ThreadContext};
+use crate::worker::reactor::connections::PendingEvents;
+use crate::worker::reactor::timers::{Millis, in_about, in_time, millis};
+use crate::worker::reactor::{After, Reactor, Request, Task};
 
-impl EventLoop<'_> {
-    pub(super) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> After {
+impl Reactor<'_> {
+    pub(crate) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> After {
         let ends_now = flags.contains(EpollFlags::EPOLLRDHUP) && !connection.end_told;
         connection.end_told |= ends_now;
         match &connection.stage {
@@ -84,7 +84,7 @@ impl EventLoop<'_> {
     }
 
     /// Does what a connection among the leftovers waits for.
-    pub(super) fn go_on(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn go_on(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
             Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
             Stage::Flushing { keep_alive, .. } => self.flush(connection, keep_alive),
@@ -94,7 +94,7 @@ impl EventLoop<'_> {
     }
 
     /// Goes on where a disk was waited for.
-    pub(super) fn go_on_after_disk(&mut self, connection: &mut Connection, done: io::Result<Flushed>) -> After {
+    pub(crate) fn go_on_after_disk(&mut self, connection: &mut Connection, done: io::Result<Flushed>) -> After {
         match (&connection.stage, done) {
             (Stage::Handshake(_), _) => self.shaken(connection),
             (Stage::Flushing { keep_alive, .. }, done) => {
@@ -113,7 +113,7 @@ impl EventLoop<'_> {
     }
 
     /// Reads once and looks what is complete.
-    pub(super) fn receive(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn receive(&mut self, connection: &mut Connection) -> After {
         match connection.stage {
             Stage::Handshake(_) => return self.shake_hands(connection),
             Stage::Flushing { .. } | Stage::Waiting(_) => return After::Keep,
@@ -129,7 +129,7 @@ impl EventLoop<'_> {
         self.serve_received(connection)
     }
 
-    pub(super) fn serve_received(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn serve_received(&mut self, connection: &mut Connection) -> After {
         let rules = BodyRules {
             limits: &self.setup.limits,
             proxy: &self.setup.proxy,
@@ -157,7 +157,7 @@ impl EventLoop<'_> {
     }
 
     /// Has a request wait until a thread is free. Its client may leave meanwhile, or wait too long.
-    pub(super) fn enqueue(&mut self, request: Request) {
+    pub(crate) fn enqueue(&mut self, request: Request) {
         let Request { mut connection, arrived, scheme } = request;
         let since = connection.waits_since.take().unwrap_or_else(|| in_time(Duration::ZERO));
         connection.stage = Stage::Waiting(Box::new(Waiting { arrived, scheme, since }));
@@ -168,7 +168,7 @@ impl EventLoop<'_> {
     }
 
     /// A request is about to be answered by the thread that holds it.
-    pub(super) fn begin(&mut self, request: Request) -> Call {
+    pub(crate) fn begin(&mut self, request: Request) -> Call {
         let Request { mut connection, arrived, scheme } = request;
         connection.waits_since = None;
         self.served += 1;
@@ -184,12 +184,12 @@ impl EventLoop<'_> {
     }
 
     /// A request was answered. What follows on its connection may be a task again.
-    pub(super) fn finish(&mut self, served: Served, desk: &Desk) -> Option<Task> {
-        let Served { mut connection, length, body_bytes, started } = served;
+    pub(crate) fn finish(&mut self, served: Outcome, desk: &ThreadContext) -> Option<Task> {
+        let Outcome { mut connection, length, body_bytes, started } = served;
         if self.setup.has_others {
             self.pace = clock::monotonic().saturating_sub(started);
         }
-        if !matches!(connection.answered, State::Taken { .. }) {
+        if !matches!(connection.answered, ResponseState::Taken { .. }) {
             self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
         }
         let after = self.after_request(&mut connection, length);
@@ -197,10 +197,10 @@ impl EventLoop<'_> {
     }
 
     /// The request that has waited the longest.
-    pub(super) fn next_request(&mut self) -> Option<Request> {
+    pub(crate) fn next_request(&mut self) -> Option<Request> {
         while let Some(token) = self.requests.pop_front() {
             // Who has left is not there any more.
-            let Some(mut connection) = self.table.take(token, Missed::default()) else { continue };
+            let Some(mut connection) = self.table.take(token, PendingEvents::default()) else { continue };
             match std::mem::replace(&mut connection.stage, Stage::Head) {
                 Stage::Waiting(waiting) => {
                     let Waiting { arrived, scheme, since } = *waiting;
@@ -218,7 +218,7 @@ impl EventLoop<'_> {
     }
 
     /// Since when the request that has waited the longest waits.
-    pub(super) fn waiting_since(&mut self) -> Option<Millis> {
+    pub(crate) fn waiting_since(&mut self) -> Option<Millis> {
         while let Some(&token) = self.requests.front() {
             match self.table.get(token).map(|connection| &connection.stage) {
                 Some(Stage::Waiting(waiting)) => return Some(waiting.since),
@@ -249,7 +249,7 @@ impl EventLoop<'_> {
     }
 
     /// A line for the access log. A request that was not served has not `started`.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         connection: &Connection,
         response: &ResponseHead,
@@ -279,20 +279,20 @@ impl EventLoop<'_> {
         log.append(&self.line);
     }
 
-    pub(super) fn after_request(&mut self, connection: &mut Connection, length: usize) -> After {
-        let State::Finished { keep_alive } = connection.answered else {
+    pub(crate) fn after_request(&mut self, connection: &mut Connection, length: usize) -> After {
+        let ResponseState::Finished { keep_alive } = connection.answered else {
             return After::Close;
         };
         connection.next_request(length);
         if connection.output.is_empty() {
             return self.after_response(connection, keep_alive);
         }
-        let patience = Patience::new(in_time(Duration::ZERO), connection.output.outstanding(&connection.stream));
+        let patience = SendTimeout::new(in_time(Duration::ZERO), connection.output.outstanding(&connection.stream));
         connection.stage = Stage::Flushing { keep_alive, patience };
         if connection.output.has_file() {
             self.ready.push_back(connection.token);
         }
-        connection.deadline = in_time(self.setup.allowance.stall.unwrap_or(GRACE).min(GRACE));
+        connection.deadline = in_time(self.setup.send_limits.stall.unwrap_or(GRACE).min(GRACE));
         After::Keep
     }
 
@@ -316,24 +316,24 @@ impl EventLoop<'_> {
         After::Keep
     }
 
-    pub(super) fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
+    pub(crate) fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
         let (status, hint) = (reject.status(), reject.hint());
         tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
         self.refuse(connection, reject.status())
     }
 
-    pub(super) fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
+    pub(crate) fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
         self.refuse_with(connection, status, None)
     }
 
     /// Answers with an error page: one of the server's own, else `page`.
-    pub(super) fn refuse_with(
+    pub(crate) fn refuse_with(
         &mut self,
         connection: &mut Connection,
         status: u16,
         page: Option<&ErrorPage<'_>>,
     ) -> After {
-        connection.output = Output::default();
+        connection.output = SendBuffer::default();
         connection.stream.forget_unwritten();
         borrow(&mut connection.output.bytes, &mut self.spare_output);
         let (date, own) = (self.texts.date(), self.setup.error_pages.of(status));
@@ -341,14 +341,14 @@ impl EventLoop<'_> {
         let request = connection.head.so_far(&connection.input);
         let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
         let flushed = connection.output.flush(&connection.stream).is_ok() && connection.output.is_empty();
-        connection.output = Output::default();
+        connection.output = SendBuffer::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
         self.note(connection, &response, &EnvironValues::default(), body_bytes, None);
         if flushed { self.linger(connection) } else { After::Close }
     }
 
-    pub(super) fn linger(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn linger(&mut self, connection: &mut Connection) -> After {
         connection.input.clear();
         connection.stream.finish_writing();
         let until = in_time(LINGER);
@@ -376,10 +376,10 @@ impl EventLoop<'_> {
         }
     }
 
-    pub(super) fn time_is_up(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn time_is_up(&mut self, connection: &mut Connection) -> After {
         if let Stage::Flushing { patience, .. } = &mut connection.stage {
             let outstanding = connection.output.outstanding(&connection.stream);
-            let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.allowance);
+            let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.send_limits);
             if let Verdict::Until(at) = verdict {
                 connection.deadline = at;
                 return After::Keep;

@@ -5,27 +5,27 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::stream::{self, SharedSession, Stream};
 use crate::os::socket::{self, More};
+use crate::worker::connection::stream::{self, SharedSession, Stream};
 
 /// The right to answer the request that a thread runs.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct ResponseOwner {
     state: AtomicU8,
     stream: AtomicI32,
     /// The TLS on that, if there is any.
     session: Mutex<Option<SharedSession>>,
 }
 
-impl Default for Claim {
-    fn default() -> Claim {
-        Claim { state: AtomicU8::new(BEGUN), stream: AtomicI32::new(-1), session: Mutex::default() }
+impl Default for ResponseOwner {
+    fn default() -> ResponseOwner {
+        ResponseOwner { state: AtomicU8::new(BEGUN), stream: AtomicI32::new(-1), session: Mutex::default() }
     }
 }
 
-impl Claim {
+impl ResponseOwner {
     /// A request begins on this connection, which stays open until the worker's lock is taken behind it.
-    pub(super) fn open(&self, stream: &Stream) {
+    pub(crate) fn open(&self, stream: &Stream) {
         self.stream.store(stream.as_fd().as_raw_fd(), Ordering::Relaxed);
         if let Some(session) = stream.session() {
             // Connections of one worker all have one, or none has.
@@ -35,13 +35,13 @@ impl Claim {
     }
 
     /// The thread begins to answer. `false` when it is too late: the client has had its answer.
-    pub(super) fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         self.state.compare_exchange(OPEN, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Ends the connection in the thread's place, with `answer` if none has begun; says whether that was so. The caller holds
     /// the worker's lock and has seen the request run: the connection is open.
-    pub(super) fn cut(&self, answer: &[u8]) -> bool {
+    pub(crate) fn cut(&self, answer: &[u8]) -> bool {
         let unanswered = self.state.compare_exchange(OPEN, CUT, Ordering::AcqRel, Ordering::Acquire).is_ok();
         let answer = if unanswered { answer } else { b"" };
         let stream = self.stream.load(Ordering::Relaxed);

@@ -12,6 +12,12 @@
 //! costs no system call for it. Listeners are level-triggered: a connection that this turn does not take wakes a
 //! worker again.
 
+pub(crate) mod accept;
+pub(crate) mod connections;
+pub(crate) mod handoff;
+pub(crate) mod shutdown;
+pub(crate) mod timers;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,18 +28,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::connection::{Arrived, Connection, Reading, Registered};
-use super::crew::Crew;
-use super::deadlines::Deadlines;
-use super::door::{Door, LISTENERS, QUEUE};
-use super::output::Flushed;
-use super::spare::give_back;
-use super::table::{Missed, Table};
-use super::texts::Texts;
-use super::timers::{Millis, Timers};
-use super::{Setup, Spent};
 use crate::http::forwarded::Scheme;
 use crate::os::{clock, signal, socket};
+use crate::worker::connection::buffer_pool::give_back;
+use crate::worker::connection::date_cache::DateCache;
+use crate::worker::connection::send_buffer::Flushed;
+use crate::worker::connection::{Arrived, Connection, Reading, Registered};
+use crate::worker::reactor::accept::{Door, LISTENERS, QUEUE};
+use crate::worker::reactor::connections::{PendingEvents, Table};
+use crate::worker::reactor::timers::{Millis, Timers};
+use crate::worker::threads::request_timeout::RequestTimeouts;
+use crate::worker::threads::states::ThreadStates;
+use crate::worker::{Setup, Spent};
 
 /// How a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub enum Ending {
 }
 
 /// What cannot be done while the worker is locked.
-pub(super) enum Task {
+pub(crate) enum Task {
     /// A request for the application.
     Request(Request),
     /// A disk may have to be waited for, or a handshake computed: a body is to be kept, or a file sent.
@@ -55,14 +61,14 @@ pub(super) enum Task {
 }
 
 /// A whole request, and the connection that it came by.
-pub(super) struct Request {
-    pub(super) connection: Box<Connection>,
-    pub(super) arrived: Arrived,
-    pub(super) scheme: Scheme,
+pub(crate) struct Request {
+    pub(crate) connection: Box<Connection>,
+    pub(crate) arrived: Arrived,
+    pub(crate) scheme: Scheme,
 }
 
 /// What becomes of a connection after a step.
-pub(super) enum After {
+pub(crate) enum After {
     /// It waits for the kernel, a deadline, or its turn among the leftovers.
     Keep,
     /// It is over.
@@ -75,56 +81,56 @@ pub(super) enum After {
     Memory(usize),
 }
 
-pub(super) struct EventLoop<'a> {
-    pub(super) setup: &'a Setup<'a>,
-    pub(super) epoll: Arc<Epoll>,
-    pub(super) table: Table,
+pub(crate) struct Reactor<'a> {
+    pub(crate) setup: &'a Setup<'a>,
+    pub(crate) epoll: Arc<Epoll>,
+    pub(crate) table: Table,
     /// What the kernel said and nobody has looked at. With edges nothing of it may be lost, whoever polled.
     inbox: VecDeque<EpollEvent>,
     events: Vec<EpollEvent>,
     /// Connections that have more to read, or hold a further request already.
-    pub(super) ready: VecDeque<u64>,
+    pub(crate) ready: VecDeque<u64>,
     /// How many of them this turn looks at.
-    pub(super) quota: usize,
+    pub(crate) quota: usize,
     /// When this turn began, in ns of the monotonic clock.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     /// How many ns before the turn before it began.
-    pub(super) turn: u64,
+    pub(crate) turn: u64,
     /// Whole requests that wait for a thread.
-    pub(super) requests: VecDeque<u64>,
+    pub(crate) requests: VecDeque<u64>,
     timers: Timers,
     /// Buffers that a connection borrows while it is served and gives back empty, so that an idle one holds none.
-    pub(super) spare_input: Vec<u8>,
-    pub(super) spare_output: Vec<u8>,
-    pub(super) texts: Texts,
-    pub(super) line: Vec<u8>,
-    pub(super) pid: u32,
-    pub(super) door: Door,
-    pub(super) stopping: Option<Ending>,
+    pub(crate) spare_input: Vec<u8>,
+    pub(crate) spare_output: Vec<u8>,
+    pub(crate) texts: DateCache,
+    pub(crate) line: Vec<u8>,
+    pub(crate) pid: u32,
+    pub(crate) door: Door,
+    pub(crate) stopping: Option<Ending>,
     /// It stops, while others serve.
-    pub(super) retiring: bool,
+    pub(crate) retiring: bool,
     /// That it stops, for who does not hold the lock.
-    pub(super) stops: Arc<AtomicBool>,
-    pub(super) served: u64,
+    pub(crate) stops: Arc<AtomicBool>,
+    pub(crate) served: u64,
     /// How many ns the last request took, where there are other workers.
-    pub(super) pace: u64,
+    pub(crate) pace: u64,
     /// No other worker is looked for that has nothing to do, until then (ns of the monotonic clock).
-    pub(super) none_idle_until: u64,
-    pub(super) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
-    pub(super) crew: Crew,
-    pub(super) deadlines: Deadlines,
+    pub(crate) none_idle_until: u64,
+    pub(crate) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
+    pub(crate) states: ThreadStates,
+    pub(crate) deadlines: RequestTimeouts,
 }
 
-impl<'a> EventLoop<'a> {
-    pub(super) fn new(
+impl<'a> Reactor<'a> {
+    pub(crate) fn new(
         setup: &'a Setup<'a>,
         epoll: Arc<Epoll>,
         stops: Arc<AtomicBool>,
         spent: Box<dyn FnOnce(Spent) + Send + 'a>,
-    ) -> io::Result<EventLoop<'a>> {
+    ) -> io::Result<Reactor<'a>> {
         epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
-        let mut event_loop = EventLoop {
+        let mut event_loop = Reactor {
             setup,
             epoll,
             table: Table::default(),
@@ -138,7 +144,7 @@ impl<'a> EventLoop<'a> {
             timers: Timers::default(),
             spare_input: Vec::new(),
             spare_output: Vec::new(),
-            texts: Texts::new(),
+            texts: DateCache::new(),
             line: Vec::new(),
             pid: std::process::id(),
             door: Door::Shut,
@@ -148,8 +154,8 @@ impl<'a> EventLoop<'a> {
             served: 0,
             pace: 0,
             spent: Some(spent),
-            crew: Crew::new(setup.slots.len()),
-            deadlines: Deadlines::new(setup.slots.len()),
+            states: ThreadStates::new(setup.slots.len()),
+            deadlines: RequestTimeouts::new(setup.slots.len()),
             none_idle_until: 0,
         };
         event_loop.open_door();
@@ -157,7 +163,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Begins a turn with what the kernel has now. `false` when there is nothing to do.
-    pub(super) fn look(&mut self) -> io::Result<bool> {
+    pub(crate) fn look(&mut self) -> io::Result<bool> {
         let count = wait(&self.epoll, &mut self.events, Some(Duration::ZERO))?;
         self.inbox.extend(&self.events[..count]);
         self.begin_turn();
@@ -165,7 +171,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Begins a turn with what somebody has waited for.
-    pub(super) fn take_in(&mut self, events: &[EpollEvent]) {
+    pub(crate) fn take_in(&mut self, events: &[EpollEvent]) {
         self.inbox.extend(events);
         self.begin_turn();
     }
@@ -180,14 +186,14 @@ impl<'a> EventLoop<'a> {
     }
 
     /// The next of what this turn has to do that cannot be done here.
-    pub(super) fn next_task(&mut self) -> Option<Task> {
+    pub(crate) fn next_task(&mut self) -> Option<Task> {
         loop {
             let task = if let Some(event) = self.inbox.pop_front() {
                 self.event(event)
             } else if self.quota > 0 {
                 self.quota -= 1;
                 let token = self.ready.pop_front()?;
-                self.with_connection(token, Missed::default(), Self::go_on)
+                self.with_connection(token, PendingEvents::default(), Self::go_on)
             } else {
                 return None;
             };
@@ -198,12 +204,12 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Is anything left that nobody needs to wait for?
-    pub(super) fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.requests.is_empty() || !self.inbox.is_empty() || !self.ready.is_empty()
     }
 
     /// Has the worker ended, and how?
-    pub(super) fn ended(&self) -> Option<Ending> {
+    pub(crate) fn ended(&self) -> Option<Ending> {
         match self.stopping {
             // Threads that are given up keep their connections, and nobody waits for them.
             Some(Ending::Graceful) if self.table.len() > self.deadlines.lost() => None,
@@ -212,7 +218,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// How long nothing will have to be done unless the kernel says so.
-    pub(super) fn sleep_limit(&self) -> Option<Duration> {
+    pub(crate) fn sleep_limit(&self) -> Option<Duration> {
         if !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
             return Some(Duration::ZERO);
         }
@@ -221,11 +227,11 @@ impl<'a> EventLoop<'a> {
     }
 
     /// How much, of what the kernel has said, nobody has looked at.
-    pub(super) fn unseen(&self) -> usize {
+    pub(crate) fn unseen(&self) -> usize {
         self.inbox.len()
     }
 
-    pub(super) fn hand_over_access(&self) {
+    pub(crate) fn hand_over_access(&self) {
         if let Some((log, _)) = &self.setup.access {
             log.hand_over();
         }
@@ -242,7 +248,7 @@ impl<'a> EventLoop<'a> {
             }
             token => {
                 let flags = event.events();
-                let missed = Missed { flags, timer: false };
+                let missed = PendingEvents { flags, timer: false };
                 return self
                     .with_connection(token, missed, |this, connection| this.connection_event(connection, flags));
             }
@@ -251,10 +257,10 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Runs `step` on a connection that nobody else has.
-    pub(super) fn with_connection(
+    pub(crate) fn with_connection(
         &mut self,
         token: u64,
-        missed: Missed,
+        missed: PendingEvents,
         step: impl FnOnce(&mut Self, &mut Connection) -> After,
     ) -> Option<Task> {
         let mut connection = self.table.take(token, missed)?;
@@ -263,7 +269,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Does with a connection what its step came to.
-    pub(super) fn settle(&mut self, mut connection: Box<Connection>, after: After) -> Option<Task> {
+    pub(crate) fn settle(&mut self, mut connection: Box<Connection>, after: After) -> Option<Task> {
         match after {
             After::Keep => {
                 self.resume_missed(&mut connection);
@@ -345,7 +351,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// The connection is somebody else's now: it does not end with its descriptor here.
-    pub(super) fn forget(&mut self, connection: &Connection) {
+    pub(crate) fn forget(&mut self, connection: &Connection) {
         if connection.registered != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
@@ -354,20 +360,20 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Somebody else is to take this worker's place. Said once.
-    pub(super) fn ask_for_replacement(&mut self, why: Spent) {
+    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
         if let Some(spent) = self.spent.take() {
             spent(why);
         }
     }
 
     /// Memory was given for a body, or none was.
-    pub(super) fn after_memory(&mut self, mut connection: Box<Connection>) -> Option<Task> {
+    pub(crate) fn after_memory(&mut self, mut connection: Box<Connection>) -> Option<Task> {
         let after = self.serve_received(&mut connection);
         self.settle(connection, after)
     }
 
     /// The disk has done its part.
-    pub(super) fn after_disk(&mut self, mut connection: Box<Connection>, done: io::Result<Flushed>) -> Option<Task> {
+    pub(crate) fn after_disk(&mut self, mut connection: Box<Connection>, done: io::Result<Flushed>) -> Option<Task> {
         let after = self.go_on_after_disk(&mut connection, done);
         self.settle(connection, after)
     }
@@ -377,7 +383,7 @@ impl<'a> EventLoop<'a> {
             self.open_door();
         }
         while let Some(token) = self.timers.pop(now) {
-            let missed = Missed { timer: true, ..Missed::default() };
+            let missed = PendingEvents { timer: true, ..PendingEvents::default() };
             let task = self.with_connection(token, missed, |this, connection| {
                 connection.scheduled = Millis::MAX;
                 if connection.deadline > now { After::Keep } else { this.time_is_up(connection) }
@@ -388,7 +394,7 @@ impl<'a> EventLoop<'a> {
 }
 
 /// Waits for events; a signal ends the wait early.
-pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
+pub(crate) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
     let timeout = match limit {
         None => EpollTimeout::NONE,
         Some(limit) => EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX),
@@ -402,8 +408,8 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Durat
 
 const SIGNALS: u64 = u64::MAX;
 /// Ends the sleep of whoever polls; says nothing more.
-pub(super) const WAKE: u64 = u64::MAX - 1;
+pub(crate) const WAKE: u64 = u64::MAX - 1;
 /// The master's orders.
 const ORDERS: u64 = u64::MAX - 3;
 /// Events taken in one wait.
-pub(super) const EVENTS: usize = 64;
+pub(crate) const EVENTS: usize = 64;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::exchange::{Exchange, State};
 use crate::http::response::{BadResponse, ResponseHead};
 use crate::http::{Proxied, Version};
 use crate::tls::Variables;
+use crate::worker::exchange::{Exchange, ResponseState};
 
 impl<'c> Exchange<'c> {
     /// Sends fields ahead of the response, in a 103 (RFC 8297), at once. Nothing happens for a client of HTTP/1.0, which knows
@@ -16,7 +16,7 @@ impl<'c> Exchange<'c> {
         for (name, value) in fields {
             head.push(name, value)?;
         }
-        let is_due = self.state == State::Open && self.request.version() == Version::Http11;
+        let is_due = self.state == ResponseState::Open && self.request.version() == Version::Http11;
         if is_due && self.output.is_empty() {
             head.encode_hints(&mut self.output.bytes);
             // A client that is gone is found out by what follows.

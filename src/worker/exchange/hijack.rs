@@ -10,14 +10,14 @@ use std::sync::OnceLock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use super::exchange::{Exchange, State};
-use super::stream::Stream;
 use crate::os::scoreboard::Slot;
 use crate::os::socket::{self, More, Read};
 use crate::os::thread;
+use crate::worker::connection::stream::Stream;
+use crate::worker::exchange::{Exchange, ResponseState};
 
 /// The connection of a request, as an application may hold on to it.
-pub struct Handed {
+pub struct HijackedStream {
     stream: Stream,
     slot: Slot,
     /// What the client has sent behind its wish for another protocol.
@@ -28,7 +28,7 @@ pub struct Handed {
 
 impl Exchange<'_> {
     /// The connection, for who may take it. Nothing has happened to it yet.
-    pub fn hand_out(&mut self) -> io::Result<Arc<Handed>> {
+    pub fn hand_out(&mut self) -> io::Result<Arc<HijackedStream>> {
         if let Some(handed) = &self.handed {
             return Ok(Arc::clone(handed));
         }
@@ -36,7 +36,7 @@ impl Exchange<'_> {
         // Without such a wish it is another request, and the application that looks at the socket gets that itself.
         let asks_for_another = self.request.field(b"upgrade").is_some();
         let behind = if asks_for_another { self.behind.to_vec() } else { Vec::new() };
-        let handed = Arc::new(Handed { stream, slot: self.slot.clone(), behind, opened: OnceLock::new() });
+        let handed = Arc::new(HijackedStream { stream, slot: self.slot.clone(), behind, opened: OnceLock::new() });
         self.handed = Some(Arc::clone(&handed));
         Ok(handed)
     }
@@ -47,7 +47,7 @@ impl Exchange<'_> {
     }
 
     /// The application has returned: nothing more is written by it.
-    pub(super) fn come_back(&mut self) {
+    pub(crate) fn come_back(&mut self) {
         self.pace.end(self.stream.as_fd());
         if self.was_taken() {
             // Python has made it one that blocks.
@@ -62,11 +62,11 @@ impl Exchange<'_> {
             // What was written before is still carried to the client.
             socket::finish_writing(end.as_fd());
         }
-        self.state = State::Taken { is_relayed: pair.is_some() };
+        self.state = ResponseState::Taken { is_relayed: pair.is_some() };
     }
 }
 
-impl Handed {
+impl HijackedStream {
     /// Is there TLS on it?
     pub fn is_encrypted(&self) -> bool {
         self.stream.session().is_some()
@@ -90,13 +90,13 @@ impl Handed {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let stream = self.stream.copy()?;
         let behind = self.behind.clone();
-        thread::start("rwsgi-taken", move || Pump::new(stream, ours, behind).run())?;
+        thread::start("rwsgi-taken", move || Relay::new(stream, ours, behind).run())?;
         Ok(theirs)
     }
 }
 
 /// What goes to and fro between a client and the application's socket.
-struct Pump {
+struct Relay {
     stream: Stream,
     inner: OwnedFd,
     to_client: Vec<u8>,
@@ -107,9 +107,9 @@ struct Pump {
     has_spoken: bool,
 }
 
-impl Pump {
-    fn new(stream: Stream, inner: OwnedFd, to_application: Vec<u8>) -> Pump {
-        Pump {
+impl Relay {
+    fn new(stream: Stream, inner: OwnedFd, to_application: Vec<u8>) -> Relay {
+        Relay {
             stream,
             inner,
             to_client: Vec::new(),

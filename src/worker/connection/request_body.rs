@@ -15,16 +15,16 @@ pub enum Body<'c> {
     /// All of it.
     Memory(Vec<u8>),
     /// All of it, in what the application's side gave for it.
-    Given(Box<dyn Memory>),
+    Given(Box<dyn BodyBuffer>),
     /// All of it, in an unlinked file positioned at the start.
     File(File),
-    /// Still to be received, by [`Exchange::read_body`](super::Exchange::read_body).
+    /// Still to be received, by [`Exchange::read_body`](crate::worker::Exchange::read_body).
     Streamed,
 }
 
 /// Memory of the application's side, of the length that was asked for. A body is received straight into it, so that the
 /// application gets it without a copy. It may be dropped by any thread, with or without the interpreter.
-pub trait Memory: Send {
+pub trait BodyBuffer: Send {
     /// All of it. Nobody else reads it before the body is whole.
     fn room(&mut self) -> &mut [MaybeUninit<u8>];
 
@@ -33,23 +33,23 @@ pub trait Memory: Send {
 }
 
 /// A body that is being received into what the application's side gave for it.
-pub(super) struct Filling {
-    memory: Box<dyn Memory>,
+pub(crate) struct PartialBody {
+    memory: Box<dyn BodyBuffer>,
     filled: usize,
 }
 
-impl Filling {
-    pub(super) fn new(memory: Box<dyn Memory>) -> Filling {
-        Filling { memory, filled: 0 }
+impl PartialBody {
+    pub(crate) fn new(memory: Box<dyn BodyBuffer>) -> PartialBody {
+        PartialBody { memory, filled: 0 }
     }
 
     /// What is still to be received.
-    pub(super) fn room(&mut self) -> &mut [MaybeUninit<u8>] {
+    pub(crate) fn room(&mut self) -> &mut [MaybeUninit<u8>] {
         &mut self.memory.room()[self.filled..]
     }
 
     /// Takes what came together with the head, which is not more than there is room for.
-    pub(super) fn take(&mut self, received: &[u8]) {
+    pub(crate) fn take(&mut self, received: &[u8]) {
         for (room, byte) in self.room().iter_mut().zip(received) {
             room.write(*byte);
         }
@@ -57,37 +57,37 @@ impl Filling {
     }
 
     /// So many bytes of the room were written.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         self.filled += count;
     }
 
     /// The body and its length in bytes, if it is whole.
-    pub(super) fn finish(mut self) -> Result<(Body<'static>, u64), Filling> {
+    pub(crate) fn finish(mut self) -> Result<(Body<'static>, u64), PartialBody> {
         if self.room().is_empty() { Ok((Body::Given(self.memory), self.filled as u64)) } else { Err(self) }
     }
 }
 
 /// A body that is being received.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(crate) struct CollectedBody {
     memory: Vec<u8>,
     file: Option<File>,
     length: u64,
 }
 
-impl Collected {
+impl CollectedBody {
     /// The buffer that decoders append to.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.memory
     }
 
     /// Does the buffer hold what belongs into a file, as the body is beyond `limit`?
-    pub(super) fn overflows(&self, limit: usize) -> bool {
+    pub(crate) fn overflows(&self, limit: usize) -> bool {
         self.memory.len() > if self.file.is_some() { 0 } else { limit }
     }
 
     /// Moves what the buffer holds to the file.
-    pub(super) fn spill(&mut self, directory: &Path) -> io::Result<()> {
+    pub(crate) fn spill(&mut self, directory: &Path) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => tempfile::tempfile_in(directory)?,
@@ -100,7 +100,7 @@ impl Collected {
     }
 
     /// The whole body, which must not overflow, and its length in bytes.
-    pub(super) fn finish(self) -> io::Result<(Body<'static>, u64)> {
+    pub(crate) fn finish(self) -> io::Result<(Body<'static>, u64)> {
         let length = self.length + self.memory.len() as u64;
         Ok(match self.file {
             Some(mut file) => {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_small_body_stays_in_memory() {
-        let mut collected = Collected::default();
+        let mut collected = CollectedBody::default();
         collected.buffer().extend_from_slice(b"hello");
         assert!(!collected.overflows(5));
         let (body, length) = collected.finish().unwrap();
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_large_body_goes_to_a_file_whole() {
-        let mut collected = Collected::default();
+        let mut collected = CollectedBody::default();
         for piece in [&b"hello "[..], b"large ", b"world"] {
             collected.buffer().extend_from_slice(piece);
             if collected.overflows(8) {

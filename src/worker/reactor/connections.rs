@@ -3,11 +3,11 @@
 
 use nix::sys::epoll::EpollFlags;
 
-use super::connection::{Connection, Reading};
+use crate::worker::connection::{Connection, Reading};
 
 /// All connections.
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     entries: Vec<Entry>,
     free: Vec<usize>,
     /// Connections accepted, wrapping; part of their tokens.
@@ -17,28 +17,28 @@ pub(super) struct Table {
 enum Entry {
     Free,
     Here(Box<Connection>),
-    Out { token: u64, missed: Missed },
+    Out { token: u64, missed: PendingEvents },
 }
 
 /// What came up for a connection while it was out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missed {
+pub(crate) struct PendingEvents {
     /// What the kernel said.
-    pub(super) flags: EpollFlags,
+    pub(crate) flags: EpollFlags,
     /// Its entry among the timers came up.
-    pub(super) timer: bool,
+    pub(crate) timer: bool,
 }
 
-impl Default for Missed {
-    fn default() -> Missed {
-        Missed { flags: EpollFlags::empty(), timer: false }
+impl Default for PendingEvents {
+    fn default() -> PendingEvents {
+        PendingEvents { flags: EpollFlags::empty(), timer: false }
     }
 }
 
 impl Table {
     /// Gives a new connection its token. A token names the place and the connection in it, so that a late event meets
     /// nobody else.
-    pub(super) fn insert(&mut self, mut connection: Box<Connection>) -> u64 {
+    pub(crate) fn insert(&mut self, mut connection: Box<Connection>) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry::Free);
             self.entries.len() - 1
@@ -51,11 +51,11 @@ impl Table {
     }
 
     /// Takes a connection out. If somebody else has it, `missed` is kept for its return.
-    pub(super) fn take(&mut self, token: u64, missed: Missed) -> Option<Box<Connection>> {
+    pub(crate) fn take(&mut self, token: u64, missed: PendingEvents) -> Option<Box<Connection>> {
         let entry = self.entries.get_mut(place(token))?;
         match entry {
             Entry::Here(connection) if connection.token == token => {
-                let out = Entry::Out { token, missed: Missed::default() };
+                let out = Entry::Out { token, missed: PendingEvents::default() };
                 match std::mem::replace(entry, out) {
                     Entry::Here(connection) => Some(connection),
                     Entry::Free | Entry::Out { .. } => None,
@@ -71,28 +71,28 @@ impl Table {
     }
 
     /// What was missed by a connection that is about to return, once.
-    pub(super) fn missed(&mut self, token: u64) -> Missed {
+    pub(crate) fn missed(&mut self, token: u64) -> PendingEvents {
         match self.entries.get_mut(place(token)) {
             Some(Entry::Out { missed, .. }) => std::mem::take(missed),
-            _ => Missed::default(),
+            _ => PendingEvents::default(),
         }
     }
 
     /// Puts a connection back that was taken out.
-    pub(super) fn put(&mut self, connection: Box<Connection>) {
+    pub(crate) fn put(&mut self, connection: Box<Connection>) {
         let index = place(connection.token);
         self.entries[index] = Entry::Here(connection);
     }
 
     /// Forgets a connection that was taken out.
-    pub(super) fn remove(&mut self, token: u64) {
+    pub(crate) fn remove(&mut self, token: u64) {
         let index = place(token);
         self.entries[index] = Entry::Free;
         self.free.push(index);
     }
 
     /// Looks at a connection that is not out.
-    pub(super) fn get(&self, token: u64) -> Option<&Connection> {
+    pub(crate) fn get(&self, token: u64) -> Option<&Connection> {
         match self.entries.get(place(token))? {
             Entry::Here(connection) if connection.token == token => Some(connection),
             _ => None,
@@ -100,17 +100,17 @@ impl Table {
     }
 
     /// How many connections there are, those that are out included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
     /// The tokens of those that are not out.
-    pub(super) fn tokens(&self) -> Vec<u64> {
+    pub(crate) fn tokens(&self) -> Vec<u64> {
         self.here().map(|connection| connection.token).collect()
     }
 
     /// The token of the one that has idled the longest, as far as is known.
-    pub(super) fn longest_idle(&self) -> Option<u64> {
+    pub(crate) fn longest_idle(&self) -> Option<u64> {
         let is_known_idle = |connection: &&Connection| {
             connection.is_idle() && connection.has_served() && connection.reading == Reading::Drained
         };

@@ -5,39 +5,39 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::stream::Stream;
 use crate::os::socket::More;
+use crate::worker::connection::stream::Stream;
 
 /// Bytes, and a file behind them, that wait for the socket to take them.
 #[derive(Default)]
-pub(super) struct Output {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct SendBuffer {
+    pub(crate) bytes: Vec<u8>,
     sent: usize,
-    kept: Option<KeptPart>,
+    kept: Option<SharedPart>,
     file: Option<FilePart>,
 }
 
 /// A body that the application's side keeps until the client has taken it. Any thread may read or drop it, with or without
 /// the interpreter.
-pub trait Kept: Send {
+pub trait SharedBody: Send {
     /// All of it; it never changes.
     fn bytes(&self) -> &[u8];
 }
 
 /// A part of a kept body.
-struct KeptPart {
-    body: Box<dyn Kept>,
+struct SharedPart {
+    body: Box<dyn SharedBody>,
     from: usize,
     to: usize,
 }
 
-impl KeptPart {
+impl SharedPart {
     fn pending(&self) -> &[u8] {
         &self.body.bytes()[self.from..self.to]
     }
 }
 
-impl Drop for KeptPart {
+impl Drop for SharedPart {
     fn drop(&mut self) {
         KEPT.fetch_sub(self.to, Ordering::Relaxed);
     }
@@ -52,7 +52,7 @@ struct FilePart {
 
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(crate) enum Flushed {
     /// All is with the kernel.
     All,
     /// The socket is full; the kernel says when it takes more.
@@ -61,26 +61,26 @@ pub(super) enum Flushed {
     TurnOver,
 }
 
-impl Output {
-    pub(super) fn is_empty(&self) -> bool {
+impl SendBuffer {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty() && !self.has_rest()
     }
 
     /// Waits more for the client than bytes of its own?
-    pub(super) fn has_rest(&self) -> bool {
+    pub(crate) fn has_rest(&self) -> bool {
         self.kept.is_some() || self.file.is_some()
     }
 
     /// Takes flushing long, or may it wait for a disk?
-    pub(super) fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.file.is_some() || self.kept.as_ref().is_some_and(|part| part.pending().len() > LONG)
     }
 
     /// Puts the part from `from` to `to` of a body behind what is pending, if the worker may keep that much.
-    pub(super) fn keep(&mut self, from: usize, to: usize, body: impl FnOnce() -> Option<Box<dyn Kept>>) -> bool {
+    pub(crate) fn keep(&mut self, from: usize, to: usize, body: impl FnOnce() -> Option<Box<dyn SharedBody>>) -> bool {
         if KEPT.fetch_add(to, Ordering::Relaxed) + to <= KEPT_AT_MOST {
             if let Some(body) = body() {
-                self.kept = Some(KeptPart { body, from, to });
+                self.kept = Some(SharedPart { body, from, to });
                 return true;
             }
         }
@@ -89,31 +89,31 @@ impl Output {
     }
 
     /// Bytes not yet taken.
-    pub(super) fn pending(&self) -> &[u8] {
+    pub(crate) fn pending(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
     /// Bytes that the client has not taken, in this process and in the kernel.
-    pub(super) fn outstanding(&self, stream: &Stream) -> u64 {
+    pub(crate) fn outstanding(&self, stream: &Stream) -> u64 {
         let file = self.file.as_ref().map_or(0, |part| part.left);
         let kept = self.kept.as_ref().map_or(0, |part| part.pending().len());
         stream.outstanding((self.pending().len() + kept) as u64 + file)
     }
 
     /// Does flushing read a file, which may wait for a disk?
-    pub(super) fn has_file(&self) -> bool {
+    pub(crate) fn has_file(&self) -> bool {
         self.file.is_some()
     }
 
     /// Puts `length` bytes of a file behind what is pending.
-    pub(super) fn append_file(&mut self, file: File, offset: u64, length: u64) {
+    pub(crate) fn append_file(&mut self, file: File, offset: u64, length: u64) {
         if length > 0 {
             self.file = Some(FilePart { file, offset, left: length });
         }
     }
 
     /// Takes what was written off the front of the bytes.
-    pub(super) fn consume(&mut self, written: &mut usize) {
+    pub(crate) fn consume(&mut self, written: &mut usize) {
         let taken = (*written).min(self.bytes.len() - self.sent);
         *written -= taken;
         self.sent += taken;
@@ -134,10 +134,10 @@ impl Output {
 
     /// Sends what the socket takes now, of a file at most [`TURN`]. An error when the client is gone, or the file is
     /// shorter than it was.
-    pub(super) fn flush(&mut self, stream: &Stream) -> io::Result<Flushed> {
+    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<Flushed> {
         if !self.bytes.is_empty() || self.kept.is_some() {
             let more = if self.file.is_some() { More::Follows } else { More::Ends };
-            let kept = self.kept.as_ref().map_or(&b""[..], KeptPart::pending);
+            let kept = self.kept.as_ref().map_or(&b""[..], SharedPart::pending);
             let mut written = stream.write(&[self.pending(), kept, b""], more)?;
             self.consume(&mut written);
             self.consume_kept(written);
@@ -165,7 +165,7 @@ impl Output {
 /// What one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
 const TURN: u64 = 1 << 20;
 /// Sending more than this takes long enough for another thread to use the interpreter.
-pub(super) const LONG: usize = 64 * 1024;
+pub(crate) const LONG: usize = 64 * 1024;
 /// What a worker keeps of bodies that the application has made whole, so that no thread waits for their clients. Beyond
 /// it, as for a body that is made while it is sent, the application waits.
 const KEPT_AT_MOST: usize = 32 << 20;

@@ -7,11 +7,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::call::{Call, Desk, Terms};
-use super::claim::Claim;
-use super::connection::{BodyRules, Connection, Step};
-use super::stream::Stream;
-use super::{Allowance, Application, ErrorPages};
 use crate::http::access_log::EnvironValues;
 use crate::http::forwarded::Scheme;
 use crate::http::response::ResponseHead;
@@ -19,6 +14,11 @@ use crate::http::{Limits, ProxyRules, imf_fixdate};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::{BodyRules, Connection, Step};
+use crate::worker::exchange::call::{Call, Terms, ThreadContext};
+use crate::worker::exchange::response_owner::ResponseOwner;
+use crate::worker::{Application, ErrorPages, SendLimits};
 
 /// Has `app` answer a GET for `target` of `host` once, as a client of this machine, and says the status. The body is made
 /// and dropped. Errors: `InvalidInput` for what is no request.
@@ -39,7 +39,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let (board, _) = Scoreboard::create(1)?;
     let slot = board.slot(0).ok_or(io::ErrorKind::NotFound)?;
-    let mut desk = Desk {
+    let mut desk = ThreadContext {
         slot,
         response: ResponseHead::default(),
         thread: 0,
@@ -51,15 +51,14 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     };
     let terms = Terms {
         error_pages: &ErrorPages::default(),
-        allowance: &Allowance { stall: None, rate: None },
+        send_limits: &SendLimits { stall: None, rate: None },
         stopping: &AtomicBool::new(true),
-        claim: &Claim::default(),
+        claim: &ResponseOwner::default(),
         drops_bodies: true,
     };
     let scheme = if is_https { Scheme::Https } else { Scheme::Http };
     let date = imf_fixdate(clock::wall_seconds());
-    let call =
-        Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic() };
+    let call = Call { connection, arrived, scheme, keep_alive: false, date, started: clock::monotonic() };
     call.run(app, &mut desk, &terms);
     // What the application said; for what it did not survive there is an error page.
     let digits = desk.response.status().iter().take(3);

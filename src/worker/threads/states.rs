@@ -3,7 +3,7 @@
 
 /// All threads of a worker that call the application.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(crate) struct ThreadStates {
     places: Vec<Place>,
     /// Threads that look after the connections.
     attending: usize,
@@ -16,16 +16,16 @@ pub(super) struct Crew {
     /// Threads that sleep until the kernel has something: one, or none.
     asleep: usize,
     /// When a thread last went into the application, in ns of the monotonic clock.
-    pub(super) left: u64,
+    pub(crate) left: u64,
     /// When a thread last set out for the interpreter, in ns of the monotonic clock.
-    pub(super) summoned_at: u64,
+    pub(crate) summoned_at: u64,
     /// The helper sleeps until it is told that a thread has left.
-    pub(super) helper_rests: bool,
+    pub(crate) helper_rests: bool,
 }
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// It has not begun, or has ended.
     Away,
     /// With the connections.
@@ -40,9 +40,9 @@ pub(super) enum Place {
     Asleep,
 }
 
-impl Crew {
-    pub(super) fn new(threads: usize) -> Crew {
-        Crew {
+impl ThreadStates {
+    pub(crate) fn new(threads: usize) -> ThreadStates {
+        ThreadStates {
             places: vec![Place::Away; threads],
             attending: 0,
             calling: 0,
@@ -56,7 +56,7 @@ impl Crew {
     }
 
     /// The thread `number` is somewhere else now.
-    pub(super) fn moves(&mut self, number: usize, to: Place) {
+    pub(crate) fn moves(&mut self, number: usize, to: Place) {
         let from = std::mem::replace(&mut self.places[number], to);
         match from {
             Place::Away => {}
@@ -77,58 +77,58 @@ impl Crew {
     }
 
     /// The thread `number` sets out for the interpreter now. Until it has that it looks after nothing.
-    pub(super) fn sets_out(&mut self, number: usize, now: u64) {
+    pub(crate) fn sets_out(&mut self, number: usize, now: u64) {
         self.moves(number, Place::Summoned);
         self.summoned_at = now;
     }
 
     /// Does anybody look after the connections, or wake up when there is something to do?
-    pub(super) fn is_attended(&self) -> bool {
+    pub(crate) fn is_attended(&self) -> bool {
         self.attending > 0 || self.asleep > 0
     }
 
     /// Sleeps nobody until the kernel has something?
-    pub(super) fn may_sleep(&self) -> bool {
+    pub(crate) fn may_sleep(&self) -> bool {
         self.asleep == 0
     }
 
     /// Does somebody sleep until the kernel has something, and nobody else attend?
-    pub(super) fn all_sleep(&self) -> bool {
+    pub(crate) fn all_sleep(&self) -> bool {
         self.attending == 0 && self.asleep > 0
     }
 
     /// How many threads are in the application.
-    pub(super) fn calling(&self) -> usize {
+    pub(crate) fn calling(&self) -> usize {
         self.calling
     }
 
     /// When a thread last went into the application, in milliseconds of the monotonic clock.
-    pub(super) fn left_at(&self) -> u64 {
+    pub(crate) fn left_at(&self) -> u64 {
         self.left / 1_000_000
     }
 
     /// The threads that are in the application, by their numbers in the process.
-    pub(super) fn callers(&self) -> impl Iterator<Item = i32> {
+    pub(crate) fn callers(&self) -> impl Iterator<Item = i32> {
         self.places.iter().filter_map(|place| if let Place::Calling(thread) = place { Some(*thread) } else { None })
     }
 
     /// Is this thread in the application?
-    pub(super) fn is_calling(&self, number: usize) -> bool {
+    pub(crate) fn is_calling(&self, number: usize) -> bool {
         matches!(self.places[number], Place::Calling(_))
     }
 
     /// Is a thread on its way?
-    pub(super) fn is_summoned(&self) -> bool {
+    pub(crate) fn is_summoned(&self) -> bool {
         self.summoned > 0
     }
 
     /// A thread that could be called.
-    pub(super) fn idle(&self) -> Option<usize> {
+    pub(crate) fn idle(&self) -> Option<usize> {
         self.parked.last().copied()
     }
 
     /// Has every thread been away for `long` ns, counted from the last that left?
-    pub(super) fn is_neglected(&self, now: u64, long: u64) -> bool {
+    pub(crate) fn is_neglected(&self, now: u64, long: u64) -> bool {
         self.calling > 0 && self.attending == 0 && now.saturating_sub(self.left) >= long
     }
 }

@@ -17,6 +17,10 @@
 //!
 //! Order of locks: the interpreter first, then the worker's. Who holds the worker's lock never waits for the interpreter.
 
+pub(crate) mod io_thread;
+pub(crate) mod request_timeout;
+pub(crate) mod states;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
@@ -26,38 +30,38 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::call::{Desk, Terms};
-use super::claim::Claim;
-use super::cork::Cork;
-use super::crew::Place;
-use super::deadlines::{Deadline, Then};
-use super::event_loop::{After, EVENTS, Ending, EventLoop, Task, WAKE, wait};
-use super::timers::in_time;
-use super::{Application, Setup, Spent};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
+use crate::worker::exchange::call::{Terms, ThreadContext};
+use crate::worker::exchange::cork::Cork;
+use crate::worker::exchange::response_owner::ResponseOwner;
+use crate::worker::reactor::timers::in_time;
+use crate::worker::reactor::{After, EVENTS, Ending, Reactor, Task, WAKE, wait};
+use crate::worker::threads::request_timeout::{Then, TimeoutRules};
+use crate::worker::threads::states::Place;
+use crate::worker::{Application, Setup, Spent};
 
 /// A worker: what its threads share.
 pub struct Worker<'a> {
     setup: &'a Setup<'a>,
-    pub(super) epoll: Arc<Epoll>,
+    pub(crate) epoll: Arc<Epoll>,
     /// Ends the sleep of whoever sleeps in epoll.
-    pub(super) wake: EventFd,
+    pub(crate) wake: EventFd,
     stops: Arc<AtomicBool>,
-    event_loop: Mutex<EventLoop<'a>>,
+    event_loop: Mutex<Reactor<'a>>,
     /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
     /// get their turn.
-    pub(super) beds: Vec<EventFd>,
+    pub(crate) park_events: Vec<EventFd>,
     /// What the kernel holds back of each thread's response.
-    pub(super) corks: Vec<Arc<Cork>>,
+    pub(crate) corks: Vec<Arc<Cork>>,
     /// Who answers each thread's request.
-    pub(super) claims: Vec<Claim>,
+    pub(crate) claims: Vec<ResponseOwner>,
     /// Where the helper rests and waits for its next tick.
-    pub(super) helper: Condvar,
+    pub(crate) helper: Condvar,
 }
 
-pub(super) type Held<'w, 'a> = MutexGuard<'w, EventLoop<'a>>;
+pub(crate) type Locked<'w, 'a> = MutexGuard<'w, Reactor<'a>>;
 
 impl<'a> Worker<'a> {
     /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called at most once, when the
@@ -68,15 +72,15 @@ impl<'a> Worker<'a> {
         let wake = EventFd::from_flags(flags)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
         let stops = Arc::new(AtomicBool::new(false));
-        let event_loop = EventLoop::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
-        let beds = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
+        let event_loop = Reactor::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
+        let park_events = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
         let corks = setup.slots.iter().map(|_| Arc::default()).collect();
-        let claims = setup.slots.iter().map(|_| Claim::default()).collect();
+        let claims = setup.slots.iter().map(|_| ResponseOwner::default()).collect();
         let event_loop = Mutex::new(event_loop);
-        Ok(Worker { setup, epoll, wake, stops, event_loop, beds, corks, claims, helper: Condvar::new() })
+        Ok(Worker { setup, epoll, wake, stops, event_loop, park_events, corks, claims, helper: Condvar::new() })
     }
 
-    pub(super) fn setup(&self) -> &'a Setup<'a> {
+    pub(crate) fn setup(&self) -> &'a Setup<'a> {
         self.setup
     }
 
@@ -132,7 +136,7 @@ impl<'a> Worker<'a> {
             }
         };
         held.hand_over_access();
-        held.crew.moves(number, Place::Away);
+        held.states.moves(number, Place::Away);
         drop(held);
         desk.slot.rest();
         self.wake_all();
@@ -140,9 +144,9 @@ impl<'a> Worker<'a> {
     }
 
     /// What the thread `number` needs, which is the one that calls this.
-    fn desk(&self, number: usize) -> Desk {
+    fn desk(&self, number: usize) -> ThreadContext {
         let Setup { slots, is_measured, .. } = self.setup;
-        Desk {
+        ThreadContext {
             slot: slots[number].clone(),
             response: ResponseHead::default(),
             thread: thread::current(),
@@ -154,13 +158,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    pub(super) fn lock(&self) -> Held<'_, 'a> {
+    pub(crate) fn lock(&self) -> Locked<'_, 'a> {
         // A panic while it was held was caught for one exchange; the others go on.
         self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_all(&self) {
-        for bed in self.beds.iter().chain([&self.wake]) {
+        for bed in self.park_events.iter().chain([&self.wake]) {
             // It fails if it is full, and then it wakes as well.
             let _ = bed.write(1);
         }
@@ -170,26 +174,26 @@ impl<'a> Worker<'a> {
     /// Performs a task and what follows from it, with the interpreter.
     fn perform<'w, A: Application>(
         &'w self,
-        mut held: Held<'w, 'a>,
+        mut held: Locked<'w, 'a>,
         task: Task,
         app: &A,
-        desk: &mut Desk,
-    ) -> Held<'w, 'a> {
+        desk: &mut ThreadContext,
+    ) -> Locked<'w, 'a> {
         let mut next = Some(task);
         while let Some(task) = next {
             next = match task {
                 Task::Request(request) => {
                     let call = held.begin(request);
-                    held.crew.moves(desk.number, Place::Calling(desk.thread));
-                    held.crew.left = call.started;
-                    if held.crew.helper_rests {
-                        held.crew.helper_rests = false;
+                    held.states.moves(desk.number, Place::Calling(desk.thread));
+                    held.states.left = call.started;
+                    if held.states.helper_rests {
+                        held.states.helper_rests = false;
                         self.helper.notify_one();
                     }
                     drop(held);
                     let served = call.run(app, desk, &self.terms(desk.number));
                     held = self.lock();
-                    held.crew.moves(desk.number, Place::Attending);
+                    held.states.moves(desk.number, Place::Attending);
                     if held.deadlines.returned(desk.number) {
                         self.was_late(&mut held);
                     }
@@ -199,7 +203,7 @@ impl<'a> Worker<'a> {
                 Task::Disk(mut connection) => {
                     // However long the disk takes: until it has the interpreter again, it looks after nothing.
                     let now = held.now;
-                    held.crew.sets_out(desk.number, now);
+                    held.states.sets_out(desk.number, now);
                     drop(held);
                     let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));
                     desk.laid_down = clock::monotonic();
@@ -218,18 +222,23 @@ impl<'a> Worker<'a> {
 
     /// A request was late and has ended: what it held may be broken.
     #[cold]
-    fn was_late(&self, held: &mut EventLoop<'a>) {
-        let is_ended = |deadline: &Deadline<'_>| deadline.recycle && deadline.then != Then::Warn;
-        if self.setup.deadline.as_ref().is_some_and(is_ended) {
+    fn was_late(&self, held: &mut Reactor<'a>) {
+        let is_ended = |deadline: &TimeoutRules<'_>| deadline.recycle && deadline.then != Then::Warn;
+        if self.setup.request_timeout.as_ref().is_some_and(is_ended) {
             held.ask_for_replacement(Spent::Timeout);
         }
     }
 
     /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
-    fn lay_down<'w, A: Application>(&'w self, mut held: Held<'w, 'a>, app: &A, desk: &mut Desk) -> Held<'w, 'a> {
+    fn lay_down<'w, A: Application>(
+        &'w self,
+        mut held: Locked<'w, 'a>,
+        app: &A,
+        desk: &mut ThreadContext,
+    ) -> Locked<'w, 'a> {
         held.hand_over_access();
         let now = held.now;
-        held.crew.sets_out(desk.number, now);
+        held.states.sets_out(desk.number, now);
         drop(held);
         app.detached(|| desk.slot.wait(clock::monotonic()));
         desk.slot.go_on();
@@ -240,23 +249,23 @@ impl<'a> Worker<'a> {
     }
 
     fn terms(&self, thread: usize) -> Terms<'_> {
-        let Setup { error_pages, allowance, .. } = self.setup;
-        Terms { error_pages, allowance, stopping: &self.stops, claim: &self.claims[thread], drops_bodies: false }
+        let Setup { error_pages, send_limits, .. } = self.setup;
+        Terms { error_pages, send_limits, stopping: &self.stops, claim: &self.claims[thread], drops_bodies: false }
     }
 
     /// There is nothing to do: sleeps until there is, without the interpreter.
     fn rest<'w, A: Application>(
         &'w self,
-        mut held: Held<'w, 'a>,
+        mut held: Locked<'w, 'a>,
         app: &A,
-        desk: &mut Desk,
-    ) -> io::Result<Held<'w, 'a>> {
+        desk: &mut ThreadContext,
+    ) -> io::Result<Locked<'w, 'a>> {
         if held.ended().is_some() {
             // A signal that this thread was the only one to see.
             return Ok(held);
         }
-        if held.crew.may_sleep() {
-            held.crew.moves(desk.number, Place::Asleep);
+        if held.states.may_sleep() {
+            held.states.moves(desk.number, Place::Asleep);
             drop(held);
             let slept = app.detached(|| {
                 let slept = self.sleep(desk.number);
@@ -275,16 +284,16 @@ impl<'a> Worker<'a> {
             let _ = self.wake.write(1);
         }
         loop {
-            held.crew.moves(desk.number, Place::Parked);
+            held.states.moves(desk.number, Place::Parked);
             drop(held);
             desk.slot.rest();
             let woken = app.detached(|| self.park(desk.number));
             desk.laid_down = clock::monotonic();
             held = self.lock();
-            held.crew.moves(desk.number, Place::Attending);
+            held.states.moves(desk.number, Place::Attending);
             // The interpreter came by CPython's switch interval, not by a release: the application computes. It gets it
             // back, unless somebody has waited too long.
-            let computes = desk.laid_down - woken >= SWITCHED_NS && held.crew.calling() > 0;
+            let computes = desk.laid_down - woken >= SWITCHED_NS && held.states.calling() > 0;
             let patient = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
             if !computes || held.ended().is_some() || held.waiting_since().is_some_and(|since| since <= patient) {
                 held.thread_is_free();
@@ -306,31 +315,31 @@ impl<'a> Worker<'a> {
             slot.rest();
             let waited = wait(&self.epoll, &mut events, limit);
             held = self.lock();
-            held.crew.moves(number, Place::Attending);
+            held.states.moves(number, Place::Attending);
             let count = waited?;
             held.take_in(&events[..count]);
             slot.turn(held.now);
             held = self.attend(held, Until::Request);
             // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
-            if count == 0 || held.has_work() || held.ended().is_some() || !held.crew.may_sleep() {
+            if count == 0 || held.has_work() || held.ended().is_some() || !held.states.may_sleep() {
                 let now = held.now;
-                held.crew.sets_out(number, now);
+                held.states.sets_out(number, now);
                 return Ok(());
             }
-            held.crew.moves(number, Place::Asleep);
+            held.states.moves(number, Place::Asleep);
         }
     }
 
     /// Sleeps until somebody calls, or a signal comes; says when that was.
     fn park(&self, number: usize) -> u64 {
-        socket::wait_readable(self.beds[number].as_fd(), FOR_EVER);
+        socket::wait_readable(self.park_events[number].as_fd(), FOR_EVER);
         let woken = clock::monotonic();
-        let _ = self.beds[number].read();
+        let _ = self.park_events[number].read();
         woken
     }
 
     /// Does what needs no interpreter. What does need it waits in the queue.
-    pub(super) fn attend<'w>(&'w self, mut held: Held<'w, 'a>, until: Until) -> Held<'w, 'a> {
+    pub(crate) fn attend<'w>(&'w self, mut held: Locked<'w, 'a>, until: Until) -> Locked<'w, 'a> {
         while until == Until::Done || held.requests.is_empty() {
             let Some(task) = held.next_task() else { break };
             let mut next = Some(task);
@@ -366,7 +375,7 @@ impl<'a> Worker<'a> {
 
 /// How long [`Worker::attend`] goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// Until a request is whole: the rest can be done while that is answered.
     Request,
     /// Until nothing is left.
@@ -380,6 +389,6 @@ const OWN_WORK_NS: u64 = 6_000_000;
 /// Who stood at the interpreter for so long got it by CPython's switch interval (5 ms by default).
 const SWITCHED_NS: u64 = 4_500_000;
 /// A request that has waited for so long begins although another one computes.
-pub(super) const PATIENCE_MS: u64 = 25;
+pub(crate) const PATIENCE_MS: u64 = 25;
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -1,19 +1,22 @@
 //! One connection: what was received, what is still to be sent, and how far its request has come. It reads and writes
 //! its own socket and never blocks; when, is the loop's business.
 
+pub(crate) mod buffer_pool;
+pub(crate) mod date_cache;
+pub(crate) mod request_body;
+pub(crate) mod send_buffer;
+pub(crate) mod send_timeout;
+pub(crate) mod state;
+pub(crate) mod stream;
+pub(crate) mod streamed_body;
+pub(crate) mod tls_handshake;
+
 use std::io;
 use std::mem;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::body::{Body, Collected, Filling, Memory};
-use super::exchange::State;
-use super::output::{Flushed, Output};
-use super::patience::Patience;
-use super::stream::Stream;
-use super::streamed::Streamed;
-use super::timers::Millis;
 use crate::http::CONTINUE;
 use crate::http::body::BodyDecoder;
 use crate::http::forwarded::Scheme;
@@ -21,41 +24,48 @@ use crate::http::{BodyLength, Head, Limits, Opening, Progress, Proxied, ProxyRul
 use crate::os::listener::Peer;
 use crate::os::socket::Read;
 use crate::tls::Shaken;
+use crate::worker::connection::request_body::{Body, BodyBuffer, CollectedBody, PartialBody};
+use crate::worker::connection::send_buffer::{Flushed, SendBuffer};
+use crate::worker::connection::send_timeout::SendTimeout;
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::streamed_body::StreamedBody;
+use crate::worker::exchange::ResponseState;
+use crate::worker::reactor::timers::Millis;
 
 /// A connected client.
-pub(super) struct Connection {
-    pub(super) stream: Stream,
-    pub(super) peer: Peer,
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) peer: Peer,
     /// A PROXY header may still come.
-    pub(super) awaits_proxy: bool,
+    pub(crate) awaits_proxy: bool,
     /// Who connected to the proxy, for as long as the connection lasts.
-    pub(super) proxied: Option<Box<Proxied>>,
-    pub(super) listener: usize,
-    pub(super) token: u64,
+    pub(crate) proxied: Option<Box<Proxied>>,
+    pub(crate) listener: usize,
+    pub(crate) token: u64,
     /// Received and not used up; the head's spans point into it.
-    pub(super) input: Vec<u8>,
-    pub(super) output: Output,
-    pub(super) head: Head,
-    pub(super) stage: Stage,
+    pub(crate) input: Vec<u8>,
+    pub(crate) output: SendBuffer,
+    pub(crate) head: Head,
+    pub(crate) stage: Stage,
     /// How the last request was answered.
-    pub(super) answered: State,
+    pub(crate) answered: ResponseState,
     /// What the last read left in the kernel.
-    pub(super) reading: Reading,
+    pub(crate) reading: Reading,
     /// The kernel has told that the client will send no more; it does so once, maybe together with the last bytes.
-    pub(super) end_told: bool,
+    pub(crate) end_told: bool,
     /// What the epoll instance was told.
-    pub(super) registered: Registered,
+    pub(crate) registered: Registered,
     /// Since when its request waits, if it has waited in another worker already.
-    pub(super) waits_since: Option<Millis>,
+    pub(crate) waits_since: Option<Millis>,
     /// When to give up on it.
-    pub(super) deadline: Millis,
+    pub(crate) deadline: Millis,
     /// When its entry among the timers comes up.
-    pub(super) scheduled: Millis,
+    pub(crate) scheduled: Millis,
 }
 
 /// What the epoll instance knows of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Registered {
+pub(crate) enum Registered {
     Nothing,
     Reads,
     ReadsAndWrites,
@@ -63,7 +73,7 @@ pub(super) enum Registered {
 
 /// What a connection has to read. Edge-triggered: the kernel says once that there is something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// Nothing, until the kernel says so.
     Drained,
     /// There may be further bytes, or the end.
@@ -73,7 +83,7 @@ pub(super) enum Reading {
 }
 
 /// How far a connection has come.
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Before all requests, with TLS. How far it is was seen when it was last gone on with.
     Handshake(Shaken),
     /// Before the first byte of a request.
@@ -85,14 +95,14 @@ pub(super) enum Stage {
     /// The request is whole; no thread is free for it.
     Waiting(Box<Waiting>),
     /// The rest of a response waits for the client.
-    Flushing { keep_alive: bool, patience: Patience },
+    Flushing { keep_alive: bool, patience: SendTimeout },
     /// The response is out and the sending side closed; what still comes is read and dropped, so that the kernel does
     /// not answer it with a reset that would take the response along (RFC 9112, 9.6).
     Lingering { until: Millis },
 }
 
 /// A body under way.
-pub(super) struct Receiving {
+pub(crate) struct Receiving {
     head_length: usize,
     place: Place,
 }
@@ -100,20 +110,20 @@ pub(super) struct Receiving {
 /// Where a body goes.
 enum Place {
     /// Through `input` to a buffer or a file. `wished` is the length of what may still be given for it.
-    Decoded { decoder: BodyDecoder, collected: Collected, wished: Option<usize> },
+    Decoded { decoder: BodyDecoder, collected: CollectedBody, wished: Option<usize> },
     /// Straight to where the application will read it.
-    Given(Option<Filling>),
+    Given(Option<PartialBody>),
 }
 
 /// A request that waits for a thread.
-pub(super) struct Waiting {
-    pub(super) arrived: Arrived,
-    pub(super) scheme: Scheme,
-    pub(super) since: Millis,
+pub(crate) struct Waiting {
+    pub(crate) arrived: Arrived,
+    pub(crate) scheme: Scheme,
+    pub(crate) since: Millis,
 }
 
 /// What has become of the bytes received.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// More are needed.
     Wait,
     /// A request to serve.
@@ -129,28 +139,28 @@ pub(super) enum Step {
 }
 
 /// A request that is there.
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     /// Of its head, in `input`.
-    pub(super) head_length: usize,
+    pub(crate) head_length: usize,
     /// Of the body that stands behind it, in `input`, too; no other `body` is there then.
-    pub(super) beside: usize,
-    pub(super) body: Body<'static>,
-    pub(super) body_length: Option<u64>,
+    pub(crate) beside: usize,
+    pub(crate) body: Body<'static>,
+    pub(crate) body_length: Option<u64>,
     /// Boxed: nearly no request has one.
-    pub(super) streamed: Option<Box<Streamed>>,
+    pub(crate) streamed: Option<Box<StreamedBody>>,
 }
 
 /// What a body is collected by.
-pub(super) struct BodyRules<'a> {
-    pub(super) limits: &'a Limits,
-    pub(super) proxy: &'a ProxyRules,
-    pub(super) post_buffering: usize,
+pub(crate) struct BodyRules<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) proxy: &'a ProxyRules,
+    pub(crate) post_buffering: usize,
     /// For the next bytes of a streamed body.
-    pub(super) timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: Peer, listener: usize) -> Connection {
+    pub(crate) fn new(stream: Stream, peer: Peer, listener: usize) -> Connection {
         let stage = if stream.session().is_some() { Stage::Handshake(Shaken::Waiting) } else { Stage::Idle };
         Connection {
             stream,
@@ -160,10 +170,10 @@ impl Connection {
             listener,
             token: 0,
             input: Vec::new(),
-            output: Output::default(),
+            output: SendBuffer::default(),
             head: Head::default(),
             stage,
-            answered: State::Open,
+            answered: ResponseState::Open,
             reading: Reading::Drained,
             end_told: false,
             registered: Registered::Nothing,
@@ -174,27 +184,27 @@ impl Connection {
     }
 
     /// Is it between two requests, with nothing received?
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle) && self.input.is_empty()
     }
 
     /// Has a request been answered on it?
-    pub(super) fn has_served(&self) -> bool {
-        self.answered != State::Open
+    pub(crate) fn has_served(&self) -> bool {
+        self.answered != ResponseState::Open
     }
 
     /// Has all that was begun been said?
-    pub(super) fn is_whole(&self) -> bool {
-        let is_over = matches!(self.answered, State::Broken | State::Taken { .. });
+    pub(crate) fn is_whole(&self) -> bool {
+        let is_over = matches!(self.answered, ResponseState::Broken | ResponseState::Taken { .. });
         self.output.is_empty() && !is_over && !matches!(self.stage, Stage::Handshake(_))
     }
 
     /// Is somebody at work who ends it when that is done?
-    pub(super) fn is_taken(&self) -> bool {
-        self.answered == State::Taken { is_relayed: true }
+    pub(crate) fn is_taken(&self) -> bool {
+        self.answered == ResponseState::Taken { is_relayed: true }
     }
 
-    pub(super) fn read(&mut self) -> Read {
+    pub(crate) fn read(&mut self) -> Read {
         if let Stage::Body(receiving) = &mut self.stage {
             if let Place::Given(Some(filling)) = &mut receiving.place {
                 let room = filling.room();
@@ -210,13 +220,13 @@ impl Connection {
     }
 
     /// Gives memory of the length that was asked for, or none: the body goes to a buffer then.
-    pub(super) fn give(&mut self, memory: Option<Box<dyn Memory>>) {
+    pub(crate) fn give(&mut self, memory: Option<Box<dyn BodyBuffer>>) {
         let Stage::Body(receiving) = &mut self.stage else { return };
         if let Place::Decoded { wished, .. } = &mut receiving.place {
             *wished = None;
         }
         if let Some(memory) = memory {
-            let mut filling = Filling::new(memory);
+            let mut filling = PartialBody::new(memory);
             let count = filling.room().len().min(self.input.len() - receiving.head_length);
             filling.take(&self.input[receiving.head_length..][..count]);
             self.input.drain(receiving.head_length..receiving.head_length + count);
@@ -225,7 +235,7 @@ impl Connection {
     }
 
     /// Looks how far the bytes received reach.
-    pub(super) fn step(&mut self, rules: &BodyRules<'_>) -> Step {
+    pub(crate) fn step(&mut self, rules: &BodyRules<'_>) -> Step {
         if matches!(self.stage, Stage::Idle | Stage::Head) {
             if self.awaits_proxy {
                 match self.take_proxy_header(rules.proxy) {
@@ -264,14 +274,14 @@ impl Connection {
             }
             let wished = buffered.filter(|length| *length >= WORTH_MEMORY);
             let decoder = BodyDecoder::new(length, rules.limits);
-            let place = Place::Decoded { decoder, collected: Collected::default(), wished };
+            let place = Place::Decoded { decoder, collected: CollectedBody::default(), wished };
             self.stage = Stage::Body(Box::new(Receiving { head_length, place }));
         }
         self.receive_body(rules)
     }
 
     /// Goes past a PROXY header, if the connection begins with one; `false` while that cannot be told.
-    pub(super) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
+    pub(crate) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
         match proxy::opening(&self.input, self.peer.ip(), rules)? {
             Opening::NeedMore => return Ok(false),
             Opening::Plain => {}
@@ -285,7 +295,7 @@ impl Connection {
     }
 
     /// The client's address, as the proxy says it; none on a unix socket.
-    pub(super) fn client_ip(&self) -> Option<IpAddr> {
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
         self.proxied.as_ref().map_or_else(|| self.peer.ip(), |proxied| Some(proxied.source.ip()))
     }
 
@@ -295,7 +305,7 @@ impl Connection {
         let (length, awaits_continue) = (request.body_length(), request.expects_continue());
         let received = self.input.split_off(head_length);
         let decoder = BodyDecoder::new(length, rules.limits);
-        let streamed = Streamed::new(decoder, received, awaits_continue, rules.timeout);
+        let streamed = StreamedBody::new(decoder, received, awaits_continue, rules.timeout);
         let streamed = Some(Box::new(streamed));
         Step::Request(Arrived { streamed, ..Arrived::of(head_length, Body::Streamed, known(length)) })
     }
@@ -309,7 +319,7 @@ impl Connection {
             Place::Decoded { wished: Some(length), .. } => return Step::Memory(*length),
             Place::Decoded { decoder, collected, .. } => (decoder, collected),
             Place::Given(filling) => {
-                return match filling.take().map(Filling::finish) {
+                return match filling.take().map(PartialBody::finish) {
                     Some(Ok((body, length))) => {
                         self.stage = Stage::Head;
                         Step::Request(Arrived::of(head_length, body, Some(length)))
@@ -341,7 +351,7 @@ impl Connection {
 
     /// Does what may have to wait for a disk, or computes for long: keeps a body in a file, sends a part of one, goes on
     /// with a handshake. The caller holds no lock.
-    pub(super) fn use_disk(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
+    pub(crate) fn use_disk(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
         match &mut self.stage {
             Stage::Handshake(shaken) => {
                 *shaken = self.stream.shake_hands();
@@ -356,7 +366,7 @@ impl Connection {
     }
 
     /// The request in the first `length` bytes is served: makes room for the next one.
-    pub(super) fn next_request(&mut self, length: usize) {
+    pub(crate) fn next_request(&mut self, length: usize) {
         if self.input.len() == length {
             self.input.clear();
         } else {

@@ -10,16 +10,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Order;
-use super::connection::{Connection, Reading, Stage};
-use super::door::Door;
-use super::event_loop::{After, Ending, EventLoop};
-use super::table::Missed;
-use super::timers::in_time;
 use crate::os::signal;
+use crate::worker::Order;
+use crate::worker::connection::{Connection, Reading, Stage};
+use crate::worker::reactor::accept::Door;
+use crate::worker::reactor::connections::PendingEvents;
+use crate::worker::reactor::timers::in_time;
+use crate::worker::reactor::{After, Ending, Reactor};
 
-impl EventLoop<'_> {
-    pub(super) fn signals(&mut self) {
+impl Reactor<'_> {
+    pub(crate) fn signals(&mut self) {
         while let Some(signal) = self.setup.signals.next() {
             match signal {
                 libc::SIGTERM if self.stopping.is_none() || self.retiring => self.stop_gracefully(),
@@ -30,7 +30,7 @@ impl EventLoop<'_> {
         }
     }
 
-    pub(super) fn orders(&mut self) {
+    pub(crate) fn orders(&mut self) {
         loop {
             match (self.setup.orders.next)() {
                 Order::Retire if self.stopping.is_none() => self.retire(),
@@ -91,11 +91,11 @@ impl EventLoop<'_> {
     /// Every connection is looked at once, those that other workers have put into the queue, too: this worker may be the
     /// last who looks there.
     fn give_turns(&mut self) {
-        while let Some(connection) = self.setup.handover.take() {
+        while let Some(connection) = self.setup.handoff.take() {
             self.table.insert(Box::new(connection));
         }
         for token in self.table.tokens() {
-            let task = self.with_connection(token, Missed::default(), |this, connection| {
+            let task = self.with_connection(token, PendingEvents::default(), |this, connection| {
                 if connection.reading == Reading::Drained {
                     connection.reading = Reading::More;
                 }
@@ -107,7 +107,7 @@ impl EventLoop<'_> {
     }
 
     /// A connection of a worker that stops waits for a request: is it waited for?
-    pub(super) fn stays(&self, connection: &mut Connection) -> bool {
+    pub(crate) fn stays(&self, connection: &mut Connection) -> bool {
         if !connection.is_idle() && !matches!(connection.stage, Stage::Handshake(_)) {
             return true;
         }
@@ -118,7 +118,7 @@ impl EventLoop<'_> {
 
     /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
     /// They are served in their turn, and their clients wait for that; those that come later are refused.
-    pub(super) fn take_backlog(&mut self) {
+    pub(crate) fn take_backlog(&mut self) {
         let end = in_time(BACKLOG_TIME);
         for (index, listener) in self.setup.listeners.iter().enumerate() {
             while in_time(Duration::ZERO) < end {

@@ -11,31 +11,31 @@ use crate::os::socket::{self, More, Read};
 use crate::tls::{Session, Shaken, Variables};
 
 /// A connected socket.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     socket: OwnedFd,
     tls: Option<SharedSession>,
 }
 
-/// A session, which the helper may have to use in the place of a thread that does not come back. Held for steps that do not
+/// A session, which the helper may have to use in the place of a thread that does not come back. Locked for steps that do not
 /// block.
-pub(super) type SharedSession = Arc<Mutex<Session>>;
+pub(crate) type SharedSession = Arc<Mutex<Session>>;
 
 impl Stream {
-    pub(super) fn plain(socket: OwnedFd) -> Stream {
+    pub(crate) fn plain(socket: OwnedFd) -> Stream {
         Stream { socket, tls: None }
     }
 
-    pub(super) fn encrypted(socket: OwnedFd, session: Session) -> Stream {
+    pub(crate) fn encrypted(socket: OwnedFd, session: Session) -> Stream {
         Stream { socket, tls: Some(Arc::new(Mutex::new(session))) }
     }
 
     /// The same connection once more.
-    pub(super) fn copy(&self) -> io::Result<Stream> {
+    pub(crate) fn copy(&self) -> io::Result<Stream> {
         Ok(Stream { socket: self.socket.try_clone()?, tls: self.tls.clone() })
     }
 
     /// The TLS on it.
-    pub(super) fn session(&self) -> Option<&SharedSession> {
+    pub(crate) fn session(&self) -> Option<&SharedSession> {
         self.tls.as_ref()
     }
 
@@ -44,22 +44,22 @@ impl Stream {
     }
 
     /// Goes on with the handshake, if there is one to be done.
-    pub(super) fn shake_hands(&self) -> Shaken {
+    pub(crate) fn shake_hands(&self) -> Shaken {
         self.locked().map_or(Shaken::Done, |mut session| session.shake_hands(self.as_fd()))
     }
 
     /// The client speaks no TLS: nor does this server to it any more.
-    pub(super) fn fall_back(&mut self) {
+    pub(crate) fn fall_back(&mut self) {
         self.tls = None;
     }
 
     /// What an application is told of the TLS.
-    pub(super) fn variables(&self) -> Option<Arc<Variables>> {
+    pub(crate) fn variables(&self) -> Option<Arc<Variables>> {
         self.locked()?.variables()
     }
 
     /// As [`socket::read`].
-    pub(super) fn read(&self, buffer: &mut Vec<u8>, room: usize) -> Read {
+    pub(crate) fn read(&self, buffer: &mut Vec<u8>, room: usize) -> Read {
         match self.locked() {
             None => socket::read(self.as_fd(), buffer, room),
             Some(mut session) => session.read(self.as_fd(), buffer, room),
@@ -67,7 +67,7 @@ impl Stream {
     }
 
     /// As [`socket::read_into`].
-    pub(super) fn read_into(&self, room: &mut [MaybeUninit<u8>]) -> Read {
+    pub(crate) fn read_into(&self, room: &mut [MaybeUninit<u8>]) -> Read {
         match self.locked() {
             None => socket::read_into(self.as_fd(), room),
             Some(mut session) => session.read_into(self.as_fd(), room),
@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// As [`socket::write`].
-    pub(super) fn write(&self, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
+    pub(crate) fn write(&self, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
         match self.locked() {
             None => socket::write(self.as_fd(), pieces, more),
             Some(mut session) => session.write(self.as_fd(), pieces, more),
@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// As [`socket::send_file`].
-    pub(super) fn send_file(&self, file: &File, offset: u64, most: u64) -> io::Result<Option<u64>> {
+    pub(crate) fn send_file(&self, file: &File, offset: u64, most: u64) -> io::Result<Option<u64>> {
         match self.locked() {
             None => socket::send_file(self.as_fd(), file.as_fd(), offset, most),
             Some(mut session) => session.send_file(self.as_fd(), file, offset, most),
@@ -91,37 +91,37 @@ impl Stream {
     }
 
     /// Has the client sent what was not read?
-    pub(super) fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&self) -> bool {
         socket::has_unread(self.as_fd()) || self.locked().is_some_and(|mut session| session.has_unread())
     }
 
     /// Waits something for the kernel that is in no output any more?
-    pub(super) fn has_sealed(&self) -> bool {
+    pub(crate) fn has_sealed(&self) -> bool {
         self.locked().is_some_and(|session| session.has_sealed())
     }
 
     /// What the client has not taken, of `pending` bytes that were not said to be written and of those in the kernel.
-    pub(super) fn outstanding(&self, pending: u64) -> u64 {
+    pub(crate) fn outstanding(&self, pending: u64) -> u64 {
         let ahead = self.locked().map_or(0, |session| session.sent_ahead() as u64);
         (pending + socket::unacknowledged(self.as_fd())).saturating_sub(ahead)
     }
 
     /// What was to be written before is not any more.
-    pub(super) fn forget_unwritten(&self) {
+    pub(crate) fn forget_unwritten(&self) {
         if let Some(mut session) = self.locked() {
             session.forget_unwritten();
         }
     }
 
     /// Tells the client by TLS that this is all. Not where it is not: who is told so takes it for whole.
-    pub(super) fn say_goodbye(&self) {
+    pub(crate) fn say_goodbye(&self) {
         if let Some(mut session) = self.locked() {
             session.say_goodbye(self.as_fd());
         }
     }
 
     /// Tells the client that no more bytes will come; it may still send.
-    pub(super) fn finish_writing(&self) {
+    pub(crate) fn finish_writing(&self) {
         self.say_goodbye();
         socket::finish_writing(self.as_fd());
     }
@@ -134,6 +134,6 @@ impl AsFd for Stream {
 }
 
 /// A panic within a step was caught for one exchange, which the session does not outlive.
-pub(super) fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
+pub(crate) fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::stream::Stream;
 use crate::http::{BodyDecoder, Reject};
 use crate::os::socket::Read;
+use crate::worker::connection::stream::Stream;
 
 /// A body under way.
-pub(super) struct Streamed {
+pub(crate) struct StreamedBody {
     decoder: BodyDecoder,
     /// Received behind the head and not decoded.
     received: Vec<u8>,
@@ -52,23 +52,23 @@ impl std::fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-impl Streamed {
-    pub(super) fn new(
+impl StreamedBody {
+    pub(crate) fn new(
         decoder: BodyDecoder,
         received: Vec<u8>,
         awaits_continue: bool,
         limit: Option<Duration>,
-    ) -> Streamed {
-        Streamed { decoder, received, awaits_continue, limit, refused: None }
+    ) -> StreamedBody {
+        StreamedBody { decoder, received, awaits_continue, limit, refused: None }
     }
 
     /// Is the body whole?
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.decoder.is_done()
     }
 
     /// Appends up to `most` of the bytes that are there; says whether that was any, or the body is at its end.
-    pub(super) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
+    pub(crate) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
         if let Some(reject) = &self.refused {
             return Err(BodyError::Refused((**reject).clone()));
         }
@@ -82,22 +82,22 @@ impl Streamed {
     }
 
     /// Receives more, without waiting.
-    pub(super) fn receive(&mut self, stream: &Stream) -> Read {
+    pub(crate) fn receive(&mut self, stream: &Stream) -> Read {
         stream.read(&mut self.received, READ_SIZE)
     }
 
     /// How long the client may send nothing.
-    pub(super) fn limit(&self) -> Option<Duration> {
+    pub(crate) fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
     /// Says, once, that the client waits for a word before it sends the body.
-    pub(super) fn take_awaits_continue(&mut self) -> bool {
+    pub(crate) fn take_awaits_continue(&mut self) -> bool {
         std::mem::take(&mut self.awaits_continue)
     }
 
     /// What follows the body, if that is whole.
-    pub(super) fn into_rest(self) -> Option<Vec<u8>> {
+    pub(crate) fn into_rest(self) -> Option<Vec<u8>> {
         self.decoder.is_done().then_some(self.received)
     }
 }

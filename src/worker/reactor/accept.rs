@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::connection::{Connection, Reading};
-use super::crew::Place;
-use super::event_loop::{After, EventLoop, Task};
-use super::stream::Stream;
-use super::table::Missed;
-use super::timers::{Millis, in_time};
 use crate::http::ProxyMode;
-use crate::os::listener::Peer;
 use crate::os::clock;
+use crate::os::listener::Peer;
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::{Connection, Reading};
+use crate::worker::reactor::connections::PendingEvents;
+use crate::worker::reactor::timers::{Millis, in_time};
+use crate::worker::reactor::{After, Reactor, Task};
+use crate::worker::threads::states::Place;
 
 /// Are new connections taken?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(crate) enum Door {
     Open,
     /// Not while every thread is in the application: another worker may have a free one.
     Busy,
@@ -35,21 +35,21 @@ pub(super) enum Door {
 
 impl Door {
     /// When it opens by itself.
-    pub(super) fn opens_at(self) -> Option<Millis> {
+    pub(crate) fn opens_at(self) -> Option<Millis> {
         if let Door::Pausing { until } = self { Some(until) } else { None }
     }
 }
 
-impl EventLoop<'_> {
+impl Reactor<'_> {
     /// Takes new connections, unless the worker ends.
-    pub(super) fn open_door(&mut self) {
+    pub(crate) fn open_door(&mut self) {
         if self.stopping.is_none() {
             self.move_door(Door::Open);
         }
     }
 
     /// Takes no new connections for this reason.
-    pub(super) fn shut_door(&mut self, why: Door) {
+    pub(crate) fn shut_door(&mut self, why: Door) {
         self.move_door(why);
     }
 
@@ -84,7 +84,7 @@ impl EventLoop<'_> {
 
     /// Connections of other workers are for those with a free thread only: from any other they would wander on.
     fn watch_queue(&self, wanted: bool) {
-        let queue = self.setup.handover.queue();
+        let queue = self.setup.handoff.queue();
         if !wanted {
             let _ = self.epoll.delete(queue);
         } else if let Err(error) = self.epoll.add(queue, EpollEvent::new(EpollFlags::EPOLLIN, QUEUE)) {
@@ -93,7 +93,7 @@ impl EventLoop<'_> {
     }
 
     /// Takes a connection that another worker has no thread for. Its request is there already.
-    pub(super) fn take_over(&mut self) -> Option<Task> {
+    pub(crate) fn take_over(&mut self) -> Option<Task> {
         // The door may have been shut in this turn, after the kernel spoke of the queue.
         if self.door != Door::Open {
             return None;
@@ -106,7 +106,7 @@ impl EventLoop<'_> {
             self.take_on(connection);
         }
         self.make_room();
-        self.with_connection(token, Missed::default(), Self::serve_received)
+        self.with_connection(token, PendingEvents::default(), Self::serve_received)
     }
 
     /// How many who wait at the door are taken on at once, beside the first: as many as have a turn meanwhile. With one a
@@ -116,11 +116,11 @@ impl EventLoop<'_> {
     }
 
     fn taken_over(&self) -> Option<Box<Connection>> {
-        self.setup.handover.take().filter(|one| one.listener < self.setup.listeners.len()).map(Box::new)
+        self.setup.handoff.take().filter(|one| one.listener < self.setup.listeners.len()).map(Box::new)
     }
 
     /// A connection that gets its turn behind those that have one already.
-    pub(super) fn take_on(&mut self, mut connection: Box<Connection>) {
+    pub(crate) fn take_on(&mut self, mut connection: Box<Connection>) {
         connection.reading = Reading::More;
         let token = self.table.insert(connection);
         self.ready.push_back(token);
@@ -129,7 +129,7 @@ impl EventLoop<'_> {
 
     /// Hands what waits behind a request that is about to begin to workers that have nothing to do. Reading and passing on
     /// takes longer than a request that is over at once.
-    pub(super) fn spread(&mut self) {
+    pub(crate) fn spread(&mut self) {
         if self.pace < WORTH_MOVING_NS || self.unseen() == 0 || self.stopping.is_some() {
             return;
         }
@@ -137,7 +137,7 @@ impl EventLoop<'_> {
         if now < self.none_idle_until {
             return;
         }
-        let idle = self.setup.handover.idle(self.unseen());
+        let idle = self.setup.handoff.idle(self.unseen());
         if idle == 0 {
             self.none_idle_until = now.saturating_add(LOOK_AGAIN_NS);
             return;
@@ -161,14 +161,14 @@ impl EventLoop<'_> {
     }
 
     /// Gives connections whose requests wait to workers that have a thread for them.
-    pub(super) fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         // A session is this process's own.
         if self.setup.tls.is_some() {
             return;
         }
-        for _ in 0..self.setup.handover.takers(self.requests.len()) {
+        for _ in 0..self.setup.handoff.takers(self.requests.len()) {
             // One may have shut its door meanwhile.
-            if self.setup.handover.takers(1) == 0 {
+            if self.setup.handoff.takers(1) == 0 {
                 return;
             }
             let Some(token) = self.requests.pop_front() else { return };
@@ -179,9 +179,9 @@ impl EventLoop<'_> {
     }
 
     /// Puts the connection of a request that waits into the queue of all workers; `false` if it has to stay.
-    pub(super) fn pass_on(&mut self, token: u64) -> bool {
-        let Some(connection) = self.table.take(token, Missed::default()) else { return true };
-        let given = self.setup.handover.give(&connection);
+    pub(crate) fn pass_on(&mut self, token: u64) -> bool {
+        let Some(connection) = self.table.take(token, PendingEvents::default()) else { return true };
+        let given = self.setup.handoff.give(&connection);
         if given {
             self.forget(&connection);
         } else {
@@ -192,34 +192,34 @@ impl EventLoop<'_> {
     }
 
     /// A thread has the interpreter, and looks after the connections from here on.
-    pub(super) fn arrives(&mut self, number: usize) {
-        self.crew.moves(number, Place::Attending);
+    pub(crate) fn arrives(&mut self, number: usize) {
+        self.states.moves(number, Place::Attending);
         self.thread_is_free();
     }
 
     /// A thread is free again.
-    pub(super) fn thread_is_free(&mut self) {
+    pub(crate) fn thread_is_free(&mut self) {
         if self.door == Door::Busy {
             self.open_door();
         }
     }
 
     /// A connection has ended, or idles and may be closed.
-    pub(super) fn place_is_free(&mut self) {
+    pub(crate) fn place_is_free(&mut self) {
         if self.door == Door::Crowded {
             self.open_door();
         }
     }
 
     /// No thread is free.
-    pub(super) fn all_are_busy(&mut self) {
+    pub(crate) fn all_are_busy(&mut self) {
         if self.door == Door::Open {
             self.shut_door(Door::Busy);
         }
     }
 
     /// Takes one connection and reads what it has sent already.
-    pub(super) fn accept(&mut self, listener: usize) -> Option<Task> {
+    pub(crate) fn accept(&mut self, listener: usize) -> Option<Task> {
         // The door may have been shut in this turn, after the kernel spoke of a connection.
         let socket = self.setup.listeners.get(listener).filter(|_| self.listens(self.door))?;
         match socket.accept() {
@@ -234,7 +234,7 @@ impl EventLoop<'_> {
                     self.take_on(connection);
                 }
                 self.make_room();
-                self.with_connection(token, Missed::default(), Self::receive)
+                self.with_connection(token, PendingEvents::default(), Self::receive)
             }
             Ok(None) => None,
             Err(error) => {
@@ -248,7 +248,7 @@ impl EventLoop<'_> {
         }
     }
 
-    pub(super) fn accepted(&self, stream: OwnedFd, peer: Peer, listener: usize) -> Option<Box<Connection>> {
+    pub(crate) fn accepted(&self, stream: OwnedFd, peer: Peer, listener: usize) -> Option<Box<Connection>> {
         let mut connection = Box::new(Connection::new(self.wrapped(stream)?, peer, listener));
         connection.awaits_proxy = self.setup.proxy.mode != ProxyMode::Off;
         connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
@@ -282,7 +282,7 @@ impl EventLoop<'_> {
     fn close_longest_idle(&mut self) -> bool {
         while let Some(token) = self.table.longest_idle() {
             let mut closed = true;
-            let task = self.with_connection(token, Missed::default(), |this, connection| {
+            let task = self.with_connection(token, PendingEvents::default(), |this, connection| {
                 closed = !connection.stream.has_unread();
                 if closed {
                     return After::Close;
@@ -302,9 +302,9 @@ impl EventLoop<'_> {
 }
 
 /// The queue of connections that other workers hand over.
-pub(super) const QUEUE: u64 = u64::MAX - 2;
+pub(crate) const QUEUE: u64 = u64::MAX - 2;
 /// Tokens from here on are listeners; connections stay below (62 bits).
-pub(super) const LISTENERS: u64 = 1 << 62;
+pub(crate) const LISTENERS: u64 = 1 << 62;
 /// Who waits for one turn of this length is not better off with another worker.
 const LONG_TURN_NS: u64 = 1_000_000;
 /// Moving a connection costs two workers some 50 us.

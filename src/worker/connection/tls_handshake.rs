@@ -3,17 +3,17 @@
 use std::mem;
 use std::os::fd::AsFd;
 
-use super::connection::{Connection, Stage};
-use super::event_loop::{After, EventLoop};
-use super::spare::borrow;
 use crate::http::{ErrorPage, Reject};
 use crate::os::socket::{self, Read};
 use crate::tls::{Fault, Shaken};
+use crate::worker::connection::buffer_pool::borrow;
+use crate::worker::connection::{Connection, Stage};
+use crate::worker::reactor::{After, Reactor};
 
-impl EventLoop<'_> {
+impl Reactor<'_> {
     /// A handshake can go on, unless a PROXY header may still come: in plain text, before all TLS. What follows it is
     /// left to the session.
-    pub(super) fn shake_hands(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn shake_hands(&mut self, connection: &mut Connection) -> After {
         if !connection.awaits_proxy {
             return After::Disk;
         }
@@ -44,7 +44,7 @@ impl EventLoop<'_> {
     }
 
     /// The handshake has come as far as its client let it.
-    pub(super) fn shaken(&mut self, connection: &mut Connection) -> After {
+    pub(crate) fn shaken(&mut self, connection: &mut Connection) -> After {
         let waiting = Stage::Handshake(Shaken::Waiting);
         let Stage::Handshake(shaken) = mem::replace(&mut connection.stage, waiting) else { return After::Close };
         match shaken {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::timers::{Millis, millis};
+use crate::worker::reactor::timers::{Millis, millis};
 
 /// What a client that takes a response slowly is allowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub struct SendLimits {
     /// It may take nothing for this long; `None` is for ever.
     pub stall: Option<Duration>,
     /// Bytes a second that it has to take on average, after the first [`GRACE`]; `None` is any.
@@ -16,7 +16,7 @@ pub struct Allowance {
 
 /// What a client has taken since a response began to wait for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct SendTimeout {
     began: Millis,
     /// When it was last seen to have taken something.
     progress: Millis,
@@ -27,7 +27,7 @@ pub(super) struct Patience {
 
 /// What a look comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Look again then.
     Until(Millis),
     /// It takes nothing.
@@ -36,27 +36,27 @@ pub(super) enum Verdict {
     Slow(u64),
 }
 
-impl Patience {
+impl SendTimeout {
     /// Begins to wait, with so many bytes outstanding: in this process, and in the kernel unacknowledged.
-    pub(super) fn new(now: Millis, outstanding: u64) -> Patience {
-        Patience { began: now, progress: now, outstanding, taken: 0 }
+    pub(crate) fn new(now: Millis, outstanding: u64) -> SendTimeout {
+        SendTimeout { began: now, progress: now, outstanding, taken: 0 }
     }
 
     /// Looks at what is outstanding now.
-    pub(super) fn look(&mut self, now: Millis, outstanding: u64, allowance: &Allowance) -> Verdict {
+    pub(crate) fn look(&mut self, now: Millis, outstanding: u64, send_limits: &SendLimits) -> Verdict {
         let taken = self.outstanding.saturating_sub(outstanding);
         self.outstanding = outstanding;
         if taken > 0 {
             self.taken += taken;
             self.progress = now;
         }
-        let stalled = allowance.stall.map(|stall| self.progress.saturating_add(millis(stall)));
+        let stalled = send_limits.stall.map(|stall| self.progress.saturating_add(millis(stall)));
         if stalled.is_some_and(|at| at <= now) {
             return Verdict::Stalled;
         }
         let elapsed = now - self.began;
         let rate = self.taken * 1000 / elapsed.max(1);
-        if elapsed >= millis(GRACE) && allowance.rate.is_some_and(|least| rate < least) {
+        if elapsed >= millis(GRACE) && send_limits.rate.is_some_and(|least| rate < least) {
             return Verdict::Slow(rate);
         }
         let next = now.saturating_add(millis(GRACE));
@@ -65,18 +65,18 @@ impl Patience {
 }
 
 /// Nobody is judged by less than this. Kestrel: 5 s.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const USUAL: Allowance = Allowance { stall: Some(Duration::from_secs(60)), rate: Some(240) };
+    const USUAL: SendLimits = SendLimits { stall: Some(Duration::from_secs(60)), rate: Some(240) };
 
     #[test]
     fn a_client_that_takes_nothing_is_stalled_at_the_limit() {
-        let mut patience = Patience::new(1000, 500);
-        let only_stall = Allowance { rate: None, ..USUAL };
+        let mut patience = SendTimeout::new(1000, 500);
+        let only_stall = SendLimits { rate: None, ..USUAL };
         assert_eq!(patience.look(1000, 500, &only_stall), Verdict::Until(6000));
         assert_eq!(patience.look(60_999, 500, &only_stall), Verdict::Until(61_000));
         assert_eq!(patience.look(61_000, 500, &only_stall), Verdict::Stalled);
@@ -84,14 +84,14 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_a_byte_a_second_is_slow_after_the_grace() {
-        let mut patience = Patience::new(0, 10_000);
+        let mut patience = SendTimeout::new(0, 10_000);
         assert_eq!(patience.look(4999, 9995, &USUAL), Verdict::Until(9999));
         assert_eq!(patience.look(5000, 9995, &USUAL), Verdict::Slow(1));
     }
 
     #[test]
     fn a_client_that_keeps_the_rate_on_average_is_waited_for() {
-        let mut patience = Patience::new(0, 1_000_000);
+        let mut patience = SendTimeout::new(0, 1_000_000);
         for second in 1..100 {
             let outstanding = 1_000_000 - second * 300;
             assert!(matches!(patience.look(second * 1000, outstanding, &USUAL), Verdict::Until(_)), "{second}");
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn without_limits_it_is_for_ever() {
-        let mut patience = Patience::new(0, 10);
-        let none = Allowance { stall: None, rate: None };
+        let mut patience = SendTimeout::new(0, 10);
+        let none = SendLimits { stall: None, rate: None };
         assert_eq!(patience.look(1_000_000_000, 10, &none), Verdict::Until(1_000_005_000));
     }
 }

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Spent;
-use super::event_loop::EventLoop;
-use super::threads::Worker;
 use crate::http::error_page::error_response;
 use crate::log::CRITICAL;
 use crate::os::clock;
+use crate::worker::Spent;
+use crate::worker::reactor::Reactor;
+use crate::worker::threads::Worker;
 
 /// What a worker does about requests that take too long.
-pub struct Deadline<'a> {
+pub struct TimeoutRules<'a> {
     /// How long a request may be in the application.
     pub timeout: Duration,
     /// What comes of one that is longer there.
@@ -62,7 +62,7 @@ pub struct Late {
 }
 
 /// What is known of each thread's request.
-pub(super) struct Deadlines {
+pub(crate) struct RequestTimeouts {
     threads: Vec<Watched>,
     /// Threads that are given up.
     lost: usize,
@@ -83,27 +83,27 @@ enum Stage {
     /// This request has taken too long.
     Told(u64),
     /// And nobody could do anything about it from within.
-    Held(u64),
+    Locked(u64),
     Lost(u64),
 }
 
-impl Deadlines {
-    pub(super) fn new(threads: usize) -> Deadlines {
-        Deadlines { threads: (0..threads).map(|_| Watched::default()).collect(), lost: 0, looked: 0 }
+impl RequestTimeouts {
+    pub(crate) fn new(threads: usize) -> RequestTimeouts {
+        RequestTimeouts { threads: (0..threads).map(|_| Watched::default()).collect(), lost: 0, looked: 0 }
     }
 
     /// How many threads are given up.
-    pub(super) fn lost(&self) -> usize {
+    pub(crate) fn lost(&self) -> usize {
         self.lost
     }
 
     /// Is this thread given up?
-    pub(super) fn is_lost(&self, thread: usize) -> bool {
+    pub(crate) fn is_lost(&self, thread: usize) -> bool {
         matches!(self.threads[thread].stage, Stage::Lost(_))
     }
 
     /// A thread comes back from the application; says whether it was late.
-    pub(super) fn returned(&mut self, thread: usize) -> bool {
+    pub(crate) fn returned(&mut self, thread: usize) -> bool {
         let watched = &mut self.threads[thread];
         if watched.stage == Stage::InTime {
             return false;
@@ -116,20 +116,20 @@ impl Deadlines {
     }
 
     /// Nobody has looked since `at`, and nobody had to.
-    pub(super) fn rested_until(&mut self, at: u64) {
+    pub(crate) fn rested_until(&mut self, at: u64) {
         self.looked = at;
     }
 }
 
 impl<'a> Worker<'a> {
     /// Looks at the requests in the application.
-    pub(super) fn watch(&self, held: &mut EventLoop<'a>) {
-        let Some(deadline) = &self.setup().deadline else { return };
+    pub(crate) fn watch(&self, held: &mut Reactor<'a>) {
+        let Some(deadline) = &self.setup().request_timeout else { return };
         let now = clock::monotonic();
         let gap = now.saturating_sub(held.deadlines.looked);
         held.deadlines.looked = now;
         for thread in 0..self.threads() {
-            if !held.crew.is_calling(thread) {
+            if !held.states.is_calling(thread) {
                 continue;
             }
             let slot = &self.setup().slots[thread];
@@ -144,7 +144,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn judge(&self, held: &mut EventLoop<'a>, deadline: &Deadline<'_>, thread: usize, request: u64, elapsed: Duration) {
+    fn judge(
+        &self,
+        held: &mut Reactor<'a>,
+        deadline: &TimeoutRules<'_>,
+        thread: usize,
+        request: u64,
+        elapsed: Duration,
+    ) {
         let force = match deadline.then {
             Then::Warn => None,
             Then::Raise(grace) => Some(grace),
@@ -157,7 +164,7 @@ impl<'a> Worker<'a> {
                     self.cut(held, deadline, thread, request);
                 }
             }
-            Stage::Held(known) | Stage::Lost(known) if known == request => {}
+            Stage::Locked(known) | Stage::Lost(known) if known == request => {}
             _ if elapsed < deadline.timeout => {}
             _ => {
                 watched.stage = Stage::Told(request);
@@ -168,7 +175,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn say(&self, deadline: &Deadline<'_>, thread: usize) {
+    fn say(&self, deadline: &TimeoutRules<'_>, thread: usize) {
         let slot = &self.setup().slots[thread];
         let line = slot.request_line();
         let mut words = line.split(' ');
@@ -198,7 +205,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The client waits no longer; the thread is given up.
-    fn cut(&self, held: &mut EventLoop<'a>, deadline: &Deadline<'_>, thread: usize, request: u64) {
+    fn cut(&self, held: &mut Reactor<'a>, deadline: &TimeoutRules<'_>, thread: usize, request: u64) {
         let (date, page) = (held.texts.date(), self.setup().error_pages.of(504));
         let mut answer = Vec::new();
         error_response(&mut answer, 504, date, None, page.as_ref());
@@ -215,7 +222,7 @@ impl<'a> Worker<'a> {
             );
             held.ask_for_replacement(Spent::Timeout);
         } else {
-            watched.stage = Stage::Held(request);
+            watched.stage = Stage::Locked(request);
             tracing::error!(
                 target: CRITICAL, slot = worker, thread, answered,
                 "request did not end, its connection is closed; something holds Python's lock"

@@ -1,22 +1,19 @@
 //! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
 //! how the response is delimited; it does not know the loop.
 
+pub(crate) mod call;
+pub(crate) mod cork;
+pub(crate) mod early_hints;
+pub(crate) mod hijack;
+pub(crate) mod response_owner;
+pub(crate) mod warmup;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::body::Body;
-use super::claim::Claim;
-use super::cork::Pace;
-use super::error_pages::ErrorPages;
-use super::output::{Kept, LONG, Output};
-use super::patience::{Allowance, Patience, Verdict};
-use super::stream::Stream;
-use super::streamed::{BodyError, Streamed};
-use super::timers::Millis;
-use super::{Application, Handed};
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
@@ -27,40 +24,50 @@ use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::signal;
 use crate::os::socket::{self, More, Read};
+use crate::worker::connection::request_body::Body;
+use crate::worker::connection::send_buffer::{LONG, SendBuffer, SharedBody};
+use crate::worker::connection::send_timeout::{SendLimits, SendTimeout, Verdict};
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::streamed_body::{BodyError, StreamedBody};
+use crate::worker::error_pages::ErrorPages;
+use crate::worker::exchange::cork::Pace;
+use crate::worker::exchange::response_owner::ResponseOwner;
+use crate::worker::reactor::timers::Millis;
+use crate::worker::{Application, HijackedStream};
 
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
-    pub(super) request: Request<'c>,
-    pub(super) body: Body<'c>,
-    pub(super) body_length: Option<u64>,
+    pub(crate) request: Request<'c>,
+    pub(crate) body: Body<'c>,
+    pub(crate) body_length: Option<u64>,
     /// A body that is received while the application reads it.
-    pub(super) streamed: Option<Box<Streamed>>,
+    pub(crate) streamed: Option<Box<StreamedBody>>,
     /// The status of the error page, if it is not 500.
-    pub(super) failure_status: Option<u16>,
-    pub(super) peer: &'c Peer,
-    pub(super) proxied: Option<&'c Proxied>,
-    pub(super) scheme: Scheme,
-    pub(super) listener: usize,
-    pub(super) head: &'c mut ResponseHead,
-    pub(super) environ: &'c mut EnvironValues,
-    pub(super) stream: &'c Stream,
-    pub(super) output: &'c mut Output,
-    pub(super) to: ResponseTo,
-    pub(super) date: &'c [u8; 29],
-    pub(super) error_pages: &'c ErrorPages,
-    pub(super) allowance: &'c Allowance,
-    pub(super) slot: &'c Slot,
+    pub(crate) failure_status: Option<u16>,
+    pub(crate) peer: &'c Peer,
+    pub(crate) proxied: Option<&'c Proxied>,
+    pub(crate) scheme: Scheme,
+    pub(crate) listener: usize,
+    pub(crate) head: &'c mut ResponseHead,
+    pub(crate) environ: &'c mut EnvironValues,
+    pub(crate) stream: &'c Stream,
+    pub(crate) output: &'c mut SendBuffer,
+    pub(crate) to: ResponseTo,
+    pub(crate) date: &'c [u8; 29],
+    pub(crate) error_pages: &'c ErrorPages,
+    pub(crate) send_limits: &'c SendLimits,
+    pub(crate) slot: &'c Slot,
     /// The worker has been told to end.
-    pub(super) stopping: &'c AtomicBool,
-    pub(super) claim: &'c Claim,
-    pub(super) state: State,
-    pub(super) body_bytes: u64,
+    pub(crate) stopping: &'c AtomicBool,
+    pub(crate) claim: &'c ResponseOwner,
+    pub(crate) state: ResponseState,
+    pub(crate) body_bytes: u64,
     /// How fast the pieces of the response come.
-    pub(super) pace: Pace<'c>,
+    pub(crate) pace: Pace<'c>,
     /// What the client has sent behind the request.
-    pub(super) behind: &'c [u8],
+    pub(crate) behind: &'c [u8],
     /// The connection, as the application may hold on to it.
-    pub(super) handed: Option<Arc<Handed>>,
+    pub(crate) handed: Option<Arc<HijackedStream>>,
 }
 
 /// What became of bytes that were to be sent.
@@ -73,7 +80,7 @@ pub enum Delivery {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum ResponseState {
     /// Nothing was sent.
     Open,
     /// The head is out; this is how the body goes.
@@ -110,7 +117,7 @@ impl<'c> Exchange<'c> {
     fn read_streamed<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
         let Some(streamed) = &mut self.streamed else { return Ok(()) };
         while !streamed.decode(out, most)? {
-            if streamed.take_awaits_continue() && self.state == State::Open {
+            if streamed.take_awaits_continue() && self.state == ResponseState::Open {
                 self.output.bytes.extend_from_slice(CONTINUE);
                 self.output.flush(self.stream).map_err(|_| BodyError::Gone)?;
             }
@@ -148,7 +155,7 @@ impl<'c> Exchange<'c> {
         self.scheme
     }
 
-    /// The index of the listener in [`super::Setup::listeners`].
+    /// The index of the listener in [`crate::worker::Setup::listeners`].
     pub fn listener(&self) -> usize {
         self.listener
     }
@@ -158,7 +165,7 @@ impl<'c> Exchange<'c> {
         self.head
     }
 
-    /// What the access log is to know of the environ, in the places of [`super::Worker::environ_keys`].
+    /// What the access log is to know of the environ, in the places of [`crate::worker::Worker::environ_keys`].
     pub fn environ(&mut self) -> &mut EnvironValues {
         self.environ
     }
@@ -170,7 +177,7 @@ impl<'c> Exchange<'c> {
 
     /// Has the head been sent?
     pub fn is_begun(&self) -> bool {
-        self.state != State::Open
+        self.state != ResponseState::Open
     }
 
     /// Sends a piece of the body, the head before the first.
@@ -183,7 +190,7 @@ impl<'c> Exchange<'c> {
         &mut self,
         app: &A,
         piece: &[u8],
-        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
         self.deliver(app, piece, Some(piece.len() as u64), keep)
     }
@@ -193,13 +200,13 @@ impl<'c> Exchange<'c> {
         app: &A,
         piece: &[u8],
         known_length: Option<u64>,
-        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
         forked::end_if_forked();
-        if self.state == State::Open {
+        if self.state == ResponseState::Open {
             self.begin(known_length);
         }
-        let State::Sending { transfer, keep_alive } = self.state else {
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
             return Delivery::Gone;
         };
         match transfer {
@@ -212,7 +219,7 @@ impl<'c> Exchange<'c> {
                     tracing::error!(%path, surplus, "response longer than its Content-Length, the rest is dropped");
                 }
                 let transfer = Transfer::Length(left - fitting as u64);
-                self.state = State::Sending { transfer, keep_alive };
+                self.state = ResponseState::Sending { transfer, keep_alive };
                 self.push(app, &piece[..fitting], b"", keep)
             }
             Transfer::UntilClose => self.push(app, piece, b"", keep),
@@ -228,10 +235,10 @@ impl<'c> Exchange<'c> {
     /// kernel sends them while the application goes on; the file stays open for that.
     pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
         forked::end_if_forked();
-        if self.state == State::Open {
+        if self.state == ResponseState::Open {
             self.begin(Some(length));
         }
-        let State::Sending { transfer, keep_alive } = self.state else {
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
             return Delivery::Gone;
         };
         let fitting = match transfer {
@@ -240,7 +247,7 @@ impl<'c> Exchange<'c> {
             Transfer::Nothing | Transfer::Chunked => 0,
         };
         if let Transfer::Length(left) = transfer {
-            self.state = State::Sending { transfer: Transfer::Length(left - fitting), keep_alive };
+            self.state = ResponseState::Sending { transfer: Transfer::Length(left - fitting), keep_alive };
         }
         self.body_bytes += fitting;
         self.output.append_file(file, offset, fitting);
@@ -249,26 +256,26 @@ impl<'c> Exchange<'c> {
 
     /// May the kernel send a file as the body? Not once a chunked body has begun.
     pub fn takes_file(&self) -> bool {
-        !matches!(self.state, State::Sending { transfer: Transfer::Chunked, .. })
+        !matches!(self.state, ResponseState::Sending { transfer: Transfer::Chunked, .. })
     }
 
     /// The application has no more to say.
     pub fn finish(&mut self) {
         forked::end_if_forked();
-        if self.state == State::Open {
+        if self.state == ResponseState::Open {
             self.begin(Some(0));
         }
-        let State::Sending { transfer, keep_alive } = self.state else {
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
             return;
         };
-        self.state = State::Finished { keep_alive };
+        self.state = ResponseState::Finished { keep_alive };
         match transfer {
             Transfer::Length(missing) if missing > 0 => {
                 let path = self.request.path().escape_ascii();
                 tracing::error!(%path, missing, "response shorter than its Content-Length, the connection is closed");
                 // What still waits for the client of a file or a kept body is sent; the early end tells that it is not all.
                 let waits = self.output.has_rest();
-                self.state = if waits { State::Finished { keep_alive: false } } else { State::Broken };
+                self.state = if waits { ResponseState::Finished { keep_alive: false } } else { ResponseState::Broken };
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}
@@ -290,10 +297,10 @@ impl<'c> Exchange<'c> {
     /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
     pub fn fail(&mut self) {
         match self.state {
-            State::Open => self.fail_unbegun(),
-            State::Sending { .. } => self.state = State::Broken,
+            ResponseState::Open => self.fail_unbegun(),
+            ResponseState::Sending { .. } => self.state = ResponseState::Broken,
             // The client has its response, or will never have it.
-            State::Finished { .. } | State::Broken | State::Taken { .. } => {}
+            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Taken { .. } => {}
         }
     }
 
@@ -305,7 +312,7 @@ impl<'c> Exchange<'c> {
         self.head.start_error(status);
         let page = self.error_pages.of(status);
         self.body_bytes = error_response(&mut self.output.bytes, status, self.date, Some(self.request), page.as_ref());
-        self.state = State::Finished { keep_alive: false };
+        self.state = ResponseState::Finished { keep_alive: false };
         self.flush();
     }
 
@@ -313,7 +320,7 @@ impl<'c> Exchange<'c> {
     #[cold]
     fn too_late(&mut self) {
         self.head.start_error(504);
-        self.state = State::Broken;
+        self.state = ResponseState::Broken;
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
@@ -327,7 +334,7 @@ impl<'c> Exchange<'c> {
         // Told to stop while the application ran: the client learns that the connection ends with this response.
         self.to.keep_alive &= !(self.stopping.load(Ordering::Relaxed) || signal::is_noted());
         let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
-        self.state = State::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
+        self.state = ResponseState::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
 
     /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all. Where there is
@@ -337,7 +344,7 @@ impl<'c> Exchange<'c> {
         app: &A,
         mut piece: &[u8],
         mut end: &[u8],
-        keep: impl FnOnce() -> Option<Box<dyn Kept>>,
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
         self.body_bytes += piece.len() as u64;
         let (length, mut keep) = (piece.len(), Some(keep));
@@ -385,7 +392,7 @@ impl<'c> Exchange<'c> {
 
     /// Has the application sent all bytes that it announced?
     fn is_whole(&self) -> bool {
-        matches!(self.state, State::Sending { transfer: Transfer::Length(0), .. })
+        matches!(self.state, ResponseState::Sending { transfer: Transfer::Length(0), .. })
     }
 
     fn flush(&mut self) -> Delivery {
@@ -396,9 +403,9 @@ impl<'c> Exchange<'c> {
     fn wait<A: Application>(&self, app: &A) -> bool {
         let (stream, output) = (self.stream, &*self.output);
         let verdict = waiting(self.slot, app, || {
-            let mut patience = Patience::new(now(), output.outstanding(stream));
+            let mut patience = SendTimeout::new(now(), output.outstanding(stream));
             loop {
-                match patience.look(now(), output.outstanding(stream), self.allowance) {
+                match patience.look(now(), output.outstanding(stream), self.send_limits) {
                     Verdict::Until(at)
                         if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - now().min(at))) =>
                     {
@@ -416,7 +423,7 @@ impl<'c> Exchange<'c> {
     }
 
     fn gone(&mut self) -> Delivery {
-        self.state = State::Broken;
+        self.state = ResponseState::Broken;
         Delivery::Gone
     }
 }

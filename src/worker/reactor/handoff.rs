@@ -8,19 +8,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::body::Body;
-use super::connection::{Arrived, Connection, Reading, Stage};
-use super::exchange::State;
-use super::stream::Stream;
-use super::timers::Millis;
 use crate::http::{BodyLength, Proxied};
 use crate::os::listener::Peer;
 use crate::os::scoreboard::{Scoreboard, Slot};
 use crate::os::stream::{Channel, MAX_MESSAGE, Received};
+use crate::worker::connection::request_body::Body;
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::{Arrived, Connection, Reading, Stage};
+use crate::worker::exchange::ResponseState;
+use crate::worker::reactor::timers::Millis;
 
 /// The queue, and who stands at it.
-pub struct Handover<'a> {
-    ends: &'a Ends,
+pub struct Handoff<'a> {
+    ends: &'a HandoffEnds,
     scoreboard: Scoreboard,
     workers: usize,
     threads: usize,
@@ -29,7 +29,7 @@ pub struct Handover<'a> {
 
 /// The two ends of the queue, which all workers share.
 #[derive(Debug)]
-pub struct Ends {
+pub struct HandoffEnds {
     give: Channel,
     take: Channel,
 }
@@ -48,34 +48,40 @@ struct Described {
     since: Millis,
 }
 
-impl Ends {
+impl HandoffEnds {
     /// A queue for workers that are forked from here on.
-    pub fn new() -> io::Result<Ends> {
+    pub fn new() -> io::Result<HandoffEnds> {
         let (give, take) = Channel::pair()?;
-        Ok(Ends { give, take })
+        Ok(HandoffEnds { give, take })
     }
 }
 
-impl<'a> Handover<'a> {
+impl<'a> Handoff<'a> {
     /// The queue as the worker `me` sees it, among `workers`, where each has so many slots of the scoreboard as it has
     /// threads.
-    pub fn new(ends: &'a Ends, scoreboard: Scoreboard, workers: usize, threads: usize, me: usize) -> Handover<'a> {
-        Handover { ends, scoreboard, workers, threads, me }
+    pub fn new(
+        ends: &'a HandoffEnds,
+        scoreboard: Scoreboard,
+        workers: usize,
+        threads: usize,
+        me: usize,
+    ) -> Handoff<'a> {
+        Handoff { ends, scoreboard, workers, threads, me }
     }
 
     /// Becomes readable when a connection waits to be taken.
-    pub(super) fn queue(&self) -> BorrowedFd<'_> {
+    pub(crate) fn queue(&self) -> BorrowedFd<'_> {
         self.ends.take.as_fd()
     }
 
     /// How many threads of other workers are free to take a connection; counted no further than `most`.
-    pub(super) fn takers(&self, most: usize) -> usize {
+    pub(crate) fn takers(&self, most: usize) -> usize {
         let slots = self.others().filter(|worker| self.is_open(*worker)).flat_map(|worker| self.slots(worker));
         slots.filter(|slot| slot.busy_since().is_none()).take(most).count()
     }
 
     /// How many other workers take connections and have nothing to do; counted no further than `most`.
-    pub(super) fn idle(&self, most: usize) -> usize {
+    pub(crate) fn idle(&self, most: usize) -> usize {
         let is_idle =
             |worker: &usize| self.is_open(*worker) && self.slots(*worker).all(|slot| slot.counts_from().is_none());
         self.others().filter(is_idle).take(most).count()
@@ -96,7 +102,7 @@ impl<'a> Handover<'a> {
 
     /// Puts a connection with a whole request into the queue; `false` if it cannot go there. Then nothing has happened,
     /// else the caller must only close its descriptor, and not end the connection.
-    pub(super) fn give(&self, connection: &Connection) -> bool {
+    pub(crate) fn give(&self, connection: &Connection) -> bool {
         let Stage::Waiting(waiting) = &connection.stage else { return false };
         // The rest of the answer before it would be lost.
         if !connection.output.is_empty() {
@@ -118,7 +124,7 @@ impl<'a> Handover<'a> {
     }
 
     /// Takes a connection from the queue; what else the application may have written there is passed over, one at a time.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(crate) fn take(&self) -> Option<Connection> {
         match self.ends.take.try_receive() {
             Ok(Received::Packet(packet)) => opened(&packet.bytes, packet.fds),
             Ok(Received::Nothing | Received::Closed) => None,
@@ -152,7 +158,7 @@ fn opened(packet: &[u8], mut fds: Vec<OwnedFd>) -> Option<Connection> {
     connection.waits_since = Some(described.since);
     connection.proxied = described.proxied.map(Box::new);
     if described.served {
-        connection.answered = State::Finished { keep_alive: true };
+        connection.answered = ResponseState::Finished { keep_alive: true };
     }
     Some(connection)
 }
