@@ -169,8 +169,9 @@ fn files_can_be_held_in_the_head() {
     for source in [sources("src"), sources("engine/src")].into_iter().flatten() {
         let lines = source.text.lines().count();
         // A table may be longer, and a machine, all of whose transitions stand in one place.
-        let is_table =
-            ["src/settings/table.rs", "src/supervisor.rs"].contains(&source.path.as_str()) || source.is_test();
+        let is_table = ["src/settings/table.rs", "src/supervisor.rs", "src/worker/connection/state.rs"]
+            .contains(&source.path.as_str())
+            || source.is_test();
         assert!(is_table || lines <= MOST_LINES, "{}: {lines} lines, expected at most {MOST_LINES}", source.path);
         assert!(source.text.starts_with("//! "), "{} does not say what it is for", source.path);
     }

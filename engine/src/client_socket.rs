@@ -36,13 +36,13 @@ impl ClientSocket {
 
     /// Of a request that asks for another protocol.
     pub(crate) fn of_request(exchange: &mut Exchange<'_>) -> PyResult<ClientSocket> {
-        Ok(ClientSocket { of: Whose::One(exchange.hand_out()?), made: Mutex::default() })
+        Ok(ClientSocket { of: Whose::One(exchange.hijack()?), made: Mutex::default() })
     }
 
     fn socket(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let handed = match &self.of {
             Whose::One(handed) => Arc::clone(handed),
-            Whose::Latest(latest) => latest.get().with(py, |exchange| Ok(exchange.hand_out()?))?,
+            Whose::Latest(latest) => latest.get().with(py, |exchange| Ok(exchange.hijack()?))?,
         };
         if matches!(self.of, Whose::Latest(_)) && handed.is_encrypted() {
             let words = "gunicorn.socket: with TLS it can be used in requests that have an Upgrade field alone";

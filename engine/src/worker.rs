@@ -17,7 +17,10 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread, title};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Application as _, Ending, ErrorPages, Handoff, Order, Orders, SendLimits, Setup, Spent, Worker};
+use rwsgi::worker::{
+    Application as _, Ending, ErrorPages, Handoff, Order, Orders, SendLimits, ServeRules, Setup, Spent, Timeouts,
+    Worker,
+};
 
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
@@ -105,7 +108,7 @@ fn boot(
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
-    setup.request_timeout = deadline::deadline(settings, fork.slot, callers, hooks);
+    setup.timeout = deadline::deadline(settings, fork.slot, callers, hooks);
     deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
         abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
@@ -152,23 +155,32 @@ fn setup(
         handoff: handoff(inheritance, fork, threads),
         has_others: has_others(settings),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
-        queue_timeout: settings.queue_timeout.limit(),
+        max_requests: fork.max_requests,
+        serve: rules(settings)?,
+        timeout: None,
+        access: access(inheritance)?,
+    })
+}
+
+/// The rules by which the worker serves connections.
+fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
+    Ok(ServeRules {
         limits: settings.limits(),
         proxy: settings.proxy(),
         trust: settings.trust(),
         error_pages: error_pages(settings)?,
-        keep_alive: settings.keepalive.duration(),
-        head_timeout: settings.client_header_timeout.limit(),
-        body_timeout: settings.client_body_timeout.limit(),
-        send_limits: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
-        lingering: settings.lingering_timeout.duration(),
-        // What comes then has to be finished in time, too.
-        lame_duck: settings.time_to_fade(),
+        timeouts: Timeouts {
+            keep_alive: settings.keepalive.duration(),
+            head: settings.client_header_timeout.limit(),
+            body: settings.client_body_timeout.limit(),
+            queue: settings.queue_timeout.limit(),
+            send: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
+            lingering: settings.lingering_timeout.duration(),
+            // What comes then has to be finished in time, too.
+            drain: settings.time_to_fade(),
+        },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
-        request_timeout: None,
-        max_requests: fork.max_requests,
-        access: access(inheritance)?,
     })
 }
 
@@ -188,7 +200,7 @@ impl Team {
     /// ready.
     fn start(&'static self, py: Python<'_>) -> PyResult<MutexGuard<'static, ()>> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        thread::start("rwsgi-helper", || self.worker.help())?;
+        thread::start("rwsgi-io", || self.worker.run_io_thread())?;
         for number in 1..self.worker.threads() {
             let threading = py.import("threading")?;
             let keywords = PyDict::new(py);

@@ -10,6 +10,8 @@
 //! | `open` | `set_open` | whether the worker takes connections |
 //! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
 //! | `ident` | `set_ident` | by which number the interpreter knows the thread |
+//! | `handoffs_taken`, `handoffs_left` | `settle_handoff`, by other workers | what has become of connections that were handed off |
+//! | `connections` | `set_connections` | how many connections do what |
 //! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
@@ -20,7 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -105,6 +107,9 @@ impl Scoreboard {
 }
 
 impl Slot {
+    /// How many connections a worker may have handed off at a time: a bit each.
+    pub const HANDOFFS: u32 = 64;
+
     /// Notes that a request begins: `now` in ns of `CLOCK_MONOTONIC`, and the request line, of which the first
     /// [`MAX_LINE`] bytes are kept. Only the slot's own thread may call this.
     pub fn begin(&self, now: u64, request_line: &[u8]) {
@@ -270,6 +275,33 @@ impl Slot {
         self.words().open.load(Ordering::SeqCst) == 1
     }
 
+    /// Tells the worker of this slot what has become of a connection that it has handed off under `number`: another worker
+    /// has taken it over, or has left it.
+    pub fn settle_handoff(&self, number: u32, is_taken: bool) {
+        let words = self.words();
+        let word = if is_taken { &words.handoffs_taken } else { &words.handoffs_left };
+        word.fetch_or(1_u64.checked_shl(number).unwrap_or(0), Ordering::AcqRel);
+    }
+
+    /// Returns, once, the numbers of connections that other workers have taken over, and of those that they have left: a
+    /// bit each. For the worker of this slot.
+    pub fn settled_handoffs(&self) -> (u64, u64) {
+        let words = self.words();
+        (words.handoffs_taken.swap(0, Ordering::AcqRel), words.handoffs_left.swap(0, Ordering::AcqRel))
+    }
+
+    /// Notes how many connections do what.
+    pub fn set_connections(&self, counts: &[u32; ACTIVITIES]) {
+        for (word, count) in self.words().connections.iter().zip(counts) {
+            word.store(*count, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many connections do what, as of the worker's last word.
+    pub fn connections(&self) -> [u32; ACTIVITIES] {
+        std::array::from_fn(|at| self.words().connections[at].load(Ordering::Relaxed))
+    }
+
     /// Makes the slot as new, for the next worker in it.
     pub fn clear(&self) {
         let words = self.words();
@@ -282,9 +314,12 @@ impl Slot {
             &words.entered,
             &words.worked,
             &words.ident,
+            &words.handoffs_taken,
+            &words.handoffs_left,
         ]) {
             word.store(0, Ordering::Release);
         }
+        self.set_connections(&[0; ACTIVITIES]);
     }
 
     fn words(&self) -> &Words {
@@ -299,7 +334,7 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
 
-/// A slot in memory: four cache lines and a bit, five with what aligns it, so that no two workers write to one line.
+/// A slot in memory: five cache lines and a bit, six with what aligns it, so that no two workers write to one line.
 #[repr(C, align(64))]
 struct Words {
     busy_since: AtomicU64,
@@ -313,6 +348,9 @@ struct Words {
     left: AtomicU64,
     worked: AtomicU64,
     ident: AtomicU64,
+    handoffs_taken: AtomicU64,
+    handoffs_left: AtomicU64,
+    connections: [AtomicU32; ACTIVITIES],
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -338,8 +376,11 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW
 }
 
-/// The most slots of a board: 64 Ki workers and threads, 20 MiB. A bound for what a broken peer may say, not a plan.
+/// The most slots of a board: 64 Ki workers and threads, 24 MiB. A bound for what a broken peer may say, not a plan.
 pub const MAX_SLOTS: usize = 65_536;
+
+/// How many things a connection may be doing.
+pub const ACTIVITIES: usize = 7;
 
 /// How much of a request line is kept, in bytes: enough to know the page, a few stores on the hot path.
 pub const MAX_LINE: usize = 200;

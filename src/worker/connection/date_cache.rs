@@ -3,6 +3,7 @@
 use crate::http::imf_fixdate;
 use crate::os::clock;
 
+/// The texts of one second.
 pub(crate) struct DateCache {
     second: u64,
     date: [u8; 29],
@@ -15,19 +16,19 @@ impl DateCache {
         DateCache { second, date: imf_fixdate(second), access: None }
     }
 
-    /// Looks at the clock; texts of a second that is over are made anew.
+    /// Looks at the clock, and makes the texts anew if their second is over.
     pub(crate) fn refresh(&mut self) {
         if clock::wall_seconds() != self.second {
             *self = DateCache::new();
         }
     }
 
-    /// The `Date` field's value.
+    /// Returns the value of the `Date` field.
     pub(crate) fn date(&self) -> &[u8; 29] {
         &self.date
     }
 
-    /// As the access log has it.
+    /// Returns the time as the access log has it.
     pub(crate) fn access_time(&mut self) -> &str {
         self.access.get_or_insert_with(|| clock::access_time(self.second))
     }

@@ -1,14 +1,14 @@
-//! What waits for a client to take it: bytes, and behind them perhaps the rest of a body that the application's side
-//! keeps, or of a file. It never blocks.
+//! What waits for a client to take it: bytes, and behind them the rest of a body that the application's side shares, or
+//! of a file. It never blocks.
 
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::stream::Stream;
 use crate::os::socket::More;
-use crate::worker::connection::stream::Stream;
 
-/// Bytes, and a file behind them, that wait for the socket to take them.
+/// Bytes, and a body or a file behind them, that wait for the socket to take them.
 #[derive(Default)]
 pub(crate) struct SendBuffer {
     pub(crate) bytes: Vec<u8>,
@@ -18,13 +18,13 @@ pub(crate) struct SendBuffer {
 }
 
 /// A body that the application's side keeps until the client has taken it. Any thread may read or drop it, with or without
-/// the interpreter.
+/// the GIL.
 pub trait SharedBody: Send {
-    /// All of it; it never changes.
+    /// Returns all of it; it never changes.
     fn bytes(&self) -> &[u8];
 }
 
-/// A part of a kept body.
+/// A part of a shared body.
 struct SharedPart {
     body: Box<dyn SharedBody>,
     from: usize,
@@ -50,7 +50,7 @@ struct FilePart {
     left: u64,
 }
 
-/// How far a flush came.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// All is with the kernel.
@@ -66,12 +66,12 @@ impl SendBuffer {
         self.bytes.is_empty() && !self.has_rest()
     }
 
-    /// Waits more for the client than bytes of its own?
+    /// True if more waits for the client than bytes of its own.
     pub(crate) fn has_rest(&self) -> bool {
         self.kept.is_some() || self.file.is_some()
     }
 
-    /// Takes flushing long, or may it wait for a disk?
+    /// True if flushing takes long, or may wait for a disk.
     pub(crate) fn is_long(&self) -> bool {
         self.file.is_some() || self.kept.as_ref().is_some_and(|part| part.pending().len() > LONG)
     }
@@ -88,19 +88,19 @@ impl SendBuffer {
         false
     }
 
-    /// Bytes not yet taken.
+    /// Returns the bytes not yet taken.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// Bytes that the client has not taken, in this process and in the kernel.
+    /// Returns how many bytes the client has not taken, in this process and in the kernel.
     pub(crate) fn outstanding(&self, stream: &Stream) -> u64 {
         let file = self.file.as_ref().map_or(0, |part| part.left);
         let kept = self.kept.as_ref().map_or(0, |part| part.pending().len());
         stream.outstanding((self.pending().len() + kept) as u64 + file)
     }
 
-    /// Does flushing read a file, which may wait for a disk?
+    /// True if flushing reads a file, which may wait for a disk.
     pub(crate) fn has_file(&self) -> bool {
         self.file.is_some()
     }
@@ -112,7 +112,7 @@ impl SendBuffer {
         }
     }
 
-    /// Takes what was written off the front of the bytes.
+    /// Drops what was written from the front of the bytes, and from `written`.
     pub(crate) fn consume(&mut self, written: &mut usize) {
         let taken = (*written).min(self.bytes.len() - self.sent);
         *written -= taken;
@@ -132,8 +132,8 @@ impl SendBuffer {
         }
     }
 
-    /// Sends what the socket takes now, of a file at most [`TURN`]. An error when the client is gone, or the file is
-    /// shorter than it was.
+    /// Sends what the socket takes now, of a file at most [`TURN`]. Errors: the client is gone, or the file is shorter than it
+    /// was.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<Flushed> {
         if !self.bytes.is_empty() || self.kept.is_some() {
             let more = if self.file.is_some() { More::Follows } else { More::Ends };
@@ -162,12 +162,12 @@ impl SendBuffer {
     }
 }
 
-/// What one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
+/// How much of a file one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
 const TURN: u64 = 1 << 20;
-/// Sending more than this takes long enough for another thread to use the interpreter.
+/// Sending more than this takes long enough for another thread to use the GIL.
 pub(crate) const LONG: usize = 64 * 1024;
-/// What a worker keeps of bodies that the application has made whole, so that no thread waits for their clients. Beyond
-/// it, as for a body that is made while it is sent, the application waits.
+/// How many bytes a worker keeps of bodies that the application has made whole, so that no thread waits for their clients.
+/// Beyond it the application waits, as it does for a body that is made while it is sent.
 const KEPT_AT_MOST: usize = 32 << 20;
-/// How much is kept in this process.
+/// How many bytes are kept in this process.
 static KEPT: AtomicUsize = AtomicUsize::new(0);

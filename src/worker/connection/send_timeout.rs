@@ -1,16 +1,15 @@
-//! How long a client is waited for that does not take its response. Numbers in, a verdict out; looks at no clock and no
-//! socket.
+//! Judges a client that takes its response slowly. Numbers in, a verdict out; it looks at no clock and no socket.
 
 use std::time::Duration;
 
-use crate::worker::reactor::timers::{Millis, millis};
+use crate::worker::millis::{Millis, millis};
 
 /// What a client that takes a response slowly is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
-    /// It may take nothing for this long; `None` is for ever.
+    /// How long it may take nothing; `None` is for ever.
     pub stall: Option<Duration>,
-    /// Bytes a second that it has to take on average, after the first [`GRACE`]; `None` is any.
+    /// Bytes a second that it has to take on average, after five seconds; `None` is any.
     pub rate: Option<u64>,
 }
 
@@ -25,24 +24,24 @@ pub(crate) struct SendTimeout {
     taken: u64,
 }
 
-/// What a look comes to.
+/// The result of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Look again then.
     Until(Millis),
-    /// It takes nothing.
+    /// The client takes nothing.
     Stalled,
-    /// It takes so many bytes a second, which is too few.
+    /// The client takes this many bytes a second, which is too few.
     Slow(u64),
 }
 
 impl SendTimeout {
-    /// Begins to wait, with so many bytes outstanding: in this process, and in the kernel unacknowledged.
+    /// Begins to wait, with `outstanding` bytes in this process, and in the kernel unacknowledged.
     pub(crate) fn new(now: Millis, outstanding: u64) -> SendTimeout {
         SendTimeout { began: now, progress: now, outstanding, taken: 0 }
     }
 
-    /// Looks at what is outstanding now.
+    /// Judges the client by what is outstanding now.
     pub(crate) fn look(&mut self, now: Millis, outstanding: u64, send_limits: &SendLimits) -> Verdict {
         let taken = self.outstanding.saturating_sub(outstanding);
         self.outstanding = outstanding;
@@ -64,7 +63,7 @@ impl SendTimeout {
     }
 }
 
-/// Nobody is judged by less than this. Kestrel: 5 s.
+/// The shortest time that a client is judged by. Kestrel: 5 s.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -75,33 +74,33 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_nothing_is_stalled_at_the_limit() {
-        let mut patience = SendTimeout::new(1000, 500);
+        let mut timeout = SendTimeout::new(1000, 500);
         let only_stall = SendLimits { rate: None, ..USUAL };
-        assert_eq!(patience.look(1000, 500, &only_stall), Verdict::Until(6000));
-        assert_eq!(patience.look(60_999, 500, &only_stall), Verdict::Until(61_000));
-        assert_eq!(patience.look(61_000, 500, &only_stall), Verdict::Stalled);
+        assert_eq!(timeout.look(1000, 500, &only_stall), Verdict::Until(6000));
+        assert_eq!(timeout.look(60_999, 500, &only_stall), Verdict::Until(61_000));
+        assert_eq!(timeout.look(61_000, 500, &only_stall), Verdict::Stalled);
     }
 
     #[test]
     fn a_client_that_takes_a_byte_a_second_is_slow_after_the_grace() {
-        let mut patience = SendTimeout::new(0, 10_000);
-        assert_eq!(patience.look(4999, 9995, &USUAL), Verdict::Until(9999));
-        assert_eq!(patience.look(5000, 9995, &USUAL), Verdict::Slow(1));
+        let mut timeout = SendTimeout::new(0, 10_000);
+        assert_eq!(timeout.look(4999, 9995, &USUAL), Verdict::Until(9999));
+        assert_eq!(timeout.look(5000, 9995, &USUAL), Verdict::Slow(1));
     }
 
     #[test]
     fn a_client_that_keeps_the_rate_on_average_is_waited_for() {
-        let mut patience = SendTimeout::new(0, 1_000_000);
+        let mut timeout = SendTimeout::new(0, 1_000_000);
         for second in 1..100 {
             let outstanding = 1_000_000 - second * 300;
-            assert!(matches!(patience.look(second * 1000, outstanding, &USUAL), Verdict::Until(_)), "{second}");
+            assert!(matches!(timeout.look(second * 1000, outstanding, &USUAL), Verdict::Until(_)), "{second}");
         }
     }
 
     #[test]
     fn without_limits_it_is_for_ever() {
-        let mut patience = SendTimeout::new(0, 10);
+        let mut timeout = SendTimeout::new(0, 10);
         let none = SendLimits { stall: None, rate: None };
-        assert_eq!(patience.look(1_000_000_000, 10, &none), Verdict::Until(1_000_005_000));
+        assert_eq!(timeout.look(1_000_000_000, 10, &none), Verdict::Until(1_000_005_000));
     }
 }

@@ -1,424 +1,583 @@
-//! What a worker does with one connection: read, hand out what is complete, see the response off, refuse, linger. When a
-//! connection's turn comes is the loop's business.
+//! Every transition of a connection.
+//!
+//! ```text
+//! accepted --TLS--> Handshake --done--.
+//!     '-----------------------------> Idle --first byte--> Head --head whole, with a body--> Body
+//!                                      ^                    |                                 |
+//!                                      |                    '---------- request whole --------'
+//!                                      |                                       v
+//!      Sending --all is with the kernel|            Answering <--a thread-- Whole (it waits while no thread is free)
+//!         ^                            |                |
+//!         '---the client is slow-------+--- answered ---'
+//!
+//! any --refused, or not kept with bytes unread--> Lingering --end, silence, or too long--> closed
+//! ```
+//!
+//! | stage | the deadline is that of | once it is over |
+//! |---|---|---|
+//! | `Handshake` | the head, from the accept | closed |
+//! | `Idle` | the head on a fresh connection, `keepalive` on a kept one | closed |
+//! | `Head` | the head: from the accept on a fresh connection, from its first byte on a kept one | 408 |
+//! | `Body` | the next piece of the body | 408 |
+//! | `Whole` | the queue | 503 |
+//! | `Sending` | the next look at what the client takes | closed, if it takes too little |
+//! | `Lingering` | the next piece, and all of them | closed |
+//!
+//! What has come by then is read first.
 
 use std::io;
+use std::mem;
+use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::epoll::EpollFlags;
-
-use crate::http::access_log::{AccessRecord, EnvironValues};
-use crate::http::error_page::{ErrorPage, error_response};
-use crate::http::forwarded::{self, Scheme};
-use crate::http::reject::Reject;
+use super::Connection;
+use super::context::{Drain, Entry, ServeContext, ServeRules};
+use super::event::{Event, Next, Readiness, Work};
+use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
+use super::request_body::{Body, BodyProgress, Receiving, Refusal};
+use super::send_buffer::{Flushed, SendBuffer};
+use super::send_timeout::{GRACE, SendTimeout, Verdict};
+use super::streamed_body::StreamedBody;
+use super::tls_handshake::{Preface, SPEAKS_TLS};
+use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
-use crate::os::clock;
+use crate::http::{BodyDecoder, BodyLength, CONTINUE, ErrorPage, Reject, Scheme};
 use crate::os::socket::Read;
-use crate::worker::Spent;
-use crate::worker::connection::buffer_pool::borrow;
-use crate::worker::connection::send_buffer::{Flushed, SendBuffer};
-use crate::worker::connection::send_timeout::{GRACE, SendTimeout, Verdict};
-use crate::worker::connection::{BodyRules, Connection, Reading, Stage, Step, Waiting};
-use crate::worker::exchange::ResponseState;
-use crate::worker::exchange::call::{Call, Outcome, ThreadContext};
-use crate::worker::reactor::connections::PendingEvents;
-use crate::worker::reactor::timers::{Millis, in_about, in_time, millis};
-use crate::worker::reactor::{After, Reactor, Request, Task};
+use crate::tls::{Fault, Shaken};
+use crate::worker::millis::{Millis, after, after_some};
+use crate::worker::responder::Responder;
 
-impl Reactor<'_> {
-    pub(crate) fn connection_event(&mut self, connection: &mut Connection, flags: EpollFlags) -> After {
-        let ends_now = flags.contains(EpollFlags::EPOLLRDHUP) && !connection.end_told;
-        connection.end_told |= ends_now;
-        match &connection.stage {
-            Stage::Waiting(waiting) => {
+/// What a connection has to read. Edge-triggered: the kernel says once that there is something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing, until the kernel says so.
+    Drained,
+    /// There may be further bytes, or the end.
+    More,
+    /// The client will send no more.
+    Ended,
+}
+
+/// How far a connection has come.
+pub(super) enum Stage {
+    /// Before all requests, with TLS; how far that was when it was last gone on with, and whether the client has begun.
+    Handshake { shaken: Shaken, has_begun: bool },
+    /// Before the first byte of a request.
+    Idle,
+    /// Inside a head.
+    Head,
+    /// The head is whole; this is its body.
+    Body(Box<Receiving>),
+    /// The request is whole, and no thread has it yet.
+    Whole(PendingRequest),
+    /// A thread has the request.
+    Answering,
+    /// The rest of a response waits for the client.
+    Sending { keep_alive: bool, timeout: SendTimeout },
+    /// The response is out and the sending side closed. The rest is read and dropped, so that the kernel does not answer
+    /// it with a reset that would take the response along (RFC 9112, 9.6).
+    Lingering { until: Millis },
+}
+
+impl Connection {
+    /// Takes an event, and returns what the connection wants next.
+    pub(crate) fn on(&mut self, event: Event, context: &mut ServeContext<'_>) -> Next {
+        match event {
+            Event::Ready(readiness) => self.ready(readiness, context),
+            Event::Turn => self.turn(context),
+            // A connection that was handed off brings its request along.
+            Event::Begun if !self.input.is_empty() => self.advance(context),
+            Event::Begun => self.receive(context),
+            Event::Deadline => self.deadline_over(context),
+            Event::Shutdown => {
+                self.look_again();
+                Next::Again
+            }
+            Event::NoThread => {
+                let since = *self.waits_since.get_or_insert(context.now);
+                self.deadline = after_some(since, context.rules.timeouts.queue);
+                Next::Wait
+            }
+            Event::Unblocked(done) => self.unblocked(done, context),
+            Event::Buffer(buffer) => {
+                if let Stage::Body(receiving) = &mut self.stage {
+                    receiving.give(buffer, &mut self.input);
+                }
+                self.advance(context)
+            }
+            Event::Answered(outcome) => self.answered(outcome, context),
+        }
+    }
+
+    /// Takes what the kernel said while a thread had the connection. True if it is to have a turn for that.
+    pub(crate) fn catch_up(&mut self, readiness: Readiness) -> bool {
+        self.end_told |= readiness.has(Readiness::END);
+        if !readiness.is_empty() {
+            self.look_again();
+        }
+        !readiness.is_empty()
+    }
+
+    /// The kernel may hold bytes that it will not speak of again.
+    pub(crate) fn look_again(&mut self) {
+        if self.reading == Reading::Drained {
+            self.reading = Reading::More;
+        }
+    }
+
+    /// Has the deadline be at `moment` at the latest.
+    pub(crate) fn limit(&mut self, moment: Millis) {
+        self.deadline = self.deadline.min(moment);
+    }
+
+    /// Gives its whole request to the thread that is to have it answered.
+    pub(crate) fn begin(&mut self, context: &mut ServeContext<'_>) -> Option<PendingRequest> {
+        context.buffers.output.lend(&mut self.output.bytes);
+        match mem::replace(&mut self.stage, Stage::Answering) {
+            Stage::Whole(request) => {
+                self.waits_since = None;
+                Some(request)
+            }
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Does what may wait for a disk, or computes for long: keeps a body in a file, sends a part of one, goes on with a
+    /// handshake. The caller holds no lock.
+    pub(crate) fn block(&mut self, spill_directory: &Path) -> io::Result<Flushed> {
+        match &mut self.stage {
+            Stage::Handshake { shaken, has_begun } => {
+                *has_begun |= self.stream.has_unread();
+                *shaken = self.stream.shake_hands();
+                Ok(Flushed::All)
+            }
+            Stage::Body(receiving) => receiving.spill(spill_directory).map(|()| Flushed::All),
+            _ => self.output.flush(&self.stream),
+        }
+    }
+
+    fn ready(&mut self, readiness: Readiness, context: &mut ServeContext<'_>) -> Next {
+        let ends_now = readiness.has(Readiness::END) && !self.end_told;
+        self.end_told |= ends_now;
+        let is_broken = readiness.has(Readiness::BROKEN);
+        match &self.stage {
+            Stage::Whole(_) => {
                 // Edge-triggered: what arrives meanwhile is not reported again.
-                connection.reading = Reading::More;
-                let left = ends_now && in_time(Duration::ZERO) >= waiting.since.saturating_add(HALF_CLOSED);
-                if left || flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-                    tracing::info!(peer = %connection.peer, "client left before its request had its turn");
-                    return After::Close;
+                self.reading = Reading::More;
+                let has_left = ends_now && context.now >= self.waits_since.unwrap_or(0).saturating_add(HALF_CLOSED);
+                if has_left || is_broken {
+                    tracing::info!(peer = %self.origin.peer, "client left before its request had its turn");
+                    return Next::Close;
                 }
-                After::Keep
+                Next::Wait
             }
-            Stage::Flushing { keep_alive, .. } => {
-                let keep_alive = *keep_alive;
-                if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
-                    connection.reading = Reading::More;
+            Stage::Sending { .. } => {
+                if readiness.has(Readiness::READ) || readiness.has(Readiness::END) {
+                    self.reading = Reading::More;
                 }
-                if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-                    return After::Close;
-                }
-                self.flush(connection, keep_alive)
+                if is_broken { Next::Close } else { self.flush(context) }
             }
-            _ => {
-                // A 100 that found the socket full.
-                if connection.output.flush(&connection.stream).is_err() {
-                    return After::Close;
-                }
-                self.receive(connection)
-            }
+            // A 100 that found the socket full goes first.
+            _ if self.output.flush(&self.stream).is_err() => Next::Close,
+            _ => self.receive(context),
         }
     }
 
-    /// Sends more of a response that waits for its client.
-    fn flush(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
-        if connection.output.is_long() {
-            return After::Disk;
-        }
-        let flushed = connection.output.flush(&connection.stream);
-        self.flushed(connection, keep_alive, &flushed)
-    }
-
-    fn flushed(&mut self, connection: &mut Connection, keep_alive: bool, flushed: &io::Result<Flushed>) -> After {
-        match flushed {
-            Err(_) => After::Close,
-            Ok(Flushed::All) => {
-                connection.stage = Stage::Idle;
-                self.after_response(connection, keep_alive)
-            }
-            Ok(Flushed::TurnOver) => {
-                self.ready.push_back(connection.token);
-                After::Keep
-            }
-            Ok(Flushed::Full) => After::Keep,
-        }
-    }
-
-    /// Does what a connection among the leftovers waits for.
-    pub(crate) fn go_on(&mut self, connection: &mut Connection) -> After {
-        match connection.stage {
-            Stage::Idle if !connection.input.is_empty() => self.serve_received(connection),
-            Stage::Flushing { keep_alive, .. } => self.flush(connection, keep_alive),
+    fn turn(&mut self, context: &mut ServeContext<'_>) -> Next {
+        match self.stage {
+            Stage::Idle if !self.input.is_empty() => self.advance(context),
+            Stage::Sending { .. } => self.flush(context),
             // What was received has been looked at, and was not enough.
-            _ => self.receive(connection),
+            _ => self.receive(context),
         }
     }
 
-    /// Goes on where a disk was waited for.
-    pub(crate) fn go_on_after_disk(&mut self, connection: &mut Connection, done: io::Result<Flushed>) -> After {
-        match (&connection.stage, done) {
-            (Stage::Handshake(_), _) => self.shaken(connection),
-            (Stage::Flushing { keep_alive, .. }, done) => {
-                let keep_alive = *keep_alive;
-                self.flushed(connection, keep_alive, &done)
-            }
-            (_, Ok(_)) => self.serve_received(connection),
-            (_, Err(error)) => self.body_lost(connection, &error),
+    fn unblocked(&mut self, done: io::Result<Flushed>, context: &mut ServeContext<'_>) -> Next {
+        match (&self.stage, done) {
+            (Stage::Handshake { .. }, _) => self.shaken(context),
+            (Stage::Sending { .. }, done) => self.flushed(&done, context),
+            (_, Ok(_)) => self.advance(context),
+            (_, Err(error)) => self.refuse_for(Refusal::Disk(error), context),
         }
-    }
-
-    fn body_lost(&mut self, connection: &mut Connection, error: &io::Error) -> After {
-        let directory = self.setup.spill_directory.display();
-        tracing::error!(%error, %directory, "cannot keep a request body");
-        self.refuse(connection, 500)
     }
 
     /// Reads once and looks what is complete.
-    pub(crate) fn receive(&mut self, connection: &mut Connection) -> After {
-        match connection.stage {
-            Stage::Handshake(_) => return self.shake_hands(connection),
-            Stage::Flushing { .. } | Stage::Waiting(_) => return After::Keep,
-            Stage::Lingering { until } => return self.drop_rest(connection, until),
+    fn receive(&mut self, context: &mut ServeContext<'_>) -> Next {
+        match self.stage {
+            Stage::Handshake { .. } => return self.shake_hands(context),
+            Stage::Sending { .. } | Stage::Whole(_) | Stage::Answering => return Next::Wait,
+            Stage::Lingering { until } => return self.drop_rest(until, context),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
         }
-        borrow(&mut connection.input, &mut self.spare_input);
-        connection.reading = match connection.read() {
+        context.buffers.input.lend(&mut self.input);
+        self.reading = match self.read() {
             Read::Closed => Reading::Ended,
-            Read::Bytes { more, .. } if more || connection.end_told => Reading::More,
+            Read::Bytes { more, .. } if more || self.end_told => Reading::More,
             Read::Bytes { .. } | Read::Nothing => Reading::Drained,
         };
-        self.serve_received(connection)
+        self.advance(context)
     }
 
-    pub(crate) fn serve_received(&mut self, connection: &mut Connection) -> After {
-        let rules = BodyRules {
-            limits: &self.setup.limits,
-            proxy: &self.setup.proxy,
-            post_buffering: self.setup.post_buffering,
-            timeout: self.setup.body_timeout,
+    fn read(&mut self) -> Read {
+        if let Stage::Body(receiving) = &mut self.stage {
+            if let Some(room) = receiving.room() {
+                let most = room.len().min(READ_STRAIGHT);
+                let read = self.stream.read_into(&mut room[..most]);
+                if let Read::Bytes { count, .. } = read {
+                    receiving.advance(count);
+                }
+                return read;
+            }
+        }
+        self.stream.read(&mut self.input, READ_SIZE)
+    }
+
+    /// Looks how far the bytes received reach.
+    fn advance(&mut self, context: &mut ServeContext<'_>) -> Next {
+        let next = match self.stage {
+            Stage::Idle | Stage::Head => self.take_head(context),
+            _ => self.take_body(context),
         };
-        match connection.step(&rules) {
-            Step::Wait if connection.reading == Reading::Ended => After::Close,
-            Step::Wait => {
-                if connection.reading == Reading::More {
-                    self.ready.push_back(connection.token);
-                }
-                self.wait_for_more(connection);
-                if self.stopping.is_none() || self.stays(connection) { After::Keep } else { After::Close }
-            }
-            Step::Request(arrived) => match self.judge(connection) {
-                Ok(scheme) => After::Request(arrived, scheme),
-                Err(reject) => self.reject(connection, &reject),
-            },
-            Step::Refuse(reject) => self.reject(connection, &reject),
-            Step::Spill => After::Disk,
-            Step::Memory(length) => After::Memory(length),
-            Step::Failed(error) => self.body_lost(connection, &error),
-        }
+        next.unwrap_or_else(|refusal| self.refuse_for(refusal, context))
     }
 
-    /// Has a request wait until a thread is free. Its client may leave meanwhile, or wait too long.
-    pub(crate) fn enqueue(&mut self, request: Request) {
-        let Request { mut connection, arrived, scheme } = request;
-        let since = connection.waits_since.take().unwrap_or_else(|| in_time(Duration::ZERO));
-        connection.stage = Stage::Waiting(Box::new(Waiting { arrived, scheme, since }));
-        connection.deadline = since.saturating_add(millis(self.setup.queue_timeout.unwrap_or(Duration::MAX)));
-        self.requests.push_back(connection.token);
-        let task = self.settle(connection, After::Keep);
-        debug_assert!(task.is_none());
-    }
-
-    /// A request is about to be answered by the thread that holds it.
-    pub(crate) fn begin(&mut self, request: Request) -> Call {
-        let Request { mut connection, arrived, scheme } = request;
-        connection.waits_since = None;
-        self.served += 1;
-        if self.served == self.setup.max_requests {
-            self.ask_for_replacement(Spent::Requests);
+    fn take_head(&mut self, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
+        let rules = context.rules;
+        if self.origin.awaits_proxy && !self.take_proxy_header(&rules.proxy)? {
+            return Ok(self.need_more(context));
         }
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        // A worker that is to be replaced keeps nobody who would have to be sent away.
-        let stays = self.stopping.is_none() && self.spent.is_some();
-        let keep_alive = stays && !self.setup.keep_alive.is_zero();
-        let started = clock::monotonic();
-        Call { connection, arrived, scheme, keep_alive, date: *self.texts.date(), started }
-    }
-
-    /// A request was answered. What follows on its connection may be a task again.
-    pub(crate) fn finish(&mut self, served: Outcome, desk: &ThreadContext) -> Option<Task> {
-        let Outcome { mut connection, length, body_bytes, started } = served;
-        if self.setup.has_others {
-            self.pace = clock::monotonic().saturating_sub(started);
+        let Some(head_length) = self.protocol.parse(&mut self.input, &rules.limits)? else {
+            return Ok(self.need_more(context));
+        };
+        let request = self.request();
+        let length = request.body_length();
+        if length == BodyLength::None {
+            return self.whole(ParsedRequest::new(head_length, Body::Empty, None), rules);
         }
-        if !matches!(connection.answered, ResponseState::Taken { .. }) {
-            self.note(&connection, &desk.response, &desk.environ, body_bytes, Some(started));
-        }
-        let after = self.after_request(&mut connection, length);
-        self.settle(connection, after)
-    }
-
-    /// The request that has waited the longest.
-    pub(crate) fn next_request(&mut self) -> Option<Request> {
-        while let Some(token) = self.requests.pop_front() {
-            // Who has left is not there any more.
-            let Some(mut connection) = self.table.take(token, PendingEvents::default()) else { continue };
-            match std::mem::replace(&mut connection.stage, Stage::Head) {
-                Stage::Waiting(waiting) => {
-                    let Waiting { arrived, scheme, since } = *waiting;
-                    connection.waits_since = Some(since);
-                    return Some(Request { connection, arrived, scheme });
-                }
-                other => {
-                    connection.stage = other;
-                    let task = self.settle(connection, After::Keep);
-                    debug_assert!(task.is_none());
-                }
+        if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
+            if found > limit {
+                return Err(Reject::BodyTooLarge { limit }.into());
             }
         }
-        None
-    }
-
-    /// Since when the request that has waited the longest waits.
-    pub(crate) fn waiting_since(&mut self) -> Option<Millis> {
-        while let Some(&token) = self.requests.front() {
-            match self.table.get(token).map(|connection| &connection.stage) {
-                Some(Stage::Waiting(waiting)) => return Some(waiting.since),
-                _ => self.requests.pop_front(),
-            };
+        if rules.post_buffering == 0 {
+            return self.stream_body(head_length, rules);
         }
-        None
+        // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).
+        if request.expects_continue() && self.input.len() == head_length {
+            self.output.bytes.extend_from_slice(CONTINUE);
+            let _ = self.output.flush(&self.stream);
+        }
+        let buffered = known(length).and_then(|length| usize::try_from(length).ok());
+        let buffered = buffered.filter(|length| *length <= rules.post_buffering);
+        if let Some(body_in_input) = buffered.filter(|length| *length <= self.input.len() - head_length) {
+            let parsed = ParsedRequest::new(head_length, Body::Empty, known(length));
+            return self.whole(ParsedRequest { body_in_input, ..parsed }, rules);
+        }
+        self.stage = Stage::Body(Box::new(Receiving::new(head_length, length, &rules.limits, buffered)));
+        self.take_body(context)
     }
 
-    /// Sets the deadline of what has begun. A head is to be whole within its time from the first byte, however it dribbles.
-    fn wait_for_more(&self, connection: &mut Connection) {
-        match connection.stage {
-            Stage::Idle if !connection.input.is_empty() => {
-                connection.stage = Stage::Head;
-                connection.deadline = in_time(self.setup.head_timeout.unwrap_or(Duration::MAX));
+    /// Hands a body over as far as it has been received.
+    fn stream_body(&mut self, head_length: usize, rules: &ServeRules) -> Result<Next, Refusal> {
+        let request = self.request();
+        let (length, awaits_continue) = (request.body_length(), request.expects_continue());
+        let received = self.input.split_off(head_length);
+        let decoder = BodyDecoder::new(length, &rules.limits);
+        let streamed = StreamedBody::new(decoder, received, awaits_continue, rules.timeouts.body);
+        let parsed = ParsedRequest::new(head_length, Body::Streamed, known(length));
+        self.whole(ParsedRequest { streamed: Some(Box::new(streamed)), ..parsed }, rules)
+    }
+
+    fn take_body(&mut self, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
+        let Stage::Body(receiving) = &mut self.stage else { return Ok(self.need_more(context)) };
+        match receiving.receive(&mut self.input, context.rules.post_buffering)? {
+            BodyProgress::NeedMore => Ok(self.need_more(context)),
+            BodyProgress::Whole { head_length, body, length } => {
+                self.whole(ParsedRequest::new(head_length, body, Some(length)), context.rules)
             }
-            Stage::Body(_) => connection.deadline = in_time(self.setup.body_timeout.unwrap_or(Duration::MAX)),
+            BodyProgress::Spill => Ok(Next::Work(Work::Blocking)),
+            BodyProgress::Buffer(length) => Ok(Next::Work(Work::Buffer(length))),
+        }
+    }
+
+    /// A head is to be whole within its time, however it dribbles.
+    fn need_more(&mut self, context: &mut ServeContext<'_>) -> Next {
+        if self.reading == Reading::Ended {
+            return Next::Close;
+        }
+        let timeouts = &context.rules.timeouts;
+        match self.stage {
+            Stage::Idle if !self.input.is_empty() => {
+                self.stage = Stage::Head;
+                self.since = context.now;
+                if self.has_served() {
+                    self.deadline = after_some(context.now, timeouts.head);
+                }
+            }
+            Stage::Body(_) => self.deadline = after_some(context.now, timeouts.body),
             _ => {}
         }
+        self.wait_or_close(context)
     }
 
-    /// What the client, or a proxy that is believed, says about the request.
-    fn judge(&self, connection: &Connection) -> Result<Scheme, Reject> {
-        let (request, peer) = (connection.head.of(&connection.input), connection.peer.ip());
-        forwarded::check_names(request, peer, &self.setup.trust)?;
-        let own = if connection.stream.session().is_some() { Scheme::Https } else { Scheme::Http };
-        forwarded::scheme(request, own, peer, &self.setup.trust)
+    /// The request is whole: what answers it is chosen now.
+    fn whole(&mut self, parsed: ParsedRequest, rules: &ServeRules) -> Result<Next, Refusal> {
+        let own = if self.stream.session().is_some() { Scheme::Https } else { Scheme::Http };
+        match Responder::of(self.request(), self.origin.peer.ip(), own, &rules.trust) {
+            Responder::Application(scheme) => {
+                self.stage = Stage::Whole(PendingRequest { parsed, scheme, keep_alive: false, started: 0 });
+                Ok(Next::Work(Work::Request))
+            }
+            Responder::Refusal(reject) => {
+                self.stage = Stage::Head;
+                Err(reject.into())
+            }
+        }
     }
 
-    /// A line for the access log. A request that was not served has not `started`.
-    pub(crate) fn note(
-        &mut self,
-        connection: &Connection,
-        response: &ResponseHead,
-        environ: &EnvironValues,
-        body_bytes: u64,
-        started: Option<u64>,
-    ) {
-        let Some((log, format)) = &self.setup.access else { return };
-        let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
-        let elapsed = Duration::from_nanos(elapsed);
-        log.count(response.code(), elapsed);
-        if !log.takes_lines() {
-            return;
+    /// The application has returned: what follows on the connection, if anything may.
+    fn answered(&mut self, outcome: Outcome, context: &mut ServeContext<'_>) -> Next {
+        self.answered = outcome.response;
+        let ResponseState::Finished { keep_alive } = self.answered else { return Next::Close };
+        match outcome.streamed.map(|streamed| streamed.into_rest()) {
+            Some(Some(rest)) => self.input.extend_from_slice(&rest),
+            // The rest of the body is in the way of whatever follows.
+            Some(None) => self.reading = Reading::More,
+            None => {}
         }
-        let record = AccessRecord {
-            request: connection.head.so_far(&connection.input),
-            response,
-            environ,
-            remote_addr: connection.client_ip(),
-            body_bytes: Some(body_bytes),
-            time_text: self.texts.access_time(),
-            elapsed,
-            pid: self.pid,
-        };
-        self.line.clear();
-        format.render(&record, &mut self.line);
-        log.append(&self.line);
+        if self.input.len() == outcome.length {
+            self.input.clear();
+        } else {
+            self.input.drain(..outcome.length);
+        }
+        self.protocol.reset();
+        if self.output.is_empty() {
+            return self.response_sent(keep_alive, context);
+        }
+        let timeout = SendTimeout::new(context.now, self.output.outstanding(&self.stream));
+        self.stage = Stage::Sending { keep_alive, timeout };
+        self.deadline = after(context.now, context.rules.timeouts.send.stall.unwrap_or(GRACE).min(GRACE));
+        if self.output.has_file() { Next::Again } else { Next::Wait }
     }
 
-    pub(crate) fn after_request(&mut self, connection: &mut Connection, length: usize) -> After {
-        let ResponseState::Finished { keep_alive } = connection.answered else {
-            return After::Close;
-        };
-        connection.next_request(length);
-        if connection.output.is_empty() {
-            return self.after_response(connection, keep_alive);
+    /// Sends more of a response that waits for its client.
+    fn flush(&mut self, context: &mut ServeContext<'_>) -> Next {
+        if self.output.is_long() {
+            return Next::Work(Work::Blocking);
         }
-        let patience = SendTimeout::new(in_time(Duration::ZERO), connection.output.outstanding(&connection.stream));
-        connection.stage = Stage::Flushing { keep_alive, patience };
-        if connection.output.has_file() {
-            self.ready.push_back(connection.token);
+        let flushed = self.output.flush(&self.stream);
+        self.flushed(&flushed, context)
+    }
+
+    fn flushed(&mut self, flushed: &io::Result<Flushed>, context: &mut ServeContext<'_>) -> Next {
+        match (flushed, &self.stage) {
+            (Ok(Flushed::All), Stage::Sending { keep_alive, .. }) => {
+                let keep_alive = *keep_alive;
+                self.response_sent(keep_alive, context)
+            }
+            (Ok(Flushed::TurnOver), _) => Next::Again,
+            (Ok(Flushed::Full), _) => Next::Wait,
+            (Ok(Flushed::All) | Err(_), _) => Next::Close,
         }
-        connection.deadline = in_time(self.setup.send_limits.stall.unwrap_or(GRACE).min(GRACE));
-        After::Keep
     }
 
     /// All of a response is with the kernel.
-    fn after_response(&mut self, connection: &mut Connection, keep_alive: bool) -> After {
-        let ends = self.stopping.is_some() && !self.retiring;
-        if !keep_alive || (ends && connection.input.is_empty()) {
+    fn response_sent(&mut self, keep_alive: bool, context: &mut ServeContext<'_>) -> Next {
+        self.stage = Stage::Idle;
+        self.since = context.now;
+        let ends = context.drain == Some(Drain::Stopping);
+        if !keep_alive || (ends && self.input.is_empty()) {
             // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
             // connection, and drop what it has not sent yet.
-            let unread = !connection.input.is_empty() || connection.stream.has_unread();
-            return if unread { self.linger(connection) } else { After::Close };
+            let unread = !self.input.is_empty() || self.stream.has_unread();
+            return if unread { self.linger(context) } else { Next::Close };
         }
-        if !connection.input.is_empty() || connection.reading == Reading::More {
-            self.ready.push_back(connection.token);
-        } else if connection.reading == Reading::Ended {
-            return After::Close;
+        let timeouts = &context.rules.timeouts;
+        let is_last = context.drain == Some(Drain::Retiring);
+        let limit = if is_last { timeouts.drain } else { timeouts.keep_alive };
+        self.deadline = after(context.now, limit);
+        match self.reading {
+            _ if !self.input.is_empty() => Next::Again,
+            Reading::More => Next::Again,
+            Reading::Ended => Next::Close,
+            Reading::Drained => Next::Wait,
         }
-        connection.deadline =
-            if self.retiring { in_time(self.setup.lame_duck) } else { in_about(self.setup.keep_alive) };
-        self.place_is_free();
-        After::Keep
     }
 
-    pub(crate) fn reject(&mut self, connection: &mut Connection, reject: &Reject) -> After {
+    /// A worker that shuts down does not wait for every connection.
+    fn wait_or_close(&mut self, context: &ServeContext<'_>) -> Next {
+        if let Some(drain) = context.drain {
+            if self.is_idle() || matches!(self.stage, Stage::Handshake { .. }) {
+                let limit = if drain == Drain::Retiring { context.rules.timeouts.drain } else { FIRST_REQUEST };
+                self.limit(after(context.now, limit));
+                if drain == Drain::Stopping && self.has_served() {
+                    return Next::Close;
+                }
+            }
+        }
+        if self.reading == Reading::More { Next::Again } else { Next::Wait }
+    }
+
+    /// A handshake can go on, unless a PROXY header may still come: in plain text, before all TLS.
+    fn shake_hands(&mut self, context: &mut ServeContext<'_>) -> Next {
+        context.buffers.input.lend(&mut self.input);
+        self.reading = Reading::Drained;
+        match self.pass_proxy_header(&context.rules.proxy) {
+            Preface::Over => Next::Work(Work::Blocking),
+            Preface::NeedMore => self.wait_or_close(context),
+            Preface::Gone => Next::Close,
+            Preface::Refused(reject) => {
+                self.stream.fall_back();
+                self.stage = Stage::Head;
+                self.refuse_for(reject.into(), context)
+            }
+        }
+    }
+
+    /// The handshake has come as far as its client let it.
+    fn shaken(&mut self, context: &mut ServeContext<'_>) -> Next {
+        let Stage::Handshake { shaken, .. } = &mut self.stage else { return Next::Close };
+        match mem::replace(shaken, Shaken::Waiting) {
+            Shaken::Done => {
+                self.stage = Stage::Idle;
+                // The request may have come with the end of the handshake.
+                self.receive(context)
+            }
+            Shaken::Waiting => self.wait_or_close(context),
+            Shaken::Failed(Fault::Gone) => Next::Close,
+            Shaken::Failed(Fault::Refused(error)) => {
+                tracing::info!(peer = %self.origin.peer, %error, "TLS handshake failed");
+                // What the client has sent since must not make the kernel drop what it was told.
+                self.stream.fall_back();
+                self.linger(context)
+            }
+            Shaken::Failed(Fault::Plain) => {
+                self.stream.fall_back();
+                self.stage = Stage::Head;
+                self.reject(&Reject::NoTls, Some(&SPEAKS_TLS), context)
+            }
+        }
+    }
+
+    fn refuse_for(&mut self, refusal: Refusal, context: &mut ServeContext<'_>) -> Next {
+        match refusal {
+            Refusal::Rejected(reject) => self.reject(&reject, None, context),
+            Refusal::Disk(error) => {
+                let directory = context.rules.spill_directory.display();
+                tracing::error!(%error, %directory, "cannot keep a request body");
+                self.refuse(500, None, context)
+            }
+        }
+    }
+
+    fn reject(&mut self, reject: &Reject, page: Option<&ErrorPage<'_>>, context: &mut ServeContext<'_>) -> Next {
         let (status, hint) = (reject.status(), reject.hint());
-        tracing::warn!(peer = %connection.peer, status, reason = %reject, hint, "request refused");
-        self.refuse(connection, reject.status())
-    }
-
-    pub(crate) fn refuse(&mut self, connection: &mut Connection, status: u16) -> After {
-        self.refuse_with(connection, status, None)
+        tracing::warn!(peer = %self.origin.peer, status, reason = %reject, hint, "request refused");
+        self.refuse(status, page, context)
     }
 
     /// Answers with an error page: one of the server's own, else `page`.
-    pub(crate) fn refuse_with(
-        &mut self,
-        connection: &mut Connection,
-        status: u16,
-        page: Option<&ErrorPage<'_>>,
-    ) -> After {
-        connection.output = SendBuffer::default();
-        connection.stream.forget_unwritten();
-        borrow(&mut connection.output.bytes, &mut self.spare_output);
-        let (date, own) = (self.texts.date(), self.setup.error_pages.of(status));
-        let page = own.or_else(|| page.copied());
-        let request = connection.head.so_far(&connection.input);
-        let body_bytes = error_response(&mut connection.output.bytes, status, date, request, page.as_ref());
-        let flushed = connection.output.flush(&connection.stream).is_ok() && connection.output.is_empty();
-        connection.output = SendBuffer::default();
+    fn refuse(&mut self, status: u16, page: Option<&ErrorPage<'_>>, context: &mut ServeContext<'_>) -> Next {
+        self.output = SendBuffer::default();
+        self.stream.forget_unwritten();
+        context.buffers.output.lend(&mut self.output.bytes);
+        let request = self.protocol.request_so_far(&self.input);
+        let body_bytes = context.error_page(&mut self.output.bytes, status, request, page);
+        let flushed = self.output.flush(&self.stream).is_ok() && self.output.is_empty();
+        self.output = SendBuffer::default();
         let mut response = ResponseHead::default();
         response.start_error(status);
-        self.note(connection, &response, &EnvironValues::default(), body_bytes, None);
-        if flushed { self.linger(connection) } else { After::Close }
+        let (environ, remote_addr) = (EnvironValues::default(), self.origin.client_ip());
+        let entry = Entry { request, response: &response, environ: &environ, remote_addr, body_bytes };
+        context.note(&entry, None);
+        if flushed { self.linger(context) } else { Next::Close }
     }
 
-    pub(crate) fn linger(&mut self, connection: &mut Connection) -> After {
-        connection.input.clear();
-        connection.stream.finish_writing();
-        let until = in_time(LINGER);
-        connection.stage = Stage::Lingering { until };
-        connection.deadline = in_time(self.setup.lingering);
-        self.drop_rest(connection, until)
+    fn linger(&mut self, context: &mut ServeContext<'_>) -> Next {
+        self.input.clear();
+        self.stream.finish_writing();
+        let until = after(context.now, LINGER);
+        self.stage = Stage::Lingering { until };
+        self.deadline = after(context.now, context.rules.timeouts.lingering);
+        self.drop_rest(until, context)
     }
 
-    fn drop_rest(&mut self, connection: &mut Connection, until: Millis) -> After {
-        borrow(&mut connection.input, &mut self.spare_input);
-        let read = connection.read();
-        connection.input.clear();
+    fn drop_rest(&mut self, until: Millis, context: &mut ServeContext<'_>) -> Next {
+        context.buffers.input.lend(&mut self.input);
+        let read = self.stream.read(&mut self.input, READ_SIZE);
+        self.input.clear();
         match read {
-            Read::Closed => After::Close,
-            Read::Nothing => After::Keep,
+            Read::Closed => Next::Close,
+            Read::Nothing => Next::Wait,
             Read::Bytes { more, .. } => {
-                if more || connection.end_told {
-                    self.ready.push_back(connection.token);
+                if context.drain.is_none() {
+                    self.deadline = after(context.now, context.rules.timeouts.lingering).min(until);
                 }
-                if self.stopping.is_none() {
-                    connection.deadline = in_time(self.setup.lingering).min(until);
+                match self.deadline > context.now {
+                    true if more || self.end_told => Next::Again,
+                    true => Next::Wait,
+                    false => Next::Close,
                 }
-                if connection.deadline > in_time(Duration::ZERO) { After::Keep } else { After::Close }
             }
         }
     }
 
-    pub(crate) fn time_is_up(&mut self, connection: &mut Connection) -> After {
-        if let Stage::Flushing { patience, .. } = &mut connection.stage {
-            let outstanding = connection.output.outstanding(&connection.stream);
-            let verdict = patience.look(in_time(Duration::ZERO), outstanding, &self.setup.send_limits);
+    fn deadline_over(&mut self, context: &mut ServeContext<'_>) -> Next {
+        let peer = self.origin.peer;
+        if let Stage::Sending { timeout, .. } = &mut self.stage {
+            let outstanding = self.output.outstanding(&self.stream);
+            let verdict = timeout.look(context.now, outstanding, &context.rules.timeouts.send);
             if let Verdict::Until(at) = verdict {
-                connection.deadline = at;
-                return After::Keep;
+                self.deadline = at;
+                return Next::Wait;
             }
-            let peer = connection.peer;
             tracing::info!(%peer, ?verdict, "client does not take its response, the connection is closed");
-            return After::Close;
+            return Next::Close;
         }
         // What came this instant, or while the whole process stood still, is read and not cut off.
-        let reads = matches!(connection.stage, Stage::Idle | Stage::Head | Stage::Body(_));
-        if reads && connection.stream.has_unread() {
-            connection.reading = Reading::More;
-            connection.deadline = in_time(LAST_LOOK);
-            self.ready.push_back(connection.token);
-            return After::Keep;
+        let reads = matches!(self.stage, Stage::Idle | Stage::Head | Stage::Body(_));
+        if reads && self.stream.has_unread() {
+            self.reading = Reading::More;
+            self.deadline = context.now.saturating_add(LAST_LOOK);
+            return Next::Again;
         }
-        match connection.stage {
-            Stage::Waiting(_) => {
-                tracing::warn!(peer = %connection.peer, "request waited too long for a free thread, answered 503");
-                self.refuse(connection, 503)
+        match self.stage {
+            Stage::Whole(_) => {
+                tracing::warn!(%peer, "request waited too long for a free thread, answered 503");
+                self.refuse(503, None, context)
             }
             Stage::Head | Stage::Body(_) => {
-                tracing::info!(peer = %connection.peer, "client sent no whole request in time");
-                self.refuse(connection, 408)
+                tracing::info!(%peer, "client sent no whole request in time");
+                self.refuse(408, None, context)
             }
-            Stage::Handshake(_) => {
-                tracing::info!(peer = %connection.peer, "client did not finish its TLS handshake in time");
-                After::Close
+            Stage::Handshake { .. } => {
+                tracing::info!(%peer, "client did not finish its TLS handshake in time");
+                Next::Close
             }
-            Stage::Idle | Stage::Flushing { .. } | Stage::Lingering { .. } => After::Close,
+            _ => Next::Close,
         }
     }
 }
 
+fn known(length: BodyLength) -> Option<u64> {
+    if let BodyLength::Known(length) = length { Some(length) } else { None }
+}
+
+/// One read. nginx reads heads by 1 KiB and bodies by 16 KiB.
+const READ_SIZE: usize = 64 * 1024;
+/// The same for bytes that are not looked at: copying so much takes the kernel less than an application takes for a page.
+const READ_STRAIGHT: usize = 256 * 1024;
 /// Beyond its time, for what has come already: the next turn reads it.
-const LAST_LOOK: Duration = Duration::from_millis(100);
-/// How long the rest of what a client sends is dropped, and how long it may send nothing meanwhile. nginx: 30 s and 5 s.
-/// gunicorn: 2 s or 64 KiB, less than any upload, because it blocks for it; here nobody waits.
+const LAST_LOOK: Millis = 100;
+/// How long the rest of what a client sends is dropped. nginx: 30 s. gunicorn: 2 s or 64 KiB, less than any upload, because
+/// it blocks for it; here no thread waits.
 const LINGER: Duration = Duration::from_secs(30);
 /// A client that ends its sending within this many milliseconds after its request has said all it had to say, and waits
 /// for the answer; one that does so later has given up.
 const HALF_CLOSED: Millis = 1000;
+/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
+/// before it. Browsers open connections that they may never use, and the stop waits for them.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);

@@ -16,8 +16,8 @@ pub(crate) struct Stream {
     tls: Option<SharedSession>,
 }
 
-/// A session, which the helper may have to use in the place of a thread that does not come back. Locked for steps that do not
-/// block.
+/// A session, which the I/O thread may have to use in the place of a thread that does not come back. It is locked for
+/// steps that do not block.
 pub(crate) type SharedSession = Arc<Mutex<Session>>;
 
 impl Stream {
@@ -29,12 +29,12 @@ impl Stream {
         Stream { socket, tls: Some(Arc::new(Mutex::new(session))) }
     }
 
-    /// The same connection once more.
+    /// Returns a second handle of the same connection.
     pub(crate) fn copy(&self) -> io::Result<Stream> {
         Ok(Stream { socket: self.socket.try_clone()?, tls: self.tls.clone() })
     }
 
-    /// The TLS on it.
+    /// Returns the TLS on it.
     pub(crate) fn session(&self) -> Option<&SharedSession> {
         self.tls.as_ref()
     }
@@ -48,12 +48,12 @@ impl Stream {
         self.locked().map_or(Shaken::Done, |mut session| session.shake_hands(self.as_fd()))
     }
 
-    /// The client speaks no TLS: nor does this server to it any more.
+    /// Drops the TLS: what follows is plain text.
     pub(crate) fn fall_back(&mut self) {
         self.tls = None;
     }
 
-    /// What an application is told of the TLS.
+    /// Returns what an application is told of the TLS.
     pub(crate) fn variables(&self) -> Option<Arc<Variables>> {
         self.locked()?.variables()
     }
@@ -90,30 +90,31 @@ impl Stream {
         }
     }
 
-    /// Has the client sent what was not read?
+    /// True if the client has sent bytes that were not read.
     pub(crate) fn has_unread(&self) -> bool {
         socket::has_unread(self.as_fd()) || self.locked().is_some_and(|mut session| session.has_unread())
     }
 
-    /// Waits something for the kernel that is in no output any more?
+    /// True if encrypted bytes wait for the kernel that are in no send buffer any more.
     pub(crate) fn has_sealed(&self) -> bool {
         self.locked().is_some_and(|session| session.has_sealed())
     }
 
-    /// What the client has not taken, of `pending` bytes that were not said to be written and of those in the kernel.
+    /// Returns how many bytes the client has not taken: of `pending` ones that were not reported as written, and of those in
+    /// the kernel.
     pub(crate) fn outstanding(&self, pending: u64) -> u64 {
         let ahead = self.locked().map_or(0, |session| session.sent_ahead() as u64);
         (pending + socket::unacknowledged(self.as_fd())).saturating_sub(ahead)
     }
 
-    /// What was to be written before is not any more.
+    /// Drops what was to be written before.
     pub(crate) fn forget_unwritten(&self) {
         if let Some(mut session) = self.locked() {
             session.forget_unwritten();
         }
     }
 
-    /// Tells the client by TLS that this is all. Not where it is not: who is told so takes it for whole.
+    /// Tells the client by TLS that this is all. Only where it is: a client that is told so takes the response for whole.
     pub(crate) fn say_goodbye(&self) {
         if let Some(mut session) = self.locked() {
             session.say_goodbye(self.as_fd());
@@ -133,7 +134,7 @@ impl AsFd for Stream {
     }
 }
 
-/// A panic within a step was caught for one exchange, which the session does not outlive.
+/// Locks a session. A panic within a step was caught for one exchange, which the session does not outlive.
 pub(crate) fn lock(session: &SharedSession) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use super::stream::Stream;
 use crate::http::{BodyDecoder, Reject};
 use crate::os::socket::Read;
-use crate::worker::connection::stream::Stream;
 
 /// A body under way.
 pub(crate) struct StreamedBody {
     decoder: BodyDecoder,
-    /// Received behind the head and not decoded.
+    /// Bytes received behind the head and not decoded.
     received: Vec<u8>,
-    /// The client waits to be told that the body is wanted.
+    /// True while the client waits for a 100 before it sends the body.
     awaits_continue: bool,
     limit: Option<Duration>,
-    /// What was wrong with it stays wrong: a decoder is good for nothing after an error.
+    /// The first error of the decoder, which is of no use after it.
     refused: Option<Box<Reject>>,
 }
 
@@ -30,7 +30,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The status of the answer, if the application has none of its own.
+    /// Returns the status of the answer, if the application has none of its own.
     pub fn status(&self) -> u16 {
         match self {
             BodyError::Gone => 400,
@@ -62,12 +62,12 @@ impl StreamedBody {
         StreamedBody { decoder, received, awaits_continue, limit, refused: None }
     }
 
-    /// Is the body whole?
+    /// True if the body is whole.
     pub(crate) fn is_done(&self) -> bool {
         self.decoder.is_done()
     }
 
-    /// Appends up to `most` of the bytes that are there; says whether that was any, or the body is at its end.
+    /// Appends up to `most` of the bytes that are there. True if there were any, or the body is at its end.
     pub(crate) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
         if let Some(reject) = &self.refused {
             return Err(BodyError::Refused((**reject).clone()));
@@ -86,21 +86,21 @@ impl StreamedBody {
         stream.read(&mut self.received, READ_SIZE)
     }
 
-    /// How long the client may send nothing.
+    /// Returns how long the client may send nothing.
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
-    /// Says, once, that the client waits for a word before it sends the body.
+    /// True, once, if the client waits for a 100 before it sends the body.
     pub(crate) fn take_awaits_continue(&mut self) -> bool {
         std::mem::take(&mut self.awaits_continue)
     }
 
-    /// What follows the body, if that is whole.
+    /// Returns the bytes that follow the body, if the body is whole.
     pub(crate) fn into_rest(self) -> Option<Vec<u8>> {
         self.decoder.is_done().then_some(self.received)
     }
 }
 
-/// As much as the loop reads at a time.
+/// As much as a connection reads at a time.
 const READ_SIZE: usize = 64 * 1024;

@@ -1,78 +1,67 @@
-//! What becomes of a connection by its handshake. It is computed elsewhere, with nothing locked.
+//! The bytes before a TLS handshake, and the answer to a client that speaks no TLS.
 
-use std::mem;
 use std::os::fd::AsFd;
 
-use crate::http::{ErrorPage, Reject};
+use super::Connection;
+use crate::http::{ErrorPage, Opening, ProxyRules, Reject, proxy};
 use crate::os::socket::{self, Read};
-use crate::tls::{Fault, Shaken};
-use crate::worker::connection::buffer_pool::borrow;
-use crate::worker::connection::{Connection, Stage};
-use crate::worker::reactor::{After, Reactor};
 
-impl Reactor<'_> {
-    /// A handshake can go on, unless a PROXY header may still come: in plain text, before all TLS. What follows it is
-    /// left to the session.
-    pub(crate) fn shake_hands(&mut self, connection: &mut Connection) -> After {
-        if !connection.awaits_proxy {
-            return After::Disk;
+/// How far the plain text before a handshake has come.
+pub(super) enum Preface {
+    /// None follows: TLS begins.
+    Over,
+    /// A PROXY header may still come.
+    NeedMore,
+    /// The client is gone.
+    Gone,
+    /// It is a PROXY header that is not taken.
+    Refused(Reject),
+}
+
+impl Connection {
+    /// Goes past a PROXY header before TLS, if one may still come. The bytes that follow it are left to the session.
+    pub(super) fn pass_proxy_header(&mut self, rules: &ProxyRules) -> Preface {
+        if !self.origin.awaits_proxy {
+            return Preface::Over;
         }
-        borrow(&mut connection.input, &mut self.spare_input);
-        let is_over = socket::peek(connection.stream.as_fd(), &mut connection.input) == Read::Closed;
-        let there = connection.input.len();
-        let taken = connection.take_proxy_header(&self.setup.proxy);
-        let used = there - connection.input.len();
-        connection.input.clear();
+        let is_over = socket::peek(self.stream.as_fd(), &mut self.input) == Read::Closed;
+        let there = self.input.len();
+        let taken = self.take_proxy_header(rules);
+        let used = there - self.input.len();
+        self.input.clear();
         match taken {
             Ok(true) => {
                 if used > 0 {
                     // Nothing but what was looked at.
-                    let _ = socket::read(connection.stream.as_fd(), &mut connection.input, used);
-                    connection.input.clear();
+                    let _ = socket::read(self.stream.as_fd(), &mut self.input, used);
+                    self.input.clear();
                 }
-                After::Disk
+                Preface::Over
             }
-            Ok(false) if is_over || connection.end_told => After::Close,
-            Ok(false) if self.stopping.is_none() || self.stays(connection) => After::Keep,
-            Ok(false) => After::Close,
-            Err(reject) => {
-                connection.stream.fall_back();
-                connection.stage = Stage::Head;
-                self.reject(connection, &reject)
-            }
+            Ok(false) if is_over || self.end_told => Preface::Gone,
+            Ok(false) => Preface::NeedMore,
+            Err(reject) => Preface::Refused(reject),
         }
     }
 
-    /// The handshake has come as far as its client let it.
-    pub(crate) fn shaken(&mut self, connection: &mut Connection) -> After {
-        let waiting = Stage::Handshake(Shaken::Waiting);
-        let Stage::Handshake(shaken) = mem::replace(&mut connection.stage, waiting) else { return After::Close };
-        match shaken {
-            Shaken::Done => {
-                connection.stage = Stage::Idle;
-                // The request may have come with the end of the handshake.
-                self.receive(connection)
+    /// Goes past a PROXY header at the front of the input, if the connection begins with one; `false` while that cannot be
+    /// told.
+    pub(super) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
+        match proxy::opening(&self.input, self.origin.peer.ip(), rules)? {
+            Opening::NeedMore => return Ok(false),
+            Opening::Plain => {}
+            Opening::Header { used, proxied } => {
+                self.input.drain(..used);
+                self.origin.proxied = proxied.map(Box::new);
             }
-            Shaken::Waiting if self.stopping.is_none() || self.stays(connection) => After::Keep,
-            Shaken::Waiting | Shaken::Failed(Fault::Gone) => After::Close,
-            Shaken::Failed(Fault::Refused(error)) => {
-                tracing::info!(peer = %connection.peer, %error, "TLS handshake failed");
-                // What the client has sent since must not make the kernel drop what it was told.
-                connection.stream.fall_back();
-                self.linger(connection)
-            }
-            Shaken::Failed(Fault::Plain) => self.refuse_plain(connection),
         }
-    }
-
-    fn refuse_plain(&mut self, connection: &mut Connection) -> After {
-        let reject = Reject::NoTls;
-        tracing::warn!(peer = %connection.peer, status = reject.status(), reason = %reject, hint = reject.hint(), "request refused");
-        connection.stream.fall_back();
-        connection.stage = Stage::Head;
-        let page = ErrorPage { content_type: "text/plain; charset=utf-8", body: SPEAKS_TLS };
-        self.refuse_with(connection, reject.status(), Some(&page))
+        self.origin.awaits_proxy = false;
+        Ok(true)
     }
 }
 
-const SPEAKS_TLS: &[u8] = b"400 Bad Request\nThis port speaks HTTPS: the address begins with https://\n";
+/// The answer to a client that speaks HTTP where TLS is spoken.
+pub(super) const SPEAKS_TLS: ErrorPage<'_> = ErrorPage {
+    content_type: "text/plain; charset=utf-8",
+    body: b"400 Bad Request\nThis port speaks HTTPS: the address begins with https://\n",
+};

@@ -1,5 +1,5 @@
-//! Pieces of a response that the kernel holds back because others follow at once, and who sends them on when nothing
-//! follows: the helper. It knows no request.
+//! Pieces of a response that the kernel holds back because others follow at once. The I/O thread has them sent when
+//! nothing follows. It knows no request.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ pub(crate) struct Pace<'c> {
     cork: &'c Cork,
     /// When the last one was sent, in ns of the monotonic clock; 0 before the first.
     last: u64,
-    /// The kernel may hold something back.
+    /// True if the kernel may hold something back.
     corked: bool,
 }
 
@@ -22,8 +22,8 @@ impl<'c> Pace<'c> {
         Pace { cork, last: 0, corked: false }
     }
 
-    /// A piece is about to be sent: may the kernel wait for the next one? Only after one that came shortly before, so that
-    /// what is made slowly is sent at once.
+    /// Says whether the kernel may hold back a piece that is about to be sent. Only after one that came shortly before, so
+    /// that pieces that are made slowly are sent at once.
     pub(crate) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
         if is_last {
             // It sends what came before.
@@ -33,7 +33,7 @@ impl<'c> Pace<'c> {
         let follows = self.last != 0 && now.saturating_sub(self.last) < AT_ONCE_NS;
         self.last = now;
         if follows {
-            // Before it is written: the helper may come at any time.
+            // Before it is written: the I/O thread may come at any time.
             self.cork.hold(stream);
             self.corked = true;
             More::Follows
@@ -42,7 +42,7 @@ impl<'c> Pace<'c> {
         }
     }
 
-    /// Nothing follows for now: what is held back is sent.
+    /// Has the kernel send what it holds back: nothing follows for now.
     pub(crate) fn end(&mut self, stream: BorrowedFd<'_>) {
         if self.corked {
             self.cork.release();
@@ -51,7 +51,7 @@ impl<'c> Pace<'c> {
         }
     }
 
-    /// Nothing is held back here any more.
+    /// Notes that nothing is held back any more.
     pub(crate) fn let_go(&mut self) {
         if self.corked {
             self.cork.release();
@@ -68,13 +68,13 @@ pub(crate) struct Cork {
 }
 
 impl Cork {
-    /// Something was written to `stream` that the kernel holds back. The caller calls [`release`](Self::release) before
-    /// it closes that.
+    /// Notes that the kernel holds back bytes of `stream`. The caller calls [`release`](Self::release) before it closes
+    /// that.
     pub(crate) fn hold(&self, stream: BorrowedFd<'_>) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.as_raw_fd());
     }
 
-    /// Nothing is held back any more.
+    /// Notes that nothing is held back any more.
     pub(crate) fn release(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

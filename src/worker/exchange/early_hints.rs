@@ -1,11 +1,12 @@
-//! What a response is preceded by, and what is known of the connection beside it.
+//! Early hints (RFC 8297), and what is known of the connection beside the request.
 
 use std::sync::Arc;
 
+use super::Exchange;
 use crate::http::response::{BadResponse, ResponseHead};
 use crate::http::{Proxied, Version};
 use crate::tls::Variables;
-use crate::worker::exchange::{Exchange, ResponseState};
+use crate::worker::connection::request::ResponseState;
 
 impl<'c> Exchange<'c> {
     /// Sends fields ahead of the response, in a 103 (RFC 8297), at once. Nothing happens for a client of HTTP/1.0, which knows
@@ -25,12 +26,12 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
-    /// Who connected to the proxy that sent a PROXY header. What counts for trust is the peer.
+    /// Returns the peer of the proxy that sent a PROXY header. What counts for trust is the connection's own peer.
     pub fn proxied(&self) -> Option<&'c Proxied> {
-        self.proxied
+        self.origin.proxied.as_deref()
     }
 
-    /// What there is to be said of the connection's TLS, if it has any.
+    /// Returns what an application is told of the connection's TLS, if it has any.
     pub fn tls(&self) -> Option<Arc<Variables>> {
         self.stream.variables()
     }

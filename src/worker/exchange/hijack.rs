@@ -1,6 +1,6 @@
-//! A connection that the application takes for itself (`gunicorn.socket`), for WebSockets say: it gets the socket. With TLS,
-//! or where the client has sent more than the request already, it gets one end of a pair, between which and the client a
-//! thread of its own carries what is said, and seals and opens.
+//! A connection that the application hijacks (`gunicorn.socket`), for WebSockets say: it gets the socket. With TLS, or
+//! where the client has sent more than the request already, it gets one end of a socket pair, and a thread of its own
+//! relays between that and the client.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,69 +10,61 @@ use std::sync::OnceLock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
+use super::Exchange;
 use crate::os::scoreboard::Slot;
 use crate::os::socket::{self, More, Read};
 use crate::os::thread;
+use crate::worker::connection::request::ResponseState;
 use crate::worker::connection::stream::Stream;
-use crate::worker::exchange::{Exchange, ResponseState};
 
 /// The connection of a request, as an application may hold on to it.
 pub struct HijackedStream {
     stream: Stream,
     slot: Slot,
-    /// What the client has sent behind its wish for another protocol.
+    /// The bytes that the client has sent behind its wish for another protocol.
     behind: Vec<u8>,
-    /// The application's end of the pair, if there is one. There once it was asked for.
+    /// The application's end of the pair, if there is one. Set once it was asked for.
     opened: OnceLock<Option<OwnedFd>>,
 }
 
 impl Exchange<'_> {
-    /// The connection, for who may take it. Nothing has happened to it yet.
-    pub fn hand_out(&mut self) -> io::Result<Arc<HijackedStream>> {
-        if let Some(handed) = &self.handed {
-            return Ok(Arc::clone(handed));
+    /// Returns the connection for an application that may hijack it. Nothing has happened to it yet.
+    pub fn hijack(&mut self) -> io::Result<Arc<HijackedStream>> {
+        if let Some(hijacked) = &self.hijacked {
+            return Ok(Arc::clone(hijacked));
         }
         let stream = self.stream.copy()?;
         // Without such a wish it is another request, and the application that looks at the socket gets that itself.
         let asks_for_another = self.request.field(b"upgrade").is_some();
-        let behind = if asks_for_another { self.behind.to_vec() } else { Vec::new() };
-        let handed = Arc::new(HijackedStream { stream, slot: self.slot.clone(), behind, opened: OnceLock::new() });
-        self.handed = Some(Arc::clone(&handed));
-        Ok(handed)
+        let behind = if asks_for_another { self.received.behind.to_vec() } else { Vec::new() };
+        let hijacked = Arc::new(HijackedStream { stream, slot: self.slot.clone(), behind, opened: OnceLock::new() });
+        self.hijacked = Some(Arc::clone(&hijacked));
+        Ok(hijacked)
     }
 
-    /// Has the application opened its socket?
-    pub fn was_taken(&self) -> bool {
-        self.handed.as_ref().is_some_and(|handed| handed.opened.get().is_some())
+    /// True if the application has opened the socket.
+    pub fn is_hijacked(&self) -> bool {
+        self.hijacked.as_ref().is_some_and(|hijacked| hijacked.opened.get().is_some())
     }
 
-    /// The application has returned: nothing more is written by it.
-    pub(crate) fn come_back(&mut self) {
-        self.pace.end(self.stream.as_fd());
-        if self.was_taken() {
-            // Python has made it one that blocks.
-            socket::never_block(self.stream.as_fd());
-        }
-    }
-
-    /// The application has said to the client what there was to say: no response, and no line about it.
-    pub fn leave(&mut self) {
-        let pair = self.handed.as_ref().and_then(|handed| handed.opened.get()?.as_ref());
+    /// Ends a hijacked request without a response, and without a line in the access log.
+    pub fn end_hijacked(&mut self) {
+        let pair = self.hijacked.as_ref().and_then(|hijacked| hijacked.opened.get()?.as_ref());
         if let Some(end) = pair {
             // What was written before is still carried to the client.
             socket::finish_writing(end.as_fd());
         }
-        self.state = ResponseState::Taken { is_relayed: pair.is_some() };
+        self.state = ResponseState::Hijacked { is_relayed: pair.is_some() };
     }
 }
 
 impl HijackedStream {
-    /// Is there TLS on it?
+    /// True if there is TLS on it.
     pub fn is_encrypted(&self) -> bool {
         self.stream.session().is_some()
     }
 
-    /// A socket that blocks, whose other side is the client. From now on the request may take as long as it likes.
+    /// Returns a socket that blocks, whose other side is the client. From now on the request has no timeout.
     pub fn open(&self) -> io::Result<OwnedFd> {
         if let Some(Some(end)) = self.opened.get() {
             return end.try_clone();
@@ -90,12 +82,12 @@ impl HijackedStream {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let stream = self.stream.copy()?;
         let behind = self.behind.clone();
-        thread::start("rwsgi-taken", move || Relay::new(stream, ours, behind).run())?;
+        thread::start("rwsgi-relay", move || Relay::new(stream, ours, behind).run())?;
         Ok(theirs)
     }
 }
 
-/// What goes to and fro between a client and the application's socket.
+/// Carries bytes between a client and the application's socket.
 struct Relay {
     stream: Stream,
     inner: OwnedFd,
@@ -103,7 +95,7 @@ struct Relay {
     to_application: Vec<u8>,
     client_ended: bool,
     application_ended: bool,
-    /// Has the application said anything?
+    /// True once the application has said anything.
     has_spoken: bool,
 }
 
@@ -120,14 +112,14 @@ impl Relay {
         }
     }
 
-    /// Goes on until the application has nothing more to say.
+    /// Runs until the application has nothing more to say.
     fn run(mut self) {
         while self.step().is_ok_and(|goes_on| goes_on) {
             if self.wait().is_err() {
                 break;
             }
         }
-        // Who has only looked at the socket answers by a response.
+        // An application that has only looked at the socket answers by a response.
         if self.has_spoken {
             if self.application_ended && self.to_client.is_empty() {
                 self.stream.say_goodbye();
@@ -168,7 +160,7 @@ impl Relay {
         let (client, application) = (self.to_client.is_empty(), self.to_application.is_empty());
         let outer = flags(application && !self.client_ended, !client || self.stream.has_sealed());
         let inner = flags(client && !self.application_ended, !application);
-        // What it does not wait for it must not be woken by: the end of a side is told again and again.
+        // Descriptors that it does not wait for are left out: the end of a side would be reported again and again.
         let mut fds: Vec<PollFd<'_>> = [(self.stream.as_fd(), outer), (self.inner.as_fd(), inner)]
             .into_iter()
             .filter(|(_, flags)| !flags.is_empty())
@@ -181,7 +173,7 @@ impl Relay {
     }
 }
 
-/// What is moved at a time.
+/// How much is moved at a time.
 const PIECE: usize = 64 * 1024;
-/// Nobody waits for the end of a conversation: three hundred years, in ns.
+/// Longer than any conversation: three hundred years, in ns.
 const FOR_GOOD: u64 = u64::MAX / 2;

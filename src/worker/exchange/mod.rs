@@ -1,5 +1,5 @@
 //! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
-//! how the response is delimited; it does not know the loop.
+//! how the response is delimited; it does not know the reactor.
 
 pub(crate) mod call;
 pub(crate) mod cork;
@@ -11,63 +11,66 @@ pub(crate) mod warmup;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use call::CallTerms;
+use cork::Pace;
+use hijack::HijackedStream;
+
+use super::Application;
+use super::connection::Origin;
+use super::connection::request::ResponseState;
+use super::connection::request_body::Body;
+use super::connection::send_buffer::{LONG, SendBuffer, SharedBody};
+use super::connection::send_timeout::{SendTimeout, Verdict};
+use super::connection::stream::Stream;
+use super::connection::streamed_body::{BodyError, StreamedBody};
+use super::millis;
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Proxied, Request, Scheme};
+use crate::http::{CONTINUE, Request, Scheme};
 use crate::os::clock;
 use crate::os::forked;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::signal;
 use crate::os::socket::{self, More, Read};
-use crate::worker::connection::request_body::Body;
-use crate::worker::connection::send_buffer::{LONG, SendBuffer, SharedBody};
-use crate::worker::connection::send_timeout::{SendLimits, SendTimeout, Verdict};
-use crate::worker::connection::stream::Stream;
-use crate::worker::connection::streamed_body::{BodyError, StreamedBody};
-use crate::worker::error_pages::ErrorPages;
-use crate::worker::exchange::cork::Pace;
-use crate::worker::exchange::response_owner::ResponseOwner;
-use crate::worker::reactor::timers::Millis;
-use crate::worker::{Application, HijackedStream};
 
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
-    pub(crate) request: Request<'c>,
-    pub(crate) body: Body<'c>,
-    pub(crate) body_length: Option<u64>,
-    /// A body that is received while the application reads it.
-    pub(crate) streamed: Option<Box<StreamedBody>>,
-    /// The status of the error page, if it is not 500.
-    pub(crate) failure_status: Option<u16>,
-    pub(crate) peer: &'c Peer,
-    pub(crate) proxied: Option<&'c Proxied>,
-    pub(crate) scheme: Scheme,
-    pub(crate) listener: usize,
-    pub(crate) head: &'c mut ResponseHead,
-    pub(crate) environ: &'c mut EnvironValues,
-    pub(crate) stream: &'c Stream,
-    pub(crate) output: &'c mut SendBuffer,
-    pub(crate) to: ResponseTo,
-    pub(crate) date: &'c [u8; 29],
-    pub(crate) error_pages: &'c ErrorPages,
-    pub(crate) send_limits: &'c SendLimits,
-    pub(crate) slot: &'c Slot,
-    /// The worker has been told to end.
-    pub(crate) stopping: &'c AtomicBool,
-    pub(crate) claim: &'c ResponseOwner,
-    pub(crate) state: ResponseState,
-    pub(crate) body_bytes: u64,
+    request: Request<'c>,
+    received: Received<'c>,
+    origin: &'c Origin,
+    scheme: Scheme,
+    /// The response's head.
+    head: &'c mut ResponseHead,
+    /// What the access log is to know of the environ.
+    environ: &'c mut EnvironValues,
+    stream: &'c Stream,
+    output: &'c mut SendBuffer,
+    to: ResponseTo,
+    terms: &'c CallTerms<'c>,
+    slot: &'c Slot,
+    state: ResponseState,
+    body_bytes: u64,
     /// How fast the pieces of the response come.
-    pub(crate) pace: Pace<'c>,
-    /// What the client has sent behind the request.
-    pub(crate) behind: &'c [u8],
-    /// The connection, as the application may hold on to it.
-    pub(crate) handed: Option<Arc<HijackedStream>>,
+    pace: Pace<'c>,
+    /// The connection, if the application has asked for its socket.
+    hijacked: Option<Arc<HijackedStream>>,
+}
+
+/// What the client has sent beside the head.
+struct Received<'c> {
+    body: Body<'c>,
+    body_length: Option<u64>,
+    /// A body that is received while the application reads it.
+    streamed: Option<Box<StreamedBody>>,
+    /// The status of the error page, if it is not 500.
+    failure_status: Option<u16>,
+    /// The bytes behind the request.
+    behind: &'c [u8],
 }
 
 /// What became of bytes that were to be sent.
@@ -75,47 +78,32 @@ pub struct Exchange<'c> {
 pub enum Delivery {
     /// They are in the kernel or in the bounded buffer.
     Accepted,
-    /// The peer takes no more; the application may stop.
+    /// The client takes no more; the application may stop.
     Gone,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResponseState {
-    /// Nothing was sent.
-    Open,
-    /// The head is out; this is how the body goes.
-    Sending { transfer: Transfer, keep_alive: bool },
-    /// All is out.
-    Finished { keep_alive: bool },
-    /// The response cannot be completed: close without a terminator, so that nobody takes it for whole.
-    Broken,
-    /// The application has taken the connection, and is done with it. What it still said may be on its way.
-    Taken { is_relayed: bool },
-}
-
 impl<'c> Exchange<'c> {
-    /// The request's head.
+    /// Returns the request.
     pub fn request(&self) -> Request<'c> {
         self.request
     }
 
-    /// The request's body; the second call gets an empty one.
+    /// Returns the request's body; the second call gets an empty one.
     pub fn take_body(&mut self) -> Body<'c> {
-        std::mem::replace(&mut self.body, Body::Empty)
+        std::mem::replace(&mut self.received.body, Body::Empty)
     }
 
-    /// Appends up to `most` bytes of a [`Body::Streamed`] to `out`, none at its end. Waits for the client, with the
-    /// interpreter laid down.
+    /// Appends up to `most` bytes of a [`Body::Streamed`] to `out`, none at its end. Waits for the client, detached.
     pub fn read_body<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
         let read = self.read_streamed(app, out, most);
         if let Err(error) = &read {
-            self.failure_status = Some(error.status());
+            self.received.failure_status = Some(error.status());
         }
         read
     }
 
     fn read_streamed<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
-        let Some(streamed) = &mut self.streamed else { return Ok(()) };
+        let Some(streamed) = &mut self.received.streamed else { return Ok(()) };
         while !streamed.decode(out, most)? {
             if streamed.take_awaits_continue() && self.state == ResponseState::Open {
                 self.output.bytes.extend_from_slice(CONTINUE);
@@ -135,47 +123,47 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
-    /// Could the body not be read to its end?
+    /// True if the body could not be read to its end.
     pub fn body_failed(&self) -> bool {
-        self.failure_status.is_some()
+        self.received.failure_status.is_some()
     }
 
-    /// The body's length in bytes, if it is known.
+    /// Returns the body's length in bytes, if it is known.
     pub fn body_length(&self) -> Option<u64> {
-        self.body_length
+        self.received.body_length
     }
 
-    /// Who asked.
+    /// Returns the peer of the connection.
     pub fn peer(&self) -> &'c Peer {
-        self.peer
+        &self.origin.peer
     }
 
-    /// By which scheme the client came.
+    /// Returns the scheme by which the client came.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// The index of the listener in [`crate::worker::Setup::listeners`].
     pub fn listener(&self) -> usize {
-        self.listener
+        self.origin.listener
     }
 
-    /// The response's head, to be filled in before anything is sent.
+    /// Returns the response's head, to be filled in before anything is sent.
     pub fn head(&mut self) -> &mut ResponseHead {
         self.head
     }
 
-    /// What the access log is to know of the environ, in the places of [`crate::worker::Worker::environ_keys`].
+    /// Returns what the access log is to know of the environ, in the places of [`crate::worker::Worker::environ_keys`].
     pub fn environ(&mut self) -> &mut EnvironValues {
         self.environ
     }
 
-    /// How many bytes of the response's body the application has given.
+    /// Returns how many bytes of the response's body the application has given.
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
 
-    /// Has the head been sent?
+    /// True if the head has been sent.
     pub fn is_begun(&self) -> bool {
         self.state != ResponseState::Open
     }
@@ -254,12 +242,12 @@ impl<'c> Exchange<'c> {
         app.detached(|| self.flush())
     }
 
-    /// May the kernel send a file as the body? Not once a chunked body has begun.
+    /// True if the kernel may send a file as the body: not once a chunked body has begun.
     pub fn takes_file(&self) -> bool {
         !matches!(self.state, ResponseState::Sending { transfer: Transfer::Chunked, .. })
     }
 
-    /// The application has no more to say.
+    /// Ends the response: the application has no more to say.
     pub fn finish(&mut self) {
         forked::end_if_forked();
         if self.state == ResponseState::Open {
@@ -288,35 +276,45 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// The application has returned: nothing more is written by it.
+    fn finish_call(&mut self) {
+        self.pace.end(self.stream.as_fd());
+        if self.is_hijacked() {
+            // Python has made it one that blocks.
+            socket::never_block(self.stream.as_fd());
+        }
+    }
+
     /// Answers with an error page in the application's place.
     pub fn refuse(&mut self, status: u16) {
-        self.failure_status = Some(status);
+        self.received.failure_status = Some(status);
         self.fail();
     }
 
-    /// The response went wrong: an error page if nothing was sent yet, else the connection breaks off.
+    /// Ends a response that went wrong: by an error page if nothing was sent yet, else the connection breaks off.
     pub fn fail(&mut self) {
         match self.state {
             ResponseState::Open => self.fail_unbegun(),
             ResponseState::Sending { .. } => self.state = ResponseState::Broken,
             // The client has its response, or will never have it.
-            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Taken { .. } => {}
+            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Hijacked { .. } => {}
         }
     }
 
     fn fail_unbegun(&mut self) {
-        if !self.claim.take() {
+        if !self.terms.owner.take() {
             return self.too_late();
         }
-        let status = self.failure_status.unwrap_or(500);
+        let status = self.received.failure_status.unwrap_or(500);
         self.head.start_error(status);
-        let page = self.error_pages.of(status);
-        self.body_bytes = error_response(&mut self.output.bytes, status, self.date, Some(self.request), page.as_ref());
+        let page = self.terms.error_pages.of(status);
+        self.body_bytes =
+            error_response(&mut self.output.bytes, status, &self.terms.date, Some(self.request), page.as_ref());
         self.state = ResponseState::Finished { keep_alive: false };
         self.flush();
     }
 
-    /// The client was answered in the application's place, and its connection ended.
+    /// Notes that the client was answered in the application's place, and its connection ended.
     #[cold]
     fn too_late(&mut self) {
         self.head.start_error(504);
@@ -324,16 +322,16 @@ impl<'c> Exchange<'c> {
     }
 
     fn begin(&mut self, known_length: Option<u64>) {
-        if !self.claim.take() {
+        if !self.terms.owner.take() {
             return self.too_late();
         }
         // What is not read by now may never be, and the next request stands behind it.
-        self.to.keep_alive &= self.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
-        // Another one could write to it meanwhile.
-        self.to.keep_alive &= !self.was_taken();
+        self.to.keep_alive &= self.received.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
+        // The application could write to it meanwhile.
+        self.to.keep_alive &= !self.is_hijacked();
         // Told to stop while the application ran: the client learns that the connection ends with this response.
-        self.to.keep_alive &= !(self.stopping.load(Ordering::Relaxed) || signal::is_noted());
-        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, self.date);
+        self.to.keep_alive &= !(self.terms.stopping.load(Ordering::Relaxed) || signal::is_noted());
+        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, &self.terms.date);
         self.state = ResponseState::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
 
@@ -354,7 +352,7 @@ impl<'c> Exchange<'c> {
             self.output.bytes.extend_from_slice(end);
             piece = b"";
             end = b"";
-            if matches!(self.peer, Peer::Tcp(_)) {
+            if matches!(self.origin.peer, Peer::Tcp(_)) {
                 more = self.pace.next(self.stream.as_fd(), self.is_whole());
             }
         }
@@ -390,7 +388,7 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Has the application sent all bytes that it announced?
+    /// True if the application has sent all bytes that it announced.
     fn is_whole(&self) -> bool {
         matches!(self.state, ResponseState::Sending { transfer: Transfer::Length(0), .. })
     }
@@ -399,15 +397,15 @@ impl<'c> Exchange<'c> {
         if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
     }
 
-    /// Waits until the client takes more; `false` when it does not, or too slowly.
+    /// Waits until the client takes more. False if it does not, or too slowly.
     fn wait<A: Application>(&self, app: &A) -> bool {
         let (stream, output) = (self.stream, &*self.output);
         let verdict = waiting(self.slot, app, || {
-            let mut patience = SendTimeout::new(now(), output.outstanding(stream));
+            let mut timeout = SendTimeout::new(millis::now(), output.outstanding(stream));
             loop {
-                match patience.look(now(), output.outstanding(stream), self.send_limits) {
+                match timeout.look(millis::now(), output.outstanding(stream), self.terms.send_limits) {
                     Verdict::Until(at)
-                        if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - now().min(at))) =>
+                        if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - millis::now().min(at))) =>
                     {
                         return None;
                     }
@@ -417,7 +415,7 @@ impl<'c> Exchange<'c> {
             }
         });
         if let Some(verdict) = verdict {
-            tracing::info!(peer = %self.peer, ?verdict, "client does not take its response, the connection is closed");
+            tracing::info!(peer = %self.origin.peer, ?verdict, "client does not take its response, the connection is closed");
         }
         verdict.is_none()
     }
@@ -428,7 +426,7 @@ impl<'c> Exchange<'c> {
     }
 }
 
-/// Waits for the client, with the interpreter laid down. That is not the application's time.
+/// Waits for the client, detached. That is not the application's time.
 fn waiting<A: Application, T>(slot: &Slot, app: &A, wait: impl FnOnce() -> T) -> T {
     let pause = slot.pause();
     let began = clock::monotonic();
@@ -437,12 +435,7 @@ fn waiting<A: Application, T>(slot: &Slot, app: &A, wait: impl FnOnce() -> T) ->
     ready
 }
 
-/// This moment on the timers' clock.
-fn now() -> Millis {
-    clock::monotonic() / 1_000_000
-}
-
-/// Takes what was written off the front of `piece`.
+/// Drops what was written from the front of `piece`, and from `written`.
 fn consume(piece: &mut &[u8], written: &mut usize) {
     let taken = (*written).min(piece.len());
     *piece = &piece[taken..];

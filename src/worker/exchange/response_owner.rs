@@ -1,5 +1,5 @@
-//! Who answers a request: the thread that runs the application, or the helper, when that thread has taken too long. Whoever
-//! is first; the other one has nothing to say any more.
+//! The right to answer a request. The thread that runs the application has it, or the I/O thread takes it when that
+//! thread has taken too long. The first one answers, the other says nothing any more.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
@@ -13,7 +13,7 @@ use crate::worker::connection::stream::{self, SharedSession, Stream};
 pub(crate) struct ResponseOwner {
     state: AtomicU8,
     stream: AtomicI32,
-    /// The TLS on that, if there is any.
+    /// The TLS on it, if there is any.
     session: Mutex<Option<SharedSession>>,
 }
 
@@ -24,7 +24,7 @@ impl Default for ResponseOwner {
 }
 
 impl ResponseOwner {
-    /// A request begins on this connection, which stays open until the worker's lock is taken behind it.
+    /// Begins a request on this connection, which stays open until the worker's lock is taken after it.
     pub(crate) fn open(&self, stream: &Stream) {
         self.stream.store(stream.as_fd().as_raw_fd(), Ordering::Relaxed);
         if let Some(session) = stream.session() {
@@ -34,27 +34,27 @@ impl ResponseOwner {
         self.state.store(OPEN, Ordering::Release);
     }
 
-    /// The thread begins to answer. `false` when it is too late: the client has had its answer.
+    /// Takes the right for the thread. False if it is too late: the client has had its answer.
     pub(crate) fn take(&self) -> bool {
         self.state.compare_exchange(OPEN, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Ends the connection in the thread's place, with `answer` if none has begun; says whether that was so. The caller holds
-    /// the worker's lock and has seen the request run: the connection is open.
-    pub(crate) fn cut(&self, answer: &[u8]) -> bool {
-        let unanswered = self.state.compare_exchange(OPEN, CUT, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    /// Ends the connection in the thread's place, with `answer` if none has begun. True if that was so. The caller holds the
+    /// worker's lock and has seen the request run: the connection is open.
+    pub(crate) fn abort_with(&self, answer: &[u8]) -> bool {
+        let unanswered = self.state.compare_exchange(OPEN, ABORTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         let answer = if unanswered { answer } else { b"" };
         let stream = self.stream.load(Ordering::Relaxed);
         match &*self.session.lock().unwrap_or_else(PoisonError::into_inner) {
             None => socket::cut(stream, answer),
-            Some(session) => socket::with_open(stream, |stream| cut_sealed(session, stream, answer)),
+            Some(session) => socket::with_open(stream, |stream| abort_encrypted(session, stream, answer)),
         }
         unanswered
     }
 }
 
 /// As [`socket::cut`], with TLS.
-fn cut_sealed(session: &SharedSession, stream: BorrowedFd<'_>, answer: &[u8]) {
+fn abort_encrypted(session: &SharedSession, stream: BorrowedFd<'_>, answer: &[u8]) {
     let mut session = stream::lock(session);
     if !answer.is_empty() && session.write(stream, &[answer, b"", b""], More::Ends).is_ok() {
         session.say_goodbye(stream);
@@ -62,9 +62,9 @@ fn cut_sealed(session: &SharedSession, stream: BorrowedFd<'_>, answer: &[u8]) {
     socket::finish(stream);
 }
 
-/// Nobody has said anything.
+/// Nothing was said.
 const OPEN: u8 = 0;
-/// The thread has.
+/// The thread has begun to answer.
 const BEGUN: u8 = 1;
-/// The helper has.
-const CUT: u8 = 2;
+/// The I/O thread has ended the connection.
+const ABORTED: u8 = 2;

@@ -1,10 +1,10 @@
-//! What the kernel says of a worker's sockets, signals and deadlines, turned into work: each connection gets its turn.
-//! Everything here happens with the worker locked and never waits; what has to wait is handed out as a [`Task`]. It does
+//! What the kernel says of a worker's sockets, signals and deadlines, turned into turns of its connections. Everything
+//! here happens with the worker locked and never waits; what only a thread can do is handed out as a [`Job`]. It does
 //! not know which thread asks, nor Python.
 //!
 //! ```text
-//! turn:  look         -> what the kernel has now; deadlines that are over
-//!        events       -> listener: take one connection and read it; connection: flush, read
+//! turn:  poll         -> what the kernel has now; deadlines that are over
+//!        events       -> a listener: take connections; a connection: send, read
 //!        leftovers    -> connections with a pipelined request or more to read, one step each
 //! ```
 //!
@@ -12,11 +12,13 @@
 //! costs no system call for it. Listeners are level-triggered: a connection that this turn does not take wakes a
 //! worker again.
 
-pub(crate) mod accept;
-pub(crate) mod connections;
+mod accept;
+mod admission;
+mod connections;
 pub(crate) mod handoff;
+pub(crate) mod poll;
 pub(crate) mod shutdown;
-pub(crate) mod timers;
+mod timers;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,305 +27,308 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use accept::Acceptor;
+use admission::GaveWay;
+use connections::{Connections, Registered};
+use handoff::{HandedOff, LOOK_AT_COPIES};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use poll::{EVENTS, LISTENERS, ORDERS, QUEUE, SIGNALS, WAKE, readiness, wait};
+use shutdown::{Ending, Shutdown};
+use timers::Timers;
 
-use crate::http::forwarded::Scheme;
+use super::connection::context::{Entry, ServeContext};
+use super::connection::event::{Event, Next, Readiness, Work};
+use super::connection::request::{Outcome, PendingRequest, ResponseState};
+use super::connection::{Activity, Connection};
+use super::millis::{self, Millis};
+use super::{Setup, Spent};
+use crate::http::access_log::EnvironValues;
+use crate::http::response::ResponseHead;
 use crate::os::{clock, signal, socket};
-use crate::worker::connection::buffer_pool::give_back;
-use crate::worker::connection::date_cache::DateCache;
-use crate::worker::connection::send_buffer::Flushed;
-use crate::worker::connection::{Arrived, Connection, Reading, Registered};
-use crate::worker::reactor::accept::{Door, LISTENERS, QUEUE};
-use crate::worker::reactor::connections::{PendingEvents, Table};
-use crate::worker::reactor::timers::{Millis, Timers};
-use crate::worker::threads::request_timeout::RequestTimeouts;
-use crate::worker::threads::states::ThreadStates;
-use crate::worker::{Setup, Spent};
 
-/// How a worker's loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Asked to, with every request served.
-    Graceful,
-    /// Asked to, at once.
-    Quick,
-}
-
-/// What cannot be done while the worker is locked.
-pub(crate) enum Task {
-    /// A request for the application.
-    Request(Request),
-    /// A disk may have to be waited for, or a handshake computed: a body is to be kept, or a file sent.
-    Disk(Box<Connection>),
-    /// Memory of this length is wished for a body.
-    Memory(Box<Connection>, usize),
-}
-
-/// A whole request, and the connection that it came by.
-pub(crate) struct Request {
+/// Something that a thread is to do for a connection, which is checked out for it.
+pub(crate) struct Job {
     pub(crate) connection: Box<Connection>,
-    pub(crate) arrived: Arrived,
-    pub(crate) scheme: Scheme,
+    pub(crate) work: Work,
 }
 
-/// What becomes of a connection after a step.
-pub(crate) enum After {
-    /// It waits for the kernel, a deadline, or its turn among the leftovers.
-    Keep,
-    /// It is over.
-    Close,
-    /// Its request is whole.
-    Request(Arrived, Scheme),
-    /// What follows may wait for a disk.
-    Disk,
-    /// Memory of this length is wished for its body.
-    Memory(usize),
-}
-
+/// The loop's state: the connections, and everything that turns their events into jobs.
 pub(crate) struct Reactor<'a> {
-    pub(crate) setup: &'a Setup<'a>,
-    pub(crate) epoll: Arc<Epoll>,
-    pub(crate) table: Table,
-    /// What the kernel said and nobody has looked at. With edges nothing of it may be lost, whoever polled.
+    setup: &'a Setup<'a>,
+    serve: ServeContext<'a>,
+    epoll: Arc<Epoll>,
+    /// What the kernel said and was not looked at. With edges nothing of it may be lost, whichever thread polled.
     inbox: VecDeque<EpollEvent>,
-    events: Vec<EpollEvent>,
-    /// Connections that have more to read, or hold a further request already.
-    pub(crate) ready: VecDeque<u64>,
-    /// How many of them this turn looks at.
-    pub(crate) quota: usize,
-    /// When this turn began, in ns of the monotonic clock.
-    pub(crate) now: u64,
-    /// How many ns before the turn before it began.
-    pub(crate) turn: u64,
-    /// Whole requests that wait for a thread.
-    pub(crate) requests: VecDeque<u64>,
+    turn: Turn,
+    connections: Connections,
     timers: Timers,
-    /// Buffers that a connection borrows while it is served and gives back empty, so that an idle one holds none.
-    pub(crate) spare_input: Vec<u8>,
-    pub(crate) spare_output: Vec<u8>,
-    pub(crate) texts: DateCache,
-    pub(crate) line: Vec<u8>,
-    pub(crate) pid: u32,
-    pub(crate) door: Door,
-    pub(crate) stopping: Option<Ending>,
-    /// It stops, while others serve.
-    pub(crate) retiring: bool,
-    /// That it stops, for who does not hold the lock.
-    pub(crate) stops: Arc<AtomicBool>,
-    pub(crate) served: u64,
-    /// How many ns the last request took, where there are other workers.
-    pub(crate) pace: u64,
-    /// No other worker is looked for that has nothing to do, until then (ns of the monotonic clock).
-    pub(crate) none_idle_until: u64,
-    pub(crate) spent: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
-    pub(crate) states: ThreadStates,
-    pub(crate) deadlines: RequestTimeouts,
+    /// Whole requests that wait for a thread.
+    queue: VecDeque<u64>,
+    jobs: VecDeque<Job>,
+    acceptor: Acceptor<'a>,
+    gave_way: GaveWay,
+    handed: HandedOff,
+    shutdown: Shutdown,
+    /// Set when the worker stops, for calls under way.
+    stopping: Arc<AtomicBool>,
+    replacement: Replacement<'a>,
+}
+
+/// One turn of the loop.
+#[derive(Default)]
+struct Turn {
+    /// Connections that have more to read, or hold a further request already.
+    ready: VecDeque<u64>,
+    /// How many of them this turn looks at.
+    quota: usize,
+    /// When it began, in ns of the monotonic clock.
+    began: u64,
+    /// How many ns the turn before it took.
+    length: u64,
+    /// Room for what the kernel says.
+    events: Vec<EpollEvent>,
+}
+
+/// When and how the worker asks to be replaced.
+struct Replacement<'a> {
+    served: u64,
+    /// Asks for it, once.
+    ask: Option<Box<dyn FnOnce(Spent) + Send + 'a>>,
 }
 
 impl<'a> Reactor<'a> {
     pub(crate) fn new(
         setup: &'a Setup<'a>,
         epoll: Arc<Epoll>,
-        stops: Arc<AtomicBool>,
-        spent: Box<dyn FnOnce(Spent) + Send + 'a>,
+        stopping: Arc<AtomicBool>,
+        ask: Box<dyn FnOnce(Spent) + Send + 'a>,
     ) -> io::Result<Reactor<'a>> {
         epoll.add(&setup.signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         epoll.add(setup.orders.channel, EpollEvent::new(EpollFlags::EPOLLIN, ORDERS))?;
-        let mut event_loop = Reactor {
+        Ok(Reactor {
             setup,
+            serve: ServeContext::new(&setup.serve, setup.access.as_ref()),
+            acceptor: Acceptor::new(setup, Arc::clone(&epoll)),
             epoll,
-            table: Table::default(),
             inbox: VecDeque::new(),
-            events: vec![EpollEvent::empty(); EVENTS],
-            ready: VecDeque::new(),
-            quota: 0,
-            now: 0,
-            turn: 0,
-            requests: VecDeque::new(),
+            turn: Turn::default(),
+            connections: Connections::default(),
             timers: Timers::default(),
-            spare_input: Vec::new(),
-            spare_output: Vec::new(),
-            texts: DateCache::new(),
-            line: Vec::new(),
-            pid: std::process::id(),
-            door: Door::Shut,
-            stopping: None,
-            retiring: false,
-            stops,
-            served: 0,
-            pace: 0,
-            spent: Some(spent),
-            states: ThreadStates::new(setup.slots.len()),
-            deadlines: RequestTimeouts::new(setup.slots.len()),
-            none_idle_until: 0,
-        };
-        event_loop.open_door();
-        Ok(event_loop)
+            queue: VecDeque::new(),
+            jobs: VecDeque::new(),
+            gave_way: GaveWay::default(),
+            handed: HandedOff::default(),
+            shutdown: Shutdown::No,
+            stopping,
+            replacement: Replacement { served: 0, ask: Some(ask) },
+        })
     }
 
-    /// Begins a turn with what the kernel has now. `false` when there is nothing to do.
-    pub(crate) fn look(&mut self) -> io::Result<bool> {
-        let count = wait(&self.epoll, &mut self.events, Some(Duration::ZERO))?;
-        self.inbox.extend(&self.events[..count]);
-        self.begin_turn();
-        Ok(!self.inbox.is_empty() || !self.ready.is_empty())
+    /// Begins a turn with what the kernel has now. False if there is nothing to do.
+    pub(crate) fn poll(&mut self) -> io::Result<bool> {
+        let mut events = std::mem::take(&mut self.turn.events);
+        events.resize(EVENTS, EpollEvent::empty());
+        let waited = wait(&self.epoll, &mut events, Some(Duration::ZERO));
+        self.take_in(&events[..*waited.as_ref().unwrap_or(&0)]);
+        self.turn.events = events;
+        waited?;
+        Ok(!self.inbox.is_empty() || !self.turn.ready.is_empty())
     }
 
-    /// Begins a turn with what somebody has waited for.
+    /// Begins a turn with what a thread has waited for.
     pub(crate) fn take_in(&mut self, events: &[EpollEvent]) {
         self.inbox.extend(events);
-        self.begin_turn();
-    }
-
-    fn begin_turn(&mut self) {
-        self.texts.refresh();
+        self.serve.dates.refresh();
         // A stop is not kept waiting by what stands in line.
-        self.quota = if signal::is_noted() { 0 } else { self.ready.len() };
-        let before = std::mem::replace(&mut self.now, clock::monotonic());
-        self.turn = self.now.saturating_sub(before);
-        self.expire(self.now / 1_000_000);
+        self.turn.quota = if signal::is_noted() { 0 } else { self.turn.ready.len() };
+        let before = std::mem::replace(&mut self.turn.began, clock::monotonic());
+        self.turn.length = self.turn.began.saturating_sub(before);
+        self.serve.now = self.turn.began / 1_000_000;
+        self.expire();
+        if self.handed.len() > 0 {
+            self.settle_handoffs();
+        }
     }
 
-    /// The next of what this turn has to do that cannot be done here.
-    pub(crate) fn next_task(&mut self) -> Option<Task> {
+    /// Returns the next thing of this turn that only a thread can do.
+    pub(crate) fn next_job(&mut self) -> Option<Job> {
         loop {
-            let task = if let Some(event) = self.inbox.pop_front() {
-                self.event(event)
-            } else if self.quota > 0 {
-                self.quota -= 1;
-                let token = self.ready.pop_front()?;
-                self.with_connection(token, PendingEvents::default(), Self::go_on)
+            if let Some(job) = self.jobs.pop_front() {
+                return Some(job);
+            }
+            if let Some(event) = self.inbox.pop_front() {
+                self.event(event);
+            } else if self.turn.quota > 0 {
+                self.turn.quota -= 1;
+                let token = self.turn.ready.pop_front()?;
+                self.deliver(token, Event::Turn);
             } else {
                 return None;
-            };
-            if task.is_some() {
-                return task;
             }
         }
     }
 
-    /// Is anything left that nobody needs to wait for?
-    pub(crate) fn has_work(&self) -> bool {
-        !self.requests.is_empty() || !self.inbox.is_empty() || !self.ready.is_empty()
+    /// Puts a job back for a thread that can do it.
+    pub(crate) fn put_back(&mut self, job: Job) {
+        self.jobs.push_front(job);
     }
 
-    /// Has the worker ended, and how?
-    pub(crate) fn ended(&self) -> Option<Ending> {
-        match self.stopping {
-            // Threads that are given up keep their connections, and nobody waits for them.
-            Some(Ending::Graceful) if self.table.len() > self.deadlines.lost() => None,
-            stopping => stopping,
-        }
-    }
-
-    /// How long nothing will have to be done unless the kernel says so.
-    pub(crate) fn sleep_limit(&self) -> Option<Duration> {
-        if !self.inbox.is_empty() || !self.ready.is_empty() || self.ended().is_some() {
-            return Some(Duration::ZERO);
-        }
-        let next = self.timers.next().into_iter().chain(self.door.opens_at()).min()?;
-        Some(Duration::from_millis(next.saturating_sub(clock::monotonic() / 1_000_000).saturating_add(1)))
-    }
-
-    /// How much, of what the kernel has said, nobody has looked at.
-    pub(crate) fn unseen(&self) -> usize {
-        self.inbox.len()
-    }
-
-    pub(crate) fn hand_over_access(&self) {
-        if let Some((log, _)) = &self.setup.access {
-            log.hand_over();
-        }
-    }
-
-    fn event(&mut self, event: EpollEvent) -> Option<Task> {
-        match event.data() {
-            SIGNALS => self.signals(),
-            WAKE => {}
-            QUEUE => return self.take_over(),
-            ORDERS => self.orders(),
-            token if token >= LISTENERS => {
-                return self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX));
+    /// Returns the request that has waited the longest.
+    pub(crate) fn next_request(&mut self) -> Option<Job> {
+        while let Some(token) = self.queue.pop_front() {
+            // A client that has left is not there any more.
+            let Some(connection) = self.connections.check_out(token, Readiness::default()) else { continue };
+            if connection.waiting().is_some() {
+                return Some(Job { connection, work: Work::Request });
             }
-            token => {
-                let flags = event.events();
-                let missed = PendingEvents { flags, timer: false };
-                return self
-                    .with_connection(token, missed, |this, connection| this.connection_event(connection, flags));
-            }
+            self.settle(connection, Next::Wait);
         }
         None
     }
 
-    /// Runs `step` on a connection that nobody else has.
-    pub(crate) fn with_connection(
+    /// Has a whole request wait until a thread is free. Its client may leave meanwhile, or wait too long.
+    pub(crate) fn enqueue(&mut self, connection: Box<Connection>) {
+        self.queue.push_back(connection.token);
+        self.on(connection, Event::NoThread);
+    }
+
+    /// Returns since when the request that has waited the longest waits.
+    pub(crate) fn waiting_since(&mut self) -> Option<Millis> {
+        while let Some(&token) = self.queue.front() {
+            match self.connections.get(token).and_then(Connection::waiting) {
+                Some((_, since)) => return Some(since),
+                None => self.queue.pop_front(),
+            };
+        }
+        None
+    }
+
+    /// Takes the request of a connection that is checked out, for a thread that is about to have it answered.
+    pub(crate) fn begin(&mut self, connection: &mut Connection) -> Option<PendingRequest> {
+        let mut request = connection.begin(&mut self.serve)?;
+        self.connections.note_work(connection, Activity::Application);
+        self.replacement.served += 1;
+        if self.replacement.served == self.setup.max_requests {
+            self.ask_for_replacement(Spent::Requests);
+        }
+        // A worker that is to be replaced keeps no client that would have to be sent away.
+        let stays = !self.shutdown.has_begun() && !self.is_to_be_replaced();
+        request.keep_alive = stays && !self.serve.rules.timeouts.keep_alive.is_zero();
+        request.started = clock::monotonic();
+        Some(request)
+    }
+
+    /// Takes a request back that was answered. `response` and `environ` are what the access log wants of it.
+    pub(crate) fn finish(
         &mut self,
-        token: u64,
-        missed: PendingEvents,
-        step: impl FnOnce(&mut Self, &mut Connection) -> After,
-    ) -> Option<Task> {
-        let mut connection = self.table.take(token, missed)?;
-        let after = step(self, &mut connection);
-        self.settle(connection, after)
+        connection: Box<Connection>,
+        outcome: Outcome,
+        response: &ResponseHead,
+        environ: &EnvironValues,
+    ) {
+        if self.setup.has_others {
+            self.handed.note_took(clock::monotonic().saturating_sub(outcome.started));
+        }
+        self.serve.now = millis::about_now();
+        if !matches!(outcome.response, ResponseState::Hijacked { .. }) {
+            let entry = Entry {
+                request: connection.protocol.request_so_far(&connection.input),
+                response,
+                environ,
+                remote_addr: connection.origin.client_ip(),
+                body_bytes: outcome.body_bytes,
+            };
+            self.serve.note(&entry, Some(outcome.started));
+        }
+        self.on(connection, Event::Answered(outcome));
     }
 
-    /// Does with a connection what its step came to.
-    pub(crate) fn settle(&mut self, mut connection: Box<Connection>, after: After) -> Option<Task> {
-        match after {
-            After::Keep => {
-                self.resume_missed(&mut connection);
-                if self.watch(&mut connection) {
-                    self.table.put(connection);
-                } else {
-                    self.close(&mut connection);
+    /// Has a connection that is checked out take an event.
+    pub(crate) fn on(&mut self, mut connection: Box<Connection>, event: Event) {
+        let next = connection.on(event, &mut self.serve);
+        self.settle(connection, next);
+    }
+
+    /// Has a connection take an event, if no thread has it.
+    fn deliver(&mut self, token: u64, event: Event) {
+        let said = if let Event::Ready(readiness) = event { readiness } else { Readiness::default() };
+        if let Some(connection) = self.connections.check_out(token, said) {
+            self.on(connection, event);
+        }
+    }
+
+    fn event(&mut self, event: EpollEvent) {
+        match event.data() {
+            SIGNALS => self.signals(),
+            WAKE => {}
+            QUEUE => self.take_over(),
+            ORDERS => self.orders(),
+            token if token >= LISTENERS => self.accept(usize::try_from(token - LISTENERS).unwrap_or(usize::MAX)),
+            token => self.deliver(token, Event::Ready(readiness(event.events()))),
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.serve.now;
+        if self.acceptor.opens_at().is_some_and(|at| at <= now) {
+            self.acceptor.reopen(now);
+        }
+        while let Some(token) = self.timers.pop(now) {
+            self.connections.timer_came(token);
+            match self.connections.get(token).map(Connection::deadline) {
+                Some(deadline) if deadline > now => self.schedule(token, deadline),
+                Some(_) => self.deliver(token, Event::Deadline),
+                // It gets a new entry when it is parked.
+                None => {}
+            }
+        }
+    }
+
+    fn schedule(&mut self, token: u64, deadline: Millis) {
+        if self.connections.schedule(token, deadline) {
+            self.timers.push(deadline, token);
+        }
+    }
+
+    /// Does with a connection what it wants next.
+    fn settle(&mut self, mut connection: Box<Connection>, next: Next) {
+        let token = connection.token;
+        match next {
+            Next::Work(work) => {
+                self.connections.note_work(&connection, Activity::Reading);
+                self.jobs.push_back(Job { connection, work });
+            }
+            Next::Close => self.close(connection),
+            Next::Wait | Next::Again => {
+                let said = self.connections.take_pending(token);
+                if connection.catch_up(said) || next == Next::Again {
+                    self.turn.ready.push_back(token);
                 }
-                None
+                if self.watch(&mut connection) {
+                    self.connections.park(connection);
+                    self.use_room();
+                } else {
+                    self.close(connection);
+                }
             }
-            After::Close => {
-                self.close(&mut connection);
-                None
-            }
-            After::Request(arrived, scheme) => Some(Task::Request(Request { connection, arrived, scheme })),
-            After::Disk => Some(Task::Disk(connection)),
-            After::Memory(length) => Some(Task::Memory(connection, length)),
         }
     }
 
-    /// What came up for a connection while it was out gets its turn.
-    fn resume_missed(&mut self, connection: &mut Connection) {
-        let missed = self.table.missed(connection.token);
-        if missed.timer {
-            connection.scheduled = Millis::MAX;
-        }
-        if !missed.flags.is_empty() {
-            connection.end_told |= missed.flags.contains(EpollFlags::EPOLLRDHUP);
-            if connection.reading == Reading::Drained {
-                connection.reading = Reading::More;
-            }
-            self.ready.push_back(connection.token);
-        }
-    }
-
-    /// Before a connection is left to itself: gives back its empty buffers, and has the kernel and the timers watch it.
+    /// Before a connection is parked: takes its empty buffers back, and has the kernel and the timers watch it.
     fn watch(&mut self, connection: &mut Connection) -> bool {
-        give_back(&mut connection.input, &mut self.spare_input);
-        give_back(&mut connection.output.bytes, &mut self.spare_output);
-        if connection.deadline < connection.scheduled {
-            connection.scheduled = connection.deadline;
-            self.timers.push(connection.deadline, connection.token);
-        }
-        let writes = !connection.output.is_empty() || connection.stream.has_sealed();
-        let wanted = if writes { Registered::ReadsAndWrites } else { Registered::Reads };
-        if connection.registered >= wanted {
+        self.serve.buffers.input.take_back(&mut connection.input);
+        self.serve.buffers.output.take_back(&mut connection.output.bytes);
+        self.schedule(connection.token, connection.deadline());
+        let wanted = if connection.writes() { Registered::ReadsAndWrites } else { Registered::Reads };
+        let registered = self.connections.registered(connection.token);
+        if *registered >= wanted {
             return true;
         }
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         flags.set(EpollFlags::EPOLLOUT, wanted == Registered::ReadsAndWrites);
         let mut event = EpollEvent::new(flags, connection.token);
-        let known = connection.registered != Registered::Nothing;
-        connection.registered = wanted;
-        let told = if known {
+        let is_known = std::mem::replace(registered, wanted) != Registered::Nothing;
+        let told = if is_known {
             self.epoll.modify(&connection.stream, &mut event)
         } else {
             self.epoll.add(&connection.stream, event)
@@ -332,84 +337,105 @@ impl<'a> Reactor<'a> {
     }
 
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
-    fn close(&mut self, connection: &mut Connection) {
-        if connection.registered != Registered::Nothing {
-            let _ = self.epoll.delete(&connection.stream);
-        }
+    fn close(&mut self, mut connection: Box<Connection>) {
+        self.forget(&connection);
         if connection.is_whole() {
             connection.stream.say_goodbye();
         }
-        if !connection.is_taken() {
+        if !connection.is_relayed() {
             socket::finish(connection.stream.as_fd());
         }
         connection.input.clear();
         connection.output.bytes.clear();
-        give_back(&mut connection.input, &mut self.spare_input);
-        give_back(&mut connection.output.bytes, &mut self.spare_output);
-        self.table.remove(connection.token);
-        self.place_is_free();
+        self.serve.buffers.input.take_back(&mut connection.input);
+        self.serve.buffers.output.take_back(&mut connection.output.bytes);
     }
 
-    /// The connection is somebody else's now: it does not end with its descriptor here.
-    pub(crate) fn forget(&mut self, connection: &Connection) {
-        if connection.registered != Registered::Nothing {
+    /// Lets go of a connection that does not end with its descriptor here.
+    fn forget(&mut self, connection: &Connection) {
+        if *self.connections.registered(connection.token) != Registered::Nothing {
             let _ = self.epoll.delete(&connection.stream);
         }
-        self.table.remove(connection.token);
-        self.place_is_free();
+        self.connections.remove(connection.token);
+        self.use_room();
     }
 
-    /// Somebody else is to take this worker's place. Said once.
+    /// True if anything is left to do that nothing has to be waited for.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.is_in_turn()
+    }
+
+    fn is_in_turn(&self) -> bool {
+        !self.jobs.is_empty() || !self.inbox.is_empty() || !self.turn.ready.is_empty()
+    }
+
+    /// Returns how the worker has ended, if it has. Threads that are given up keep their connections for good: `lost` of
+    /// them are not waited for.
+    pub(crate) fn ended(&self, lost: usize) -> Option<Ending> {
+        self.shutdown.ending(self.connections.len() + self.handed.len() > lost)
+    }
+
+    /// Returns how long nothing will have to be done unless the kernel says so.
+    pub(crate) fn sleep_limit(&self) -> Option<Duration> {
+        if self.is_in_turn() {
+            return Some(Duration::ZERO);
+        }
+        let copies = (self.handed.len() > 0).then(|| millis::now() + LOOK_AT_COPIES);
+        let next = self.timers.next().into_iter().chain(self.acceptor.opens_at()).chain(copies).min()?;
+        Some(Duration::from_millis(next.saturating_sub(millis::now()).saturating_add(1)))
+    }
+
+    /// True if a connection is taken at a moment that no event of the kernel announces.
+    pub(crate) fn opens_by_itself(&self) -> bool {
+        self.acceptor.opens_at().is_some()
+    }
+
+    /// Takes new connections: a thread is free.
+    pub(crate) fn thread_is_free(&mut self) {
+        self.acceptor.thread_is_free();
+    }
+
+    /// Leaves new connections to other workers: no thread is free.
+    pub(crate) fn threads_are_busy(&mut self) {
+        self.acceptor.threads_are_busy();
+    }
+
+    /// Returns when the turn began, in ns of the monotonic clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.turn.began
+    }
+
+    /// Returns the value of the `Date` field.
+    pub(crate) fn date(&self) -> &[u8; 29] {
+        self.serve.dates.date()
+    }
+
+    /// Returns a response with an error page, for the client of a request that is given up.
+    pub(crate) fn error_page(&self, status: u16) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.serve.error_page(&mut answer, status, None, None);
+        answer
+    }
+
+    /// True if no request waits for a thread.
+    pub(crate) fn is_queue_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Hands the lines of the access log to their thread, and tells the scoreboard what the connections do.
+    pub(crate) fn publish(&self) {
+        self.serve.flush_access();
+        self.setup.slots[0].set_connections(self.connections.counts());
+    }
+
+    /// Asks for another worker in this one's place, once.
     pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
-        if let Some(spent) = self.spent.take() {
-            spent(why);
+        if let Some(ask) = self.replacement.ask.take() {
+            ask(why);
         }
     }
 
-    /// Memory was given for a body, or none was.
-    pub(crate) fn after_memory(&mut self, mut connection: Box<Connection>) -> Option<Task> {
-        let after = self.serve_received(&mut connection);
-        self.settle(connection, after)
-    }
-
-    /// The disk has done its part.
-    pub(crate) fn after_disk(&mut self, mut connection: Box<Connection>, done: io::Result<Flushed>) -> Option<Task> {
-        let after = self.go_on_after_disk(&mut connection, done);
-        self.settle(connection, after)
-    }
-
-    fn expire(&mut self, now: Millis) {
-        if self.door.opens_at().is_some_and(|at| at <= now) {
-            self.open_door();
-        }
-        while let Some(token) = self.timers.pop(now) {
-            let missed = PendingEvents { timer: true, ..PendingEvents::default() };
-            let task = self.with_connection(token, missed, |this, connection| {
-                connection.scheduled = Millis::MAX;
-                if connection.deadline > now { After::Keep } else { this.time_is_up(connection) }
-            });
-            debug_assert!(task.is_none());
-        }
+    fn is_to_be_replaced(&self) -> bool {
+        self.replacement.ask.is_none()
     }
 }
-
-/// Waits for events; a signal ends the wait early.
-pub(crate) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
-    let timeout = match limit {
-        None => EpollTimeout::NONE,
-        Some(limit) => EpollTimeout::try_from(limit).unwrap_or(EpollTimeout::MAX),
-    };
-    match epoll.wait(events, timeout) {
-        Ok(count) => Ok(count),
-        Err(Errno::EINTR) => Ok(0),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-const SIGNALS: u64 = u64::MAX;
-/// Ends the sleep of whoever polls; says nothing more.
-pub(crate) const WAKE: u64 = u64::MAX - 1;
-/// The master's orders.
-const ORDERS: u64 = u64::MAX - 3;
-/// Events taken in one wait.
-pub(crate) const EVENTS: usize = 64;

@@ -1,28 +1,25 @@
-//! RequestTimeouts of connections: at most one entry a connection in the heap, pushed back when it comes up too early, so
+//! Deadlines of connections: at most one entry a connection in the heap, pushed back when it comes up too early, so
 //! that a busy connection costs nothing a request.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
 
-use crate::os::clock;
+use crate::worker::millis::Millis;
 
-/// Milliseconds of the monotonic clock.
-pub(crate) type Millis = u64;
-
+/// The entries, earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
+pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Millis, u64)>>,
 }
 
 impl Timers {
-    /// Brings `token` up at `at`.
-    pub(crate) fn push(&mut self, at: Millis, token: u64) {
+    /// Has `token` come up at `at`.
+    pub(super) fn push(&mut self, at: Millis, token: u64) {
         self.heap.push(Reverse((at, token)));
     }
 
-    /// The next token whose time has come.
-    pub(crate) fn pop(&mut self, now: Millis) -> Option<u64> {
+    /// Returns the next token whose time has come.
+    pub(super) fn pop(&mut self, now: Millis) -> Option<u64> {
         let Reverse((at, token)) = *self.heap.peek()?;
         (at <= now).then(|| {
             self.heap.pop();
@@ -30,22 +27,8 @@ impl Timers {
         })
     }
 
-    /// When the next one comes up.
-    pub(crate) fn next(&self) -> Option<Millis> {
+    /// Returns when the next one comes up.
+    pub(super) fn next(&self) -> Option<Millis> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
-}
-
-/// The moment that is `limit` away.
-pub(crate) fn in_time(limit: Duration) -> Millis {
-    (clock::monotonic() / 1_000_000).saturating_add(millis(limit))
-}
-
-/// The same, up to 4 ms too early: the clock that costs a quarter is as old as the kernel's last tick.
-pub(crate) fn in_about(limit: Duration) -> Millis {
-    (clock::monotonic_coarse() / 1_000_000).saturating_add(millis(limit))
-}
-
-pub(crate) fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

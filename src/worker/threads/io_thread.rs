@@ -1,5 +1,5 @@
-//! The helper: a thread without the interpreter that looks after the connections when every other thread is in the
-//! application. It calls no application and holds no Python object.
+//! The I/O thread: it never attaches, and attends to the connections while every other thread is in the application. It
+//! calls no application and holds no Python object.
 
 use std::io;
 use std::sync::PoisonError;
@@ -7,19 +7,29 @@ use std::time::Duration;
 
 use nix::sys::epoll::EpollEvent;
 
+use super::{Locked, PATIENCE_MS, Shared, Until, Worker};
 use crate::log;
 use crate::os::{clock, process, thread};
-use crate::worker::reactor::timers::in_time;
-use crate::worker::reactor::{EVENTS, Reactor, wait};
-use crate::worker::threads::{Locked, PATIENCE_MS, Until, Worker};
+use crate::worker::millis;
+use crate::worker::reactor::poll::{EVENTS, wait};
+
+/// What the I/O thread may do while it attends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// One look: the application computes and needs the CPU. No thread is woken, nothing new is accepted, and the kernel
+    /// wakes no thread for what comes next.
+    Look,
+    /// Everything that needs no GIL, and waking a thread for what does.
+    Everything,
+}
 
 impl<'a> Worker<'a> {
-    /// Helps until the worker ends.
-    pub fn help(&self) {
+    /// Runs the I/O thread until the worker ends.
+    pub fn run_io_thread(&self) {
         if let Err(error) = self.tick() {
-            tracing::error!(%error, "the helper ends: slow clients wait for the application from now on");
+            tracing::error!(%error, "the I/O thread ends: slow clients wait for the application from now on");
         }
-        let main_is_lost = self.lock().deadlines.is_lost(MAIN);
+        let main_is_lost = self.lock().timeouts.is_lost(MAIN);
         if main_is_lost {
             // It would end the process, and never comes back.
             tracing::info!("worker ends without its main thread");
@@ -32,129 +42,125 @@ impl<'a> Worker<'a> {
         let every = if self.threads() == 1 { ALONE } else { AMONG_OTHERS };
         let mut idle = 0;
         let mut pause = every.tick;
-        let mut held = self.lock();
-        while held.ended().is_none() {
-            idle = if held.states.calling() == 0 { idle + 1 } else { 0 };
+        let mut locked = self.lock();
+        while locked.ended().is_none() {
+            idle = if locked.states.calling() == 0 { idle + 1 } else { 0 };
             if idle > IDLE_TICKS {
-                held.states.helper_rests = true;
-                held = self.helper.wait(held).unwrap_or_else(PoisonError::into_inner);
-                held.states.helper_rests = false;
-                let left = held.states.left;
-                held.deadlines.rested_until(left);
+                locked.states.set_io_thread_rests(true);
+                locked = self.io_thread.wait(locked).unwrap_or_else(PoisonError::into_inner);
+                locked.states.set_io_thread_rests(false);
+                let called_at = locked.states.called_at();
+                locked.timeouts.rested_until(called_at);
                 idle = 0;
             }
-            held = self.helper.wait_timeout(held, pause).unwrap_or_else(PoisonError::into_inner).0;
+            locked = self.io_thread.wait_timeout(locked, pause).unwrap_or_else(PoisonError::into_inner).0;
             self.corks.iter().for_each(|cork| cork.push());
-            self.watch(&mut held);
-            if !held.states.is_neglected(clock::monotonic(), every.neglect_ns) {
+            self.watch_timeouts(&mut locked);
+            if !locked.states.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
             }
-            if held.states.is_attended() {
-                self.remind(&held);
-            } else if computes(&mut held) {
-                held = self.glance(held)?;
+            if locked.states.is_attended() {
+                self.wake_sleeper(&locked);
+            } else if computes(&mut locked) {
+                locked = self.poll_until_attended(locked, Allowed::Look)?;
                 pause = (pause * 2).min(every.at_most);
             } else {
                 pause = every.tick;
-                held = self.mind(held)?;
+                locked = self.poll_until_attended(locked, Allowed::Everything)?;
             }
         }
         Ok(())
     }
 
-    /// Attends to what has come, and goes. Whoever computes needs the CPU: no thread is called, nothing new is taken on,
-    /// and the kernel wakes nobody for what comes next.
-    fn glance<'w>(&'w self, mut held: Locked<'w, 'a>) -> io::Result<Locked<'w, 'a>> {
+    /// Attends until another thread does, or the application computes.
+    fn poll_until_attended<'w>(&'w self, mut locked: Locked<'w, 'a>, allowed: Allowed) -> io::Result<Locked<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
-        held.all_are_busy();
-        let count = wait(&self.epoll, &mut events, Some(Duration::ZERO))?;
-        held.take_in(&events[..count]);
-        held = self.attend(held, Until::Done);
-        if held.waiting_since().is_some() {
-            held.hand_over();
-        }
-        Ok(held)
-    }
-
-    /// Attends until one of the others does, or the application computes.
-    fn mind<'w>(&'w self, mut held: Locked<'w, 'a>) -> io::Result<Locked<'w, 'a>> {
-        let mut events = [EpollEvent::empty(); EVENTS];
-        while !held.states.is_attended() && held.states.calling() > 0 && held.ended().is_none() {
-            held = self.attend(held, Until::Done);
+        while !locked.states.is_attended() && locked.states.calling() > 0 && locked.ended().is_none() {
+            if allowed == Allowed::Look {
+                locked.reactor.threads_are_busy();
+                locked.reactor.poll()?;
+                locked = self.attend(locked, Until::Done);
+                locked.hand_off_waiting();
+                return Ok(locked);
+            }
+            locked = self.attend(locked, Until::Done);
             self.corks.iter().for_each(|cork| cork.push());
-            if computes(&mut held) {
+            if computes(&mut locked) {
                 break;
             }
-            let pause = self.find_thread(&mut held);
-            let limit = held.sleep_limit().map_or(pause, |limit| limit.min(pause));
-            held.hand_over_access();
-            drop(held);
+            let pause = self.find_thread(&mut locked);
+            let limit = locked.reactor.sleep_limit().map_or(pause, |limit| limit.min(pause));
+            locked.reactor.publish();
+            drop(locked);
             let waited = wait(&self.epoll, &mut events, Some(limit));
-            held = self.lock();
-            held.take_in(&events[..waited?]);
-            self.watch(&mut held);
+            locked = self.lock();
+            locked.reactor.take_in(&events[..waited?]);
+            self.watch_timeouts(&mut locked);
         }
-        self.remind(&held);
-        Ok(held)
+        self.wake_sleeper(&locked);
+        Ok(locked)
     }
 
-    /// Somebody may have gone to sleep in epoll while the last events were on their way to here.
-    fn remind(&self, held: &Reactor<'a>) {
-        if held.states.all_sleep() && held.has_work() {
+    /// A thread may have gone to sleep in epoll_wait while the last events were on their way to here.
+    fn wake_sleeper(&self, locked: &Shared<'a>) {
+        if locked.states.all_sleep() && locked.reactor.has_work() {
             let _ = self.wake.write(1);
         }
     }
 
-    /// Calls a thread for the request that has waited the longest, if there is one to call and the interpreter is not in
-    /// use. Says when to look again.
-    fn find_thread(&self, held: &mut Reactor<'a>) -> Duration {
-        if held.states.is_summoned() {
-            if clock::monotonic().saturating_sub(held.states.summoned_at) > ON_ITS_WAY_NS {
-                // Something holds the interpreter in C. Whoever waits here may be served elsewhere.
-                held.all_are_busy();
-                held.hand_over();
+    /// Wakes a thread for the request that has waited the longest, if there is one to wake and the GIL is not in use.
+    /// Returns when to look again.
+    fn find_thread(&self, locked: &mut Shared<'a>) -> Duration {
+        let waits = locked.reactor.waiting_since().is_some();
+        if let Some(since) = locked.states.waking_since() {
+            if clock::monotonic().saturating_sub(since) > ON_ITS_WAY_NS {
+                // Something holds the GIL in C. What waits here may be served elsewhere.
+                locked.reactor.threads_are_busy();
+                locked.reactor.hand_off();
             }
             return LOOK_AGAIN;
         }
-        match (held.states.idle(), held.waiting_since()) {
-            (Some(number), Some(_)) => {
-                held.thread_is_free();
-                held.states.sets_out(number, clock::monotonic());
-                let _ = self.park_events[number].write(1);
-                LOOK_AGAIN
+        match locked.states.parked() {
+            Some(number) => {
+                locked.reactor.thread_is_free();
+                if waits {
+                    locked.states.set_waking(number, clock::monotonic());
+                    let _ = self.park_events[number].write(1);
+                }
             }
-            (Some(_), None) => {
-                held.thread_is_free();
-                QUIET
+            None => {
+                locked.reactor.threads_are_busy();
+                locked.hand_off_waiting();
             }
-            (None, None) => {
-                held.all_are_busy();
-                QUIET
-            }
-            (None, Some(_)) => {
-                held.all_are_busy();
-                held.hand_over();
-                LOOK_AGAIN
-            }
+        }
+        if waits { LOOK_AGAIN } else { QUIET }
+    }
+}
+
+impl Shared<'_> {
+    fn hand_off_waiting(&mut self) {
+        if self.reactor.waiting_since().is_some() {
+            self.reactor.hand_off();
         }
     }
 }
 
-/// Does the application compute, and has nobody waited for long?
-fn computes(held: &mut Reactor<'_>) -> bool {
-    let long_ago = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
-    let is_recent = held.states.left_at() > long_ago && held.waiting_since().is_none_or(|since| since > long_ago);
-    is_recent && held.states.callers().any(thread::is_running)
+/// True if the application computes, and no request has waited for long.
+fn computes(locked: &mut Shared<'_>) -> bool {
+    let long_ago = millis::now().saturating_sub(PATIENCE_MS);
+    let is_recent = locked.states.called_at() / 1_000_000 > long_ago
+        && locked.reactor.waiting_since().is_none_or(|since| since > long_ago);
+    is_recent && locked.states.callers().any(thread::is_running)
 }
 
-/// How closely the helper watches.
+/// How closely the I/O thread watches.
 struct Watch {
     tick: Duration,
     /// How long it leaves an application alone that it finds computing, look after look: its own look takes 20 us, and the
     /// caches that it leaves cold take 50 more. A request that comes while the application has begun to wait for something
-    /// waits for the helper at most this long.
+    /// waits for the I/O thread at most this long.
     at_most: Duration,
-    /// All threads have to be in the application for so long before the helper does anything.
+    /// How long all threads have to be in the application before the I/O thread does anything.
     neglect_ns: u64,
 }
 
@@ -164,15 +170,15 @@ const ALONE: Watch =
 /// Several: another one could begin at once.
 const AMONG_OTHERS: Watch =
     Watch { tick: Duration::from_millis(1), at_most: Duration::from_millis(20), neglect_ns: 1_000_000 };
-/// CPython has a thread that computes hand over after 5 ms, several threads one after the other.
+/// CPython has a thread that computes hand over the GIL after 5 ms, several threads one after the other.
 const ON_ITS_WAY_NS: u64 = 50_000_000;
 /// The number of the thread that ends the process.
 const MAIN: usize = 0;
 /// What a full disk may hold up the end for.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
-/// So many ticks with nobody in the application, and the helper rests until somebody is.
+/// After this many ticks without a call the I/O thread rests until there is one.
 const IDLE_TICKS: u32 = 3;
 /// While requests wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// While none does: the kernel wakes the helper for what comes. A thread that sleeps in epoll beside it ends this.
+/// While none does: the kernel wakes the I/O thread for what comes. A thread that sleeps in epoll_wait beside it ends this.
 const QUIET: Duration = Duration::from_millis(10);

@@ -1,25 +1,25 @@
-//! The threads of a worker, and who of them does what. It knows when the interpreter is held, and nothing else of it.
+//! The threads of a worker, and what each of them does. It knows when the GIL is held, and nothing else of Python.
 //!
 //! ```text
-//! attending   holds the interpreter: looks what the kernel has, reads, calls the application inline, sends
-//!     |-- nothing to do, nobody asleep in epoll --> asleep: without the interpreter; reads and parses before it takes it
-//!     |-- nothing to do, somebody is            --> parked: until it is called
+//! attending    holds the GIL: looks what the kernel has, reads, parses, calls the application inline, sends
+//!     |-- nothing to do, no thread in epoll_wait --> asleep: detached in epoll_wait; reads and parses before it attaches
+//!     |-- nothing to do, one is there            --> parked: detached until it is woken
 //!     '-- a request --> calling the application; comes back to attend
 //!
-//! helper      never holds the interpreter. It rests while nobody is in the application, and ticks while somebody is.
-//!             When all who are awake have been in the application for a while, it attends to what needs no interpreter,
-//!             and calls a parked thread for the requests that are whole.
+//! I/O thread   never attaches. It rests while no thread is in the application, and ticks while one is. When all that
+//!              are awake have been in the application for a while, it attends to what needs no GIL, and wakes a parked
+//!              thread for the requests that are whole.
 //! ```
 //!
-//! As long as calls are short one thread does it all and wakes nobody, however many threads there are. A call that is
-//! not short costs the others what the helper's tick is. A thread that is called stands at the interpreter; that it had to
-//! wait for CPython's switch interval says that the application computes, and a further call would only slow both.
+//! As long as calls are short one thread does it all and wakes no other, however many threads there are. A call that is
+//! not short costs the others the I/O thread's tick. A thread that is woken waits for the GIL; if it got that by CPython's
+//! switch interval the application computes, and a further call would only slow both.
 //!
-//! Order of locks: the interpreter first, then the worker's. Who holds the worker's lock never waits for the interpreter.
+//! Order of locks: the GIL first, then the worker's. A thread that holds the worker's lock never waits for the GIL.
 
-pub(crate) mod io_thread;
+mod io_thread;
 pub(crate) mod request_timeout;
-pub(crate) mod states;
+mod states;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -29,366 +29,399 @@ use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use request_timeout::{RequestTimeouts, Then};
+use states::{ThreadState, ThreadStates};
 
+use super::connection::event::{Event, Work};
+use super::exchange::call::{CallTerms, ThreadContext, call};
+use super::exchange::cork::Cork;
+use super::exchange::response_owner::ResponseOwner;
+use super::millis;
+use super::reactor::poll::{EVENTS, WAKE, wait};
+use super::reactor::shutdown::Ending;
+use super::reactor::{Job, Reactor};
+use super::{Application, Setup, Spent};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
 use crate::os::{clock, socket, thread};
-use crate::worker::exchange::call::{Terms, ThreadContext};
-use crate::worker::exchange::cork::Cork;
-use crate::worker::exchange::response_owner::ResponseOwner;
-use crate::worker::reactor::timers::in_time;
-use crate::worker::reactor::{After, EVENTS, Ending, Reactor, Task, WAKE, wait};
-use crate::worker::threads::request_timeout::{Then, TimeoutRules};
-use crate::worker::threads::states::Place;
-use crate::worker::{Application, Setup, Spent};
 
 /// A worker: what its threads share.
 pub struct Worker<'a> {
     setup: &'a Setup<'a>,
-    pub(crate) epoll: Arc<Epoll>,
-    /// Ends the sleep of whoever sleeps in epoll.
-    pub(crate) wake: EventFd,
-    stops: Arc<AtomicBool>,
-    event_loop: Mutex<Reactor<'a>>,
-    /// Where each parked thread sleeps. Not a condition variable: a signal has to end it, so that Python's own handlers
-    /// get their turn.
-    pub(crate) park_events: Vec<EventFd>,
+    epoll: Arc<Epoll>,
+    /// Ends the sleep of the thread that sleeps in epoll_wait.
+    wake: EventFd,
+    /// Set when the worker stops.
+    stopping: Arc<AtomicBool>,
+    shared: Mutex<Shared<'a>>,
+    /// Where each parked thread sleeps. Not condition variables: a signal has to end the sleep, so that Python's own
+    /// handlers get their turn.
+    park_events: Vec<EventFd>,
     /// What the kernel holds back of each thread's response.
-    pub(crate) corks: Vec<Arc<Cork>>,
-    /// Who answers each thread's request.
-    pub(crate) claims: Vec<ResponseOwner>,
-    /// Where the helper rests and waits for its next tick.
-    pub(crate) helper: Condvar,
+    corks: Vec<Arc<Cork>>,
+    /// The right to answer each thread's request.
+    owners: Vec<ResponseOwner>,
+    /// Where the I/O thread rests and waits for its next tick.
+    io_thread: Condvar,
 }
 
-pub(crate) type Locked<'w, 'a> = MutexGuard<'w, Reactor<'a>>;
+/// What stands under the worker's lock.
+struct Shared<'a> {
+    reactor: Reactor<'a>,
+    states: ThreadStates,
+    timeouts: RequestTimeouts,
+}
+
+type Locked<'w, 'a> = MutexGuard<'w, Shared<'a>>;
+
+impl Shared<'_> {
+    /// Returns how the worker has ended, if it has.
+    fn ended(&self) -> Option<Ending> {
+        self.reactor.ended(self.timeouts.lost())
+    }
+
+    /// A thread has attached, and attends to the connections from here on.
+    fn attend(&mut self, number: usize) {
+        self.states.set(number, ThreadState::Attending);
+        self.reactor.thread_is_free();
+    }
+}
 
 impl<'a> Worker<'a> {
-    /// A worker that serves as soon as [`work`](Self::work) is called. `spent` is called at most once, when the
-    /// worker is to be replaced.
-    pub fn new(setup: &'a Setup<'a>, spent: impl FnOnce(Spent) + Send + 'a) -> io::Result<Worker<'a>> {
+    /// Makes a worker that serves as soon as [`work`](Self::work) is called. `ask` is called at most once, when the worker
+    /// is to be replaced.
+    pub fn new(setup: &'a Setup<'a>, ask: impl FnOnce(Spent) + Send + 'a) -> io::Result<Worker<'a>> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_flags(flags)?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
-        let stops = Arc::new(AtomicBool::new(false));
-        let event_loop = Reactor::new(setup, Arc::clone(&epoll), Arc::clone(&stops), Box::new(spent))?;
-        let park_events = setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?;
-        let corks = setup.slots.iter().map(|_| Arc::default()).collect();
-        let claims = setup.slots.iter().map(|_| ResponseOwner::default()).collect();
-        let event_loop = Mutex::new(event_loop);
-        Ok(Worker { setup, epoll, wake, stops, event_loop, park_events, corks, claims, helper: Condvar::new() })
+        let stopping = Arc::new(AtomicBool::new(false));
+        let reactor = Reactor::new(setup, Arc::clone(&epoll), Arc::clone(&stopping), Box::new(ask))?;
+        let threads = setup.slots.len();
+        let shared = Shared { reactor, states: ThreadStates::new(threads), timeouts: RequestTimeouts::new(threads) };
+        Ok(Worker {
+            setup,
+            epoll,
+            wake,
+            stopping,
+            shared: Mutex::new(shared),
+            park_events: setup.slots.iter().map(|_| EventFd::from_flags(flags)).collect::<nix::Result<_>>()?,
+            corks: setup.slots.iter().map(|_| Arc::default()).collect(),
+            owners: setup.slots.iter().map(|_| ResponseOwner::default()).collect(),
+            io_thread: Condvar::new(),
+        })
     }
 
-    pub(crate) fn setup(&self) -> &'a Setup<'a> {
-        self.setup
-    }
-
-    /// Has a thread been given up, which is in the application for good?
+    /// True if a thread has been given up, which is in the application for good.
     pub fn has_lost_threads(&self) -> bool {
-        self.lock().deadlines.lost() > 0
+        self.lock().timeouts.lost() > 0
     }
 
-    /// The keys of the environ of which the access log wants to know what the application has left there.
+    /// Returns the keys of the environ whose values after the call the access log wants to know.
     pub fn environ_keys(&self) -> Vec<String> {
         self.setup.access.as_ref().map(|(_, format)| format.environ_keys()).unwrap_or_default()
     }
 
-    /// How many threads are to [`work`](Self::work).
+    /// Returns how many threads are to [`work`](Self::work).
     pub fn threads(&self) -> usize {
         self.setup.slots.len()
     }
 
-    /// Serves as the thread `number` until a signal ends the worker. The caller holds the interpreter, and `app` is its
-    /// own.
+    /// Serves as the thread `number` until a signal ends the worker. The caller is attached, and `app` is its own.
     pub fn work<A: Application>(&self, app: &A, number: usize) -> io::Result<Ending> {
-        let mut desk = self.desk(number);
-        let mut held = self.lock();
-        held.arrives(number);
+        let mut context = self.context(number);
+        let mut locked = self.lock();
+        locked.attend(number);
         let outcome = loop {
-            if let Some(ending) = held.ended() {
+            if let Some(ending) = locked.ended() {
                 break Ok(ending);
             }
-            let task = match held.next_request() {
-                Some(request) => Some(Task::Request(request)),
-                None => held.next_task(),
-            };
-            if let Some(task) = task {
-                if let Task::Request(_) = task {
-                    held.spread();
-                }
-                held = self.perform(held, task, app, &mut desk);
+            let reactor = &mut locked.reactor;
+            if let Some(job) = reactor.next_request().or_else(|| reactor.next_job()) {
+                locked = self.perform(locked, job, app, &mut context);
                 continue;
             }
-            let looked = held.look();
-            desk.slot.turn(held.now);
-            match looked {
-                Ok(true) if held.now - desk.laid_down > OWN_WORK_NS => held = self.lay_down(held, app, &mut desk),
+            let polled = reactor.poll();
+            context.slot.turn(reactor.now());
+            match polled {
+                Ok(true) if reactor.now() - context.detached_at > OWN_WORK_NS => {
+                    locked = self.release_gil(locked, app, &mut context);
+                }
                 Ok(true) => {}
-                Ok(false) => match self.rest(held, app, &mut desk) {
-                    Ok(again) => held = again,
+                Ok(false) => match self.rest(locked, app, &mut context) {
+                    Ok(again) => locked = again,
                     Err(error) => {
-                        held = self.lock();
+                        locked = self.lock();
                         break Err(error);
                     }
                 },
                 Err(error) => break Err(error),
             }
         };
-        held.hand_over_access();
-        held.states.moves(number, Place::Away);
-        drop(held);
-        desk.slot.rest();
+        locked.reactor.publish();
+        locked.states.set(number, ThreadState::Away);
+        drop(locked);
+        context.slot.rest();
         self.wake_all();
         outcome
     }
 
-    /// What the thread `number` needs, which is the one that calls this.
-    fn desk(&self, number: usize) -> ThreadContext {
-        let Setup { slots, is_measured, .. } = self.setup;
+    /// Makes what the thread `number` needs, which is the one that calls this.
+    fn context(&self, number: usize) -> ThreadContext {
         ThreadContext {
-            slot: slots[number].clone(),
+            slot: self.setup.slots[number].clone(),
             response: ResponseHead::default(),
-            thread: thread::current(),
-            number,
-            cork: Arc::clone(&self.corks[number]),
-            laid_down: clock::monotonic(),
-            is_measured: *is_measured,
             environ: EnvironValues::new(self.environ_keys()),
+            number,
+            thread: thread::current(),
+            cork: Arc::clone(&self.corks[number]),
+            detached_at: clock::monotonic(),
+            is_measured: self.setup.is_measured,
         }
     }
 
-    pub(crate) fn lock(&self) -> Locked<'_, 'a> {
+    fn lock(&self) -> Locked<'_, 'a> {
         // A panic while it was held was caught for one exchange; the others go on.
-        self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_all(&self) {
-        for bed in self.park_events.iter().chain([&self.wake]) {
+        for event in self.park_events.iter().chain([&self.wake]) {
             // It fails if it is full, and then it wakes as well.
-            let _ = bed.write(1);
+            let _ = event.write(1);
         }
-        self.helper.notify_all();
+        self.io_thread.notify_all();
     }
 
-    /// Performs a task and what follows from it, with the interpreter.
+    /// Does a job, attached.
     fn perform<'w, A: Application>(
         &'w self,
-        mut held: Locked<'w, 'a>,
-        task: Task,
+        mut locked: Locked<'w, 'a>,
+        job: Job,
         app: &A,
-        desk: &mut ThreadContext,
+        context: &mut ThreadContext,
     ) -> Locked<'w, 'a> {
-        let mut next = Some(task);
-        while let Some(task) = next {
-            next = match task {
-                Task::Request(request) => {
-                    let call = held.begin(request);
-                    held.states.moves(desk.number, Place::Calling(desk.thread));
-                    held.states.left = call.started;
-                    if held.states.helper_rests {
-                        held.states.helper_rests = false;
-                        self.helper.notify_one();
-                    }
-                    drop(held);
-                    let served = call.run(app, desk, &self.terms(desk.number));
-                    held = self.lock();
-                    held.states.moves(desk.number, Place::Attending);
-                    if held.deadlines.returned(desk.number) {
-                        self.was_late(&mut held);
-                    }
-                    held.thread_is_free();
-                    held.finish(served, desk)
+        let Job { mut connection, work } = job;
+        match work {
+            Work::Request => {
+                locked.reactor.spread();
+                let Some(request) = locked.reactor.begin(&mut connection) else { return locked };
+                let terms = self.terms(&locked.reactor, context.number);
+                if locked.states.set_calling(context.number, context.thread, request.started) {
+                    self.io_thread.notify_one();
                 }
-                Task::Disk(mut connection) => {
-                    // However long the disk takes: until it has the interpreter again, it looks after nothing.
-                    let now = held.now;
-                    held.states.sets_out(desk.number, now);
-                    drop(held);
-                    let done = app.detached(|| connection.use_disk(&self.setup.spill_directory));
-                    desk.laid_down = clock::monotonic();
-                    held = self.lock();
-                    held.arrives(desk.number);
-                    held.after_disk(connection, done)
+                drop(locked);
+                let outcome = call(app, &mut connection, request, context, &terms);
+                locked = self.lock();
+                if locked.timeouts.returned(context.number) {
+                    self.was_late(&mut locked);
                 }
-                Task::Memory(mut connection, length) => {
-                    connection.give(app.memory(length));
-                    held.after_memory(connection)
-                }
-            };
+                locked.attend(context.number);
+                locked.reactor.finish(connection, outcome, &context.response, &context.environ);
+            }
+            Work::Blocking => {
+                // However long the disk takes: until it has the GIL again, it attends to nothing.
+                let now = locked.reactor.now();
+                locked.states.set_waking(context.number, now);
+                drop(locked);
+                let done = app.detached(|| connection.block(&self.setup.serve.spill_directory));
+                context.detached_at = clock::monotonic();
+                locked = self.lock();
+                locked.attend(context.number);
+                locked.reactor.on(connection, Event::Unblocked(done));
+            }
+            Work::Buffer(length) => locked.reactor.on(connection, Event::Buffer(app.body_buffer(length))),
         }
-        held
+        locked
+    }
+
+    fn terms(&self, reactor: &Reactor<'_>, thread: usize) -> CallTerms<'_> {
+        let rules = &self.setup.serve;
+        CallTerms {
+            error_pages: &rules.error_pages,
+            send_limits: &rules.timeouts.send,
+            date: *reactor.date(),
+            stopping: &self.stopping,
+            owner: &self.owners[thread],
+            drops_bodies: false,
+        }
     }
 
     /// A request was late and has ended: what it held may be broken.
     #[cold]
-    fn was_late(&self, held: &mut Reactor<'a>) {
-        let is_ended = |deadline: &TimeoutRules<'_>| deadline.recycle && deadline.then != Then::Warn;
-        if self.setup.request_timeout.as_ref().is_some_and(is_ended) {
-            held.ask_for_replacement(Spent::Timeout);
+    fn was_late(&self, locked: &mut Shared<'a>) {
+        if self.setup.timeout.as_ref().is_some_and(|rules| rules.recycle && rules.then != Then::Warn) {
+            locked.reactor.ask_for_replacement(Spent::Timeout);
         }
     }
 
-    /// Who is never idle lays the interpreter down all the same, and does not keep its log lines to itself.
-    fn lay_down<'w, A: Application>(
+    /// Looks at the requests in the application.
+    fn watch_timeouts(&self, locked: &mut Shared<'a>) {
+        let Some(rules) = &self.setup.timeout else { return };
+        let Shared { reactor, states, timeouts } = locked;
+        let threads = self.setup.slots.iter().zip(&self.owners).enumerate();
+        let calls = threads.filter(|(thread, _)| states.is_calling(*thread));
+        if timeouts.watch(rules, calls, || reactor.error_page(504)) {
+            reactor.ask_for_replacement(Spent::Timeout);
+        }
+    }
+
+    /// A thread that is never idle still releases the GIL once in a while, and flushes its log lines.
+    fn release_gil<'w, A: Application>(
         &'w self,
-        mut held: Locked<'w, 'a>,
+        mut locked: Locked<'w, 'a>,
         app: &A,
-        desk: &mut ThreadContext,
+        context: &mut ThreadContext,
     ) -> Locked<'w, 'a> {
-        held.hand_over_access();
-        let now = held.now;
-        held.states.sets_out(desk.number, now);
-        drop(held);
-        app.detached(|| desk.slot.wait(clock::monotonic()));
-        desk.slot.go_on();
-        desk.laid_down = clock::monotonic();
-        held = self.lock();
-        held.arrives(desk.number);
-        held
+        locked.reactor.publish();
+        let now = locked.reactor.now();
+        locked.states.set_waking(context.number, now);
+        drop(locked);
+        app.detached(|| context.slot.wait(clock::monotonic()));
+        context.slot.go_on();
+        context.detached_at = clock::monotonic();
+        locked = self.lock();
+        locked.attend(context.number);
+        locked
     }
 
-    fn terms(&self, thread: usize) -> Terms<'_> {
-        let Setup { error_pages, send_limits, .. } = self.setup;
-        Terms { error_pages, send_limits, stopping: &self.stops, claim: &self.claims[thread], drops_bodies: false }
-    }
-
-    /// There is nothing to do: sleeps until there is, without the interpreter.
+    /// There is nothing to do: sleeps until there is, detached.
     fn rest<'w, A: Application>(
         &'w self,
-        mut held: Locked<'w, 'a>,
+        mut locked: Locked<'w, 'a>,
         app: &A,
-        desk: &mut ThreadContext,
+        context: &mut ThreadContext,
     ) -> io::Result<Locked<'w, 'a>> {
-        if held.ended().is_some() {
+        if locked.ended().is_some() {
             // A signal that this thread was the only one to see.
-            return Ok(held);
+            return Ok(locked);
         }
-        if held.states.may_sleep() {
-            held.states.moves(desk.number, Place::Asleep);
-            drop(held);
-            let slept = app.detached(|| {
-                let slept = self.sleep(desk.number);
-                desk.slot.wait(clock::monotonic());
-                slept
-            });
-            desk.slot.go_on();
-            slept?;
-            desk.laid_down = clock::monotonic();
-            held = self.lock();
-            held.arrives(desk.number);
-            return Ok(held);
+        if !locked.states.may_sleep() {
+            return Ok(self.park(locked, app, context));
         }
-        if held.door.opens_at().is_some() {
-            // Whoever sleeps in epoll has gone to sleep before, and is to wake up for that.
-            let _ = self.wake.write(1);
-        }
-        loop {
-            held.states.moves(desk.number, Place::Parked);
-            drop(held);
-            desk.slot.rest();
-            let woken = app.detached(|| self.park(desk.number));
-            desk.laid_down = clock::monotonic();
-            held = self.lock();
-            held.states.moves(desk.number, Place::Attending);
-            // The interpreter came by CPython's switch interval, not by a release: the application computes. It gets it
-            // back, unless somebody has waited too long.
-            let computes = desk.laid_down - woken >= SWITCHED_NS && held.states.calling() > 0;
-            let patient = in_time(Duration::ZERO).saturating_sub(PATIENCE_MS);
-            if !computes || held.ended().is_some() || held.waiting_since().is_some_and(|since| since <= patient) {
-                held.thread_is_free();
-                return Ok(held);
-            }
-        }
+        locked.states.set(context.number, ThreadState::Asleep);
+        drop(locked);
+        let slept = app.detached(|| {
+            let slept = self.sleep(context.number);
+            context.slot.wait(clock::monotonic());
+            slept
+        });
+        context.slot.go_on();
+        slept?;
+        context.detached_at = clock::monotonic();
+        locked = self.lock();
+        locked.attend(context.number);
+        Ok(locked)
     }
 
-    /// Sleeps until there is something that needs the interpreter. It is taken only for that.
+    /// Sleeps in epoll_wait until there is something that needs the GIL.
     fn sleep(&self, number: usize) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let slot = &self.setup.slots[number];
-        let mut held = self.lock();
+        let mut locked = self.lock();
         loop {
-            let limit = held.sleep_limit();
-            held.hand_over_access();
-            drop(held);
-            // Nothing is expected of it, until it wakes up.
+            let ended = locked.ended().is_some();
+            let limit = if ended { Some(Duration::ZERO) } else { locked.reactor.sleep_limit() };
+            locked.reactor.publish();
+            drop(locked);
+            // Nothing is expected of it until it wakes up.
             slot.rest();
             let waited = wait(&self.epoll, &mut events, limit);
-            held = self.lock();
-            held.states.moves(number, Place::Attending);
+            locked = self.lock();
+            locked.states.set(number, ThreadState::Attending);
             let count = waited?;
-            held.take_in(&events[..count]);
-            slot.turn(held.now);
-            held = self.attend(held, Until::Request);
+            locked.reactor.take_in(&events[..count]);
+            slot.turn(locked.reactor.now());
+            locked = self.attend(locked, Until::Request);
             // A signal may have ended the sleep; another thread may have gone to sleep meanwhile.
-            if count == 0 || held.has_work() || held.ended().is_some() || !held.states.may_sleep() {
-                let now = held.now;
-                held.states.sets_out(number, now);
+            if count == 0 || locked.reactor.has_work() || locked.ended().is_some() || !locked.states.may_sleep() {
+                let now = locked.reactor.now();
+                locked.states.set_waking(number, now);
                 return Ok(());
             }
-            held.states.moves(number, Place::Asleep);
+            locked.states.set(number, ThreadState::Asleep);
         }
     }
 
-    /// Sleeps until somebody calls, or a signal comes; says when that was.
-    fn park(&self, number: usize) -> u64 {
+    /// Sleeps until it is woken for a request, or a signal comes.
+    fn park<'w, A: Application>(
+        &'w self,
+        mut locked: Locked<'w, 'a>,
+        app: &A,
+        context: &mut ThreadContext,
+    ) -> Locked<'w, 'a> {
+        if locked.reactor.opens_by_itself() {
+            // The thread that sleeps in epoll_wait has gone to sleep before, and is to wake up for that.
+            let _ = self.wake.write(1);
+        }
+        loop {
+            locked.states.set(context.number, ThreadState::Parked);
+            drop(locked);
+            context.slot.rest();
+            let woken = app.detached(|| self.wait_parked(context.number));
+            context.detached_at = clock::monotonic();
+            locked = self.lock();
+            locked.states.set(context.number, ThreadState::Attending);
+            // The GIL came by CPython's switch interval, not by a release: the application computes. It gets it back,
+            // unless a request has waited too long.
+            let computes = context.detached_at - woken >= SWITCHED_NS && locked.states.calling() > 0;
+            let long_ago = millis::now().saturating_sub(PATIENCE_MS);
+            let is_late = locked.reactor.waiting_since().is_some_and(|since| since <= long_ago);
+            if !computes || locked.ended().is_some() || is_late {
+                locked.reactor.thread_is_free();
+                return locked;
+            }
+        }
+    }
+
+    /// Waits until the parked thread `number` is woken, or a signal comes. Returns when that was.
+    fn wait_parked(&self, number: usize) -> u64 {
         socket::wait_readable(self.park_events[number].as_fd(), FOR_EVER);
         let woken = clock::monotonic();
         let _ = self.park_events[number].read();
         woken
     }
 
-    /// Does what needs no interpreter. What does need it waits in the queue.
-    pub(crate) fn attend<'w>(&'w self, mut held: Locked<'w, 'a>, until: Until) -> Locked<'w, 'a> {
-        while until == Until::Done || held.requests.is_empty() {
-            let Some(task) = held.next_task() else { break };
-            let mut next = Some(task);
-            while let Some(task) = next {
-                next = match task {
-                    Task::Request(request) => {
-                        held.enqueue(request);
-                        None
-                    }
-                    Task::Disk(mut connection) => {
-                        drop(held);
-                        let done = connection.use_disk(&self.setup.spill_directory);
-                        held = self.lock();
-                        held.after_disk(connection, done)
-                    }
-                    // Whoever takes the interpreter is asked again.
-                    Task::Memory(connection, _) if until == Until::Request => {
-                        held.ready.push_front(connection.token);
-                        let nothing = held.settle(connection, After::Keep);
-                        debug_assert!(nothing.is_none());
-                        return held;
-                    }
-                    Task::Memory(mut connection, _) => {
-                        connection.give(None);
-                        held.after_memory(connection)
-                    }
-                };
+    /// Does what needs no GIL. What does need it waits in the queue, or among the jobs.
+    fn attend<'w>(&'w self, mut locked: Locked<'w, 'a>, until: Until) -> Locked<'w, 'a> {
+        while until == Until::Done || locked.reactor.is_queue_empty() {
+            let Some(Job { mut connection, work }) = locked.reactor.next_job() else { break };
+            match work {
+                Work::Request => locked.reactor.enqueue(connection),
+                Work::Blocking => {
+                    drop(locked);
+                    let done = connection.block(&self.setup.serve.spill_directory);
+                    locked = self.lock();
+                    locked.reactor.on(connection, Event::Unblocked(done));
+                }
+                // The thread that attaches does it.
+                Work::Buffer(_) if until == Until::Request => {
+                    locked.reactor.put_back(Job { connection, work });
+                    break;
+                }
+                Work::Buffer(_) => locked.reactor.on(connection, Event::Buffer(None)),
             }
         }
-        held
+        locked
     }
 }
 
 /// How long [`Worker::attend`] goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+enum Until {
     /// Until a request is whole: the rest can be done while that is answered.
     Request,
     /// Until nothing is left.
     Done,
 }
 
-/// After so long without a sleep the interpreter is laid down once. Longer than CPython's switch interval (5 ms): a thread
-/// that waits has asked for the interpreter by then, and gets it for sure. An earlier release is taken back before the
-/// waiter is awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
+/// After so long without a sleep the GIL is released once. Longer than CPython's switch interval (5 ms): a thread that
+/// waits has asked for the GIL by then, and gets it for sure. An earlier release is taken back before the waiter is awake,
+/// and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
 const OWN_WORK_NS: u64 = 6_000_000;
-/// Who stood at the interpreter for so long got it by CPython's switch interval (5 ms by default).
+/// A thread that waited for the GIL for so long got it by CPython's switch interval (5 ms by default).
 const SWITCHED_NS: u64 = 4_500_000;
 /// A request that has waited for so long begins although another one computes.
-pub(crate) const PATIENCE_MS: u64 = 25;
+const PATIENCE_MS: u64 = 25;
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -1,43 +1,40 @@
-//! How long requests may be in the application. The helper looks at it: it needs no interpreter for that, and gets its turn
+//! How long requests may be in the application. The I/O thread looks at it: it needs no GIL for that, and gets its turn
 //! whatever the application does.
 //!
 //! ```text
-//! in time --timeout--> told: a line in the log, the stack, the exception --grace--> lost: the client is answered, the thread is
-//!                        |                                                            given up, the worker replaced
-//!                        '-- it ends: the worker is replaced
+//! in time --timeout--> told: a line in the log, the stack, the exception
+//!                        |-- it ends: the worker is replaced
+//!                        '-- grace --> lost: the client is answered, the thread is given up, the worker replaced
 //! ```
 //!
-//! Who cannot get the interpreter when a request is told, because something holds it, is not lost by this: nobody in the
-//! worker can go on, and the master kills it.
+//! A thread that cannot acquire the GIL is not given up here: no thread of the worker can go on, and the master kills it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::http::error_page::error_response;
 use crate::log::CRITICAL;
 use crate::os::clock;
-use crate::worker::Spent;
-use crate::worker::reactor::Reactor;
-use crate::worker::threads::Worker;
+use crate::os::scoreboard::Slot;
+use crate::worker::exchange::response_owner::ResponseOwner;
 
 /// What a worker does about requests that take too long.
 pub struct TimeoutRules<'a> {
     /// How long a request may be in the application.
     pub timeout: Duration,
-    /// What comes of one that is longer there.
+    /// What becomes of a request that is longer there.
     pub then: Then,
     /// What the requests of other threads get to finish when a thread is given up.
     pub patience: Duration,
-    /// Is a worker replaced in which a request was ended?
+    /// True if a worker is replaced in which a request was ended.
     pub recycle: bool,
     /// The number of the worker.
     pub worker: usize,
-    /// Says where a request is stuck, and ends it if it can.
+    /// Writes where a request is stuck to the log, and ends it if it can.
     pub tell: Box<dyn Fn(Late) + Send + Sync + 'a>,
 }
 
-/// What comes of a request that has taken too long.
+/// What becomes of a request that has taken too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Nothing but lines in the log.
@@ -55,177 +52,176 @@ pub struct Late {
     pub thread: usize,
     /// The request's number in the thread's slot of the scoreboard.
     pub request: u64,
-    /// Is it to be ended?
+    /// True if it is to be ended.
     pub raise: bool,
-    /// Takes the request's number as soon as the interpreter is had.
+    /// Set to the request's number once the GIL is acquired.
     pub heard: Arc<AtomicU64>,
 }
 
 /// What is known of each thread's request.
-pub(crate) struct RequestTimeouts {
+pub(super) struct RequestTimeouts {
     threads: Vec<Watched>,
-    /// Threads that are given up.
+    /// How many threads are given up.
     lost: usize,
-    /// When somebody looked last, in ns of the monotonic clock.
+    /// When the requests were looked at last, in ns of the monotonic clock.
     looked: u64,
 }
 
 #[derive(Default)]
 struct Watched {
-    stage: Stage,
+    lateness: Lateness,
     heard: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
+enum Lateness {
     #[default]
     InTime,
     /// This request has taken too long.
     Told(u64),
-    /// And nobody could do anything about it from within.
-    Locked(u64),
+    /// And nothing could be done about it from within.
+    Stuck(u64),
+    /// Its thread is given up.
     Lost(u64),
 }
 
+/// One look at one request.
+struct Look {
+    thread: usize,
+    request: u64,
+    elapsed: Duration,
+}
+
 impl RequestTimeouts {
-    pub(crate) fn new(threads: usize) -> RequestTimeouts {
+    pub(super) fn new(threads: usize) -> RequestTimeouts {
         RequestTimeouts { threads: (0..threads).map(|_| Watched::default()).collect(), lost: 0, looked: 0 }
     }
 
-    /// How many threads are given up.
-    pub(crate) fn lost(&self) -> usize {
+    /// Returns how many threads are given up.
+    pub(super) fn lost(&self) -> usize {
         self.lost
     }
 
-    /// Is this thread given up?
-    pub(crate) fn is_lost(&self, thread: usize) -> bool {
-        matches!(self.threads[thread].stage, Stage::Lost(_))
+    /// True if this thread is given up.
+    pub(super) fn is_lost(&self, thread: usize) -> bool {
+        matches!(self.threads[thread].lateness, Lateness::Lost(_))
     }
 
-    /// A thread comes back from the application; says whether it was late.
-    pub(crate) fn returned(&mut self, thread: usize) -> bool {
-        let watched = &mut self.threads[thread];
-        if watched.stage == Stage::InTime {
-            return false;
-        }
-        if matches!(watched.stage, Stage::Lost(_)) {
+    /// Notes that a thread comes back from the application. True if it was late.
+    pub(super) fn returned(&mut self, thread: usize) -> bool {
+        let lateness = std::mem::take(&mut self.threads[thread].lateness);
+        if matches!(lateness, Lateness::Lost(_)) {
             self.lost -= 1;
         }
-        watched.stage = Stage::InTime;
-        true
+        lateness != Lateness::InTime
     }
 
-    /// Nobody has looked since `at`, and nobody had to.
-    pub(crate) fn rested_until(&mut self, at: u64) {
+    /// Notes that there was no request to look at before `at`.
+    pub(super) fn rested_until(&mut self, at: u64) {
         self.looked = at;
     }
-}
 
-impl<'a> Worker<'a> {
-    /// Looks at the requests in the application.
-    pub(crate) fn watch(&self, held: &mut Reactor<'a>) {
-        let Some(deadline) = &self.setup().request_timeout else { return };
+    /// Looks at the calls of the application, each with the number of its thread. `answer` makes the response for a client whose
+    /// request is given up. True if the worker is to be replaced.
+    pub(super) fn watch<'s>(
+        &mut self,
+        rules: &TimeoutRules<'_>,
+        calls: impl Iterator<Item = (usize, (&'s Slot, &'s ResponseOwner))>,
+        answer: impl Fn() -> Vec<u8>,
+    ) -> bool {
         let now = clock::monotonic();
-        let gap = now.saturating_sub(held.deadlines.looked);
-        held.deadlines.looked = now;
-        for thread in 0..self.threads() {
-            if !held.states.is_calling(thread) {
-                continue;
-            }
-            let slot = &self.setup().slots[thread];
+        let gap = now.saturating_sub(self.looked);
+        self.looked = now;
+        let mut replaces = false;
+        for (thread, (slot, owner)) in calls {
             // None while it waits for its client.
             let Some((since, request)) = slot.busy_since() else { continue };
             if gap > HELD_UP_NS {
-                // The process stood still: nobody could have gone on.
+                // The process stood still: the request could not have gone on.
                 slot.extend(gap.min(now.saturating_sub(since)));
             }
             let elapsed = now.saturating_sub(since).saturating_sub(slot.extended());
-            self.judge(held, deadline, thread, request, Duration::from_nanos(elapsed));
+            let look = Look { thread, request, elapsed: Duration::from_nanos(elapsed) };
+            if self.is_over(rules, slot, &look) {
+                let answered = owner.abort_with(&answer());
+                replaces |= self.give_up(rules, slot, &look, answered);
+            }
         }
+        replaces
     }
 
-    fn judge(
-        &self,
-        held: &mut Reactor<'a>,
-        deadline: &TimeoutRules<'_>,
-        thread: usize,
-        request: u64,
-        elapsed: Duration,
-    ) {
-        let force = match deadline.then {
+    /// Tells a request that has taken too long. True if it is to be ended by force now.
+    fn is_over(&mut self, rules: &TimeoutRules<'_>, slot: &Slot, look: &Look) -> bool {
+        let force = match rules.then {
             Then::Warn => None,
             Then::Raise(grace) => Some(grace),
             Then::Cut => Some(TELL),
         };
-        let watched = &mut held.deadlines.threads[thread];
-        match watched.stage {
-            Stage::Told(known) if known == request => {
-                if force.is_some_and(|force| elapsed >= deadline.timeout + force) {
-                    self.cut(held, deadline, thread, request);
-                }
+        let watched = &mut self.threads[look.thread];
+        match watched.lateness {
+            Lateness::Told(known) if known == look.request => {
+                force.is_some_and(|force| look.elapsed >= rules.timeout + force)
             }
-            Stage::Locked(known) | Stage::Lost(known) if known == request => {}
-            _ if elapsed < deadline.timeout => {}
+            Lateness::Stuck(known) | Lateness::Lost(known) if known == look.request => false,
+            _ if look.elapsed < rules.timeout => false,
             _ => {
-                watched.stage = Stage::Told(request);
-                self.say(deadline, thread);
-                let raise = matches!(deadline.then, Then::Raise(_));
-                (deadline.tell)(Late { thread, request, raise, heard: Arc::clone(&watched.heard) });
+                watched.lateness = Lateness::Told(look.request);
+                log_late(rules, slot, look.thread);
+                let raise = matches!(rules.then, Then::Raise(_));
+                let heard = Arc::clone(&watched.heard);
+                (rules.tell)(Late { thread: look.thread, request: look.request, raise, heard });
+                false
             }
         }
     }
 
-    fn say(&self, deadline: &TimeoutRules<'_>, thread: usize) {
-        let slot = &self.setup().slots[thread];
-        let line = slot.request_line();
-        let mut words = line.split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let path = target.split('?').next().unwrap_or_default();
-        let since = slot.busy_since().map_or(0, |(since, _)| clock::monotonic().saturating_sub(since));
-        let elapsed = format!("{:.1}", Duration::from_nanos(since).as_secs_f64());
-        let (worker, timeout) = (deadline.worker, deadline.timeout.as_secs_f64());
-        match deadline.then {
-            Then::Warn => {
-                tracing::warn!(
-                    method,
-                    path,
-                    elapsed,
-                    slot = worker,
-                    thread,
-                    timeout,
-                    "request takes long\nhint: timeout, if it is set, ends such requests"
-                );
-            }
-            Then::Raise(_) | Then::Cut => {
-                tracing::error!(
-                    target: CRITICAL, method, path, elapsed, slot = worker, thread, timeout, "request timed out"
-                );
-            }
-        }
-    }
-
-    /// The client waits no longer; the thread is given up.
-    fn cut(&self, held: &mut Reactor<'a>, deadline: &TimeoutRules<'_>, thread: usize, request: u64) {
-        let (date, page) = (held.texts.date(), self.setup().error_pages.of(504));
-        let mut answer = Vec::new();
-        error_response(&mut answer, 504, date, None, page.as_ref());
-        let answered = self.claims[thread].cut(&answer);
-        let watched = &mut held.deadlines.threads[thread];
-        let worker = deadline.worker;
-        if watched.heard.load(Ordering::Acquire) == request {
-            watched.stage = Stage::Lost(request);
-            held.deadlines.lost += 1;
-            self.setup().slots[thread].extend(u64::try_from(deadline.patience.as_nanos()).unwrap_or(u64::MAX));
-            tracing::error!(
-                target: CRITICAL, slot = worker, thread, answered,
-                "request did not end, its connection is closed and its thread given up"
-            );
-            held.ask_for_replacement(Spent::Timeout);
-        } else {
-            watched.stage = Stage::Locked(request);
+    /// Gives up the thread, whose client waits no longer. True if the worker is to be replaced.
+    fn give_up(&mut self, rules: &TimeoutRules<'_>, slot: &Slot, look: &Look, answered: bool) -> bool {
+        let watched = &mut self.threads[look.thread];
+        let (worker, thread) = (rules.worker, look.thread);
+        if watched.heard.load(Ordering::Acquire) != look.request {
+            watched.lateness = Lateness::Stuck(look.request);
             tracing::error!(
                 target: CRITICAL, slot = worker, thread, answered,
                 "request did not end, its connection is closed; something holds Python's lock"
+            );
+            return false;
+        }
+        watched.lateness = Lateness::Lost(look.request);
+        self.lost += 1;
+        slot.extend(u64::try_from(rules.patience.as_nanos()).unwrap_or(u64::MAX));
+        tracing::error!(
+            target: CRITICAL, slot = worker, thread, answered,
+            "request did not end, its connection is closed and its thread given up"
+        );
+        true
+    }
+}
+
+/// Logs a request that has taken too long.
+fn log_late(rules: &TimeoutRules<'_>, slot: &Slot, thread: usize) {
+    let line = slot.request_line();
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split('?').next().unwrap_or_default();
+    let since = slot.busy_since().map_or(0, |(since, _)| clock::monotonic().saturating_sub(since));
+    let elapsed = format!("{:.1}", Duration::from_nanos(since).as_secs_f64());
+    let (worker, timeout) = (rules.worker, rules.timeout.as_secs_f64());
+    match rules.then {
+        Then::Warn => {
+            tracing::warn!(
+                method,
+                path,
+                elapsed,
+                slot = worker,
+                thread,
+                timeout,
+                "request takes long\nhint: timeout, if it is set, ends such requests"
+            );
+        }
+        Then::Raise(_) | Then::Cut => {
+            tracing::error!(
+                target: CRITICAL, method, path, elapsed, slot = worker, thread, timeout, "request timed out"
             );
         }
     }
@@ -233,5 +229,5 @@ impl<'a> Worker<'a> {
 
 /// What a look at the stack may take before a thread is given up.
 const TELL: Duration = Duration::from_millis(250);
-/// The helper looks every few milliseconds; a busy machine is late by less.
+/// The I/O thread looks every few milliseconds; a busy machine is late by less.
 const HELD_UP_NS: u64 = 1_000_000_000;

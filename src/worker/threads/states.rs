@@ -1,134 +1,147 @@
-//! What the threads of a worker are doing: who is in the application, who sleeps where, who was called. Numbers and
-//! places; it wakes nobody.
+//! What the threads of a worker are doing. Numbers and states; it wakes no thread.
 
-/// All threads of a worker that call the application.
+/// The states of all threads of a worker that call the application, and of the I/O thread beside them.
 #[derive(Debug)]
-pub(crate) struct ThreadStates {
-    places: Vec<Place>,
-    /// Threads that look after the connections.
+pub(super) struct ThreadStates {
+    states: Vec<ThreadState>,
+    /// How many threads attend to the connections.
     attending: usize,
-    /// Threads in the application.
+    /// How many threads are in the application.
     calling: usize,
-    /// Threads that sleep until they are called, the last one on top: its caches are the warmest.
+    /// Threads that are parked, the last one on top: its caches are the warmest.
     parked: Vec<usize>,
-    /// Threads that were called, or have work, and are not here yet; they wait for the interpreter.
-    summoned: usize,
-    /// Threads that sleep until the kernel has something: one, or none.
+    /// How many threads were woken, or have work, and wait for the GIL.
+    waking: usize,
+    /// How many threads sleep in epoll_wait: one, or none.
     asleep: usize,
-    /// When a thread last went into the application, in ns of the monotonic clock.
-    pub(crate) left: u64,
-    /// When a thread last set out for the interpreter, in ns of the monotonic clock.
-    pub(crate) summoned_at: u64,
-    /// The helper sleeps until it is told that a thread has left.
-    pub(crate) helper_rests: bool,
+    /// When a thread last began a call, in ns of the monotonic clock.
+    called_at: u64,
+    /// When a thread was last woken, in ns of the monotonic clock.
+    waking_at: u64,
+    /// True while the I/O thread sleeps until a thread begins a call.
+    io_thread_rests: bool,
 }
 
-/// Where a thread is.
+/// What a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(super) enum ThreadState {
     /// It has not begun, or has ended.
     Away,
-    /// With the connections.
+    /// It attends to the connections.
     Attending,
-    /// In the application; this is its number in the process.
+    /// It is in the application; this is its number in the process.
     Calling(i32),
-    /// Asleep until it is called.
+    /// It sleeps until it is woken.
     Parked,
-    /// On its way: it waits for the interpreter.
-    Summoned,
-    /// Asleep until the kernel has something.
+    /// It waits for the GIL.
+    Waking,
+    /// It sleeps in epoll_wait.
     Asleep,
 }
 
 impl ThreadStates {
-    pub(crate) fn new(threads: usize) -> ThreadStates {
+    pub(super) fn new(threads: usize) -> ThreadStates {
         ThreadStates {
-            places: vec![Place::Away; threads],
+            states: vec![ThreadState::Away; threads],
             attending: 0,
             calling: 0,
             parked: Vec::new(),
-            summoned: 0,
+            waking: 0,
             asleep: 0,
-            left: 0,
-            summoned_at: 0,
-            helper_rests: false,
+            called_at: 0,
+            waking_at: 0,
+            io_thread_rests: false,
         }
     }
 
-    /// The thread `number` is somewhere else now.
-    pub(crate) fn moves(&mut self, number: usize, to: Place) {
-        let from = std::mem::replace(&mut self.places[number], to);
+    /// Sets what the thread `number` does.
+    pub(super) fn set(&mut self, number: usize, to: ThreadState) {
+        let from = std::mem::replace(&mut self.states[number], to);
         match from {
-            Place::Away => {}
-            Place::Attending => self.attending -= 1,
-            Place::Calling(_) => self.calling -= 1,
-            Place::Parked => self.parked.retain(|&parked| parked != number),
-            Place::Summoned => self.summoned -= 1,
-            Place::Asleep => self.asleep -= 1,
+            ThreadState::Away => {}
+            ThreadState::Attending => self.attending -= 1,
+            ThreadState::Calling(_) => self.calling -= 1,
+            ThreadState::Parked => self.parked.retain(|&parked| parked != number),
+            ThreadState::Waking => self.waking -= 1,
+            ThreadState::Asleep => self.asleep -= 1,
         }
         match to {
-            Place::Away => {}
-            Place::Attending => self.attending += 1,
-            Place::Calling(_) => self.calling += 1,
-            Place::Parked => self.parked.push(number),
-            Place::Summoned => self.summoned += 1,
-            Place::Asleep => self.asleep += 1,
+            ThreadState::Away => {}
+            ThreadState::Attending => self.attending += 1,
+            ThreadState::Calling(_) => self.calling += 1,
+            ThreadState::Parked => self.parked.push(number),
+            ThreadState::Waking => self.waking += 1,
+            ThreadState::Asleep => self.asleep += 1,
         }
     }
 
-    /// The thread `number` sets out for the interpreter now. Until it has that it looks after nothing.
-    pub(crate) fn sets_out(&mut self, number: usize, now: u64) {
-        self.moves(number, Place::Summoned);
-        self.summoned_at = now;
+    /// Notes that the thread `number` waits for the GIL since `now`. Until it has that it attends to nothing.
+    pub(super) fn set_waking(&mut self, number: usize, now: u64) {
+        self.set(number, ThreadState::Waking);
+        self.waking_at = now;
     }
 
-    /// Does anybody look after the connections, or wake up when there is something to do?
-    pub(crate) fn is_attended(&self) -> bool {
+    /// Notes that the thread `number` begins a call at `now`. True if the I/O thread rests, and is to be woken; it is taken
+    /// to be woken then.
+    pub(super) fn set_calling(&mut self, number: usize, thread: i32, now: u64) -> bool {
+        self.set(number, ThreadState::Calling(thread));
+        self.called_at = now;
+        std::mem::take(&mut self.io_thread_rests)
+    }
+
+    /// Notes whether the I/O thread sleeps until a thread begins a call.
+    pub(super) fn set_io_thread_rests(&mut self, rests: bool) {
+        self.io_thread_rests = rests;
+    }
+
+    /// True if a thread attends to the connections, or wakes up when there is something to do.
+    pub(super) fn is_attended(&self) -> bool {
         self.attending > 0 || self.asleep > 0
     }
 
-    /// Sleeps nobody until the kernel has something?
-    pub(crate) fn may_sleep(&self) -> bool {
+    /// True if no thread is blocked in epoll_wait.
+    pub(super) fn may_sleep(&self) -> bool {
         self.asleep == 0
     }
 
-    /// Does somebody sleep until the kernel has something, and nobody else attend?
-    pub(crate) fn all_sleep(&self) -> bool {
+    /// True if a thread is blocked in epoll_wait, and no other one attends.
+    pub(super) fn all_sleep(&self) -> bool {
         self.attending == 0 && self.asleep > 0
     }
 
-    /// How many threads are in the application.
-    pub(crate) fn calling(&self) -> usize {
+    /// Returns how many threads are in the application.
+    pub(super) fn calling(&self) -> usize {
         self.calling
     }
 
-    /// When a thread last went into the application, in milliseconds of the monotonic clock.
-    pub(crate) fn left_at(&self) -> u64 {
-        self.left / 1_000_000
+    /// Returns when a thread last began a call, in ns of the monotonic clock.
+    pub(super) fn called_at(&self) -> u64 {
+        self.called_at
     }
 
-    /// The threads that are in the application, by their numbers in the process.
-    pub(crate) fn callers(&self) -> impl Iterator<Item = i32> {
-        self.places.iter().filter_map(|place| if let Place::Calling(thread) = place { Some(*thread) } else { None })
+    /// Returns when a thread was last woken, in ns of the monotonic clock; none if none waits for the GIL.
+    pub(super) fn waking_since(&self) -> Option<u64> {
+        (self.waking > 0).then_some(self.waking_at)
     }
 
-    /// Is this thread in the application?
-    pub(crate) fn is_calling(&self, number: usize) -> bool {
-        matches!(self.places[number], Place::Calling(_))
+    /// Returns the threads that are in the application, by their numbers in the process.
+    pub(super) fn callers(&self) -> impl Iterator<Item = i32> {
+        let number = |state: &ThreadState| if let ThreadState::Calling(thread) = state { Some(*thread) } else { None };
+        self.states.iter().filter_map(number)
     }
 
-    /// Is a thread on its way?
-    pub(crate) fn is_summoned(&self) -> bool {
-        self.summoned > 0
+    /// True if the thread `number` is in the application.
+    pub(super) fn is_calling(&self, number: usize) -> bool {
+        matches!(self.states[number], ThreadState::Calling(_))
     }
 
-    /// A thread that could be called.
-    pub(crate) fn idle(&self) -> Option<usize> {
+    /// Returns a thread that could be woken.
+    pub(super) fn parked(&self) -> Option<usize> {
         self.parked.last().copied()
     }
 
-    /// Has every thread been away for `long` ns, counted from the last that left?
-    pub(crate) fn is_neglected(&self, now: u64, long: u64) -> bool {
-        self.calling > 0 && self.attending == 0 && now.saturating_sub(self.left) >= long
+    /// True if no thread has attended for `long` ns, counted from the last call.
+    pub(super) fn is_neglected(&self, now: u64, long: u64) -> bool {
+        self.calling > 0 && self.attending == 0 && now.saturating_sub(self.called_at) >= long
     }
 }
