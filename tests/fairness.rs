@@ -5,10 +5,6 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::support::wire::json_of;
 use crate::support::{Gate, Response, Server, limit};
@@ -192,58 +188,6 @@ fn who_waits_behind_a_request_that_takes_long_enough_goes_to_a_worker_that_idles
 }
 
 #[test]
-fn where_one_cpu_is_all_there_is_one_worker_computes_and_the_others_leave_their_requests_to_it() {
-    let served = shares("/busy?s=0.004");
-    assert!(served[0] * 2 > served.iter().sum(), "{served:?}: the connections were spread evenly");
-}
-
-#[test]
-fn workers_that_sleep_in_between_share_the_cpu() {
-    let served = shares("/nap?s=0.03");
-    assert!(served[3] * 12 > served.iter().sum::<u64>(), "{served:?}: the connections were spread evenly");
-}
-
-/// How many requests each of four workers on one CPU answers, the busiest first, of eight clients that ask again and again.
-/// Two kept connections belong to each at first.
-fn shares(target: &str) -> Vec<u64> {
-    let server = on_one_cpu(|| Server::start(&["-w", "4", "threaded"]));
-    let mut kept: Vec<Kept<TcpStream>> = Vec::new();
-    while kept.len() < 8 {
-        let next = Kept::new(server.connect());
-        if kept.iter().filter(|other| other.worker == next.worker).count() < 2 {
-            kept.push(next);
-        }
-    }
-    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
-    let answered = std::thread::scope(|scope| {
-        let clients: Vec<_> = kept
-            .iter_mut()
-            .map(|kept| scope.spawn(|| (0..60).map(|_| ask(&mut kept.stream, &request)).collect::<Vec<_>>()))
-            .collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
-    });
-    let mut shares: Vec<u64> = server.workers().iter().map(|worker| of(&answered, worker.as_raw())).collect();
-    shares.sort_unstable_by(|one, other| other.cmp(one));
-    shares
-}
-
-fn of(answered: &[u64], worker: i32) -> u64 {
-    answered.iter().filter(|pid| i32::try_from(**pid) == Ok(worker)).count() as u64
-}
-
-/// Does something so that what is started then runs on one CPU.
-fn on_one_cpu<T>(start: impl FnOnce() -> T) -> T {
-    let myself = Pid::from_raw(0);
-    let before = sched_getaffinity(myself).unwrap();
-    let mut one = CpuSet::new();
-    one.set((0..CpuSet::count()).find(|cpu| before.is_set(*cpu).unwrap()).unwrap()).unwrap();
-    sched_setaffinity(myself, &one).unwrap();
-    let started = start();
-    sched_setaffinity(myself, &before).unwrap();
-    started
-}
-
-#[test]
 fn new_connections_are_not_kept_waiting_by_kept_ones_of_a_busy_worker() {
     let server = Server::start(&["-w", "1", "threaded"]);
     let mut kept: Vec<Kept<TcpStream>> = (0..16).map(|_| Kept::new(server.connect())).collect();
@@ -283,48 +227,3 @@ fn new_connections_are_not_kept_waiting_by_kept_ones_of_a_busy_worker() {
 
 /// How many connections each client opens one after the other.
 const NEW: usize = 10;
-
-#[test]
-fn responses_that_are_held_back_for_others_do_not_wait_for_a_long_call() {
-    let directory = tempfile::tempdir().unwrap();
-    for threads in ["1", "4"] {
-        let server = Server::start(&["-w", "1", "--threads", threads, "threaded"]);
-        let mut kept: Vec<TcpStream> = (0..8).map(|_| server.connect()).collect();
-        let mut late = Vec::new();
-        for round in 0..5 {
-            // Quick ones, until the worker expects further ones of the kind.
-            for _ in 0..300 {
-                send_all(&mut kept);
-                answered(&mut kept);
-            }
-            let gate_path = directory.path().join(format!("{threads}-{round}"));
-            let gate = Gate::closed(gate_path.clone());
-            let (long, quick) = kept.split_last_mut().unwrap();
-            send_all(quick);
-            write!(long, "GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate_path.display()).unwrap();
-            let sent = Instant::now();
-            answered(quick);
-            late.extend(Some(sent.elapsed()).filter(|took| *took >= SENT_BY_THE_KERNEL));
-            let _writer = gate.open();
-            worker_of(long);
-        }
-        assert!(late.len() <= 1, "with {threads} threads: {late:?}");
-    }
-}
-
-fn send_all(kept: &mut [TcpStream]) {
-    for stream in kept {
-        stream.write_all(QUICK).unwrap();
-    }
-}
-
-fn answered(kept: &mut [TcpStream]) {
-    for stream in kept {
-        assert_ne!(worker_of(stream), 0);
-    }
-}
-
-/// A request that takes about as long as one of a small application.
-const QUICK: &[u8] = b"GET /busy?s=0.00004 HTTP/1.1\r\nHost: test\r\n\r\n";
-/// After so long, and less on a busy machine, the kernel sends what it was told to hold back (`tcp_rto_min`).
-const SENT_BY_THE_KERNEL: Duration = Duration::from_millis(150);

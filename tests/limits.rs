@@ -3,9 +3,7 @@
 use std::fs;
 use std::io::Write;
 
-use nix::sys::signal::Signal;
-
-use crate::support::{self, Response, Server, directory, run, status, wait_until};
+use crate::support::{self, Response, Server, directory, run};
 
 const GREEDY: &str = r#"
 def application(environ, start_response):
@@ -57,21 +55,4 @@ fn more_files_than_the_system_has_is_an_error() {
     let (code, _, said) = run(&support::apps(), ["--limit-nofile", "2000000", "hello"]);
     assert_eq!(code, 1);
     assert!(said.contains("--limit-nofile: expected a whole number from 0 to 1048576, found 2000000"), "{said}");
-}
-
-#[test]
-fn what_only_the_start_has_needed_is_let_go_of() {
-    let server = Server::start(&["-w", "2", "--preload", "hello"]);
-    let zygote = server.zygote().unwrap();
-    let files = |pid| status(pid, "RssFile").split(' ').next().unwrap().parse::<u64>().unwrap();
-    // Of the master's own code and of the interpreter, a few pages.
-    wait_until("the master has let go", || files(server.pid()) < 1500);
-    wait_until("the zygote has let go", || files(zygote) < 1500);
-    assert!(server.workers().iter().all(|worker| files(*worker) > 1500));
-    // It forks as before.
-    let before = server.workers();
-    server.signal(Signal::SIGTTIN);
-    wait_until("a third worker", || server.workers().len() == 3);
-    assert!(before.iter().all(|worker| server.workers().contains(worker)));
-    assert_eq!(server.get("/").status, 200);
 }

@@ -57,7 +57,6 @@ const UNSAFE: &[&str] = &[
     "src/os/identity.rs",
     "src/os/listener.rs",
     "src/os/listener/address.rs",
-    "src/os/memory.rs",
     "src/os/process.rs",
     "src/os/rights.rs",
     "src/os/scoreboard.rs",
@@ -172,9 +171,10 @@ fn unsafe_code_stands_where_it_is_the_subject() {
 fn files_can_be_held_in_the_head() {
     for source in [sources("src"), sources("engine/src")].into_iter().flatten() {
         let lines = source.text.lines().count();
-        // A table may be longer, and a machine, because all its transitions are in one file.
-        let is_table =
-            ["src/settings/table.rs", "src/supervisor.rs"].contains(&source.path.as_str()) || source.is_test();
+        // A table may be longer, and a machine, all of whose transitions stand in one place.
+        let is_table = ["src/settings/table.rs", "src/supervisor.rs", "src/worker/connection/state.rs"]
+            .contains(&source.path.as_str())
+            || source.is_test();
         assert!(is_table || lines <= MOST_LINES, "{}: {lines} lines, expected at most {MOST_LINES}", source.path);
         assert!(source.text.starts_with("//! "), "{} does not say what it is for", source.path);
     }

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use rwsgi::worker::{Kept, Memory};
+use rwsgi::worker::{BodyBuffer, SharedBody};
 
 /// A bytes object, exactly of that type, so that its end runs no code. It may be dropped without the interpreter.
 struct Held {
@@ -65,7 +65,7 @@ impl Incoming {
     }
 }
 
-impl Memory for Incoming {
+impl BodyBuffer for Incoming {
     fn room(&mut self) -> &mut [MaybeUninit<u8>] {
         // SAFETY: the object's bytes; nobody else has the object before it is taken out of here.
         unsafe { slice::from_raw_parts_mut(self.0.start.cast(), self.0.length) }
@@ -81,13 +81,13 @@ pub(crate) struct Outgoing(Held);
 
 impl Outgoing {
     /// Holds on to the object, if it is of the exact type.
-    pub(crate) fn of(bytes: &Bound<'_, PyBytes>) -> Option<Box<dyn Kept>> {
+    pub(crate) fn of(bytes: &Bound<'_, PyBytes>) -> Option<Box<dyn SharedBody>> {
         let exact = bytes.cast_exact::<PyBytes>().ok()?;
         Some(Box::new(Outgoing(Held::new(exact.clone()))))
     }
 }
 
-impl Kept for Outgoing {
+impl SharedBody for Outgoing {
     fn bytes(&self) -> &[u8] {
         // SAFETY: the object's bytes, which nothing changes while the object lives.
         unsafe { slice::from_raw_parts(self.0.start, self.0.length) }

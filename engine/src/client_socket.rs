@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use rwsgi::worker::{Exchange, Handed};
+use rwsgi::worker::{Exchange, HijackedStream};
 
 use crate::response::Latest;
 
@@ -18,14 +18,14 @@ use crate::response::Latest;
 pub(crate) struct ClientSocket {
     of: Whose,
     /// The socket, and the connection that it was made of.
-    made: Mutex<Option<(Arc<Handed>, Py<PyAny>)>>,
+    made: Mutex<Option<(Arc<HijackedStream>, Py<PyAny>)>>,
 }
 
 enum Whose {
     /// That of the request which the thread is at.
     Latest(Py<Latest>),
     /// That of one request, for any thread, and for longer than the request.
-    One(Arc<Handed>),
+    One(Arc<HijackedStream>),
 }
 
 impl ClientSocket {
@@ -36,13 +36,13 @@ impl ClientSocket {
 
     /// Of a request that asks for another protocol.
     pub(crate) fn of_request(exchange: &mut Exchange<'_>) -> PyResult<ClientSocket> {
-        Ok(ClientSocket { of: Whose::One(exchange.hand_out()?), made: Mutex::default() })
+        Ok(ClientSocket { of: Whose::One(exchange.hijack()?), made: Mutex::default() })
     }
 
     fn socket(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let handed = match &self.of {
             Whose::One(handed) => Arc::clone(handed),
-            Whose::Latest(latest) => latest.get().with(py, |exchange| Ok(exchange.hand_out()?))?,
+            Whose::Latest(latest) => latest.get().with(py, |exchange| Ok(exchange.hijack()?))?,
         };
         if matches!(self.of, Whose::Latest(_)) && handed.is_encrypted() {
             let words = "gunicorn.socket: with TLS it can be used in requests that have an Upgrade field alone";

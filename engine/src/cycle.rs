@@ -14,7 +14,7 @@ use rwsgi::os::clock;
 use rwsgi::os::forked;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Application, Delivery, Exchange, Memory};
+use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
 
 use crate::bytes::{self, Incoming, Outgoing};
 use crate::client_socket::ClientSocket;
@@ -124,9 +124,11 @@ impl<'py> Cycle<'py> {
             Ok(()) => {}
             // By which applications that have taken the socket say that there is no response, as to gunicorn.
             Err(error)
-                if exchange.was_taken() && !exchange.is_begun() && error.is_instance_of::<PyStopIteration>(self.py) =>
+                if exchange.is_hijacked()
+                    && !exchange.is_begun()
+                    && error.is_instance_of::<PyStopIteration>(self.py) =>
             {
-                exchange.leave();
+                exchange.end_hijacked();
             }
             Err(error) => self.failed(exchange, &error, timed_out),
         }
@@ -214,8 +216,8 @@ impl Application for Cycle<'_> {
         }
     }
 
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
-        Detach(self.py).memory(length)
+    fn body_buffer(&self, length: usize) -> Option<Box<dyn BodyBuffer>> {
+        Detach(self.py).body_buffer(length)
     }
 
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
@@ -231,7 +233,7 @@ impl Application for Detach<'_> {
         exchange.fail();
     }
 
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>> {
+    fn body_buffer(&self, length: usize) -> Option<Box<dyn BodyBuffer>> {
         Some(Box::new(Incoming::new(self.0, length)?))
     }
 

@@ -17,7 +17,7 @@ use rwsgi::os::scoreboard::{Scoreboard, Slot};
 use rwsgi::os::{clock, process, thread};
 use rwsgi::settings::types::TimeoutMode;
 use rwsgi::settings::{Seconds, Settings};
-use rwsgi::worker::{Deadline, Late, Then};
+use rwsgi::worker::{Late, Then, TimeoutRules};
 
 use crate::hooks::Hooks;
 use crate::{abort, python};
@@ -184,11 +184,11 @@ pub(crate) fn deadline(
     worker: usize,
     callers: &'static [Caller],
     hooks: Option<&'static Hooks>,
-) -> Option<Deadline<'static>> {
+) -> Option<TimeoutRules<'static>> {
     let timeout = settings.timeout;
     let hooks = hooks.filter(|hooks| hooks.of_timeouts && settings.timeout_mode != TimeoutMode::Warn);
     let team = Team { worker, callers, hooks, timeout };
-    Some(Deadline {
+    Some(TimeoutRules {
         timeout: timeout.limit()?,
         then: match settings.timeout_mode {
             TimeoutMode::Warn => Then::Warn,

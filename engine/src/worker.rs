@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -18,7 +17,10 @@ use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::{forked, process, thread, title};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{Allowance, Application as _, Ending, ErrorPages, Handover, Order, Orders, Setup, Spent, Worker};
+use rwsgi::worker::{
+    Application as _, Ending, ErrorPages, Handoff, Order, Orders, SendLimits, ServeRules, Setup, Spent, Timeouts,
+    Worker,
+};
 
 use crate::cycle::Cycle;
 use crate::deadline::Caller;
@@ -106,7 +108,7 @@ fn boot(
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
-    setup.deadline = deadline::deadline(settings, fork.slot, callers, hooks);
+    setup.timeout = deadline::deadline(settings, fork.slot, callers, hooks);
     deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
         abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
@@ -150,27 +152,35 @@ fn setup(
         orders: Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) },
         slots,
         is_measured: settings.is_measured(),
-        handover: handover(inheritance, fork, threads),
+        handoff: handoff(inheritance, fork, threads),
         has_others: has_others(settings),
-        contested_cpus: contested_cpus(inheritance),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
-        queue_timeout: settings.queue_timeout.limit(),
+        max_requests: fork.max_requests,
+        serve: rules(settings)?,
+        timeout: None,
+        access: access(inheritance)?,
+    })
+}
+
+/// The rules by which the worker serves connections.
+fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
+    Ok(ServeRules {
         limits: settings.limits(),
         proxy: settings.proxy(),
         trust: settings.trust(),
         error_pages: error_pages(settings)?,
-        keep_alive: settings.keepalive.duration(),
-        head_timeout: settings.client_header_timeout.limit(),
-        body_timeout: settings.client_body_timeout.limit(),
-        allowance: Allowance { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
-        lingering: settings.lingering_timeout.duration(),
-        // What comes then has to be finished in time, too.
-        lame_duck: settings.time_to_fade(),
+        timeouts: Timeouts {
+            keep_alive: settings.keepalive.duration(),
+            head: settings.client_header_timeout.limit(),
+            body: settings.client_body_timeout.limit(),
+            queue: settings.queue_timeout.limit(),
+            send: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
+            lingering: settings.lingering_timeout.duration(),
+            // What comes then has to be finished in time, too.
+            drain: settings.time_to_fade(),
+        },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
-        deadline: None,
-        max_requests: fork.max_requests,
-        access: access(inheritance)?,
     })
 }
 
@@ -190,7 +200,7 @@ impl Team {
     /// ready.
     fn start(&'static self, py: Python<'_>) -> PyResult<MutexGuard<'static, ()>> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        thread::start("rwsgi-helper", || self.worker.help())?;
+        thread::start("rwsgi-io", || self.worker.run_io_thread())?;
         for number in 1..self.worker.threads() {
             let threading = py.import("threading")?;
             let keywords = PyDict::new(py);
@@ -236,23 +246,10 @@ fn has_others(settings: &Settings) -> bool {
     settings.most_workers(1) > 1 && settings.tls().is_none()
 }
 
-/// None where a hook has bound this worker to CPUs of its own, which it may share with nobody.
-fn contested_cpus(inheritance: &Inheritance) -> Option<usize> {
-    let settings = &inheritance.start.settings;
-    let mine = inheritance.cpus.filter(|all| cpus() == Some(*all))?;
-    let count = (0..CpuSet::count()).filter(|cpu| mine.is_set(*cpu) == Ok(true)).count();
-    (has_others(settings) && settings.most_workers(1) > count).then_some(count)
-}
-
-/// The CPUs on which this process may run; none on machines with more than the type holds.
-pub(crate) fn cpus() -> Option<CpuSet> {
-    sched_getaffinity(Pid::from_raw(0)).ok()
-}
-
-fn handover(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handover<'static> {
+fn handoff(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handoff<'static> {
     // Slots are given out from the first on; replacements stand beside those that end.
     let workers = 2 * inheritance.start.settings.most_workers(1) + SCALED_UP;
-    Handover::new(&inheritance.handover, inheritance.scoreboard.clone(), workers, threads, fork.slot)
+    Handoff::new(&inheritance.handoff, inheritance.scoreboard.clone(), workers, threads, fork.slot)
 }
 
 /// The next word of the master, as far as it is the loop's business.

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::CpuSet;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
@@ -14,7 +13,6 @@ use rwsgi::log;
 use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, Streams, ToZygote};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
-use rwsgi::os::memory;
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::os::sealed;
@@ -24,7 +22,7 @@ use rwsgi::os::stream::{Channel, Received};
 use rwsgi::os::title;
 use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
-use rwsgi::worker::Ends;
+use rwsgi::worker::HandoffEnds;
 
 use crate::conf::Conf;
 use crate::deadline;
@@ -40,10 +38,8 @@ pub(crate) struct Inheritance {
     pub(crate) scoreboard: Scoreboard,
     /// What connections are encrypted with, if they are. One for all workers, so that each can resume the others' sessions.
     pub(crate) tls: Option<Identity>,
-    /// The CPUs on which workers run, unless a hook binds them to others.
-    pub(crate) cpus: Option<CpuSet>,
     /// By which workers hand connections to each other.
-    pub(crate) handover: Ends,
+    pub(crate) handoff: HandoffEnds,
     /// Another one when the logs were opened anew.
     pub(crate) access_log: Mutex<Option<OwnedFd>>,
     /// Where `wsgi.errors` and faulthandler write.
@@ -240,15 +236,10 @@ impl Inheritance {
 
 /// Waits for the master's next word. Signals are noted meanwhile: they are the master's business.
 fn hear_between(channel: &Channel, signals: &Signals) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFailure> {
-    let mut timeout = PollTimeout::from(SETTLED);
     loop {
         let mut waited =
             [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut waited, timeout) {
-            Ok(0) => {
-                memory::let_go_of_programs();
-                timeout = PollTimeout::NONE;
-            }
+        match poll(&mut waited, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(BootFailure::setup(&std::io::Error::from(errno))),
         }
@@ -323,14 +314,13 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     }
     start_log(&start.settings, error_log)?;
     log::connect(&start.remotes).map_err(|error| BootFailure::setup(&error))?;
-    let handover = Ends::new().map_err(|error| BootFailure::setup(&error))?;
+    let handoff = HandoffEnds::new().map_err(|error| BootFailure::setup(&error))?;
     Ok(Inheritance {
         start,
         listeners,
         scoreboard,
         tls,
-        cpus: worker_process::cpus(),
-        handover,
+        handoff,
         access_log,
         error_fd,
         conf: None,
@@ -435,6 +425,3 @@ fn close_on_exec(channel: &Channel) {
 const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
 /// TTIN and TTOU would stop the process; INT comes from a terminal to everybody at once.
 const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
-
-/// A zygote that hears nothing for so many milliseconds may hear nothing for days.
-const SETTLED: u16 = 1000;

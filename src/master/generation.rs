@@ -44,8 +44,6 @@ pub(super) struct Generation {
     pub(super) memory: Option<OwnedFd>,
     /// What they are to be told when there is a zygote again.
     pub(super) missed: Vec<Note>,
-    /// All of its workers have been there.
-    pub(super) is_settled: bool,
 }
 
 /// What a zygote gets for its hooks.
@@ -91,7 +89,6 @@ impl Generation {
             hooks: Hooks::default(),
             memory: None,
             missed: Vec::new(),
-            is_settled: false,
         })
     }
 

@@ -290,7 +290,6 @@ impl<'a> Master<'a> {
         self.end_late_trial();
         self.tell(&Event::Tick);
         self.forget_generations();
-        self.settle();
         self.tell_statsd();
         let gap = self.watch.rests(now());
         self.note_gap(gap);

@@ -13,9 +13,8 @@ use super::zygote::{Rights, Stage, Zygote};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, ToWorker};
-use crate::os::memory;
 use crate::os::process::{self, Change, Exit};
-use crate::supervisor::{Event, Moment, Standing};
+use crate::supervisor::{Event, Moment};
 
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
@@ -190,16 +189,6 @@ impl Master<'_> {
         }
         report::exit(slot, worker, exit);
         self.tell(&Event::Exited(slot));
-    }
-
-    /// Once all workers of a generation are there: what only its start needed goes.
-    pub(super) fn settle(&mut self) {
-        let is_complete = matches!(self.standing(), Standing::Serving { ready, wanted } if ready >= wanted);
-        let Some(generation) = self.generations.get_mut(&self.current) else { return };
-        if is_complete && !std::mem::replace(&mut generation.is_settled, true) {
-            let bytes = memory::let_go_of_programs();
-            tracing::debug!(bytes, "pages of programs let go of");
-        }
     }
 
     pub(super) fn look_at_memory(&mut self) {

@@ -19,7 +19,6 @@ pub mod forked;
 pub mod identity;
 pub mod limits;
 pub mod listener;
-pub mod memory;
 pub mod pidfile;
 pub mod place;
 pub mod process;

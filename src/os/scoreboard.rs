@@ -7,10 +7,11 @@
 //! | `busy_since` | `begin`, `end` | since when a request runs (ns of `CLOCK_MONOTONIC`), 0 for none |
 //! | `requests` | `begin` | how many requests were begun |
 //! | `length`, `line` | `begin` | the head of the request line |
-//! | `door` | `set_door` | whether the worker takes connections: it has a free thread, or will have one |
+//! | `open` | `set_open` | whether the worker takes connections |
 //! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
 //! | `ident` | `set_ident` | by which number the interpreter knows the thread |
-//! | `thread` | `set_thread` | by which number the kernel knows the thread |
+//! | `handoffs_taken`, `handoffs_left` | `settle_handoff`, by other workers | what has become of connections that were handed off |
+//! | `connections` | `set_connections` | how many connections do what |
 //! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
 //! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
@@ -21,7 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -106,6 +107,9 @@ impl Scoreboard {
 }
 
 impl Slot {
+    /// How many connections a worker may have handed off at a time: a bit each.
+    pub const HANDOFFS: u32 = 64;
+
     /// Notes that a request begins: `now` in ns of `CLOCK_MONOTONIC`, and the request line, of which the first
     /// [`MAX_LINE`] bytes are kept. Only the slot's own thread may call this.
     pub fn begin(&self, now: u64, request_line: &[u8]) {
@@ -260,30 +264,42 @@ impl Slot {
         self.words().ident.load(Ordering::Relaxed)
     }
 
-    /// The thread says by which number the kernel knows it.
-    pub fn set_thread(&self, thread: i32) {
-        self.words().thread.store(u64::from(thread.unsigned_abs()), Ordering::Relaxed);
+    /// Tells the other workers whether this one takes connections.
+    pub fn set_open(&self, is_open: bool) {
+        // Of two workers that stop taking connections and then look at each other, at least one sees that the other has.
+        self.words().open.store(u64::from(is_open), Ordering::SeqCst);
     }
 
-    /// By which number the kernel knows the thread that has begun here last.
-    pub fn thread(&self) -> Option<i32> {
-        i32::try_from(self.words().thread.load(Ordering::Relaxed)).ok().filter(|thread| *thread != 0)
-    }
-
-    /// Says to the other workers whether this one takes connections.
-    pub fn set_door(&self, door: Door) {
-        // Of two workers that shut their doors and then look at each other's, at least one sees that the other is shut.
-        self.words().door.store(door as u64, Ordering::SeqCst);
-    }
-
-    /// Does the worker take connections now? Of one that was killed this is what it said last.
+    /// True if the worker takes connections now. Of a worker that was killed this is its last word.
     pub fn is_open(&self) -> bool {
-        self.words().door.load(Ordering::SeqCst) == Door::Open as u64
+        self.words().open.load(Ordering::SeqCst) == 1
     }
 
-    /// Does the worker take connections, now or as soon as a thread is free?
-    pub fn will_open(&self) -> bool {
-        self.is_open() || self.words().door.load(Ordering::SeqCst) == Door::Busy as u64
+    /// Tells the worker of this slot what has become of a connection that it has handed off under `number`: another worker
+    /// has taken it over, or has left it.
+    pub fn settle_handoff(&self, number: u32, is_taken: bool) {
+        let words = self.words();
+        let word = if is_taken { &words.handoffs_taken } else { &words.handoffs_left };
+        word.fetch_or(1_u64.checked_shl(number).unwrap_or(0), Ordering::AcqRel);
+    }
+
+    /// Returns, once, the numbers of connections that other workers have taken over, and of those that they have left: a
+    /// bit each. For the worker of this slot.
+    pub fn settled_handoffs(&self) -> (u64, u64) {
+        let words = self.words();
+        (words.handoffs_taken.swap(0, Ordering::AcqRel), words.handoffs_left.swap(0, Ordering::AcqRel))
+    }
+
+    /// Notes how many connections do what.
+    pub fn set_connections(&self, counts: &[u32; ACTIVITIES]) {
+        for (word, count) in self.words().connections.iter().zip(counts) {
+            word.store(*count, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many connections do what, as of the worker's last word.
+    pub fn connections(&self) -> [u32; ACTIVITIES] {
+        std::array::from_fn(|at| self.words().connections[at].load(Ordering::Relaxed))
     }
 
     /// Makes the slot as new, for the next worker in it.
@@ -292,16 +308,18 @@ impl Slot {
         let of_request = [&words.busy_since, &words.requests, &words.length, &words.extended];
         // But not when it was left: somebody counts from there.
         for word in of_request.into_iter().chain([
-            &words.door,
+            &words.open,
             &words.waiting_since,
             &words.turning,
             &words.entered,
             &words.worked,
             &words.ident,
-            &words.thread,
+            &words.handoffs_taken,
+            &words.handoffs_left,
         ]) {
             word.store(0, Ordering::Release);
         }
+        self.set_connections(&[0; ACTIVITIES]);
     }
 
     fn words(&self) -> &Words {
@@ -312,28 +330,17 @@ impl Slot {
     }
 }
 
-/// Does a worker take connections?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// No.
-    Shut = 0,
-    /// Yes: a thread is free.
-    Open = 1,
-    /// As soon as a thread is free.
-    Busy = 2,
-}
-
 /// Since when the request ran that waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
 
-/// A slot in memory: four cache lines and a bit, five with what aligns it, so that no two workers write to one line.
+/// A slot in memory: five cache lines and a bit, six with what aligns it, so that no two workers write to one line.
 #[repr(C, align(64))]
 struct Words {
     busy_since: AtomicU64,
     requests: AtomicU64,
     length: AtomicU64,
-    door: AtomicU64,
+    open: AtomicU64,
     extended: AtomicU64,
     waiting_since: AtomicU64,
     turning: AtomicU64,
@@ -341,7 +348,9 @@ struct Words {
     left: AtomicU64,
     worked: AtomicU64,
     ident: AtomicU64,
-    thread: AtomicU64,
+    handoffs_taken: AtomicU64,
+    handoffs_left: AtomicU64,
+    connections: [AtomicU32; ACTIVITIES],
     line: [AtomicU64; MAX_LINE / 8],
 }
 
@@ -367,8 +376,11 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW
 }
 
-/// The most slots of a board: 64 Ki workers and threads, 20 MiB. A bound for what a broken peer may say, not a plan.
+/// The most slots of a board: 64 Ki workers and threads, 24 MiB. A bound for what a broken peer may say, not a plan.
 pub const MAX_SLOTS: usize = 65_536;
+
+/// How many things a connection may be doing.
+pub const ACTIVITIES: usize = 7;
 
 /// How much of a request line is kept, in bytes: enough to know the page, a few stores on the hot path.
 pub const MAX_LINE: usize = 200;

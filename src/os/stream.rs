@@ -122,7 +122,18 @@ impl Channel {
         self.receive_with(libc::MSG_DONTWAIT)
     }
 
+    /// As [`Channel::try_receive`], but a message whose descriptors found no room in this process's table is returned without
+    /// them.
+    pub fn try_receive_cut(&self) -> io::Result<Received> {
+        self.receive_in(libc::MSG_DONTWAIT, libc::MSG_TRUNC)
+    }
+
     fn receive_with(&self, flags: libc::c_int) -> io::Result<Received> {
+        self.receive_in(flags, libc::MSG_TRUNC | libc::MSG_CTRUNC)
+    }
+
+    /// Receives a message; one that was cut in a way that is `refused` is an error.
+    fn receive_in(&self, flags: libc::c_int, refused: libc::c_int) -> io::Result<Received> {
         match self.0.has_refused(flags) {
             Ok(false) => {}
             Ok(true) => return Err(rights::refused()),
@@ -135,7 +146,7 @@ impl Channel {
             Err(Errno::EAGAIN) => return Ok(Received::Nothing),
             Err(cause) => return Err(cause.into()),
         };
-        if message.truncated {
+        if message.cut & refused != 0 {
             let text = format!(
                 "receive: expected at most {MAX_MESSAGE} bytes and {MAX_FDS} descriptors, found a bigger message or no room for its descriptors"
             );
@@ -169,7 +180,8 @@ impl Channel {
 /// What recvmsg(2) says besides the bytes.
 struct Message {
     length: usize,
-    truncated: bool,
+    /// How the message was cut: `MSG_TRUNC`, `MSG_CTRUNC`.
+    cut: libc::c_int,
     fds: Vec<OwnedFd>,
     sender: Option<i32>,
 }
@@ -196,8 +208,7 @@ fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8], flags: libc::c_int) -> R
     };
     // SAFETY: recvmsg filled `control`, which is alive, and set its length.
     let (fds, sender) = unsafe { take_control(&header) };
-    let truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
-    Ok(Message { length, truncated, fds, sender })
+    Ok(Message { length, cut: header.msg_flags, fds, sender })
 }
 
 /// Reads every control message that was received: descriptors become owned, whatever else the caller decides.

@@ -1,56 +1,34 @@
 //! The worker: connections, the one epoll loop that serves them, and the threads that call the application. It does not
 //! know how to bind, fork or read a configuration file, and of Python it knows three verbs, [`Application`].
+//!
+//! `connection/` is one connection, a machine; `exchange/` is one request as the application's side sees it; `reactor/`
+//! turns what the kernel says into jobs; `threads/` does them. Each imports only what stands before it.
 
-mod batch;
-mod body;
-mod call;
-mod claim;
 mod connection;
-mod contention;
-mod cork;
-mod crew;
-mod deadlines;
-mod door;
 mod error_pages;
-mod event_loop;
 mod exchange;
-mod handover;
-mod handshake;
-mod helper;
-mod interim;
-mod output;
-mod patience;
-mod serving;
-mod spare;
-mod stopping;
-mod stream;
-mod streamed;
-mod table;
-mod taken;
-mod texts;
+mod millis;
+mod reactor;
+mod responder;
 mod threads;
-mod timers;
-mod warmup;
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
-use std::time::Duration;
 
-pub use body::{Body, Memory};
-pub use deadlines::{Deadline, Late, Then};
+pub use connection::context::{ServeRules, Timeouts};
+pub use connection::request_body::{Body, BodyBuffer};
+pub use connection::send_buffer::SharedBody;
+pub use connection::send_timeout::SendLimits;
+pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;
-pub use event_loop::Ending;
+pub use exchange::hijack::HijackedStream;
+pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
-pub use handover::{Ends, Handover};
-pub use output::Kept;
-pub use patience::Allowance;
-pub use streamed::BodyError;
-pub use taken::Handed;
+pub use reactor::handoff::{Handoff, HandoffEnds};
+pub use reactor::shutdown::Ending;
 pub use threads::Worker;
-pub use warmup::warm_up;
+pub use threads::request_timeout::{Late, Then, TimeoutRules};
 
 use crate::http::access_log::AccessFormat;
-use crate::http::{Limits, ProxyRules, Trust};
 use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
@@ -62,10 +40,10 @@ pub trait Application {
     /// Answers one request through `exchange`. It does not fail: what goes wrong is answered and logged.
     fn call(&self, exchange: &mut Exchange<'_>);
 
-    /// Memory for a request's body of so many bytes, if it has some to give.
-    fn memory(&self, length: usize) -> Option<Box<dyn Memory>>;
+    /// Returns a buffer of `length` bytes for a request's body, if there is one to give.
+    fn body_buffer(&self, length: usize) -> Option<Box<dyn BodyBuffer>>;
 
-    /// Runs a step that may block with the interpreter's lock laid down, so that the application's threads run.
+    /// Runs a step that may block, detached, so that the application's threads run.
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
 }
 
@@ -74,7 +52,7 @@ pub trait Application {
 pub enum Order {
     /// Finish what there is and end; others serve on.
     Retire,
-    /// Nothing now, or nothing that is the loop's business.
+    /// Nothing now, or nothing that concerns the reactor.
     Nothing,
     /// Nothing ever again.
     Closed,
@@ -85,7 +63,7 @@ pub enum Order {
 pub enum Spent {
     /// It has begun `max_requests`.
     Requests,
-    /// A request was ended by its deadline; what it held may be broken.
+    /// A request was ended by its timeout; what it held may be broken.
     Timeout,
 }
 
@@ -107,48 +85,22 @@ pub struct Setup<'a> {
     pub signals: Signals,
     /// The master's orders arrive here.
     pub orders: Orders<'a>,
-    /// The slots of the scoreboard, one a thread: so many threads there are.
+    /// The slots of the scoreboard, one a thread: there are as many threads.
     pub slots: Vec<Slot>,
-    /// Is it noted how busy the threads are?
+    /// True if the scoreboard says how busy the threads are.
     pub is_measured: bool,
     /// Where connections go that another worker could serve sooner, and come from.
-    pub handover: Handover<'a>,
-    /// May connections go to other workers?
+    pub handoff: Handoff<'a>,
+    /// True if connections may go to other workers.
     pub has_others: bool,
-    /// How many CPUs the workers share, if there are more workers, and connections may go to others.
-    pub contested_cpus: Option<usize>,
-    /// How many connections there may be.
+    /// The most connections at a time.
     pub worker_connections: usize,
-    /// How long a whole request may wait for a free thread.
-    pub queue_timeout: Option<Duration>,
-    /// What a request may be.
-    pub limits: Limits,
-    /// Which PROXY headers are taken, and from whom.
-    pub proxy: ProxyRules,
-    /// Who is believed about a request.
-    pub trust: Trust,
-    /// Pages of one's own for refused and failed requests.
-    pub error_pages: ErrorPages,
-    /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
-    pub keep_alive: Duration,
-    /// From a head's first byte to its last.
-    pub head_timeout: Option<Duration>,
-    /// Between two pieces of a body.
-    pub body_timeout: Option<Duration>,
-    /// For clients that take their response slowly.
-    pub allowance: Allowance,
-    /// How long the rest of a refused request is read and dropped.
-    pub lingering: Duration,
-    /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
-    pub post_buffering: usize,
-    /// How long a worker that retires waits for requests on connections that idle.
-    pub lame_duck: Duration,
-    /// Where larger bodies are kept.
-    pub spill_directory: PathBuf,
-    /// What is done about requests that take too long; none is nothing.
-    pub deadline: Option<Deadline<'a>>,
-    /// After this many requests `spent` is called; 0 is never.
+    /// After this many requests the worker asks to be replaced; 0 is never.
     pub max_requests: u64,
-    /// Where and how requests are noted.
+    /// The rules by which connections are served.
+    pub serve: ServeRules,
+    /// What is done about requests that take too long; none is nothing.
+    pub timeout: Option<TimeoutRules<'a>>,
+    /// Where and how requests are logged.
     pub access: Option<(AccessLog, AccessFormat)>,
 }

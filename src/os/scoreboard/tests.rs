@@ -6,19 +6,16 @@ use std::thread;
 use super::*;
 
 #[test]
-fn the_others_see_door_and_thread_until_the_slot_is_cleared() {
-    let (board, _fd) = Scoreboard::create(1).unwrap();
-    let (writes, reads) = (board.slot(0).unwrap(), board.slot(0).unwrap());
-    for (door, is_open, will_open) in [(Door::Shut, false, false), (Door::Busy, false, true), (Door::Open, true, true)]
-    {
-        writes.set_door(door);
-        assert_eq!((reads.is_open(), reads.will_open()), (is_open, will_open), "{door:?}");
+fn the_others_see_whether_a_worker_is_open_until_the_slot_is_cleared() {
+    let (board, fd) = Scoreboard::create(1).unwrap();
+    let (writes, reads) = (board.slot(0).unwrap(), Scoreboard::attach(fd).unwrap().slot(0).unwrap());
+    assert!(!reads.is_open());
+    for is_open in [true, false, true] {
+        writes.set_open(is_open);
+        assert_eq!(reads.is_open(), is_open);
     }
-    assert_eq!(reads.thread(), None);
-    writes.set_thread(4711);
-    assert_eq!(reads.thread(), Some(4711));
-    reads.clear();
-    assert_eq!((writes.will_open(), writes.thread()), (false, None));
+    writes.clear();
+    assert!(!reads.is_open());
 }
 
 #[test]

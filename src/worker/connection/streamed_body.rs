@@ -1,0 +1,106 @@
+//! A body that the application reads while it is received (`post_buffering = 0`). It may hold the application's thread.
+
+use std::time::Duration;
+
+use super::stream::Stream;
+use crate::http::{BodyDecoder, Reject};
+use crate::os::socket::Read;
+
+/// A body under way.
+pub(crate) struct StreamedBody {
+    decoder: BodyDecoder,
+    /// Bytes received behind the head and not decoded.
+    received: Vec<u8>,
+    /// True while the client waits for a 100 before it sends the body.
+    awaits_continue: bool,
+    limit: Option<Duration>,
+    /// The first error of the decoder, which is of no use after it.
+    refused: Option<Box<Reject>>,
+}
+
+/// Why a body cannot be read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The client closed the connection before the body was whole.
+    Gone,
+    /// The client sent nothing for too long.
+    Slow(Duration),
+    /// The body's framing is broken, or it is too large.
+    Refused(Reject),
+}
+
+impl BodyError {
+    /// Returns the status of the answer, if the application has none of its own.
+    pub fn status(&self) -> u16 {
+        match self {
+            BodyError::Gone => 400,
+            BodyError::Slow(_) => 408,
+            BodyError::Refused(reject) => reject.status(),
+        }
+    }
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BodyError::Gone => f.write_str("the client closed the connection before the request body was whole"),
+            BodyError::Slow(limit) => write!(f, "the client sent nothing of the request body for {limit:?}"),
+            BodyError::Refused(reject) => reject.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl StreamedBody {
+    pub(crate) fn new(
+        decoder: BodyDecoder,
+        received: Vec<u8>,
+        awaits_continue: bool,
+        limit: Option<Duration>,
+    ) -> StreamedBody {
+        StreamedBody { decoder, received, awaits_continue, limit, refused: None }
+    }
+
+    /// True if the body is whole.
+    pub(crate) fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Appends up to `most` of the bytes that are there. True if there were any, or the body is at its end.
+    pub(crate) fn decode(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool, BodyError> {
+        if let Some(reject) = &self.refused {
+            return Err(BodyError::Refused((**reject).clone()));
+        }
+        let before = out.len();
+        let used = self.decoder.decode(&self.received, out, most).map_err(|reject| {
+            self.refused = Some(Box::new(reject.clone()));
+            BodyError::Refused(reject)
+        })?;
+        self.received.drain(..used);
+        Ok(out.len() > before || self.decoder.is_done())
+    }
+
+    /// Receives more, without waiting.
+    pub(crate) fn receive(&mut self, stream: &Stream) -> Read {
+        stream.read(&mut self.received, READ_SIZE)
+    }
+
+    /// Returns how long the client may send nothing.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    /// True, once, if the client waits for a 100 before it sends the body.
+    pub(crate) fn take_awaits_continue(&mut self) -> bool {
+        std::mem::take(&mut self.awaits_continue)
+    }
+
+    /// Returns the bytes that follow the body, if the body is whole.
+    pub(crate) fn into_rest(self) -> Option<Vec<u8>> {
+        self.decoder.is_done().then_some(self.received)
+    }
+}
+
+/// As much as a connection reads at a time.
+const READ_SIZE: usize = 64 * 1024;

@@ -1,0 +1,450 @@
+//! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
+//! how the response is delimited; it does not know the reactor.
+
+pub(crate) mod call;
+pub(crate) mod cork;
+pub(crate) mod early_hints;
+pub(crate) mod hijack;
+pub(crate) mod response_owner;
+pub(crate) mod warmup;
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use call::CallTerms;
+use cork::Pace;
+use hijack::HijackedStream;
+
+use super::Application;
+use super::connection::Origin;
+use super::connection::request::ResponseState;
+use super::connection::request_body::Body;
+use super::connection::send_buffer::{LONG, SendBuffer, SharedBody};
+use super::connection::send_timeout::{SendTimeout, Verdict};
+use super::connection::stream::Stream;
+use super::connection::streamed_body::{BodyError, StreamedBody};
+use super::millis;
+use crate::http::access_log::EnvironValues;
+use crate::http::error_page::error_response;
+use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
+use crate::http::{CONTINUE, Request, Scheme};
+use crate::os::clock;
+use crate::os::forked;
+use crate::os::listener::Peer;
+use crate::os::scoreboard::Slot;
+use crate::os::signal;
+use crate::os::socket::{self, More, Read};
+
+/// One request and the response that is being made of it.
+pub struct Exchange<'c> {
+    request: Request<'c>,
+    received: Received<'c>,
+    origin: &'c Origin,
+    scheme: Scheme,
+    /// The response's head.
+    head: &'c mut ResponseHead,
+    /// What the access log is to know of the environ.
+    environ: &'c mut EnvironValues,
+    stream: &'c Stream,
+    output: &'c mut SendBuffer,
+    to: ResponseTo,
+    terms: &'c CallTerms<'c>,
+    slot: &'c Slot,
+    state: ResponseState,
+    body_bytes: u64,
+    /// How fast the pieces of the response come.
+    pace: Pace<'c>,
+    /// The connection, if the application has asked for its socket.
+    hijacked: Option<Arc<HijackedStream>>,
+}
+
+/// What the client has sent beside the head.
+struct Received<'c> {
+    body: Body<'c>,
+    body_length: Option<u64>,
+    /// A body that is received while the application reads it.
+    streamed: Option<Box<StreamedBody>>,
+    /// The status of the error page, if it is not 500.
+    failure_status: Option<u16>,
+    /// The bytes behind the request.
+    behind: &'c [u8],
+}
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// They are in the kernel or in the bounded buffer.
+    Accepted,
+    /// The client takes no more; the application may stop.
+    Gone,
+}
+
+impl<'c> Exchange<'c> {
+    /// Returns the request.
+    pub fn request(&self) -> Request<'c> {
+        self.request
+    }
+
+    /// Returns the request's body; the second call gets an empty one.
+    pub fn take_body(&mut self) -> Body<'c> {
+        std::mem::replace(&mut self.received.body, Body::Empty)
+    }
+
+    /// Appends up to `most` bytes of a [`Body::Streamed`] to `out`, none at its end. Waits for the client, detached.
+    pub fn read_body<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
+        let read = self.read_streamed(app, out, most);
+        if let Err(error) = &read {
+            self.received.failure_status = Some(error.status());
+        }
+        read
+    }
+
+    fn read_streamed<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
+        let Some(streamed) = &mut self.received.streamed else { return Ok(()) };
+        while !streamed.decode(out, most)? {
+            if streamed.take_awaits_continue() && self.state == ResponseState::Open {
+                self.output.bytes.extend_from_slice(CONTINUE);
+                self.output.flush(self.stream).map_err(|_| BodyError::Gone)?;
+            }
+            match streamed.receive(self.stream) {
+                Read::Bytes { .. } => {}
+                Read::Closed => return Err(BodyError::Gone),
+                Read::Nothing => {
+                    let (stream, limit) = (self.stream, streamed.limit().unwrap_or(FOR_EVER));
+                    if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
+                        return Err(BodyError::Slow(limit));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the body could not be read to its end.
+    pub fn body_failed(&self) -> bool {
+        self.received.failure_status.is_some()
+    }
+
+    /// Returns the body's length in bytes, if it is known.
+    pub fn body_length(&self) -> Option<u64> {
+        self.received.body_length
+    }
+
+    /// Returns the peer of the connection.
+    pub fn peer(&self) -> &'c Peer {
+        &self.origin.peer
+    }
+
+    /// Returns the scheme by which the client came.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The index of the listener in [`crate::worker::Setup::listeners`].
+    pub fn listener(&self) -> usize {
+        self.origin.listener
+    }
+
+    /// Returns the response's head, to be filled in before anything is sent.
+    pub fn head(&mut self) -> &mut ResponseHead {
+        self.head
+    }
+
+    /// Returns what the access log is to know of the environ, in the places of [`crate::worker::Worker::environ_keys`].
+    pub fn environ(&mut self) -> &mut EnvironValues {
+        self.environ
+    }
+
+    /// Returns how many bytes of the response's body the application has given.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// True if the head has been sent.
+    pub fn is_begun(&self) -> bool {
+        self.state != ResponseState::Open
+    }
+
+    /// Sends a piece of the body, the head before the first.
+    pub fn send<A: Application>(&mut self, app: &A, piece: &[u8]) -> Delivery {
+        self.deliver(app, piece, None, || None)
+    }
+
+    /// Sends all of the body in one piece, which `keep` may hold on to until the client has taken it.
+    pub fn send_whole<A: Application>(
+        &mut self,
+        app: &A,
+        piece: &[u8],
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
+    ) -> Delivery {
+        self.deliver(app, piece, Some(piece.len() as u64), keep)
+    }
+
+    fn deliver<A: Application>(
+        &mut self,
+        app: &A,
+        piece: &[u8],
+        known_length: Option<u64>,
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
+    ) -> Delivery {
+        forked::end_if_forked();
+        if self.state == ResponseState::Open {
+            self.begin(known_length);
+        }
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
+            return Delivery::Gone;
+        };
+        match transfer {
+            Transfer::Nothing => self.flush(),
+            Transfer::Length(left) => {
+                let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+                if fitting < piece.len() {
+                    let surplus = piece.len() - fitting;
+                    let path = self.request.path().escape_ascii();
+                    tracing::error!(%path, surplus, "response longer than its Content-Length, the rest is dropped");
+                }
+                let transfer = Transfer::Length(left - fitting as u64);
+                self.state = ResponseState::Sending { transfer, keep_alive };
+                self.push(app, &piece[..fitting], b"", keep)
+            }
+            Transfer::UntilClose => self.push(app, piece, b"", keep),
+            Transfer::Chunked if piece.is_empty() => self.flush(),
+            Transfer::Chunked => {
+                response::chunk_head(&mut self.output.bytes, piece.len() as u64);
+                self.push(app, piece, b"\r\n", || None)
+            }
+        }
+    }
+
+    /// Sends `length` bytes of `file` from `offset` on as the body, or what fits the response's Content-Length. The
+    /// kernel sends them while the application goes on; the file stays open for that.
+    pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
+        forked::end_if_forked();
+        if self.state == ResponseState::Open {
+            self.begin(Some(length));
+        }
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
+            return Delivery::Gone;
+        };
+        let fitting = match transfer {
+            Transfer::Length(left) => left.min(length),
+            Transfer::UntilClose => length,
+            Transfer::Nothing | Transfer::Chunked => 0,
+        };
+        if let Transfer::Length(left) = transfer {
+            self.state = ResponseState::Sending { transfer: Transfer::Length(left - fitting), keep_alive };
+        }
+        self.body_bytes += fitting;
+        self.output.append_file(file, offset, fitting);
+        app.detached(|| self.flush())
+    }
+
+    /// True if the kernel may send a file as the body: not once a chunked body has begun.
+    pub fn takes_file(&self) -> bool {
+        !matches!(self.state, ResponseState::Sending { transfer: Transfer::Chunked, .. })
+    }
+
+    /// Ends the response: the application has no more to say.
+    pub fn finish(&mut self) {
+        forked::end_if_forked();
+        if self.state == ResponseState::Open {
+            self.begin(Some(0));
+        }
+        let ResponseState::Sending { transfer, keep_alive } = self.state else {
+            return;
+        };
+        self.state = ResponseState::Finished { keep_alive };
+        match transfer {
+            Transfer::Length(missing) if missing > 0 => {
+                let path = self.request.path().escape_ascii();
+                tracing::error!(%path, missing, "response shorter than its Content-Length, the connection is closed");
+                // What still waits for the client of a file or a kept body is sent; the early end tells that it is not all.
+                let waits = self.output.has_rest();
+                self.state = if waits { ResponseState::Finished { keep_alive: false } } else { ResponseState::Broken };
+            }
+            Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
+            _ => {}
+        }
+        if !self.output.has_rest() {
+            self.flush();
+        }
+        if transfer == Transfer::Chunked {
+            self.pace.let_go();
+        }
+    }
+
+    /// The application has returned: nothing more is written by it.
+    fn finish_call(&mut self) {
+        self.pace.end(self.stream.as_fd());
+        if self.is_hijacked() {
+            // Python has made it one that blocks.
+            socket::never_block(self.stream.as_fd());
+        }
+    }
+
+    /// Answers with an error page in the application's place.
+    pub fn refuse(&mut self, status: u16) {
+        self.received.failure_status = Some(status);
+        self.fail();
+    }
+
+    /// Ends a response that went wrong: by an error page if nothing was sent yet, else the connection breaks off.
+    pub fn fail(&mut self) {
+        match self.state {
+            ResponseState::Open => self.fail_unbegun(),
+            ResponseState::Sending { .. } => self.state = ResponseState::Broken,
+            // The client has its response, or will never have it.
+            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Hijacked { .. } => {}
+        }
+    }
+
+    fn fail_unbegun(&mut self) {
+        if !self.terms.owner.take() {
+            return self.too_late();
+        }
+        let status = self.received.failure_status.unwrap_or(500);
+        self.head.start_error(status);
+        let page = self.terms.error_pages.of(status);
+        self.body_bytes =
+            error_response(&mut self.output.bytes, status, &self.terms.date, Some(self.request), page.as_ref());
+        self.state = ResponseState::Finished { keep_alive: false };
+        self.flush();
+    }
+
+    /// Notes that the client was answered in the application's place, and its connection ended.
+    #[cold]
+    fn too_late(&mut self) {
+        self.head.start_error(504);
+        self.state = ResponseState::Broken;
+    }
+
+    fn begin(&mut self, known_length: Option<u64>) {
+        if !self.terms.owner.take() {
+            return self.too_late();
+        }
+        // What is not read by now may never be, and the next request stands behind it.
+        self.to.keep_alive &= self.received.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
+        // The application could write to it meanwhile.
+        self.to.keep_alive &= !self.is_hijacked();
+        // Told to stop while the application ran: the client learns that the connection ends with this response.
+        self.to.keep_alive &= !(self.terms.stopping.load(Ordering::Relaxed) || signal::is_noted());
+        let begun = self.head.encode(&mut self.output.bytes, &self.to, known_length, &self.terms.date);
+        self.state = ResponseState::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
+    }
+
+    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all. Where there is
+    /// something to `keep`, there is no `end`, and nothing follows.
+    fn push<A: Application>(
+        &mut self,
+        app: &A,
+        mut piece: &[u8],
+        mut end: &[u8],
+        keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
+    ) -> Delivery {
+        self.body_bytes += piece.len() as u64;
+        let (length, mut keep) = (piece.len(), Some(keep));
+        let mut more = More::Ends;
+        if piece.len() <= COPIED {
+            self.output.bytes.extend_from_slice(piece);
+            self.output.bytes.extend_from_slice(end);
+            piece = b"";
+            end = b"";
+            if matches!(self.origin.peer, Peer::Tcp(_)) {
+                more = self.pace.next(self.stream.as_fd(), self.is_whole());
+            }
+        }
+        loop {
+            let pieces = [self.output.pending(), piece, end];
+            let stream = self.stream;
+            let written = if piece.len() > LONG {
+                app.detached(|| stream.write(&pieces, more))
+            } else {
+                stream.write(&pieces, more)
+            };
+            let Ok(mut written) = written else { return self.gone() };
+            self.output.consume(&mut written);
+            consume(&mut piece, &mut written);
+            consume(&mut end, &mut written);
+            if piece.len() > COPIED {
+                if let Some(keep) = keep.take() {
+                    if self.output.keep(length - piece.len(), length, keep) {
+                        return Delivery::Accepted;
+                    }
+                }
+            }
+            if self.output.pending().len() + piece.len() <= BUFFERED {
+                self.output.bytes.extend_from_slice(piece);
+                self.output.bytes.extend_from_slice(end);
+                return Delivery::Accepted;
+            }
+            self.pace.end(self.stream.as_fd());
+            more = More::Ends;
+            if !self.wait(app) {
+                return self.gone();
+            }
+        }
+    }
+
+    /// True if the application has sent all bytes that it announced.
+    fn is_whole(&self) -> bool {
+        matches!(self.state, ResponseState::Sending { transfer: Transfer::Length(0), .. })
+    }
+
+    fn flush(&mut self) -> Delivery {
+        if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
+    }
+
+    /// Waits until the client takes more. False if it does not, or too slowly.
+    fn wait<A: Application>(&self, app: &A) -> bool {
+        let (stream, output) = (self.stream, &*self.output);
+        let verdict = waiting(self.slot, app, || {
+            let mut timeout = SendTimeout::new(millis::now(), output.outstanding(stream));
+            loop {
+                match timeout.look(millis::now(), output.outstanding(stream), self.terms.send_limits) {
+                    Verdict::Until(at)
+                        if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - millis::now().min(at))) =>
+                    {
+                        return None;
+                    }
+                    Verdict::Until(_) => {}
+                    verdict => return Some(verdict),
+                }
+            }
+        });
+        if let Some(verdict) = verdict {
+            tracing::info!(peer = %self.origin.peer, ?verdict, "client does not take its response, the connection is closed");
+        }
+        verdict.is_none()
+    }
+
+    fn gone(&mut self) -> Delivery {
+        self.state = ResponseState::Broken;
+        Delivery::Gone
+    }
+}
+
+/// Waits for the client, detached. That is not the application's time.
+fn waiting<A: Application, T>(slot: &Slot, app: &A, wait: impl FnOnce() -> T) -> T {
+    let pause = slot.pause();
+    let began = clock::monotonic();
+    let ready = app.detached(wait);
+    slot.resume(pause, clock::monotonic() - began);
+    ready
+}
+
+/// Drops what was written from the front of `piece`, and from `written`.
+fn consume(piece: &mut &[u8], written: &mut usize) {
+    let taken = (*written).min(piece.len());
+    *piece = &piece[taken..];
+    *written -= taken;
+}
+
+/// Copying this much costs less than a second entry in the kernel's list of pieces.
+const COPIED: usize = 4 * 1024;
+/// What a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
+const BUFFERED: usize = 256 * 1024;
+/// A limit that is none.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -1,0 +1,89 @@
+//! Requests that no client sends, made before workers are forked: what an application loads, compiles and caches with
+//! its first requests is then there for all of them, once. The answers are dropped.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::call::{CallTerms, ThreadContext, call};
+use super::response_owner::ResponseOwner;
+use crate::http::access_log::EnvironValues;
+use crate::http::response::ResponseHead;
+use crate::http::{Limits, ProxyRules, Scheme, Trust};
+use crate::os::clock;
+use crate::os::listener::Peer;
+use crate::os::scoreboard::Scoreboard;
+use crate::worker::Application;
+use crate::worker::connection::context::{ServeContext, ServeRules, Timeouts};
+use crate::worker::connection::event::{Event, Next, Work};
+use crate::worker::connection::send_timeout::SendLimits;
+use crate::worker::connection::stream::Stream;
+use crate::worker::connection::{Connection, Origin};
+use crate::worker::error_pages::ErrorPages;
+use crate::worker::millis::Millis;
+
+/// Has `app` answer a GET for `target` of `host` once, as a client of this machine, and returns the status. The body is
+/// made and dropped. Errors: `InvalidInput` for what is no request.
+pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool) -> io::Result<u16> {
+    let (ours, _theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let origin = Origin::new(Peer::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), 0);
+    let mut connection = Connection::accepted(Stream::plain(ours.into()), origin, 0, Millis::MAX);
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rwsgi-warmup\r\n\r\n");
+    connection.input.extend_from_slice(head.as_bytes());
+    let rules = rules();
+    let mut serve = ServeContext::new(&rules, None);
+    let is_whole = connection.on(Event::Begun, &mut serve) == Next::Work(Work::Request);
+    let Some(mut request) = connection.begin(&mut serve).filter(|_| is_whole) else {
+        let text = format!("expected a target and a host, found {target} {host}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    request.scheme = if is_https { Scheme::Https } else { Scheme::Http };
+    request.started = clock::monotonic();
+    let (board, _) = Scoreboard::create(1)?;
+    let mut context = ThreadContext {
+        slot: board.slot(0).ok_or(io::ErrorKind::NotFound)?,
+        response: ResponseHead::default(),
+        environ: EnvironValues::default(),
+        number: 0,
+        thread: 0,
+        cork: Arc::default(),
+        detached_at: 0,
+        is_measured: false,
+    };
+    let terms = CallTerms {
+        error_pages: &rules.error_pages,
+        send_limits: &rules.timeouts.send,
+        date: *serve.dates.date(),
+        stopping: &AtomicBool::new(true),
+        owner: &ResponseOwner::default(),
+        drops_bodies: true,
+    };
+    call(app, &mut connection, request, &mut context, &terms);
+    // The status of the application; where it failed, that of the error page.
+    let digits = context.response.status().iter().take(3);
+    Ok(digits.fold(0, |status, digit| status * 10 + u16::from(digit.saturating_sub(b'0'))))
+}
+
+fn rules() -> ServeRules {
+    ServeRules {
+        limits: Limits::default(),
+        proxy: ProxyRules::default(),
+        trust: Trust::default(),
+        error_pages: ErrorPages::default(),
+        timeouts: Timeouts {
+            keep_alive: Duration::ZERO,
+            head: None,
+            body: None,
+            queue: None,
+            send: SendLimits { stall: None, rate: None },
+            lingering: Duration::ZERO,
+            drain: Duration::ZERO,
+        },
+        post_buffering: 0,
+        spill_directory: std::path::PathBuf::new(),
+    }
+}

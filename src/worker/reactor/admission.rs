@@ -1,0 +1,106 @@
+//! Which connections give way when there are as many as there may be, or no descriptor is left for a new one: those
+//! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest at
+//! the front, then the connection that has idled the longest.
+
+use super::Reactor;
+use super::accept::Accepting;
+use crate::worker::connection::Activity;
+use crate::worker::connection::event::{Next, Readiness};
+use crate::worker::millis::Millis;
+
+/// How many connections gave way since that was logged last, and when that was.
+#[derive(Debug, Default)]
+pub(super) struct GaveWay {
+    silent: u64,
+    heads: u64,
+    idle: u64,
+    logged: Option<Millis>,
+}
+
+/// What there is too little of.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    Connections,
+    Descriptors,
+}
+
+impl GaveWay {
+    fn note(&mut self, activity: Activity, lack: Lack, now: Millis) {
+        match activity {
+            Activity::Silent => self.silent += 1,
+            Activity::Head => self.heads += 1,
+            _ => self.idle += 1,
+        }
+        if self.logged.is_some_and(|logged| now < logged.saturating_add(LOG_EVERY)) {
+            return;
+        }
+        let GaveWay { silent, heads, idle, .. } = *self;
+        match lack {
+            Lack::Connections => tracing::warn!(
+                silent,
+                unfinished_heads = heads,
+                idle,
+                "connections without a request gave way to new ones\nhint: worker_connections allows for more of them"
+            ),
+            Lack::Descriptors => tracing::warn!(
+                silent,
+                unfinished_heads = heads,
+                idle,
+                "connections without a request gave way for want of descriptors\nhint: limit_nofile allows for more of them"
+            ),
+        }
+        *self = GaveWay { logged: Some(now), ..GaveWay::default() };
+    }
+}
+
+impl Reactor<'_> {
+    /// At the limit of connections one gives way to the next. Where none does, the next one waits.
+    pub(super) fn make_room(&mut self) {
+        let most = self.setup.worker_connections;
+        if self.connections.len() > most {
+            self.give_way(Lack::Connections);
+        }
+        if self.connections.len() >= most && self.first_to_give_way().is_none() {
+            let until = self.connections.oldest_head().map_or(Millis::MAX, |since| since.saturating_add(UNFINISHED));
+            self.acceptor.set(Accepting::ConnectionLimit { until });
+        }
+    }
+
+    /// Takes new connections again if there is room, or a connection that gives way.
+    pub(super) fn use_room(&mut self) {
+        let has_room = || self.connections.len() < self.setup.worker_connections;
+        if self.acceptor.is_at_limit() && (has_room() || self.first_to_give_way().is_some()) {
+            self.acceptor.reopen(self.serve.now);
+        }
+    }
+
+    /// Closes a connection for its descriptor. False if none gives way.
+    pub(super) fn give_way_for_descriptors(&mut self) -> bool {
+        self.give_way(Lack::Descriptors)
+    }
+
+    fn first_to_give_way(&self) -> Option<(u64, Activity)> {
+        self.connections.first_to_give_way(self.serve.now.saturating_sub(UNFINISHED))
+    }
+
+    fn give_way(&mut self, lack: Lack) -> bool {
+        while let Some((token, activity)) = self.first_to_give_way() {
+            let Some(mut connection) = self.connections.check_out(token, Readiness::default()) else { return false };
+            if activity != Activity::Head && connection.stream.has_unread() {
+                // Its request has come, and has not been looked at yet.
+                connection.look_again();
+                self.settle(connection, Next::Again);
+                continue;
+            }
+            self.gave_way.note(activity, lack, self.serve.now);
+            self.close(connection);
+            return true;
+        }
+        false
+    }
+}
+
+/// A head that has been unfinished for so long, in milliseconds, gives way. An honest client sends it at once.
+const UNFINISHED: Millis = 5_000;
+/// How often it is logged that connections gave way, in milliseconds.
+const LOG_EVERY: Millis = 60_000;
