@@ -1,5 +1,5 @@
-//! What an interpreter runs before any line of an application: its executable, its libraries, what `site` imports. Where that
-//! is to run with more rights than the application's user has, none of it may be that user's to change.
+//! The code that an interpreter runs before the application: its executable, its libraries, the imports of `site`. If
+//! it runs with more rights than the application's user has, that user must not be able to change it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use super::{InterpreterError, PythonChoice};
 use crate::os::access::Untrusted;
 use crate::os::identity::Identity;
 
-/// Fails if `untrusted` could change what a start of this executable runs. Asked before it is run for the first time, so
-/// that directories are found by their names and not by what the interpreter says.
+/// Fails if `untrusted` could change the code that a start of this executable runs. Called before its first run, so
+/// directories are found by their names and not by the interpreter's answer.
 pub(super) fn check(executable: &Path, choice: &PythonChoice<'_>) -> Result<(), InterpreterError> {
     let Some(untrusted) = choice.untrusted else { return Ok(()) };
     let real = executable.canonicalize().unwrap_or_else(|_| executable.to_owned());
@@ -27,7 +27,7 @@ pub(super) fn check(executable: &Path, choice: &PythonChoice<'_>) -> Result<(), 
     Ok(())
 }
 
-/// A directory that holds more than modules, maybe: uploads below it may be the user's.
+/// Checks the modules of a directory. It may contain other directories, for example of uploads, which the user may own.
 fn distrust_modules(untrusted: &Identity, directory: &Path) -> Result<(), Untrusted> {
     untrusted.distrust(directory)?;
     for entry in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -40,12 +40,12 @@ fn distrust_modules(untrusted: &Identity, directory: &Path) -> Result<(), Untrus
     Ok(())
 }
 
-/// The files of PEP 405, beside the executable or one directory up.
+/// Returns the files of PEP 405, beside the executable or one directory up.
 fn configurations(executable: &Path) -> impl Iterator<Item = PathBuf> {
     executable.ancestors().skip(1).take(2).map(|directory| directory.join("pyvenv.cfg")).filter(|file| file.exists())
 }
 
-/// `lib/python3*` beside an executable's `bin`, and what Debian adds to that of `/usr`.
+/// Returns `lib/python3*` beside an executable's `bin`, and Debian's additions to that of `/usr`.
 fn libraries(executable: &Path) -> Vec<PathBuf> {
     let Some(prefix) = executable.parent().and_then(Path::parent) else { return Vec::new() };
     let mut roots = vec![prefix.join("lib"), prefix.join("lib64")];
@@ -60,7 +60,8 @@ fn libraries(executable: &Path) -> Vec<PathBuf> {
     roots.iter().flat_map(of_root).collect()
 }
 
-/// What the `.pth` files of a directory's `site-packages` and `dist-packages` add to the path (Python's module `site`).
+/// Returns the paths that the `.pth` files of a directory's `site-packages` and `dist-packages` add (Python's module
+/// `site`).
 fn added_by(library: &Path) -> Vec<PathBuf> {
     let sites = [library.to_owned(), library.join("site-packages"), library.join("dist-packages")];
     let mut added = Vec::new();
