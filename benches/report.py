@@ -245,7 +245,7 @@ TOP = [
     "# Benchmarks",
     "",
     "rwsgi beside the servers that one would take instead of it, on one machine in one run. Figures of other machines "
-    "differ; run it on yours ([what it needs, and how to run a part](../CONTRIBUTING.md#measuring)):",
+    "differ; run it on yours ([what it needs, and how to run a part](contributing.md#measuring)):",
     "",
     "```sh",
     "make bench        # hours, and it writes this page anew",

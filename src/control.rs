@@ -226,6 +226,41 @@ pub struct Worker {
     pub requests: u64,
     /// Requests that are under way.
     pub running: usize,
+    /// What its connections do.
+    #[serde(default)]
+    pub connections: Connections,
+}
+
+/// How many connections of a worker do what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Idle after a request.
+    pub idle: u32,
+    /// Silent: nothing has come on them yet.
+    pub silent: u32,
+    /// A head or a body is being received.
+    pub reading: u32,
+    /// A whole request waits for a thread.
+    pub waiting: u32,
+    /// The request is in the application.
+    pub application: u32,
+    /// The rest of a response is being sent, or the rest of a refused request read.
+    pub writing: u32,
+}
+
+impl Connections {
+    /// Adds those of another worker.
+    #[must_use]
+    pub fn and(self, other: Connections) -> Connections {
+        Connections {
+            idle: self.idle.saturating_add(other.idle),
+            silent: self.silent.saturating_add(other.silent),
+            reading: self.reading.saturating_add(other.reading),
+            waiting: self.waiting.saturating_add(other.waiting),
+            application: self.application.saturating_add(other.application),
+            writing: self.writing.saturating_add(other.writing),
+        }
+    }
 }
 
 /// A request that is under way in the application.

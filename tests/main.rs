@@ -10,6 +10,7 @@ mod http_cases {
 mod support;
 
 mod access_lines;
+mod admission;
 mod application;
 mod background;
 mod binds;

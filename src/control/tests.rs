@@ -55,6 +55,7 @@ fn status() -> Status {
         state: state.to_owned(),
         requests: 12,
         running: 1,
+        connections: Connections { idle: 3, silent: 1, application: 1, ..Connections::default() },
     };
     Status {
         version: "0.1.0".to_owned(),
@@ -140,7 +141,9 @@ the last reload failed: no module named x
 
 slot  pid   state    generation  requests  under way
 0     4711  ready    2           12        1
-10    -     booting  2           12        1"
+10    -     booting  2           12        1
+
+connections: 6 idle, 2 silent, 0 reading, 0 waiting for a thread, 2 in the application, 0 writing"
     );
     let stopping = Status { state: "stopping".to_owned(), listening: Vec::new(), failure: None, ..status() };
     let text = Answer::Status(Box::new(stopping)).to_string();

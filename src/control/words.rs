@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Answer, Change, Running, Scaled, Stack, Status, Thread, Worker};
+use super::{Answer, Change, Connections, Running, Scaled, Stack, Status, Thread, Worker};
 
 /// For people; several lines, no newline at the end.
 impl fmt::Display for Answer {
@@ -84,6 +84,14 @@ impl fmt::Display for Scaled {
     }
 }
 
+impl fmt::Display for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Connections { idle, silent, reading, waiting, application, writing } = self;
+        write!(f, "{idle} idle, {silent} silent, {reading} reading, {waiting} waiting for a thread, ")?;
+        write!(f, "{application} in the application, {writing} writing")
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |state: &str| self.workers.iter().filter(|worker| worker.state == state).count();
@@ -121,7 +129,9 @@ impl fmt::Display for Status {
             [worker.slot.to_string(), pid, worker.state.clone(), generation, requests, running]
         };
         let heads = ["slot", "pid", "state", "generation", "requests", "under way"];
-        table(f, heads, self.workers.iter().map(row).collect())
+        table(f, heads, self.workers.iter().map(row).collect())?;
+        let all = self.workers.iter().fold(Connections::default(), |all, worker| all.and(worker.connections));
+        write!(f, "\n\nconnections: {all}")
     }
 }
 

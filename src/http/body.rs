@@ -238,7 +238,7 @@ fn check_trailers(block: &[u8], lines: usize) -> Result<(), Reject> {
     let mut forbidden = None;
     let is_forbidden = |name: &str| FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden));
     fields::parse(block, lines, 1, |field| {
-        forbidden = forbidden.or(Some(field.name).filter(|name| is_forbidden(name)))
+        forbidden = forbidden.or(Some(field.name).filter(|name| is_forbidden(name)));
     })
     .map_err(in_trailers)?;
     match forbidden {

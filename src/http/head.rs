@@ -138,10 +138,9 @@ impl Head {
         if used != fields_end + CRLF {
             return None;
         }
-        let passed = 1 + self.fields.len();
         self.lines = Lines {
             stage: Stage::Fields,
-            passed,
+            passed: 1 + self.fields.len(),
             start: fields_end,
             searched: fields_end,
             fields_start: line_end + CRLF,

@@ -74,7 +74,7 @@ fn is_port(port: &[u8]) -> bool {
         .iter()
         .try_fold(0_u32, |number, digit| {
             let number = number * 10 + u32::from(digit.wrapping_sub(b'0'));
-            (digit.is_ascii_digit() && number <= u32::from(u16::MAX)).then_some(number)
+            (digit.is_ascii_digit() && u16::try_from(number).is_ok()).then_some(number)
         })
         .is_some()
 }

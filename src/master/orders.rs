@@ -13,7 +13,7 @@ use super::control::Control;
 use super::upgrade::Wish;
 use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
-use crate::control::{Answer, Ask, Running, Scale, Stack, Status, Thread, Worker};
+use crate::control::{Answer, Ask, Connections, Running, Scale, Stack, Status, Thread, Worker};
 use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stacks::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
@@ -340,6 +340,7 @@ impl Master<'_> {
             state: state.to_owned(),
             requests: threads.iter().map(BoardSlot::requests).sum(),
             running: threads.iter().filter(|thread| thread.busy_since().is_some()).count(),
+            connections: threads.first().map(connections).unwrap_or_default(),
         }
     }
 
@@ -375,6 +376,12 @@ impl Master<'_> {
 
 fn serves(seat: &Seat) -> bool {
     ["ready", "spent"].contains(&seat.state)
+}
+
+/// Returns what the connections of a worker do, as the slot of its first thread has it.
+fn connections(slot: &BoardSlot) -> Connections {
+    let [silent, heads, idle, more, waiting, application, sending] = slot.connections();
+    Connections { idle, silent, reading: heads.saturating_add(more), waiting, application, writing: sending }
 }
 
 /// For how many seconds which request has been in the application.

@@ -290,7 +290,8 @@ impl Slot {
         (words.handoffs_taken.swap(0, Ordering::AcqRel), words.handoffs_left.swap(0, Ordering::AcqRel))
     }
 
-    /// Notes how many connections do what.
+    /// Notes how many connections do what: are silent, have an unfinished head, are idle, have more to be read, wait for a
+    /// thread, are in the application, are written to; in this order.
     pub fn set_connections(&self, counts: &[u32; ACTIVITIES]) {
         for (word, count) in self.words().connections.iter().zip(counts) {
             word.store(*count, Ordering::Relaxed);

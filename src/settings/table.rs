@@ -205,9 +205,10 @@ settings! {
          help applications that compute; more workers do. While requests are quick, one thread serves them all.";
     worker_connections: u32 = 10_000, whole_u32::<1, 1_000_000>, Workers,
         ["--worker-connections"], "N", "most open connections per worker",
-        "At the limit, the connection that has been idle the longest is closed for a new one. If none is idle, new \
-         ones wait. A connection without a first request is not idle: `client_header_timeout` closes it. An idle \
-         connection takes about a kilobyte. gunicorn's default is 1000, and applies only with threads.";
+        "At the limit a connection without a request is closed for a new one: first those on which nothing has \
+         arrived or whose head has been unfinished for 5 s, the oldest first, then the one that has been idle the \
+         longest. If there is none, new ones wait. The log says once a minute how many were closed. An idle connection \
+         takes about a kilobyte. gunicorn's default is 1000, and applies only with threads.";
     queue_timeout: Seconds = Seconds::whole(0), one, Workers,
         ["--queue-timeout"], "SECONDS", "longest wait of a complete request for a free thread",
         "Afterwards it is answered 503 with `Retry-After`, and the application does not see it. An overloaded server \
@@ -295,7 +296,7 @@ settings! {
          so this default is longer than the usual 60.";
     client_header_timeout: Seconds = Seconds::whole(30), one, Requests,
         ["--client-header-timeout"], "SECONDS", "longest time to receive a request's head",
-        "Counted from the first byte to the last; then 408. No worker is occupied meanwhile. Seconds, fractions \
+        "Counted from the accept on a new connection, from the first byte on a kept one; then 408. No worker is occupied meanwhile. Seconds, fractions \
          allowed; 0 is no limit. nginx has a setting of this name (60 s), gunicorn has no such limit.";
     client_body_timeout: Seconds = Seconds::whole(60), one, Requests,
         ["--client-body-timeout"], "SECONDS", "longest pause within a request's body",

@@ -6,6 +6,29 @@ use std::thread;
 use super::*;
 
 #[test]
+fn a_worker_learns_once_what_has_become_of_its_handoffs() {
+    let (board, fd) = Scoreboard::create(1).unwrap();
+    let (giver, taker) = (board.slot(0).unwrap(), Scoreboard::attach(fd).unwrap().slot(0).unwrap());
+    taker.settle_handoff(3, true);
+    taker.settle_handoff(63, false);
+    // What an application writes into the queue may name any number.
+    taker.settle_handoff(64, true);
+    assert_eq!(giver.settled_handoffs(), (1 << 3, 1 << 63));
+    assert_eq!(giver.settled_handoffs(), (0, 0));
+}
+
+#[test]
+fn the_master_sees_what_connections_do_until_the_slot_is_cleared() {
+    let (board, fd) = Scoreboard::create(1).unwrap();
+    let (writes, reads) = (board.slot(0).unwrap(), Scoreboard::attach(fd).unwrap().slot(0).unwrap());
+    let counts = [1, 2, 3, 4, 5, 6, 7];
+    writes.set_connections(&counts);
+    assert_eq!(reads.connections(), counts);
+    writes.clear();
+    assert_eq!(reads.connections(), [0; ACTIVITIES]);
+}
+
+#[test]
 fn the_others_see_whether_a_worker_is_open_until_the_slot_is_cleared() {
     let (board, fd) = Scoreboard::create(1).unwrap();
     let (writes, reads) = (board.slot(0).unwrap(), Scoreboard::attach(fd).unwrap().slot(0).unwrap());

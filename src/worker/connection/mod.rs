@@ -77,7 +77,8 @@ impl Origin {
     }
 }
 
-/// What a connection is doing, for the order in which connections give way, and for `rwsgi status`.
+/// What a connection is doing, for the order in which connections give way, and for `rwsgi status`. The scoreboard counts
+/// them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     /// Nothing has come yet.

@@ -81,6 +81,7 @@ impl<'a> Worker<'a> {
                 locked.reactor.poll()?;
                 locked = self.attend(locked, Until::Done);
                 locked.hand_off_waiting();
+                locked.reactor.publish();
                 return Ok(locked);
             }
             locked = self.attend(locked, Until::Done);
