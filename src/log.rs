@@ -3,8 +3,8 @@
 //!
 //! A process without the log's thread (master, zygote, the first moments of a worker) writes each line itself, and drops
 //! what the file cannot take at once. A worker calls [`start_thread`] after its fork; from then on lines go to a bounded
-//! queue. Either way a line that finds no room is counted, and the count is said once there is room again:
-//! `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
+//! queue. Either way a line that finds no room is counted, and the count is said: once there is room again, every few
+//! seconds while there is none and another log has room, and at the end: `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
 //!
 //! A text line is `[2026-11-20 10:05:38 +0000] [4711] [INFO] worker ready slot=0 gen=3`, with newlines in the message left
 //! as they are (tracebacks); a JSON one is an object of `time` (RFC 3339, UTC), `level`, `pid`, `message` and `fields`.
@@ -154,9 +154,15 @@ pub fn start_thread() {
     }
 }
 
-/// Waits until all that was queued is written, at most `limit`; says whether it is. Hand the access log over before.
+/// Waits until all that was queued is written, at most `limit`; answers whether it is, and says in the error log how many
+/// lines are lost. Hand the access log over before.
 pub fn flush(limit: Duration) -> bool {
     WRITER.flush(limit)
+}
+
+/// Says in the error log which lines a process without the thread has lost, if it has not said so yet.
+pub fn say_lost() {
+    WRITER.say_lost();
 }
 
 /// The target that makes an event of `tracing::error!` CRITICAL.

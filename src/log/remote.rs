@@ -16,7 +16,7 @@ use nix::sys::socket::{MsgFlags, SockaddrStorage, UnixAddr, recv, send, sendto};
 
 use super::sink::Outcome;
 use crate::message::Place;
-use crate::os::clock;
+use crate::os::{clock, rights};
 
 /// Where lines go, and how they are cut.
 #[derive(Debug)]
@@ -78,9 +78,8 @@ impl Remote {
             Place::UnixStream(path) => {
                 self.tried.store(clock::monotonic(), Ordering::Relaxed);
                 // Nobody there is no reason to have no log: the socket is one that is not connected, for now.
-                let stream = UnixStream::connect(path).or_else(|_| UnixStream::pair().map(|(one, _)| one))?;
-                stream.set_nonblocking(true)?;
-                Ok(stream.into())
+                let stream = connect_at_once(path).or_else(|_| UnixStream::pair().map(|(one, _)| one.into()))?;
+                Ok(stream)
             }
         }
     }
@@ -155,8 +154,11 @@ fn begin(to: &SocketAddr) -> io::Result<std::net::TcpStream> {
     Ok(OwnedFd::from(stream).into())
 }
 
+/// A daemon whose backlog is full is not waited for: that counts as nobody there.
 fn connect_at_once(path: &Path) -> io::Result<OwnedFd> {
-    Ok(mio::net::UnixStream::connect(path)?.into())
+    let stream = OwnedFd::from(mio::net::UnixStream::connect(path)?);
+    rights::refuse(stream.as_fd());
+    Ok(stream)
 }
 
 fn stream(socket: &OwnedFd, bytes: &[u8]) -> (usize, Outcome) {

@@ -12,6 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
 use super::remote::Remote;
+use crate::os::clock;
 
 /// One destination.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(super) struct Sink {
     /// Takes any amount at once: a file on a disk.
     regular: AtomicBool,
     dropped: AtomicU64,
+    /// When lost lines were last said while it takes none, in ns of the monotonic clock; 0 is never.
+    said: AtomicU64,
+    /// Lines that were taken from the queue and are not written yet.
+    unwritten: AtomicU64,
     /// The last byte written was within a line whose rest was lost.
     torn: AtomicBool,
 }
@@ -42,7 +47,16 @@ pub(super) enum Outcome {
 impl Sink {
     pub(super) fn new(fd: OwnedFd, name: &'static str) -> Sink {
         let regular = AtomicBool::new(is_regular(&fd));
-        Sink { fd, name, remote: None, regular, dropped: AtomicU64::new(0), torn: AtomicBool::new(false) }
+        Sink {
+            fd,
+            name,
+            remote: None,
+            regular,
+            dropped: AtomicU64::new(0),
+            said: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
+            torn: AtomicBool::new(false),
+        }
     }
 
     /// A socket that leads there.
@@ -113,8 +127,33 @@ impl Sink {
     /// Counts the lines of `bytes` from `written` on as lost.
     pub(super) fn lose(&self, bytes: &[u8], written: usize) {
         self.note_torn(bytes, written);
-        let lines = bytes[written..].split(|byte| *byte == self.end()).count() - 1;
-        self.add_dropped(lines as u64);
+        self.add_dropped(self.lines(&bytes[written..]));
+    }
+
+    /// Notes that these bytes were taken from the queue, and nothing else is on its way.
+    pub(super) fn note_taken(&self, bytes: &[u8]) {
+        self.unwritten.store(self.lines(bytes), Ordering::Relaxed);
+    }
+
+    /// Notes that these of them are written.
+    pub(super) fn note_written(&self, bytes: &[u8]) {
+        self.unwritten.fetch_sub(self.lines(bytes), Ordering::Relaxed);
+    }
+
+    /// How many lines were taken from the queue and are not written yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// How many lines end in these bytes.
+    pub(super) fn lines(&self, bytes: &[u8]) -> u64 {
+        let end = self.end();
+        (bytes.split(|byte| *byte == end).count() - 1) as u64
+    }
+
+    /// True if it leads to another process by a socket that was made for it.
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote.is_some()
     }
 
     /// Notes that of `bytes` only the first `written` ones were written: what comes next starts a new line.
@@ -133,6 +172,19 @@ impl Sink {
         // Nearly always 0: no locked exchange for that.
         if self.dropped.load(Ordering::Relaxed) == 0 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
     }
+
+    /// The same while it takes none: 0 until [`SAID_EVERY`] is over since there was something to say.
+    pub(super) fn take_dropped_at_times(&self) -> u64 {
+        if self.dropped.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let (now, said) = (clock::monotonic(), self.said.load(Ordering::Relaxed));
+        if said != 0 && now.saturating_sub(said) < SAID_EVERY {
+            return 0;
+        }
+        self.said.store(now, Ordering::Relaxed);
+        self.take_dropped()
+    }
 }
 
 impl AsFd for Sink {
@@ -150,6 +202,9 @@ pub(super) fn wait_writable(fds: &[BorrowedFd<'_>], limit: PollTimeout) -> bool 
 fn is_regular(fd: &OwnedFd) -> bool {
     fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
 }
+
+/// How often lost lines are said while nothing is taken, in ns: a log of one line in five seconds can be read.
+const SAID_EVERY: u64 = 5_000_000_000;
 
 /// `PIPE_BUF` on Linux (pipe(7)): written whole or not at all, so that lines of several processes do not mix.
 const PIECE: usize = 4096;

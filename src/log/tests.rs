@@ -237,6 +237,44 @@ fn lost_access_lines_are_said_in_the_error_log() {
 }
 
 #[test]
+fn lines_that_a_stuck_log_loses_are_said_while_it_is_stuck_and_at_the_end() {
+    let (writer, mut reader, _end) = writer();
+    let (access, _access_reader, access_end) = access(writer);
+    fill(&access_end);
+    writer.start().unwrap();
+    let long = [b'x'; 1023];
+    let pushed = 4000;
+    for _ in 0..pushed {
+        access.append(&long);
+    }
+    access.hand_over();
+    let dropped = |line: &str| {
+        let count = rest(line).strip_prefix("[WARNING] access log lines dropped n=").unwrap();
+        count.trim_end().parse::<u32>().unwrap()
+    };
+    let mut said = dropped(&line(&mut reader));
+    assert!(!writer.flush(Duration::from_millis(1)));
+    while said < pushed {
+        said += dropped(&line(&mut reader));
+    }
+    assert_eq!(said, pushed);
+}
+
+#[test]
+fn without_the_thread_a_stuck_log_is_said_at_once() {
+    let (writer, mut reader, _end) = writer();
+    let (access, _access_reader, access_end) = access(writer);
+    fill(&access_end);
+    for _ in 0..3 {
+        access.append(b"lost");
+        access.hand_over();
+    }
+    assert_eq!(rest(&line(&mut reader)), "[WARNING] access log lines dropped n=1\n");
+    writer.say_lost();
+    assert_eq!(rest(&line(&mut reader)), "[WARNING] access log lines dropped n=2\n");
+}
+
+#[test]
 #[allow(unsafe_code)]
 fn a_forked_child_writes_by_itself_even_if_a_lock_was_held() {
     let (writer, mut reader, end) = writer();

@@ -3,10 +3,14 @@
 //! The thread has three states. *Asleep* it waits for the first line and costs nothing. *Writing* it takes what is queued,
 //! writes without the lock, and goes on until nothing is left; a destination that is full is polled, the others go on.
 //! *Napping*, for a moment after it wrote, only an urgent line wakes it: a busy worker wakes it a few times a second, not
-//! once a line.
+//! once a line. *Stuck* is the same where a remote takes no more: what is on its way there waits, the others do not.
+//!
+//! Lost lines are counted, and said in the error log: once there is room again, and every few seconds while there is none.
 //!
 //! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application) touches
 //! no lock that its thread could have held at the fork, and writes directly.
+
+mod lost;
 
 use std::io;
 use std::mem;
@@ -70,6 +74,7 @@ enum State {
     Asleep,
     Napping,
     Writing,
+    Stuck,
 }
 
 impl Writer {
@@ -233,7 +238,8 @@ impl Writer {
         }
         pending.extend_from_slice(lines);
         queues.hurried |= hurry == Hurry::Now || pending.len() > LIMIT / 2;
-        if queues.state == State::Asleep || (queues.state == State::Napping && queues.hurried) {
+        let naps = matches!(queues.state, State::Napping | State::Stuck);
+        if queues.state == State::Asleep || (naps && queues.hurried) {
             self.wake.notify_one();
         }
         true
@@ -241,24 +247,18 @@ impl Writer {
 
     /// Without the thread: what does not go at once is lost and counted.
     fn write_now(&self, output: &Output, lines: &[u8]) {
-        self.say_dropped(&output.sink, |notice| {
-            let error = self.error.get()?;
-            let (written, outcome) = error.sink.write(notice);
-            error.sink.note_torn(notice, written);
-            (outcome == Outcome::Done).then_some(())
-        });
+        // Of the error log before the next line, if it has room again.
+        if self.is_error_log(&output.sink) {
+            self.say(&output.sink, output.sink.take_dropped(), |notice| self.write_notice(notice));
+        }
         let (written, outcome) = output.sink.write(lines);
-        if outcome != Outcome::Done {
+        let dropped = if outcome == Outcome::Done {
+            output.sink.take_dropped()
+        } else {
             output.sink.lose(lines, written);
-        }
-    }
-
-    /// Says how many lines `sink` lost, if any. `say` takes the line about it, or none if it has no room either.
-    fn say_dropped(&self, sink: &Sink, say: impl FnOnce(&[u8]) -> Option<()>) {
-        let lines = sink.take_dropped();
-        if lines > 0 && say(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
-            sink.add_dropped(lines);
-        }
+            if self.is_error_log(&output.sink) { 0 } else { output.sink.take_dropped_at_times() }
+        };
+        self.say(&output.sink, dropped, |notice| self.write_notice(notice));
     }
 
     /// Starts the thread, with every signal blocked: signals are for the threads that wait for them.
@@ -271,7 +271,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until nothing is queued and nothing is being written; false if `limit` is over first.
+    /// Waits until nothing is queued and nothing is being written; false if `limit` is over first. What was lost until then,
+    /// or is still on its way, is said in the error log.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         if self.owner.load(Ordering::Relaxed) != process::id() {
             return true;
@@ -279,8 +280,12 @@ impl Writer {
         let mut queues = self.lock();
         queues.hurried = true;
         self.wake.notify_one();
-        let busy = |queues: &mut Queues| queues.state == State::Writing || !queues.is_empty();
+        let busy = |queues: &mut Queues| matches!(queues.state, State::Writing | State::Stuck) || !queues.is_empty();
         let waited = self.rested.wait_timeout_while(queues, limit, busy).unwrap_or_else(PoisonError::into_inner);
+        for Queue { sink, pending } in &waited.0.list {
+            let lines = sink.take_dropped() + sink.lines(pending) + sink.unwritten();
+            self.say(sink, lines, |notice| self.write_notice(notice));
+        }
         !waited.1.timed_out()
     }
 
@@ -288,12 +293,23 @@ impl Writer {
         let mut batches: Vec<Batch> = Vec::new();
         loop {
             self.collect(&mut batches);
-            let full: Vec<BorrowedFd<'_>> = batches.iter_mut().filter_map(|batch| self.advance(batch)).collect();
-            if !full.is_empty() {
-                // Not for long: the other logs may have lines meanwhile.
+            let full: Vec<&Sink> = batches.iter_mut().filter_map(|batch| self.advance(batch)).collect();
+            // Not for long: the other logs may have lines meanwhile.
+            if full.iter().any(|sink| !sink.is_remote()) {
+                let full: Vec<BorrowedFd<'_>> = full.iter().map(|sink| sink.as_fd()).collect();
                 wait_writable(&full, PollTimeout::from(STUCK));
+            } else if !full.is_empty() {
+                self.nap_stuck();
             }
         }
+    }
+
+    /// Waits for a remote, and for urgent lines of the other logs.
+    fn nap_stuck(&self) {
+        let mut queues = self.lock();
+        queues.state = State::Stuck;
+        let limit = Duration::from_millis(STUCK.into());
+        let _ = self.wake.wait_timeout_while(queues, limit, |queues| !queues.hurried);
     }
 
     /// Takes what is queued for each log whose last batch is written; if all are, waits for something.
@@ -311,6 +327,7 @@ impl Writer {
             if batch.is_done() {
                 batch.empty();
                 mem::swap(&mut queue.pending, &mut batch.bytes);
+                batch.sink.note_taken(&batch.bytes);
             }
         }
     }
@@ -326,25 +343,27 @@ impl Writer {
         self.wake.wait_while(queues, |queues| queues.is_empty()).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes on; returns the descriptor if it is full.
-    fn advance<'a>(&self, batch: &'a mut Batch) -> Option<BorrowedFd<'a>> {
+    /// Writes on; returns the sink if it is full.
+    fn advance<'a>(&self, batch: &'a mut Batch) -> Option<&'a Sink> {
         if batch.is_done() {
             return None;
         }
         let (written, outcome) = batch.sink.write(&batch.bytes[batch.written..]);
+        batch.sink.note_written(&batch.bytes[batch.written..batch.written + written]);
         batch.written += written;
         match outcome {
-            Outcome::Full => return Some(batch.sink.as_fd()),
+            Outcome::Full => self.say_while_stuck(&batch.sink),
             Outcome::Refused => {
                 batch.sink.lose(&batch.bytes, batch.written);
                 batch.written = batch.bytes.len();
+                batch.sink.note_taken(&[]);
+                self.say_while_stuck(&batch.sink);
             }
-            Outcome::Done => self.say_dropped(&batch.sink, |notice| {
-                let error = self.error.get()?;
-                self.queue(error, notice, Hurry::Now).then_some(())
-            }),
+            Outcome::Done => {
+                self.say(&batch.sink, batch.sink.take_dropped(), |notice| self.queue_notice(notice));
+            }
         }
-        None
+        (outcome == Outcome::Full).then_some(&*batch.sink)
     }
 
     /// No code runs under this lock that could panic and leave it half changed.

@@ -40,7 +40,7 @@ pub use configuration::{PythonFile, evaluate};
 pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
-use crate::log::CRITICAL;
+use crate::log::{self, CRITICAL};
 use crate::message::Predecessor;
 use crate::os::announce::Announcer;
 use crate::os::background::Background;
@@ -124,6 +124,7 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);
+    log::say_lost();
     Ok(code)
 }
 

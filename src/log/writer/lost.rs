@@ -1,0 +1,59 @@
+//! What is said of lines that were lost, and where. The error log hears of all logs; of the error log itself, syslog does.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Hurry, Level, Outcome, Sink, Writer, line};
+
+impl Writer {
+    /// Writes a line about lost lines to the error log at once; none if it has no room either.
+    pub(super) fn write_notice(&self, notice: &[u8]) -> Option<()> {
+        let error = self.error.get()?;
+        let (written, outcome) = error.sink.write(notice);
+        error.sink.note_torn(notice, written);
+        (outcome == Outcome::Done).then_some(())
+    }
+
+    pub(super) fn is_error_log(&self, sink: &Arc<Sink>) -> bool {
+        self.error.get().is_some_and(|error| Arc::ptr_eq(&error.sink, sink))
+    }
+
+    /// Says that `sink` lost so many lines, if any. `say` takes the line about it, or none if it has no room either.
+    pub(super) fn say(&self, sink: &Sink, lines: u64, say: impl FnOnce(&[u8]) -> Option<()>) {
+        if lines > 0 && say(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
+            sink.add_dropped(lines);
+        }
+    }
+
+    /// The thread says it: in the error log, or where that is what takes none, to syslog.
+    pub(super) fn say_while_stuck(&self, sink: &Arc<Sink>) {
+        let is_error_log = self.is_error_log(sink);
+        let far = if is_error_log { self.far().syslog } else { None };
+        if is_error_log && far.is_none() {
+            return;
+        }
+        let lines = sink.take_dropped_at_times();
+        if let (Some((output, syslog)), true) = (far, lines > 0) {
+            let words = format!("{} lines dropped n={lines}", sink.name());
+            self.queue(&output, &syslog.error(Level::Warning, process::id(), &words), Hurry::Now);
+            return;
+        }
+        self.say(sink, lines, |notice| self.queue_notice(notice));
+    }
+
+    pub(super) fn queue_notice(&self, notice: &[u8]) -> Option<()> {
+        let error = self.error.get()?;
+        self.queue(error, notice, Hurry::Now).then_some(())
+    }
+
+    /// Says, without the thread, what was lost and is not said yet.
+    pub(in crate::log) fn say_lost(&self) {
+        if self.owner.load(Ordering::Relaxed) != process::id() {
+            let sinks: Vec<Arc<Sink>> = self.lock().list.iter().map(|queue| Arc::clone(&queue.sink)).collect();
+            for sink in sinks {
+                self.say(&sink, sink.take_dropped(), |notice| self.write_notice(notice));
+            }
+        }
+    }
+}
