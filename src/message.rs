@@ -25,6 +25,8 @@ pub enum ToZygote {
     Fork(Fork),
     /// The log files were opened anew. With it come those that it names.
     Reopen(Reopen),
+    /// The name of a host was looked up: where lines go besides from now on.
+    Connect(Remotes),
     /// What has happened, for hooks that gunicorn's master calls.
     Note(Note),
 }
@@ -106,12 +108,14 @@ pub struct Inherited {
 }
 
 /// What the master says to a worker.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
     /// Finish what there is and end; others serve on.
     Retire,
     /// The log files were opened anew. With it come those that it names.
     Reopen(Reopen),
+    /// The name of a host was looked up: where lines go besides from now on.
+    Connect(Remotes),
 }
 
 /// Which log files come with a message, in this order.
@@ -215,7 +219,7 @@ pub struct ForHooks {
     pub workers_before: Option<usize>,
 }
 
-/// Where lines go besides the files of the logs, names of hosts looked up.
+/// Where lines go besides the files of the logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remotes {
     /// Messages.
@@ -259,6 +263,8 @@ pub enum Place {
     UnixDatagrams(PathBuf),
     /// A connection, a path.
     UnixStream(PathBuf),
+    /// A host whose name is being looked up, and a port: what is sent until then is lost, and counted.
+    Awaited(String, u16),
 }
 
 /// What a zygote is started for, and so which hooks it calls.

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
 
+use crate::support::outside::tool;
 use crate::support::{self, LIMIT, Server, directory, wait_until};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -319,6 +321,88 @@ fn logs_that_are_opened_anew_go_on_everywhere() {
     server.stop();
 }
 
+/// A name server that holds every question until it is opened, and says then that every name is 127.0.0.1.
+struct NameServer {
+    socket: UdpSocket,
+    asked: Vec<(Vec<u8>, SocketAddr)>,
+}
+
+impl NameServer {
+    /// Listens on an address of its own, and answers for a server that is started by the words.
+    fn start(files: &TempDir, words: &[&str]) -> (NameServer, Command) {
+        let socket = UdpSocket::bind("127.0.53.77:53").expect("a free port 53: run the tests as root");
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let resolver = files.path().join("resolv.conf");
+        fs::write(&resolver, "nameserver 127.0.53.77\noptions timeout:30 attempts:1\n").unwrap();
+        let inner = support::rwsgi(files.path(), words.iter().chain(&["-b", "127.0.0.1:0"]));
+        let mut command = tool("unshare", ["--mount", "sh", "-c"]);
+        command.arg("mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"").arg("sh").arg(&resolver);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(files.path());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        (NameServer { socket, asked: Vec::new() }, command)
+    }
+
+    /// Waits for a question.
+    fn hold(&mut self) {
+        let mut bytes = vec![0; 1500];
+        let (count, from) = self.socket.recv_from(&mut bytes).expect("a question within the limit");
+        bytes.truncate(count);
+        self.asked.push((bytes, from));
+    }
+
+    /// Answers what was asked, and what will be.
+    fn open(mut self) {
+        std::thread::spawn(move || {
+            loop {
+                for (question, from) in self.asked.drain(..) {
+                    self.socket.send_to(&NameServer::answer(&question), from).unwrap();
+                }
+                self.hold();
+            }
+        });
+    }
+
+    /// A message of RFC 1035: one question, and for the type A one answer.
+    fn answer(question: &[u8]) -> Vec<u8> {
+        let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
+        let is_address = question[name_end..name_end + 2] == [0, 1];
+        let mut answer = question[..name_end + 4].to_vec();
+        answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
+        if is_address {
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+        }
+        answer
+    }
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_holds_up_neither_start_nor_reload() {
+    let files = site();
+    let (udp, address) = udp();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let statsd = format!("statsd.test:{}", address.rsplit_once(':').unwrap().1);
+    let to = format!("tcp://syslog.test:{}", tcp.local_addr().unwrap().port());
+    let pid = files.path().join("pid");
+    let words = ["-p", "pid", "--log-syslog", "--log-syslog-to", &to, "--statsd-host", &statsd, "app"];
+    let (mut names, command) = NameServer::start(&files, &words);
+    let mut server = Server::spawn(command);
+    names.hold();
+    assert_eq!(server.get("/lost").status, 200);
+    let (code, out, err) = support::run(files.path(), ["reload", "--pid", pid.to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{err}\n{}", server.log());
+    assert_eq!(server.get("/lost").status, 200);
+    names.open();
+    let found = collect(move || tcp.accept().ok().map(|(stream, _)| stream));
+    wait_until("a line of the access log at syslog", || {
+        server.get("/found");
+        found.try_iter().any(|message| message.contains("GET /found"))
+    });
+    metrics(&udp, &["gunicorn.requests:1|c|@1.0"]);
+    server.wait_for("syslog lines dropped n=");
+    let log = server.stop();
+    assert!(!log.contains("-to: ") && !log.contains("held up"), "{log}");
+}
+
 #[test]
 fn nothing_waits_for_a_daemon_that_does_not_read_and_what_it_misses_is_said() {
     let files = site();
@@ -328,15 +412,21 @@ fn nothing_waits_for_a_daemon_that_does_not_read_and_what_it_misses_is_said() {
     let words = ["--log-syslog", "--log-syslog-to", &to, "--access-logfile", "access.log", "app"];
     let mut server = Server::start_in(files.path(), &words);
     let mut stream = server.connect();
-    let requests: usize = 8000;
+    let (bursts, burst) = (20, 400);
+    let requests = bursts * burst;
     let request = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(1200));
-    for _ in 0..requests {
-        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-        assert_eq!(support::Response::read(&mut stream).unwrap().status, 200);
+    let file = || fs::read_to_string(files.path().join("access.log")).unwrap_or_default();
+    for number in 1..=bursts {
+        for _ in 0..burst {
+            std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+            assert_eq!(support::Response::read(&mut stream).unwrap().status, 200);
+        }
+        // Fewer bytes than a queue holds: the file has them all, whatever becomes of the daemon.
+        wait_until("the lines are in the file", || file().lines().count() == number * burst);
     }
     server.wait_for("[WARNING] syslog lines dropped n=");
     let log = server.stop();
-    assert_eq!(fs::read_to_string(files.path().join("access.log")).unwrap().lines().count(), requests, "{log}");
+    assert!(!log.contains("access log lines dropped"), "{log}");
     tcp.set_nonblocking(true).unwrap();
     let mut received = 0;
     while let Ok((mut stream, _)) = tcp.accept() {

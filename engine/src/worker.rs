@@ -281,6 +281,10 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
             }
             order(channel, inheritance, slot)
         }
+        Ok(ToWorker::Connect(remotes)) => {
+            crate::zygote::connect(&remotes);
+            order(channel, inheritance, slot)
+        }
         Err(error) => {
             tracing::error!(%error, "worker: expected a message");
             Order::Nothing

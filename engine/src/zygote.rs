@@ -10,7 +10,9 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Reopen, Start, Streams, ToZygote};
+use rwsgi::message::{
+    BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Remotes, Reopen, Start, Streams, ToZygote,
+};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
 use rwsgi::os::process::{self, Side};
@@ -117,6 +119,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
+            ToZygote::Connect(remotes) => connect(&remotes),
             ToZygote::Note(note) => inheritance.note(py, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
@@ -146,6 +149,13 @@ fn boot(
     }
     load(py, inheritance)?;
     Ok(signals)
+}
+
+/// Lines go there besides, from now on.
+pub(crate) fn connect(remotes: &Remotes) {
+    if let Err(error) = log::connect(remotes) {
+        tracing::warn!(%error, "no socket for syslog or statsd");
+    }
 }
 
 /// Evaluates the configuration file, if there is one to evaluate, and takes over what there is to serve.

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::os::{clock, rights};
 #[derive(Debug)]
 pub(super) struct Remote {
     place: Place,
+    /// Where that is, once it is looked up.
+    found: OnceLock<Place>,
     cut: Cut,
     /// When a connection was last tried for, in ns of the monotonic clock.
     tried: AtomicU64,
@@ -54,21 +57,39 @@ impl Cut {
 
 impl Remote {
     pub(super) fn new(place: Place, cut: Cut) -> Remote {
-        Remote { place, cut, tried: AtomicU64::new(0) }
+        Remote { place, found: OnceLock::new(), cut, tried: AtomicU64::new(0) }
     }
 
     pub(super) fn end(&self) -> u8 {
         self.cut.end()
     }
 
+    fn place(&self) -> &Place {
+        self.found.get().unwrap_or(&self.place)
+    }
+
+    /// True if it is still to be looked up.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.place(), Place::Awaited(..))
+    }
+
+    /// It is looked up: answers a socket for it, in place of the one until now. A connection is not waited for.
+    pub(super) fn lead_to(&self, place: &Place) -> io::Result<OwnedFd> {
+        let place = self.found.get_or_init(|| place.clone());
+        match place {
+            Place::Tcp(to) => begin(to).map(OwnedFd::from),
+            _ => self.open(),
+        }
+    }
+
     /// A socket for it. A connection is waited for, but not for long.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
-        match &self.place {
+        match self.place() {
             Place::Udp(to) => {
                 let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 Ok(UdpSocket::bind(from)?.into())
             }
-            Place::UnixDatagrams(_) => Ok(UnixDatagram::unbound()?.into()),
+            Place::UnixDatagrams(_) | Place::Awaited(..) => Ok(UnixDatagram::unbound()?.into()),
             Place::Tcp(to) => {
                 self.tried.store(clock::monotonic(), Ordering::Relaxed);
                 let stream = std::net::TcpStream::connect_timeout(to, PATIENCE).or_else(|_| begin(to))?;
@@ -91,7 +112,8 @@ impl Remote {
         bytes: &[u8],
         renew: impl Fn(&OwnedFd) -> io::Result<()>,
     ) -> (usize, Outcome) {
-        match &self.place {
+        match self.place() {
+            Place::Awaited(..) => (0, Outcome::Refused),
             Place::Udp(to) => self.datagrams(socket, bytes, &SockaddrStorage::from(*to)),
             Place::UnixDatagrams(path) => match UnixAddr::new(path.as_path()) {
                 Ok(to) => self.datagrams(socket, bytes, &to),
@@ -123,7 +145,7 @@ impl Remote {
             match sendto(socket.as_raw_fd(), datagram, to, flags) {
                 Err(Errno::EINTR) => {}
                 // poll(2) knows nothing of the room behind a unix socket that is not connected.
-                Err(Errno::EAGAIN) if matches!(self.place, Place::Udp(_)) => return (sent, Outcome::Full),
+                Err(Errno::EAGAIN) if matches!(self.place(), Place::Udp(_)) => return (sent, Outcome::Full),
                 // A traceback that no datagram takes: the others are none the worse.
                 Ok(_) | Err(Errno::EMSGSIZE) => sent += length,
                 Err(_) => return (sent, Outcome::Refused),
@@ -139,11 +161,11 @@ impl Remote {
         if now.saturating_sub(tried) < AGAIN || self.tried.swap(now, Ordering::Relaxed) != tried {
             return None;
         }
-        match &self.place {
+        match self.place() {
             Place::Tcp(to) => begin(to).ok().map(OwnedFd::from),
             // It is accepted or refused at once.
             Place::UnixStream(path) => connect_at_once(path).ok(),
-            Place::Udp(_) | Place::UnixDatagrams(_) => None,
+            Place::Udp(_) | Place::UnixDatagrams(_) | Place::Awaited(..) => None,
         }
     }
 }

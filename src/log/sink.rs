@@ -12,6 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
 use super::remote::Remote;
+use crate::message::Place;
 use crate::os::clock;
 
 /// One destination.
@@ -62,7 +63,19 @@ impl Sink {
     /// A socket that leads there.
     pub(super) fn remote(remote: Remote, name: &'static str) -> io::Result<Sink> {
         let fd = remote.open()?;
-        Ok(Sink { remote: Some(remote), ..Sink::new(fd, name) })
+        // A name server is given as long as one that answers takes before anything is said to be lost.
+        let said = AtomicU64::new(if remote.is_awaited() { clock::monotonic() } else { 0 });
+        Ok(Sink { remote: Some(remote), said, ..Sink::new(fd, name) })
+    }
+
+    /// True if it leads to a host whose name is still being looked up.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.remote.as_ref().is_some_and(Remote::is_awaited)
+    }
+
+    /// That host was found.
+    pub(super) fn lead_to(&self, place: &Place) -> io::Result<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.lead_to(place)?))
     }
 
     /// Gives this process a connection of its own: who forked it goes on with the old one.

@@ -10,6 +10,7 @@
 //! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application) touches
 //! no lock that its thread could have held at the fork, and writes directly.
 
+mod besides;
 mod lost;
 
 use std::io;
@@ -26,7 +27,7 @@ use super::line::{self, Line};
 use super::remote::{Cut, Remote};
 use super::sink::{Outcome, Sink, wait_writable};
 use super::{ERROR_LOG, Format, Level, STATSD, SYSLOG};
-use crate::message::{Place, Remotes, Statsd, Syslog};
+use crate::message::{Statsd, Syslog};
 use crate::os::thread;
 
 /// The logs of one process.
@@ -135,66 +136,6 @@ impl Writer {
     pub(super) fn error(&self, line: &str) {
         if let Some(output) = self.error.get() {
             self.push(output, line.as_bytes(), Hurry::Now);
-        }
-    }
-
-    /// Lines go there besides, from now on.
-    pub(super) fn set_far(&self, remotes: &Remotes) -> io::Result<()> {
-        let add = |place: &Place, cut, name| {
-            Ok::<_, io::Error>(self.add(Sink::remote(Remote::new(place.clone(), cut), name)?))
-        };
-        let Far { syslog, statsd } = self.far();
-        let syslog = match &remotes.syslog {
-            Some(wanted) => match syslog {
-                Some((output, has)) if has.place == wanted.place => Some((output, wanted.clone())),
-                _ => Some((add(&wanted.place, Cut::OneEach, SYSLOG)?, wanted.clone())),
-            },
-            None => None,
-        };
-        let statsd = match &remotes.statsd {
-            Some(wanted) => match statsd {
-                Some((output, has)) if has.place == wanted.place => Some((output, wanted.clone())),
-                _ => Some((add(&wanted.place, Cut::Packed(room(&wanted.place)), STATSD)?, wanted.clone())),
-            },
-            None => None,
-        };
-        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = Far { syslog, statsd };
-        Ok(())
-    }
-
-    /// Gives this process, which was forked, connections of its own.
-    pub(super) fn part(&self) -> io::Result<()> {
-        let Far { syslog, statsd } = self.far();
-        let outputs = syslog.into_iter().map(|(output, _)| output).chain(statsd.into_iter().map(|(output, _)| output));
-        outputs.into_iter().try_for_each(|output| output.sink.part())
-    }
-
-    pub(super) fn far(&self) -> Far {
-        let is_own = self.owner.load(Ordering::Relaxed) == process::id();
-        // A child that the application has forked may find it locked for ever.
-        let held = if is_own { self.far.lock().ok() } else { self.far.try_lock().ok() };
-        held.map(|far| far.clone()).unwrap_or_default()
-    }
-
-    /// The same line for those who are told besides.
-    pub(super) fn far_line(&self, line: &Line) {
-        let Far { syslog, statsd } = self.far();
-        if let Some((output, syslog)) = syslog {
-            self.push(&output, &syslog.error(line.level, line.pid, &line.words()), Hurry::Now);
-        }
-        if let Some((output, statsd)) = statsd {
-            let mut counted = Vec::new();
-            statsd.line(line.level, &line.message, &mut counted);
-            self.push(&output, &counted, Hurry::Later);
-        }
-    }
-
-    /// Tells statsd, if there is one.
-    pub(super) fn measure(&self, tell: impl FnOnce(&Statsd, &mut Vec<u8>)) {
-        if let Some((output, statsd)) = self.far().statsd {
-            let mut told = Vec::new();
-            tell(&statsd, &mut told);
-            self.push(&output, &told, Hurry::Later);
         }
     }
 
@@ -404,12 +345,6 @@ impl Batch {
             self.bytes = Vec::new();
         }
     }
-}
-
-/// What goes in one datagram, in bytes: what an Ethernet takes whole, less the heads of IPv6 and UDP; on a unix socket what
-/// daemons read at a time (Datadog's: 8 KiB).
-fn room(place: &Place) -> usize {
-    if matches!(place, Place::Udp(_)) { 1432 } else { 8192 }
 }
 
 /// How much may be queued for each log, in bytes; as much again may be on its way to the file. Some ten thousand lines:

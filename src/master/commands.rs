@@ -141,7 +141,7 @@ impl Master<'_> {
             }
             let files: Vec<_> = logs.files().collect();
             for slot in self.pool.of_generation(number) {
-                if let Err(error) = self.pool.say(slot, ToWorker::Reopen(reopen), &files) {
+                if let Err(error) = self.pool.say(slot, &ToWorker::Reopen(reopen), &files) {
                     tracing::error!(slot, %error, "worker not told of new log files");
                 }
             }

@@ -1,6 +1,7 @@
 //! A generation from the master's side: what one reading of the settings has opened, and the zygote that was started from
 //! it. When it comes and goes is the supervisor's business.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -34,6 +35,8 @@ pub(super) struct Generation {
     pub(super) logs: Logs,
     /// Where lines go besides.
     pub(super) remotes: Remotes,
+    /// Settings that name hosts which were not found, and warned of.
+    pub(super) unfound: BTreeSet<&'static str>,
     /// Certificates and keys, as a sealed file.
     tls: Option<OwnedFd>,
     /// Bound when its first zygote has found a Python.
@@ -83,6 +86,7 @@ impl Generation {
             board_file,
             logs,
             remotes: Remotes::default(),
+            unfound: BTreeSet::new(),
             tls,
             sockets: Vec::new(),
             zygote: None,

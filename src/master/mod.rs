@@ -62,6 +62,7 @@ use logs::Logs;
 use metrics::Metrics;
 use orders::Orders;
 use pool::Pool;
+use remotes::Lookups;
 use service::Service;
 use sockets::Socket;
 use upgrade::{OLD_MASTER, Other, Upgrading};
@@ -164,6 +165,7 @@ struct Master<'a> {
     meter: Meter,
     scaled_last: Option<load::Change>,
     metrics: Metrics,
+    lookups: Lookups,
     finish: Option<i32>,
 }
 
@@ -172,8 +174,9 @@ impl<'a> Master<'a> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
         let Launch { announcer, addressed, check, background, .. } = launch;
         let program = Program::open(engine)?;
-        let first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
+        let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
+        let lookups = Lookups::of_first(&mut first, check, poll.registry())?;
         let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
         let pidfile = pidfile(&first, &other, check)?;
         let inherited = predecessor.filter(|_| other.is_there());
@@ -213,6 +216,7 @@ impl<'a> Master<'a> {
             meter: Meter::default(),
             scaled_last: None,
             metrics: Metrics::default(),
+            lookups,
             finish: None,
         })
     }
@@ -282,6 +286,7 @@ impl<'a> Master<'a> {
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
+        self.take_looked_up();
         self.hear_clients(tokens);
         for (slot, busy) in self.pool.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
@@ -398,10 +403,6 @@ fn first_generation(
     })?;
     first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
-    if !check {
-        first.remotes = remotes::look_up(&first.settings, &first.origins);
-        remotes::take(&first.remotes);
-    }
     Ok(first)
 }
 

@@ -128,9 +128,9 @@ impl Pool {
     }
 
     /// Says something to the worker in `slot`, if there is one.
-    pub(super) fn say(&self, slot: usize, word: ToWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(super) fn say(&self, slot: usize, word: &ToWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self.workers.get(slot).and_then(Option::as_ref) {
-            Some(worker) => worker.channel.say(&word, fds),
+            Some(worker) => worker.channel.say(word, fds),
             None => Ok(()),
         }
     }

@@ -85,7 +85,7 @@ impl Master<'_> {
         tracing::info!(slot, pid, "worker retires");
         self.note_leaving(slot);
         self.pool.expect_end(slot);
-        if let Err(error) = self.pool.say(slot, ToWorker::Retire, &[]) {
+        if let Err(error) = self.pool.say(slot, &ToWorker::Retire, &[]) {
             tracing::error!(slot, pid, %error, "worker not told to retire");
             self.end(slot, pid, Signal::SIGTERM);
         }

@@ -45,7 +45,7 @@ impl Master<'_> {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
-                generation.remotes = remotes::look_up(&generation.settings, &generation.origins);
+                generation.remotes = self.lookups.begin(number, &generation.settings, &generation.origins);
                 self.generations.insert(number, generation);
                 self.tell(&Event::Reload(number, plan));
             }

@@ -1,43 +1,175 @@
-//! Where syslog and statsd are: names of hosts are looked up once, by the master, for all processes of a generation. What
-//! cannot be found is warned of and left out: a server does not stay down because nobody counts its requests.
+//! Where syslog and statsd are: names of hosts are looked up by the master, for all processes of a generation, in threads that
+//! nothing waits for. What cannot be found is warned of and tried again: a server does not stay down because nobody counts
+//! its requests.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use super::Origins;
+use mio::{Registry, Token, Waker};
+
+use super::{CLIENTS, Generation, Master, Origins};
 use crate::log;
-use crate::message::{Place, Remotes, Statsd, Syslog};
+use crate::message::{Place, Remotes, Statsd, Syslog, ToWorker, ToZygote};
 use crate::os::{self, thread};
 use crate::settings::Settings;
 use crate::settings::types::{HostPort, StatsdHost, SyslogAddress, UnixKind};
 
-/// What the settings name.
-pub(super) fn look_up(settings: &Settings, origins: &Origins) -> Remotes {
-    let say = |name: &'static str, found: io::Result<Place>| {
-        found.inspect_err(|error| tracing::warn!("{}", origins.blame(name, &os::words(error)))).ok()
-    };
-    let syslog = settings.syslog.then(|| say("syslog_addr", syslog_place(&settings.syslog_addr))).flatten();
-    let statsd = settings.statsd_host.as_ref().and_then(|host| say("statsd_host", statsd_place(host)));
-    Remotes {
-        syslog: syslog.map(|place| Syslog {
-            place,
-            name: settings.syslog_prefix.clone().unwrap_or_else(|| settings.title().replace(':', ".")),
-            facility: settings.syslog_facility.code(),
-            has_access: !settings.disable_redirect_access_to_syslog,
-        }),
-        statsd: statsd.map(|place| Statsd {
-            place,
-            prefix: match settings.statsd_prefix.trim_end_matches('.') {
-                "" => String::new(),
-                prefix => format!("{prefix}."),
-            },
-            tags: settings.dogstatsd_tags.clone(),
-        }),
+/// Names that are being looked up.
+pub(super) struct Lookups {
+    answers: mpsc::Receiver<Answer>,
+    asked: Asked,
+}
+
+/// What a thread that looks up a name has of the master.
+#[derive(Clone)]
+struct Asked {
+    answer: mpsc::Sender<Answer>,
+    waker: Arc<Waker>,
+    /// The generation for which names were looked up last; those before it need none.
+    newest: Arc<AtomicU64>,
+}
+
+/// What became of a name.
+struct Answer {
+    generation: u64,
+    setting: &'static str,
+    outcome: Result<Place, String>,
+}
+
+/// A name to look up.
+struct Name {
+    generation: u64,
+    setting: &'static str,
+    to: HostPort,
+    kind: fn(SocketAddr) -> Place,
+}
+
+impl Lookups {
+    /// Those of the first generation, which a check does not ask for; `registry` is woken when there is an answer.
+    pub(super) fn of_first(first: &mut Generation, check: bool, registry: &Registry) -> io::Result<Lookups> {
+        let (answer, answers) = mpsc::channel();
+        let waker = Arc::new(Waker::new(registry, LOOKED_UP)?);
+        let lookups = Lookups { answers, asked: Asked { answer, waker, newest: Arc::default() } };
+        if !check {
+            first.remotes = lookups.begin(first.number, &first.settings, &first.origins);
+            take(&first.remotes);
+        }
+        Ok(lookups)
+    }
+
+    /// What the settings name. Hosts come later, if they are given by names.
+    pub(super) fn begin(&self, generation: u64, settings: &Settings, origins: &Origins) -> Remotes {
+        self.asked.newest.store(generation, Ordering::Relaxed);
+        let host = &|setting, to: &HostPort, kind: fn(SocketAddr) -> Place| {
+            if let Ok(address) = to.host.parse() {
+                return Ok(kind(SocketAddr::new(address, to.port)));
+            }
+            self.asked.clone().start(Name { generation, setting, to: to.clone(), kind })?;
+            Ok(Place::Awaited(to.host.clone(), to.port))
+        };
+        let say = |setting: &'static str, found: io::Result<Place>| {
+            found.inspect_err(|error| tracing::warn!("{}", origins.blame(setting, &os::words(error)))).ok()
+        };
+        let syslog = settings.syslog.then(|| say(SYSLOG, syslog_place(&settings.syslog_addr, host))).flatten();
+        let statsd = settings.statsd_host.as_ref().and_then(|place| say(STATSD, statsd_place(place, host)));
+        Remotes {
+            syslog: syslog.map(|place| Syslog {
+                place,
+                name: settings.syslog_prefix.clone().unwrap_or_else(|| settings.title().replace(':', ".")),
+                facility: settings.syslog_facility.code(),
+                has_access: !settings.disable_redirect_access_to_syslog,
+            }),
+            statsd: statsd.map(|place| Statsd {
+                place,
+                prefix: match settings.statsd_prefix.trim_end_matches('.') {
+                    "" => String::new(),
+                    prefix => format!("{prefix}."),
+                },
+                tags: settings.dogstatsd_tags.clone(),
+            }),
+        }
+    }
+}
+
+impl Asked {
+    fn start(self, name: Name) -> io::Result<()> {
+        thread::start_large("rwsgi-resolve", move || self.look_up(&name))
+    }
+
+    /// Asks until there is an answer, or nobody needs it any more.
+    fn look_up(&self, name: &Name) {
+        let Name { generation, setting, to, kind } = name;
+        while self.newest.load(Ordering::Relaxed) <= *generation {
+            let outcome = resolve(to).map(kind);
+            let is_found = outcome.is_ok();
+            if self.answer.send(Answer { generation: *generation, setting, outcome }).is_err() {
+                return;
+            }
+            let _ = self.waker.wake();
+            if is_found {
+                return;
+            }
+            let again = Instant::now() + AGAIN;
+            while let Some(left) = again.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+        }
+    }
+}
+
+impl Generation {
+    /// A host of this setting is there.
+    fn note_place(&mut self, setting: &str, place: Place) {
+        let Remotes { syslog, statsd } = &mut self.remotes;
+        match (syslog, statsd) {
+            (Some(syslog), _) if setting == SYSLOG => syslog.place = place,
+            (_, Some(statsd)) if setting == STATSD => statsd.place = place,
+            _ => {}
+        }
+    }
+}
+
+impl Master<'_> {
+    /// Passes on what was looked up meanwhile.
+    pub(super) fn take_looked_up(&mut self) {
+        while let Ok(Answer { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
+            let Some(generation) = self.generations.get_mut(&number) else { continue };
+            match outcome {
+                Ok(place) => {
+                    generation.note_place(setting, place);
+                    self.connect(number);
+                }
+                Err(error) if generation.unfound.insert(setting) => {
+                    tracing::warn!("{}; asked again every minute", generation.origins.blame(setting, &error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Every process of a generation is told where lines go besides.
+    fn connect(&mut self, number: u64) {
+        let Generation { remotes, zygote, .. } = &self.generations[&number];
+        // One that does not listen yet is told with all the rest.
+        if let Some(zygote) = zygote.as_ref().filter(|zygote| zygote.is_listening()) {
+            if let Err(error) = zygote.channel.say(&ToZygote::Connect(remotes.clone()), &[]) {
+                tracing::error!(%error, "zygote not told of syslog and statsd");
+            }
+        }
+        for slot in self.pool.of_generation(number) {
+            if let Err(error) = self.pool.say(slot, &ToWorker::Connect(remotes.clone()), &[]) {
+                tracing::error!(slot, %error, "worker not told of syslog and statsd");
+            }
+        }
+        if number == self.current {
+            take(remotes);
+        }
     }
 }
 
@@ -48,10 +180,13 @@ pub(super) fn take(remotes: &Remotes) {
     }
 }
 
-fn syslog_place(address: &SyslogAddress) -> io::Result<Place> {
+/// Where a host is, as far as that is known at once.
+type Host<'a> = &'a dyn Fn(&'static str, &HostPort, fn(SocketAddr) -> Place) -> io::Result<Place>;
+
+fn syslog_place(address: &SyslogAddress, host: Host<'_>) -> io::Result<Place> {
     Ok(match address {
-        SyslogAddress::Udp(to) => Place::Udp(resolve(to)?),
-        SyslogAddress::Tcp(to) => Place::Tcp(resolve(to)?),
+        SyslogAddress::Udp(to) => host(SYSLOG, to, Place::Udp)?,
+        SyslogAddress::Tcp(to) => host(SYSLOG, to, Place::Tcp)?,
         SyslogAddress::Unix(path, UnixKind::Datagram) => Place::UnixDatagrams(path.clone()),
         SyslogAddress::Unix(path, UnixKind::Stream) => Place::UnixStream(path.clone()),
         SyslogAddress::Unix(path, UnixKind::Any) => {
@@ -64,9 +199,9 @@ fn syslog_place(address: &SyslogAddress) -> io::Result<Place> {
     })
 }
 
-fn statsd_place(host: &StatsdHost) -> io::Result<Place> {
-    Ok(match host {
-        StatsdHost::Udp(to) => Place::Udp(resolve(to)?),
+fn statsd_place(place: &StatsdHost, host: Host<'_>) -> io::Result<Place> {
+    Ok(match place {
+        StatsdHost::Udp(to) => host(STATSD, to, Place::Udp)?,
         StatsdHost::Unix(path) => {
             warn_of_absent(path);
             Place::UnixDatagrams(path.clone())
@@ -81,23 +216,17 @@ fn warn_of_absent(path: &Path) {
     }
 }
 
-/// The first address of a host. A name server that does not answer is not waited for.
-fn resolve(to: &HostPort) -> io::Result<SocketAddr> {
-    let (host, port) = (to.host.clone(), to.port);
-    if let Ok(address) = host.parse() {
-        return Ok(SocketAddr::new(address, port));
-    }
-    let (found, wait) = mpsc::channel();
-    let name = host.clone();
-    thread::start("rwsgi-resolve", move || {
-        // Nobody may wait for it any more.
-        let _ = found.send((name.as_str(), port).to_socket_addrs().map(|mut all| all.next()));
-    })?;
-    let answer =
-        wait.recv_timeout(PATIENCE).map_err(|_| io::Error::other(format!("{host}: no name server answers")))?;
-    let found = answer.map_err(|error| io::Error::other(format!("{host}: {error}")))?;
-    found.ok_or_else(|| io::Error::other(format!("{host}: no address")))
+/// The first address of a host.
+fn resolve(to: &HostPort) -> Result<SocketAddr, String> {
+    let HostPort { host, port } = to;
+    let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    found.next().ok_or_else(|| format!("{host}: no address"))
 }
 
-/// Resolvers ask again after 5 s by default; whoever is there has answered long before.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The settings that name hosts.
+const SYSLOG: &str = "syslog_addr";
+const STATSD: &str = "statsd_host";
+/// A name was looked up.
+const LOOKED_UP: Token = Token(CLIENTS - 2);
+/// How soon a name is asked for again: most name servers tell how long a refusal holds, and a minute is little of it.
+const AGAIN: Duration = Duration::from_secs(60);

@@ -1,0 +1,91 @@
+//! Where lines go besides the files: the outputs of syslog and statsd, and what these are told.
+
+use std::io;
+use std::process;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::{Cut, Far, Hurry, Line, Output, Remote, STATSD, SYSLOG, Sink, Writer};
+use crate::message::{Place, Remotes, Statsd};
+
+impl Writer {
+    /// Lines go there besides, from now on.
+    pub(in crate::log) fn set_far(&self, remotes: &Remotes) -> io::Result<()> {
+        let Far { syslog, statsd } = self.far();
+        let syslog = remotes.syslog.as_ref().map(|wanted| {
+            let has = syslog.map(|(output, has)| (output, has.place));
+            Ok::<_, io::Error>((self.lead_to(has, &wanted.place, Cut::OneEach, SYSLOG)?, wanted.clone()))
+        });
+        let statsd = remotes.statsd.as_ref().map(|wanted| {
+            let has = statsd.map(|(output, has)| (output, has.place));
+            let cut = Cut::Packed(room(&wanted.place));
+            Ok::<_, io::Error>((self.lead_to(has, &wanted.place, cut, STATSD)?, wanted.clone()))
+        });
+        let far = Far { syslog: syslog.transpose()?, statsd: statsd.transpose()? };
+        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+        Ok(())
+    }
+
+    /// The output that leads to `wanted`: the one that this process has, if it leads there or waits for the name to be looked
+    /// up, else another one.
+    fn lead_to(
+        &self,
+        has: Option<(Output, Place)>,
+        wanted: &Place,
+        cut: Cut,
+        name: &'static str,
+    ) -> io::Result<Output> {
+        match has {
+            Some((output, place)) if place == *wanted => Ok(output),
+            Some((output, _)) if output.sink.is_awaited() => {
+                if !matches!(wanted, Place::Awaited(..)) {
+                    output.sink.lead_to(wanted)?;
+                }
+                Ok(output)
+            }
+            _ => Ok(self.add(Sink::remote(Remote::new(wanted.clone(), cut), name)?)),
+        }
+    }
+
+    /// Gives this process, which was forked, connections of its own.
+    pub(in crate::log) fn part(&self) -> io::Result<()> {
+        let Far { syslog, statsd } = self.far();
+        let outputs = syslog.into_iter().map(|(output, _)| output).chain(statsd.into_iter().map(|(output, _)| output));
+        outputs.into_iter().try_for_each(|output| output.sink.part())
+    }
+
+    pub(in crate::log) fn far(&self) -> Far {
+        let is_own = self.owner.load(Ordering::Relaxed) == process::id();
+        // A child that the application has forked may find it locked for ever.
+        let held = if is_own { self.far.lock().ok() } else { self.far.try_lock().ok() };
+        held.map(|far| far.clone()).unwrap_or_default()
+    }
+
+    /// The same line for those who are told besides.
+    pub(in crate::log) fn far_line(&self, line: &Line) {
+        let Far { syslog, statsd } = self.far();
+        if let Some((output, syslog)) = syslog {
+            self.push(&output, &syslog.error(line.level, line.pid, &line.words()), Hurry::Now);
+        }
+        if let Some((output, statsd)) = statsd {
+            let mut counted = Vec::new();
+            statsd.line(line.level, &line.message, &mut counted);
+            self.push(&output, &counted, Hurry::Later);
+        }
+    }
+
+    /// Tells statsd, if there is one.
+    pub(in crate::log) fn measure(&self, tell: impl FnOnce(&Statsd, &mut Vec<u8>)) {
+        if let Some((output, statsd)) = self.far().statsd {
+            let mut told = Vec::new();
+            tell(&statsd, &mut told);
+            self.push(&output, &told, Hurry::Later);
+        }
+    }
+}
+
+/// What goes in one datagram, in bytes: what an Ethernet takes whole, less the heads of IPv6 and UDP; on a unix socket what
+/// daemons read at a time (Datadog's: 8 KiB).
+fn room(place: &Place) -> usize {
+    if matches!(place, Place::Udp(_) | Place::Awaited(..)) { 1432 } else { 8192 }
+}
