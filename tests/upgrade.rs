@@ -200,6 +200,28 @@ fn a_new_master_that_cannot_start_changes_nothing() {
 }
 
 #[test]
+fn the_pid_file_of_a_killed_new_master_goes_with_it() {
+    let site = Site::start("1");
+    let old = site.old.pid();
+    let new = site.upgrade(1);
+    let orphans = workers(new);
+    assert_eq!(site.pid("pid.2"), Some(new));
+    kill(new, Signal::SIGKILL).unwrap();
+    site.old.wait_for("new master ended, this one stays");
+    wait_until("its pid file is gone", || site.pid("pid.2").is_none());
+    wait_gone(&orphans);
+    assert_eq!((site.pid("pid"), site.path("pid.2").exists()), (Some(old), false));
+    // One of somebody else's stays.
+    let new = site.upgrade(2);
+    fs::write(site.path("pid.2"), "1\n").unwrap();
+    kill(new, Signal::SIGKILL).unwrap();
+    site.old.wait_for_lines("new master ended, this one stays", 2);
+    assert_eq!(fs::read_to_string(site.path("pid.2")).unwrap(), "1\n");
+    fs::remove_file(site.path("pid.2")).unwrap();
+    site.stop(old);
+}
+
+#[test]
 fn a_killed_old_master_leaves_the_new_one_in_charge() {
     let site = Site::start("1");
     let new = site.upgrade(1);

@@ -16,7 +16,7 @@ use super::sockets::Socket;
 use super::{AnyError, Generation, Master};
 use crate::control::Answer;
 use crate::message::{Inherited, Predecessor};
-use crate::os::pidfile::{PidFile, PidFileError};
+use crate::os::pidfile::{self, PidFile, PidFileError};
 use crate::os::process::Exit;
 use crate::os::successor;
 
@@ -63,11 +63,7 @@ impl Other {
 
     /// While an old master has the pid file, a new one writes its own beside it.
     pub(super) fn pidfile(&self, path: &Path) -> PathBuf {
-        let mut path = path.as_os_str().to_owned();
-        if self.old.is_some() {
-            path.push(".2");
-        }
-        path.into()
+        if self.old.is_some() { PidFile::beside(path) } else { path.to_owned() }
     }
 
     /// Writes the pid file that the settings of a generation name, if they do.
@@ -172,6 +168,10 @@ impl Master<'_> {
         if is_it {
             tracing::warn!(new = pid.as_raw(), by = %exit, "new master ended, this one stays");
             self.other.new = None;
+            // One that was killed could not take its file away.
+            if let Some(file) = &self.pidfile {
+                pidfile::remove_of(&PidFile::beside(file.path()), pid.as_raw());
+            }
         }
         is_it
     }

@@ -69,6 +69,13 @@ impl PidFile {
     pub fn remove(&self) {
         remove_of(&self.path, Pid::this().as_raw());
     }
+
+    /// Where another master beside this one has its own.
+    pub fn beside(path: &Path) -> PathBuf {
+        let mut path = path.as_os_str().to_owned();
+        path.push(".2");
+        path.into()
+    }
 }
 
 /// The absolute path, if no living server has its id in the file.
@@ -80,8 +87,8 @@ fn vacant(path: &Path) -> Result<PathBuf, PidFileError> {
     }
 }
 
-/// Removes a pid file if it holds this id.
-fn remove_of(path: &Path, pid: i32) {
+/// Removes a pid file if it holds this id: that of this process, or of one that has ended and cannot do it.
+pub fn remove_of(path: &Path, pid: i32) {
     let Ok(place) = Place::of_name(path) else { return };
     if read_at(&place) == Some(pid) {
         let _ = place.remove();
