@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::wire::json_of;
-use crate::support::{Gate, LIMIT, Response, Server};
+use crate::support::{Gate, Response, Server, limit};
 
 /// A kept connection, and the pid of the worker that holds it.
 struct Kept<S> {
@@ -115,7 +115,7 @@ fn connections_of_unix_sockets_are_passed_on_as_well() {
     let server = Server::start(&["-w", "2", "-b", &bind, "-b", "127.0.0.1:0", "threaded"]);
     let connect = || {
         let stream = UnixStream::connect(&path).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_read_timeout(Some(limit())).unwrap();
         Kept::new(stream)
     };
     let (mut holding, _other) = of_one_worker(&server);
