@@ -193,6 +193,15 @@ fn an_import_that_hangs_is_ended_with_its_stack_in_the_log() {
 }
 
 #[test]
+fn a_zygote_whose_time_is_over_before_it_has_begun_ends_the_start() {
+    let files = directory(&[("app.py", "app = print")]);
+    // It has no handler yet for the signal that asks for its stack, a real-time one, and is killed by it.
+    let (code, _, log) = run_command(on_a_free_port(files.path(), &["app", "--boot-timeout", "0.001"], &[]));
+    assert_eq!(code, 3, "{log}");
+    assert!(log.contains("zygote not ready in time, it is killed"), "{log}");
+}
+
+#[test]
 fn a_directory_that_the_user_may_not_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
     assert!(nix::unistd::geteuid().is_root(), "this test needs root, to run the application as nobody");

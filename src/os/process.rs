@@ -259,19 +259,33 @@ pub enum Change {
     Continued,
 }
 
-/// A child of which something has become, or `None` when there is no further one. One that has ended is gone with this.
+impl Change {
+    fn of(status: i32) -> Option<Change> {
+        if libc::WIFEXITED(status) {
+            Some(Change::Ended(Exit::Code(libc::WEXITSTATUS(status))))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Change::Ended(Exit::Signal(libc::WTERMSIG(status))))
+        } else if libc::WIFSTOPPED(status) {
+            Some(Change::Stopped)
+        } else {
+            libc::WIFCONTINUED(status).then_some(Change::Continued)
+        }
+    }
+}
+
+/// Reaps the next child whose state has changed, or returns `None`.
+///
+/// By libc: nix has no name for real-time signals, and would keep the end of a child to itself that one of them has killed.
 pub fn reap() -> Option<(Pid, Change)> {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
     loop {
-        match waitpid(None, Some(flags)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Some((pid, Change::Ended(Exit::Code(code)))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Some((pid, Change::Ended(Exit::Signal(signal as i32)))),
-            Ok(WaitStatus::Stopped(pid, _)) => return Some((pid, Change::Stopped)),
-            Ok(WaitStatus::Continued(pid)) => return Some((pid, Change::Continued)),
-            Ok(WaitStatus::StillAlive) => return None,
-            // EINVAL: nix does not name every signal; the process has been reaped all the same.
-            Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}
-            Err(_) => return None,
+        let mut status = 0;
+        // SAFETY: waitpid(2) writes an integer, and touches no other memory.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED) };
+        if pid == 0 || (pid < 0 && Errno::last() != Errno::EINTR) {
+            return None;
+        }
+        if let Some(change) = Change::of(status).filter(|_| pid > 0) {
+            return Some((Pid::from_raw(pid), change));
         }
     }
 }
