@@ -226,7 +226,7 @@ impl<'py> RequestHooks<'py> {
 
 /// The classes of what hooks are handed.
 pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    PyModule::from_code(py, &CString::new(include_str!("hooks.py"))?, c"<rwsgi hooks>", c"_rwsgi_hooks")
+    PyModule::from_code(py, &CString::new(include_str!("../python/hooks.py"))?, c"<rwsgi hooks>", c"_rwsgi_hooks")
 }
 
 /// What a request says.
