@@ -115,7 +115,7 @@ impl Hooks {
         noted(py, "server", &self.object.bind(py).call_method1("remember", (before,)));
     }
 
-    /// This process is the keeper.
+    /// Calls `when_ready`, in the hook process.
     pub(crate) fn keep(&self, py: Python<'_>) -> Result<(), BootFailure> {
         let kept = self.object.bind(py).call_method0("keep");
         kept.map(drop).map_err(|error| failure(py, "when_ready", &error, BootCause::Setup))

@@ -63,8 +63,8 @@ pub(crate) struct ForHooks {
     memory: Option<OwnedFd>,
     /// Where those of the generation before did.
     memory_before: Option<OwnedFd>,
-    /// The keeper's end of its channel, if there is to be one.
-    keeper: Option<Channel>,
+    /// The hook process's end of its channel, if one is to be started.
+    hook_process: Option<Channel>,
 }
 
 /// Takes over the interpreter's main thread.
@@ -173,7 +173,7 @@ fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Re
     let hooks = Hooks::new(py, conf.names.bind(py), start, listeners, memory, loggers.as_ref())?;
     if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
         hooks.begin(py, start, inheritance.for_hooks.memory_before.as_ref())?;
-        if let Some(master) = inheritance.for_hooks.keeper.take() {
+        if let Some(master) = inheritance.for_hooks.hook_process.take() {
             hook_process::start(py, inheritance, hooks, master, channel)?;
         }
     }
@@ -303,7 +303,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let for_hooks = ForHooks {
         memory: start.hooks.memory.then(&mut next).transpose()?,
         memory_before: start.hooks.memory_before.then(&mut next).transpose()?,
-        keeper: start.hooks.keeper.then(&mut next).transpose()?.map(Channel::from_fd),
+        hook_process: start.hooks.hook_process.then(&mut next).transpose()?.map(Channel::from_fd),
     };
     if start.streams == Streams::Sent {
         log::print_to(&next()?, &next()?).map_err(|error| BootFailure::setup(&error))?;
