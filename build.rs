@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 fn main() {
     let mut files = vec![PathBuf::from("Cargo.lock")];
-    for directory in ["src", "engine/src"] {
+    for directory in ["src", "engine/src", "engine/python"] {
         println!("cargo::rerun-if-changed={directory}");
         collect(Path::new(directory), &mut files);
     }

@@ -64,23 +64,23 @@ pub struct Gone {
     pub call: bool,
 }
 
-/// What a master says to the keeper, the process that called `when_ready`.
+/// A message from the master to the hook process, which called `when_ready`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub enum ToKeeper {
-    /// The error log is another file from now on. It comes with the message.
+pub enum ToHookProcess {
+    /// The error log is another file from now on, which comes with the message.
     Reopen,
-    /// All workers are gone (`on_exit`), and the keeper, too, is to go.
+    /// All workers have ended: the hook process is to call `on_exit` and end.
     End,
 }
 
-/// What a keeper says: to the master its first word, to the zygote how `when_ready` went.
+/// A message from the hook process: the first to the master, the others to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum FromKeeper {
+pub enum FromHookProcess {
     /// The packet's credentials say the pid.
     Hello,
-    /// `when_ready` is through.
+    /// `when_ready` has returned.
     Ready,
-    /// It raised.
+    /// `when_ready` raised.
     Failed(BootFailure),
 }
 
@@ -213,8 +213,8 @@ pub struct ForHooks {
     pub memory: bool,
     /// Does that of the generation before come?
     pub memory_before: bool,
-    /// Does the keeper's end of its channel come? Then there is to be one.
-    pub keeper: bool,
+    /// True if the hook process's end of its channel comes, so that one is to be started.
+    pub hook_process: bool,
     /// How many workers were wanted before this zygote was started; none if it is the first.
     pub workers_before: Option<usize>,
 }

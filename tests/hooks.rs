@@ -205,12 +205,12 @@ def on_exit(server):
 }
 
 #[test]
-fn a_keeper_that_dies_is_said_and_takes_nobody_along() {
+fn a_hook_process_that_dies_is_logged_and_the_server_serves_on() {
     let files =
         site("def when_ready(server):\n    note('keeper', os.getpid())\ndef on_exit(server):\n    note('on_exit')\n");
     let mut server = start(&files, &[]);
     let keeper: i32 = notes(&files)[0].split(' ').nth(1).unwrap().parse().unwrap();
-    assert!(fs::read_to_string(format!("/proc/{keeper}/cmdline")).unwrap().starts_with("rwsgi: keeper [app]"));
+    assert!(fs::read_to_string(format!("/proc/{keeper}/cmdline")).unwrap().starts_with("rwsgi: hooks [app]"));
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     server.wait_for("the process of when_ready ended");
     assert_eq!(server.get("/NOTHING").text(), "nothing");
@@ -219,7 +219,7 @@ fn a_keeper_that_dies_is_said_and_takes_nobody_along() {
 }
 
 #[test]
-fn a_killed_master_takes_the_keeper_along() {
+fn a_killed_master_takes_the_hook_process_along() {
     let files = site("def when_ready(server):\n    pass\n");
     let mut server = start(&files, &[]);
     let tree = server.tree();

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 
 use rwsgi::worker::{Exchange, HijackedStream};
 
-use crate::response::Latest;
+use crate::start_response::Latest;
 
 /// Has the attributes of a `socket.socket`.
 #[pyclass(frozen, module = "rwsgi")]

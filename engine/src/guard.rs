@@ -23,7 +23,7 @@ pub(crate) struct Guard {
 impl Guard {
     /// Refuses from now on what `identity` could change.
     pub(crate) fn install(py: Python<'_>, identity: &Identity) -> PyResult<Guard> {
-        let code = std::ffi::CString::new(include_str!("guard.py"))?;
+        let code = std::ffi::CString::new(include_str!("../python/guard.py"))?;
         let module = PyModule::from_code(py, &code, c"<rwsgi guard>", c"_rwsgi_guard")?;
         let object = module.getattr("Guard")?.call1((Judge { identity: identity.clone() },))?;
         object.call_method0("install")?;

@@ -115,7 +115,7 @@ impl Hooks {
         noted(py, "server", &self.object.bind(py).call_method1("remember", (before,)));
     }
 
-    /// This process is the keeper.
+    /// Calls `when_ready`, in the hook process.
     pub(crate) fn keep(&self, py: Python<'_>) -> Result<(), BootFailure> {
         let kept = self.object.bind(py).call_method0("keep");
         kept.map(drop).map_err(|error| failure(py, "when_ready", &error, BootCause::Setup))
@@ -226,7 +226,7 @@ impl<'py> RequestHooks<'py> {
 
 /// The classes of what hooks are handed.
 pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    PyModule::from_code(py, &CString::new(include_str!("hooks.py"))?, c"<rwsgi hooks>", c"_rwsgi_hooks")
+    PyModule::from_code(py, &CString::new(include_str!("../python/hooks.py"))?, c"<rwsgi hooks>", c"_rwsgi_hooks")
 }
 
 /// What a request says.

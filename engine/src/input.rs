@@ -12,9 +12,9 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use rwsgi::worker::{Body, BodyError, Exchange};
 
-use crate::bytes::Incoming;
-use crate::current::Current;
-use crate::cycle::Detach;
+use crate::call_application::Detach;
+use crate::exchange_ref::Current;
+use crate::held_bytes::Incoming;
 
 /// Makes `wsgi.input` of a body.
 pub(crate) struct Inputs<'py> {

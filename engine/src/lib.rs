@@ -7,37 +7,37 @@
 //! | `zygote` | the process that holds Python, serves nothing and forks workers |
 //! | `worker` | what a forked worker does until it ends |
 //! | `app` | loading the application by its name |
-//! | `conf` | the configuration file in Python |
-//! | `cycle` | the PEP 3333 cycle: one request through the application |
-//! | `environ`, `input`, `errors`, `response`, `file_wrapper`, `client_socket` | what an application is handed |
-//! | `deadline` | requests that take too long, from Python's side |
-//! | `bytes` | bytes objects that the worker holds without the interpreter |
-//! | `current` | the way from such an object back to its exchange |
+//! | `config_file` | the configuration file in Python |
+//! | `call_application` | the PEP 3333 cycle: one request through the application |
+//! | `environ`, `input`, `errors`, `start_response`, `file_wrapper`, `client_socket` | what an application is handed |
+//! | `request_timeout` | requests that take too long, from Python's side |
+//! | `held_bytes` | bytes objects that the worker holds without the interpreter |
+//! | `exchange_ref` | the way from such an object back to its exchange |
 //! | `loggers` | Python's `logging`: the loggers that gunicorn has, and the slow way to log |
 //! | `guard` | what may run while a process has more rights than the application's user |
 //! | `hooks` | the hooks of that file, and what they are handed |
-//! | `keeper` | the process of `when_ready` |
+//! | `hook_process` | the process of `when_ready` |
 //! | `python` | what is asked of CPython besides: exceptions as text, exits, `sys` |
 
-mod abort;
 mod app;
-mod bytes;
+mod call_application;
 mod client_socket;
-mod conf;
-mod current;
-mod cycle;
-mod deadline;
+mod config_file;
 mod environ;
 mod errors;
+mod exchange_ref;
+mod file_watcher;
 mod file_wrapper;
 mod guard;
+mod held_bytes;
+mod hook_process;
 mod hooks;
 mod input;
-mod keeper;
 mod loggers;
 mod python;
-mod reload;
-mod response;
+mod request_timeout;
+mod sigabrt;
+mod start_response;
 mod variables;
 mod warmup;
 mod worker;

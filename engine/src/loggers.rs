@@ -14,7 +14,7 @@ use rwsgi::settings::Settings;
 use rwsgi::settings::python_file::LOGCONFIG_DICT;
 use rwsgi::worker::Exchange;
 
-use crate::conf::{self, Conf, offer_gunicorn};
+use crate::config_file::{self, Conf, offer_gunicorn};
 use crate::environ::latin1;
 use crate::{hooks, python};
 
@@ -49,7 +49,7 @@ impl Loggers {
         let make = || -> PyResult<Loggers> {
             let module = PyModule::from_code(
                 py,
-                &CString::new(include_str!("loggers.py"))?,
+                &CString::new(include_str!("../python/loggers.py"))?,
                 c"<rwsgi loggers>",
                 c"_rwsgi_loggers",
             )?;
@@ -208,7 +208,7 @@ fn construct<'py>(
 /// The class as the file defines it, or its dotted name. Another source than the file may have the last word.
 fn class<'py>(py: Python<'py>, settings: &Settings, names: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(given) = names.map(|names| names.get_item("logger_class")).transpose()?.flatten() {
-        if conf::qualified(&given) == settings.logger_class {
+        if config_file::qualified(&given) == settings.logger_class {
             return Ok(given);
         }
     }

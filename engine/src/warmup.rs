@@ -4,8 +4,8 @@ use pyo3::prelude::*;
 
 use rwsgi::worker;
 
-use crate::cycle::Cycle;
-use crate::deadline::Caller;
+use crate::call_application::Cycle;
+use crate::request_timeout::Caller;
 use crate::zygote::Inheritance;
 
 /// Makes the requests that are to come before all others.

@@ -22,11 +22,11 @@ use rwsgi::worker::{
     Worker,
 };
 
-use crate::cycle::Cycle;
-use crate::deadline::Caller;
+use crate::call_application::Cycle;
 use crate::loggers::Loggers;
+use crate::request_timeout::Caller;
 use crate::zygote::{Inheritance, app_name};
-use crate::{abort, app, deadline, python, reload};
+use crate::{app, file_watcher, python, request_timeout, sigabrt};
 
 /// Serves until told to end. The zygote's channel is the zygote's alone: a copy here would hide its end.
 pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
@@ -38,7 +38,7 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let outcome = boot(py, inheritance, fork, channel).and_then(|team| {
         let cycle = team.cycle(py, 0).map_err(|error| BootFailure::setup(&error))?;
         let gate = team.start(py).map_err(|error| BootFailure::setup(&error))?;
-        if let Err(error) = reload::start(py, &inheritance.start.settings, channel) {
+        if let Err(error) = file_watcher::start(py, &inheritance.start.settings, channel) {
             tracing::warn!("changes of the code are not noticed\n{}", python::traceback(py, &error));
         }
         set_title(&inheritance.start.settings, fork.slot, "");
@@ -108,10 +108,10 @@ fn boot(
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
-    setup.timeout = deadline::deadline(settings, fork.slot, callers, hooks);
-    deadline::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
+    setup.timeout = request_timeout::deadline(settings, fork.slot, callers, hooks);
+    request_timeout::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
-        abort::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
+        sigabrt::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     }
     let worker =
         Worker::new(setup, |why| ask_for_replacement(channel, why)).map_err(|error| BootFailure::setup(&error))?;

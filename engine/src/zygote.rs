@@ -26,12 +26,12 @@ use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::HandoffEnds;
 
-use crate::conf::Conf;
-use crate::deadline;
+use crate::config_file::Conf;
 use crate::guard::{Guard, drop_rights, keep_rights};
 use crate::hooks::Hooks;
 use crate::loggers::Loggers;
-use crate::{app, conf, keeper, python, warmup, worker as worker_process};
+use crate::request_timeout;
+use crate::{app, config_file, hook_process, python, warmup, worker as worker_process};
 
 /// What the zygote was handed, and hands on to each worker by forking.
 pub(crate) struct Inheritance {
@@ -65,8 +65,8 @@ pub(crate) struct ForHooks {
     memory: Option<OwnedFd>,
     /// Where those of the generation before did.
     memory_before: Option<OwnedFd>,
-    /// The keeper's end of its channel, if there is to be one.
-    keeper: Option<Channel>,
+    /// The hook process's end of its channel, if one is to be started.
+    hook_process: Option<Channel>,
 }
 
 /// Takes over the interpreter's main thread.
@@ -165,7 +165,7 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<(Inheritance, Optio
     if let Some((ToZygote::Configure(configure), fds)) = &mut first {
         same_build(&configure.build)?;
         let evaluated;
-        (evaluated, guard) = conf::evaluate(py, configure, fds.pop().filter(|_| configure.has_file))?;
+        (evaluated, guard) = config_file::evaluate(py, configure, fds.pop().filter(|_| configure.has_file))?;
         let said = channel.say(&FromZygote::Configured(evaluated.defined.clone()), &[]);
         said.map_err(|error| BootFailure::setup(&error))?;
         conf = Some(evaluated);
@@ -183,8 +183,8 @@ fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Re
     let hooks = Hooks::new(py, conf.names.bind(py), start, listeners, memory, loggers.as_ref())?;
     if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
         hooks.begin(py, start, inheritance.for_hooks.memory_before.as_ref())?;
-        if let Some(master) = inheritance.for_hooks.keeper.take() {
-            keeper::start(py, inheritance, hooks, master, channel)?;
+        if let Some(master) = inheritance.for_hooks.hook_process.take() {
+            hook_process::start(py, inheritance, hooks, master, channel)?;
         }
     }
     Ok(hooks)
@@ -313,7 +313,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
     let for_hooks = ForHooks {
         memory: start.hooks.memory.then(&mut next).transpose()?,
         memory_before: start.hooks.memory_before.then(&mut next).transpose()?,
-        keeper: start.hooks.keeper.then(&mut next).transpose()?.map(Channel::from_fd),
+        hook_process: start.hooks.hook_process.then(&mut next).transpose()?.map(Channel::from_fd),
     };
     if start.streams == Streams::Sent {
         log::print_to(&next()?, &next()?).map_err(|error| BootFailure::setup(&error))?;
@@ -387,7 +387,7 @@ fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     if start.error_log && start.settings.capture_output {
         python::print_by_lines(py)?;
     }
-    deadline::make_module(py)?;
+    request_timeout::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
     faulthandler.call_method1("register", (process::trace_signal(), inheritance.error_fd))?;

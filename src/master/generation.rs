@@ -160,7 +160,7 @@ impl Generation {
             hooks: message::ForHooks {
                 memory: self.memory.is_some(),
                 memory_before: hooks.memory_before.is_some(),
-                keeper: hooks.keeper.is_some(),
+                hook_process: hooks.keeper.is_some(),
                 workers_before: hooks.workers_before,
             },
             streams: if background::streams().is_some() { Streams::Sent } else { Streams::Own },

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::zygote::Stage;
 use super::{Generation, Master};
-use crate::message::{FromKeeper, Gone, Note, ToKeeper, ToZygote};
+use crate::message::{FromHookProcess, Gone, Note, ToHookProcess, ToZygote};
 use crate::os::process::{self, Exit};
 use crate::os::stream::{Channel, Received};
 use crate::settings::Defined;
@@ -61,7 +61,7 @@ impl Keeper {
     fn pid(&mut self) -> Option<Pid> {
         if self.pid.is_none() {
             let Ok(Received::Packet(packet)) = self.channel.receive() else { return None };
-            let is_hello = matches!(serde_json::from_slice(&packet.bytes), Ok(FromKeeper::Hello));
+            let is_hello = matches!(serde_json::from_slice(&packet.bytes), Ok(FromHookProcess::Hello));
             self.pid = packet.sender.map(Pid::from_raw).filter(|pid| is_hello && process::is_child(*pid));
         }
         self.pid
@@ -152,7 +152,7 @@ impl Master<'_> {
     /// The first zygote is ready, and so is the keeper, if there is one: it has said its word.
     pub(super) fn meet_keeper(&mut self) {
         if self.keeper.as_mut().is_some_and(|keeper| keeper.pid().is_none()) {
-            tracing::error!("keeper: expected its first word, found none");
+            tracing::error!("hook process: expected its first word, found none");
         }
     }
 
@@ -171,7 +171,7 @@ impl Master<'_> {
     /// The error log of the settings in charge becomes the keeper's.
     pub(super) fn log_of_keeper(&self) {
         let (Some(keeper), Some(file)) = (&self.keeper, &self.generations[&self.current].logs.error) else { return };
-        if let Err(error) = keeper.channel.say(&ToKeeper::Reopen, &[file.as_fd()]) {
+        if let Err(error) = keeper.channel.say(&ToHookProcess::Reopen, &[file.as_fd()]) {
             tracing::error!(%error, "the process of when_ready not told of a new log file");
         }
     }
@@ -186,7 +186,7 @@ impl Master<'_> {
     /// The keeper calls `on_exit`, where `when_ready` was called, and ends. Answers its pid, if there is one.
     pub(super) fn end_keeper(&mut self) -> Option<Pid> {
         let mut keeper = self.keeper.take()?;
-        if let Err(error) = keeper.channel.say(&ToKeeper::End, &[]) {
+        if let Err(error) = keeper.channel.say(&ToHookProcess::End, &[]) {
             tracing::error!(%error, "the process of when_ready not told to end");
         }
         keeper.pid()

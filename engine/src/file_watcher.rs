@@ -23,7 +23,7 @@ pub(crate) fn start(py: Python<'_>, settings: &'static Settings, channel: &'stat
     if !settings.reload {
         return Ok(());
     }
-    let code = CString::new(include_str!("reload.py"))?;
+    let code = CString::new(include_str!("../python/module_files.py"))?;
     let module = PyModule::from_code(py, &code, c"<rwsgi reload>", c"_rwsgi_reload")?;
     let list = module.getattr("files")?.unbind();
     let changes = match settings.reload_engine {

@@ -1,4 +1,4 @@
-//! The keeper: the process in which `when_ready` runs, forked from the first zygote, with the rights that the server was
+//! The hook process, in which `when_ready` runs, forked from the first zygote, with the rights that the server was
 //! started with. What that starts, a thread of a metrics server say, lives there as long as the server; it forks nothing.
 
 use std::os::fd::AsRawFd;
@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BootFailure, FromKeeper, Start, ToKeeper};
+use rwsgi::message::{BootFailure, FromHookProcess, Start, ToHookProcess};
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::signal::Signals;
 use rwsgi::os::stream::{Channel, Packet, Received};
@@ -19,7 +19,7 @@ use crate::python;
 use crate::worker::ADOPTION;
 use crate::zygote::{Inheritance, fork_away};
 
-/// Forks the keeper, and waits until `when_ready` is through. `master` is the keeper's end of its channel, `zygote` the channel
+/// Forks the hook process, and waits until `when_ready` is through. `master` is the hook process's end of its channel, `zygote` the channel
 /// of the process that calls this.
 pub(crate) fn start(
     py: Python<'_>,
@@ -40,8 +40,8 @@ pub(crate) fn start(
         Side::Caller(_) => {
             drop((theirs, master));
             match hear(py, &ours).map(|packet| serde_json::from_slice(&packet.bytes)) {
-                Some(Ok(FromKeeper::Ready)) => Ok(()),
-                Some(Ok(FromKeeper::Failed(failure))) => Err(failure),
+                Some(Ok(FromHookProcess::Ready)) => Ok(()),
+                Some(Ok(FromHookProcess::Failed(failure))) => Err(failure),
                 _ => Err(BootFailure::setup(&"when_ready: its process ended")),
             }
         }
@@ -52,23 +52,23 @@ pub(crate) fn start(
 fn keep(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: Channel) -> ! {
     let ready = begin(start, master).and_then(|signals| hooks.keep(py).map(|()| signals));
     let (signals, said) = match ready {
-        Ok(signals) => (Some(signals), FromKeeper::Ready),
-        Err(failure) => (None, FromKeeper::Failed(failure.bounded())),
+        Ok(signals) => (Some(signals), FromHookProcess::Ready),
+        Err(failure) => (None, FromHookProcess::Failed(failure.bounded())),
     };
     let _ = zygote.say(&said, &[]);
     drop(zygote);
     while let Some(packet) = signals.as_ref().and_then(|_| hear(py, master)) {
         match serde_json::from_slice(&packet.bytes) {
-            Ok(ToKeeper::Reopen) => {
+            Ok(ToHookProcess::Reopen) => {
                 if let Err(error) = log::redirect(packet.fds.first(), None) {
                     tracing::error!(%error, "log file not opened anew");
                 }
             }
-            Ok(ToKeeper::End) => {
+            Ok(ToHookProcess::End) => {
                 hooks.end(py);
                 python::exit(py, 0, true)
             }
-            Err(error) => tracing::error!(%error, "keeper: expected a message"),
+            Err(error) => tracing::error!(%error, "hook process: expected a message"),
         }
     }
     python::flush_standard(py);
@@ -84,7 +84,7 @@ fn hear(py: Python<'_>, channel: &Channel) -> Option<Packet> {
 }
 
 fn begin(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
-    title::set(&format!("rwsgi: keeper [{}]", start.settings.title()));
+    title::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
     // Not the zygote's pipe, in which it would note its own.
     let signals = Signals::install(&[]).map_err(|error| BootFailure::setup(&error))?;
     let parent = Pid::from_raw(start.master);
@@ -95,6 +95,6 @@ fn begin(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
     if getppid() != parent {
         process::exit_now(0);
     }
-    master.say(&FromKeeper::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
+    master.say(&FromHookProcess::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     Ok(signals)
 }

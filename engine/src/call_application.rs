@@ -16,16 +16,16 @@ use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
 
-use crate::bytes::{self, Incoming, Outgoing};
 use crate::client_socket::ClientSocket;
-use crate::deadline::{self, Caller, RequestTimeout};
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
 use crate::file_wrapper::{FileWrapper, Rest};
+use crate::held_bytes::{self, Incoming, Outgoing};
 use crate::hooks::RequestHooks;
 use crate::loggers::RequestLogger;
 use crate::python;
-use crate::response::Callables;
+use crate::request_timeout::{self, Caller, RequestTimeout};
+use crate::start_response::Callables;
 
 /// An application, ready to be called by one thread.
 pub(crate) struct Cycle<'py> {
@@ -67,13 +67,13 @@ impl<'py> Cycle<'py> {
     ) -> PyResult<Cycle<'py>> {
         caller.begin(py)?;
         let keys = shared_keys(py, settings)?;
-        keys.update(deadline::keys(py, caller)?.as_mapping())?;
+        keys.update(request_timeout::keys(py, caller)?.as_mapping())?;
         let callables = Callables::new(py)?;
         keys.set_item("wsgi.early_hints", callables.latest().getattr("early_hints")?)?;
         keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.latest()))?)?;
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables });
-        bytes::set_attached(true);
+        held_bytes::set_attached(true);
         Ok(Cycle { py, application, caller, parts, hooks: None, logger: None, logged: Vec::new() })
     }
 
@@ -243,10 +243,10 @@ impl Application for Detach<'_> {
         // SAFETY: `Python` in hand says that this thread is attached; the guard attaches it again, also when `step`
         // panics, before anything Python is touched: `step` gets no `Python`.
         let result = unsafe {
-            let _attached_again = Attach { state: ffi::PyEval_SaveThread(), was: bytes::set_attached(false) };
+            let _attached_again = Attach { state: ffi::PyEval_SaveThread(), was: held_bytes::set_attached(false) };
             step()
         };
-        bytes::give_up(self.0);
+        held_bytes::give_up(self.0);
         // A signal may have ended the sleep.
         self.run_signal_handlers();
         result
@@ -262,7 +262,7 @@ impl Detach<'_> {
         }
         let error = PyErr::fetch(self.0);
         if error.is_instance_of::<RequestTimeout>(self.0) {
-            deadline::put_off(self.0);
+            request_timeout::put_off(self.0);
         } else {
             tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
         }
@@ -278,7 +278,7 @@ impl Drop for Attach {
     fn drop(&mut self) {
         // SAFETY: the state was saved by PyEval_SaveThread in this thread, which has not attached since.
         unsafe { ffi::PyEval_RestoreThread(self.state) };
-        bytes::set_attached(self.was);
+        held_bytes::set_attached(self.was);
     }
 }
 

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use rwsgi::os::aborts::Aborts;
 use rwsgi::os::thread;
 
-use crate::deadline::Caller;
 use crate::hooks::Hooks;
 use crate::python;
+use crate::request_timeout::Caller;
 
 /// Waits for the signal from now on. The hook runs in the main thread, on top of what that does; where that does no Python, in
 /// a thread of its own.

@@ -11,8 +11,8 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use rwsgi::worker::{Delivery, Exchange};
 
-use crate::current::Current;
-use crate::cycle::{Detach, started};
+use crate::call_application::{Detach, started};
+use crate::exchange_ref::Current;
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
 pub(crate) struct Callables<'py> {

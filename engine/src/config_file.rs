@@ -211,9 +211,12 @@ pub(crate) fn qualified(value: &Bound<'_, PyAny>) -> String {
 
 /// `import gunicorn` works in the file and in what it imports, also where no such package is installed.
 pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
-    let code = std::ffi::CString::new(include_str!("gunicorn.py"))?;
+    let code = std::ffi::CString::new(include_str!("../python/gunicorn/shim.py"))?;
     let shim = PyModule::from_code(py, &code, c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;
-    shim.call_method1("offer", (include_str!("glogging.py"), include_str!("statsd.py")))?;
+    shim.call_method1(
+        "offer",
+        (include_str!("../python/gunicorn/glogging.py"), include_str!("../python/gunicorn/statsd.py")),
+    )?;
     Ok(())
 }
 

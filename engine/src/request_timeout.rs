@@ -20,7 +20,7 @@ use rwsgi::settings::{Seconds, Settings};
 use rwsgi::worker::{Late, Then, TimeoutRules};
 
 use crate::hooks::Hooks;
-use crate::{abort, python};
+use crate::{python, sigabrt};
 
 pyo3::create_exception!(
     rwsgi,
@@ -270,7 +270,7 @@ struct Alarm {
 impl Alarm {
     fn __call__(&self, py: Python<'_>, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(hooks) = self.hooks.filter(|_| self.main.takes_abort()) {
-            abort::end(py, hooks);
+            sigabrt::end(py, hooks);
         }
         if self.main.told.swap(false, Ordering::Relaxed) && self.main.inside.load(Ordering::Relaxed) {
             // On top of the frame that is stuck, as in gunicorn.
