@@ -18,6 +18,7 @@ use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Str
 use crate::os::background;
 use crate::os::identity::{Identity, IdentityError};
 use crate::os::limits;
+use crate::os::place;
 use crate::os::process;
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::os::stream::Channel;
@@ -73,6 +74,7 @@ impl Generation {
         sockets::check_directories(&settings, &origins)?;
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
+        place::suspect(&identity);
         let logs = logs(&settings, &origins, &identity)?;
         sockets::warn_of_memory(&settings, &origins);
         let tls = certificates::read(&settings, &origins)?;

@@ -1,14 +1,17 @@
 //! Opening files by paths that others may have a hand in: a master that is root opens logs, pid files and certificates in
 //! directories that belong to an application's user, who may have put something else in their place.
 //!
-//! A path is walked a component at a time. Below a directory to which others than root and this process's user may write
+//! A path is walked a component at a time. Root and this process's user are trusted; so is whoever owns a directory that
+//! the administrator has named and to which others cannot write, but never the user as whom applications run ([`suspect`]).
+//! Below a directory to which others can write
 //!
 //! - a symbolic link is followed only if it belongs to root or to this process's user;
 //! - what is opened must be a regular file or a device of root's, and no second name (hard link) of another user's file.
 //!
-//! In a sticky directory such as `/tmp` this is so only of entries that belong to others: the rest cannot have been put there
-//! by them. Everywhere else everything may be named: fifos, `/proc/self/fd/N`. Opening waits for nothing: a fifo without a
-//! reader would block (fifo(7)).
+//! The latter is so below the directory of a trusted third user as well; that user's links are followed. In a sticky
+//! directory such as `/tmp` all this holds for entries that belong to others: the rest cannot have been put there by them.
+//! Everywhere else everything may be named: fifos, `/proc/self/fd/N`. Opening waits for nothing: a fifo without a reader would
+//! block (fifo(7)).
 
 #[cfg(test)]
 mod tests;
@@ -20,12 +23,15 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
+
+use super::identity::Identity;
 
 /// What was found where a file was named, and may not be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +53,9 @@ enum Found {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = format!("others than root can write to {}", self.directory.display());
+        let user = geteuid();
+        let who = if user.is_root() { "root".to_owned() } else { format!("user {user}") };
+        let why = format!("others than {who} can write to {}", self.directory.display());
         match &self.found {
             Found::Link(path, user) => write!(
                 f,
@@ -58,12 +66,12 @@ impl fmt::Display for Refused {
             Found::Kind(kind) => write!(
                 f,
                 "expected a regular file, as {why}, found {kind}\nhint: remove it, or name a place in a directory to which \
-                 only root can write"
+                 only {who} can write"
             ),
             Found::Names(names) => write!(
                 f,
                 "expected a file with one name, as {why}, found one with {names} (hard links)\nhint: remove it, or name a \
-                 place in a directory to which only root can write"
+                 place in a directory to which only {who} can write"
             ),
         }
     }
@@ -86,6 +94,8 @@ pub struct Place {
 enum Exposed {
     /// Nothing.
     Nowhere,
+    /// This directory is that of a third user, who is trusted with links.
+    Trusted(PathBuf),
     /// They may have made entries of this directory, and cannot touch those of others (sticky(7)).
     Sticky(PathBuf),
     /// They may have made, renamed and replaced whatever is below this directory.
@@ -182,7 +192,7 @@ impl Place {
         let directory = match &self.exposed {
             Exposed::Nowhere => return Ok(()),
             Exposed::Sticky(_) if is_ours(about.uid()) && !(about.is_file() && about.nlink() > 1) => return Ok(()),
-            Exposed::Sticky(directory) | Exposed::Below(directory) => directory,
+            Exposed::Trusted(directory) | Exposed::Sticky(directory) | Exposed::Below(directory) => directory,
         };
         if let Some(kind) = refused_kind(&about) {
             return Err(refused(directory, Found::Kind(kind)));
@@ -208,6 +218,8 @@ struct Walk {
     /// What is still to be walked, the next one last.
     rest: Vec<OsString>,
     exposed: Exposed,
+    /// Third users whose directories were entered.
+    trusted: Vec<u32>,
     links: u32,
 }
 
@@ -215,8 +227,14 @@ impl Walk {
     fn begin(path: &Path) -> io::Result<Walk> {
         let start = Path::new(if path.is_absolute() { "/" } else { "." });
         let directory = openat(AT_FDCWD, start, directory_flags(), Mode::empty())?;
-        let mut walk =
-            Walk { directory, path: start.to_owned(), rest: Vec::new(), exposed: Exposed::Nowhere, links: 0 };
+        let mut walk = Walk {
+            directory,
+            path: start.to_owned(),
+            rest: Vec::new(),
+            exposed: Exposed::Nowhere,
+            trusted: Vec::new(),
+            links: 0,
+        };
         walk.look_round()?;
         walk.push(path);
         Ok(walk)
@@ -231,17 +249,23 @@ impl Walk {
         self.rest.extend(names);
     }
 
-    /// Notes whether others can write to the directory that was entered.
+    /// Notes who can write to the directory that was entered.
     fn look_round(&mut self) -> io::Result<()> {
-        if matches!(self.exposed, Exposed::Below(_)) {
-            return Ok(());
-        }
         let about = fstat(&self.directory)?;
-        self.exposed = match is_ours(about.st_uid) {
-            true if !is_open_to_others(&about) => Exposed::Nowhere,
-            true if about.st_mode & libc::S_ISVTX != 0 => Exposed::Sticky(self.path.clone()),
-            _ => Exposed::Below(self.path.clone()),
+        let (is_open, is_sticky) = (is_open_to_others(&about), about.st_mode & libc::S_ISVTX != 0);
+        let here = || self.path.clone();
+        self.exposed = match &self.exposed {
+            Exposed::Below(directory) => Exposed::Below(directory.clone()),
+            _ if is_suspected(about.st_uid) => Exposed::Below(here()),
+            _ if is_open && is_sticky && is_ours(about.st_uid) => Exposed::Sticky(here()),
+            _ if is_open => Exposed::Below(here()),
+            Exposed::Trusted(directory) => Exposed::Trusted(directory.clone()),
+            _ if is_ours(about.st_uid) => Exposed::Nowhere,
+            _ => Exposed::Trusted(here()),
         };
+        if matches!(self.exposed, Exposed::Trusted(_)) {
+            self.trusted.push(about.st_uid);
+        }
         Ok(())
     }
 
@@ -280,7 +304,8 @@ impl Walk {
         let link = openat(&self.directory, name, flags, Mode::empty())?;
         let owner = fstat(&link)?.st_uid;
         match &self.exposed {
-            Exposed::Sticky(directory) | Exposed::Below(directory) if !is_ours(owner) => {
+            Exposed::Trusted(_) if self.trusted.contains(&owner) => {}
+            Exposed::Trusted(directory) | Exposed::Sticky(directory) | Exposed::Below(directory) if !is_ours(owner) => {
                 return Err(refused(directory, Found::Link(self.path.join(name), owner)));
             }
             _ => {}
@@ -308,12 +333,32 @@ fn is_ours(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-/// True if others than its owner can write to a directory. Only root is in root's group, and by custom only a user in that
-/// user's own.
+/// True if others than its owner can write to a directory. By custom root's group has only root in it, and a user's own, which
+/// has the user's number, only that user.
 fn is_open_to_others(directory: &FileStat) -> bool {
-    let group = directory.st_gid;
-    let is_our_group = group == 0 || (!geteuid().is_root() && group == getegid().as_raw());
-    directory.st_mode & if is_our_group { libc::S_IWOTH } else { OTHERS_WRITE } != 0
+    let FileStat { st_uid: user, st_gid: group, st_mode: mode, .. } = *directory;
+    let is_own_group = group == 0 || group == user || (!geteuid().is_root() && group == getegid().as_raw());
+    let suspects = suspects();
+    let may = |suspect: &Identity| suspect.groups.contains(&group) || suspect.group == Some(group);
+    let is_group_open = mode & libc::S_IWGRP != 0 && (!is_own_group || suspects.iter().any(may));
+    mode & libc::S_IWOTH != 0 || is_group_open
+}
+
+/// The user as whom applications run, and its groups, are not trusted with anything from now on.
+pub fn suspect(identity: &Identity) {
+    let mut suspects = suspects();
+    if identity.is_change() && !suspects.contains(identity) {
+        suspects.push(identity.clone());
+    }
+}
+
+fn is_suspected(user: u32) -> bool {
+    suspects().iter().any(|suspect| suspect.user == Some(user))
+}
+
+fn suspects() -> MutexGuard<'static, Vec<Identity>> {
+    static SUSPECTS: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
+    SUSPECTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is no regular file. A character device can only have been made by root.

@@ -98,3 +98,41 @@ fn a_sticky_directory_exposes_only_what_others_have_put_there() {
     std::os::unix::fs::lchown(open.join("link"), Some(65_534), None).unwrap();
     assert_eq!(refusal(append(&open.join("link"))), Found::Link(open.join("link"), 65_534));
 }
+
+/// A directory of a user, with a link of that user's to a file of ours.
+fn of_user(own: &TempDir, user: u32, mode: u32) -> PathBuf {
+    let (directory, target) = (own.path().join(format!("of-{user}-{mode:o}")), own.path().join("target"));
+    fs::create_dir(&directory).unwrap();
+    fs::write(&target, "").unwrap();
+    symlink(&target, directory.join("current")).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+    for path in [directory.clone(), directory.join("current")] {
+        std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn a_third_user_is_trusted_with_links_in_a_directory_of_their_own_and_an_application_is_not() {
+    assert!(geteuid().is_root(), "only root can make files of others: run the tests as root");
+    let (own, _) = directory();
+    let (deploying, serving) = (60_001, 60_002);
+    let link = |directory: PathBuf| self::open(&directory.join("current"));
+    let refused = |directory: PathBuf, user: u32| {
+        assert_eq!(refusal(link(directory.clone())), Found::Link(directory.join("current"), user));
+    };
+    // As releases are turned: the link is that of the user who deploys, whose group is their own.
+    link(of_user(&own, deploying, 0o755)).unwrap();
+    link(of_user(&own, deploying, 0o775)).unwrap();
+    refused(of_user(&own, deploying, 0o777), deploying);
+    suspect(&Identity { user: Some(serving), group: Some(serving), groups: vec![serving] });
+    refused(of_user(&own, serving, 0o755), serving);
+    // To this one the application's group can write.
+    let shared = of_user(&own, deploying, 0o770);
+    std::os::unix::fs::lchown(&shared, None, Some(serving)).unwrap();
+    refused(shared, deploying);
+    // A file must be a file all the same.
+    let directory = of_user(&own, deploying, 0o700);
+    mkfifo(&directory.join("fifo"), Mode::S_IRWXU).unwrap();
+    assert_eq!(refusal(append(&directory.join("fifo"))), Found::Kind("a fifo"));
+}
