@@ -35,7 +35,7 @@ use crate::os::scoreboard::Slot;
 use crate::os::signal::Signals;
 use crate::tls::Identity;
 
-/// What a worker calls: the application, and steps that may block.
+/// The application, as a worker calls it, and steps that may block.
 pub trait Application {
     /// Answers one request through `exchange`. It does not fail: what goes wrong is answered and logged.
     fn call(&self, exchange: &mut Exchange<'_>);
@@ -47,7 +47,7 @@ pub trait Application {
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
 }
 
-/// What the master may say to a worker, besides signals.
+/// An order of the master, besides signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Finish what there is and end; others serve on.
@@ -58,7 +58,7 @@ pub enum Order {
     Closed,
 }
 
-/// Why a worker asks to be replaced.
+/// A reason for which a worker asks to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
     /// It has begun `max_requests`.
@@ -67,7 +67,7 @@ pub enum Spent {
     Timeout,
 }
 
-/// Where orders come from.
+/// The source of orders.
 pub struct Orders<'a> {
     /// Readable when there is one.
     pub channel: BorrowedFd<'a>,
@@ -75,11 +75,11 @@ pub struct Orders<'a> {
     pub next: Box<dyn Fn() -> Order + Send + Sync + 'a>,
 }
 
-/// What a worker is given.
+/// Everything that a worker is given.
 pub struct Setup<'a> {
-    /// Where to accept.
+    /// The sockets to accept from.
     pub listeners: &'a [Listener],
-    /// What every connection is encrypted with; without it none is.
+    /// The identity that every connection is encrypted with; without it none is.
     pub tls: Option<Identity>,
     /// TERM (graceful) and QUIT (quick) arrive here.
     pub signals: Signals,
@@ -89,7 +89,7 @@ pub struct Setup<'a> {
     pub slots: Vec<Slot>,
     /// True if the scoreboard says how busy the threads are.
     pub is_measured: bool,
-    /// Where connections go that another worker could serve sooner, and come from.
+    /// The queue of connections that another worker can serve sooner.
     pub handoff: Handoff<'a>,
     /// True if connections may go to other workers.
     pub has_others: bool,
@@ -99,8 +99,8 @@ pub struct Setup<'a> {
     pub max_requests: u64,
     /// The rules by which connections are served.
     pub serve: ServeRules,
-    /// What is done about requests that take too long; none is nothing.
+    /// The rules for requests that take too long, if there are any.
     pub timeout: Option<TimeoutRules<'a>>,
-    /// Where and how requests are logged.
+    /// The access log and its format.
     pub access: Option<(AccessLog, AccessFormat)>,
 }

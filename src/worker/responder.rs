@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::http::{Reject, Request, Scheme, Trust, forwarded};
 
-/// What answers a request.
+/// The side that answers a request.
 #[derive(Debug)]
 pub(crate) enum Responder {
     /// The application, for a client that came by this scheme.

@@ -1,10 +1,9 @@
-//! What every connection of a worker is served with: rules, texts, buffers, and the moment. It holds nothing of any one
+//! The surroundings of every connection of a worker: rules, texts, buffers, and the moment. It holds nothing of any one
 //! connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::buffer_pool::BufferPool;
 use super::date_cache::DateCache;
 use super::send_timeout::SendLimits;
 use crate::http::access_log::{AccessFormat, AccessRecord, EnvironValues};
@@ -18,15 +17,15 @@ use crate::worker::millis::Millis;
 
 /// The rules by which connections are served. They do not change.
 pub struct ServeRules {
-    /// What a request may be.
+    /// The limits of a request.
     pub limits: Limits,
-    /// Which PROXY headers are taken, and from which peers.
+    /// The PROXY headers that are taken, and their peers.
     pub proxy: ProxyRules,
-    /// Which peers are believed about a request.
+    /// The peers that are trusted about a request.
     pub trust: Trust,
     /// Pages of one's own for refused and failed requests.
     pub error_pages: ErrorPages,
-    /// How long clients are waited for.
+    /// The times for which clients are waited for.
     pub timeouts: Timeouts,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
@@ -34,26 +33,26 @@ pub struct ServeRules {
     pub spill_directory: PathBuf,
 }
 
-/// How long clients are waited for. `None` is without a limit.
+/// The times for which clients are waited for. `None` is without a limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// How long a connection may idle between requests; zero answers every request with `Connection: close`.
+    /// The longest time between two requests; zero answers every request with `Connection: close`.
     pub keep_alive: Duration,
-    /// How long a head may take: from the accept on a fresh connection, from its first byte on a kept one.
+    /// The longest time for a head: from the accept on a fresh connection, from its first byte on a kept one.
     pub head: Option<Duration>,
-    /// How long a client may send nothing of a body.
+    /// The longest time between two pieces of a body.
     pub body: Option<Duration>,
-    /// How long a whole request may wait for a free thread.
+    /// The longest wait of a whole request for a free thread.
     pub queue: Option<Duration>,
-    /// What a client that takes its response slowly is allowed.
+    /// The limits for a client that takes its response slowly.
     pub send: SendLimits,
-    /// How long the rest of a refused request is read and dropped.
+    /// The longest silence while the rest of a refused request is read and dropped.
     pub lingering: Duration,
-    /// How long a worker that retires waits for requests on connections that idle.
+    /// The time for which a worker that retires waits for requests on connections that idle.
     pub drain: Duration,
 }
 
-/// What a worker's shutdown means for its connections.
+/// The effect of a worker's shutdown on its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
     /// Others serve on: a connection that idles may send a last request.
@@ -69,7 +68,9 @@ pub(crate) struct ServeContext<'a> {
     pub(crate) now: Millis,
     pub(crate) drain: Option<Drain>,
     pub(crate) dates: DateCache,
-    pub(crate) buffers: BufferPool,
+    /// Buffers that a connection borrows while it is served, so that an idle one holds none.
+    pub(crate) spare_input: Vec<u8>,
+    pub(crate) spare_output: Vec<u8>,
     access: Option<&'a (AccessLog, AccessFormat)>,
     line: Vec<u8>,
     pid: u32,
@@ -82,7 +83,8 @@ impl<'a> ServeContext<'a> {
             now: 0,
             drain: None,
             dates: DateCache::new(),
-            buffers: BufferPool::default(),
+            spare_input: Vec::new(),
+            spare_output: Vec::new(),
             access,
             line: Vec::new(),
             pid: std::process::id(),
@@ -98,7 +100,7 @@ impl<'a> ServeContext<'a> {
         page: Option<&ErrorPage<'_>>,
     ) -> u64 {
         let own = self.rules.error_pages.of(status).or_else(|| page.copied());
-        error_response(out, status, self.dates.date(), request, own.as_ref())
+        error_response(out, status, &self.dates.date, request, own.as_ref())
     }
 
     /// Writes a line into the access log. `started` is none for a request that was not served.

@@ -6,7 +6,8 @@ use crate::os::clock;
 /// The texts of one second.
 pub(crate) struct DateCache {
     second: u64,
-    date: [u8; 29],
+    /// The value of the `Date` field.
+    pub(crate) date: [u8; 29],
     access: Option<String>,
 }
 
@@ -21,11 +22,6 @@ impl DateCache {
         if clock::wall_seconds() != self.second {
             *self = DateCache::new();
         }
-    }
-
-    /// Returns the value of the `Date` field.
-    pub(crate) fn date(&self) -> &[u8; 29] {
-        &self.date
     }
 
     /// Returns the time as the access log has it.

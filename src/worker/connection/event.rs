@@ -1,12 +1,13 @@
-//! What happens to a connection, and what it wants next.
+//! Events of a connection, and the next step that it wants.
 
 use std::io;
 
-use super::request::Outcome;
+use super::request::{Outcome, PendingRequest};
 use super::request_body::BodyBuffer;
 use super::send_buffer::Flushed;
+use crate::worker::millis::Millis;
 
-/// What happens to a connection.
+/// An event of a connection.
 pub(crate) enum Event {
     /// It was accepted, or handed off to this worker.
     Begun,
@@ -14,12 +15,14 @@ pub(crate) enum Event {
     Ready(Readiness),
     /// It has its turn among the connections that have more to do.
     Turn,
-    /// Its deadline is over.
+    /// Its deadline may be over.
     Deadline,
-    /// The worker begins to shut down.
-    Shutdown,
+    /// Bytes may have come that the kernel will not speak of again.
+    Look,
+    /// The kernel said this of its socket while a thread had the connection.
+    Missed(Readiness),
     /// No thread is free for its request.
-    NoThread,
+    NoThread(PendingRequest),
     /// A step that may block was done, by [`Connection::block`].
     Unblocked(io::Result<Flushed>),
     /// A buffer was given for its body, or none.
@@ -28,8 +31,7 @@ pub(crate) enum Event {
     Answered(Outcome),
 }
 
-/// What a connection wants next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The next step that a connection wants.
 pub(crate) enum Next {
     /// To be left alone until the kernel or its deadline says something.
     Wait,
@@ -41,18 +43,28 @@ pub(crate) enum Next {
     Work(Work),
 }
 
-/// What only a thread can do for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A task that only a thread can do for a connection.
 pub(crate) enum Work {
-    /// Have its request answered, by [`Connection::begin`].
-    Request,
-    /// Wait for a disk or compute a handshake, by [`Connection::block`].
+    /// Have its request answered.
+    Request(PendingRequest),
+    /// Wait for a disk or compute a handshake, by [`Connection::block`](super::Connection::block).
     Blocking,
     /// Ask the application for a buffer of this length.
     Buffer(usize),
 }
 
-/// What the kernel says of a socket.
+/// What the reactor has to know of a connection that it parks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) activity: Activity,
+    /// The moment of the accept, of the begin of its head, or of its last response: whichever was last.
+    pub(crate) since: Millis,
+    pub(crate) deadline: Millis,
+    /// True if the kernel is to say when more can be sent.
+    pub(crate) writes: bool,
+}
+
+/// The readiness of a socket, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness(u8);
 
@@ -79,4 +91,24 @@ impl Readiness {
     pub(crate) fn merge(&mut self, other: Readiness) {
         self.0 |= other.0;
     }
+}
+
+/// The activity of a connection, for the order in which connections give way, and for `rwsgi status`. The scoreboard
+/// counts them in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// Nothing has come yet.
+    Silent,
+    /// A head or a TLS handshake is unfinished.
+    Head,
+    /// Nothing, after a request was answered.
+    Idle,
+    /// More of a request is to be read: its body, or what has come already.
+    Reading,
+    /// Its request waits for a thread.
+    Waiting,
+    /// Its request is in the application.
+    Application,
+    /// The rest of a response is to be sent, or the rest of a refused request to be dropped.
+    Writing,
 }

@@ -2,7 +2,6 @@
 //! writes its own socket and never blocks. It knows no epoll, no threads and no Python; every transition stands in
 //! `state.rs`.
 
-pub(crate) mod buffer_pool;
 pub(crate) mod context;
 pub(crate) mod date_cache;
 pub(crate) mod event;
@@ -33,7 +32,7 @@ use crate::tls::Shaken;
 /// A connected client.
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
-    /// Where the connection comes from.
+    /// The origin of the connection.
     pub(crate) origin: Origin,
     /// The name by which the reactor knows the connection.
     pub(crate) token: u64,
@@ -42,20 +41,20 @@ pub(crate) struct Connection {
     pub(crate) output: SendBuffer,
     pub(crate) protocol: Protocol,
     stage: Stage,
-    /// How the last request was answered.
+    /// The response to the last request.
     answered: ResponseState,
     reading: Reading,
     /// True once the kernel has said that the client will send no more; it says so once, maybe together with the last
     /// bytes.
     end_told: bool,
-    /// When the connection was accepted, when its head began, when it began to idle: whichever was last.
+    /// The moment of the accept, of the begin of its head, or of its last response: whichever was last.
     since: Millis,
     /// Since when its request waits for a thread, in this worker or another.
     waits_since: Option<Millis>,
     deadline: Millis,
 }
 
-/// Where a connection comes from.
+/// The origin of a connection.
 pub(crate) struct Origin {
     pub(crate) peer: Peer,
     /// The peer of the proxy, for as long as the connection lasts.
@@ -75,26 +74,6 @@ impl Origin {
     pub(crate) fn client_ip(&self) -> Option<IpAddr> {
         self.proxied.as_ref().map_or_else(|| self.peer.ip(), |proxied| Some(proxied.source.ip()))
     }
-}
-
-/// What a connection is doing, for the order in which connections give way, and for `rwsgi status`. The scoreboard counts
-/// them in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
-    /// Nothing has come yet.
-    Silent,
-    /// A head or a TLS handshake is unfinished.
-    Head,
-    /// Nothing, after a request was answered.
-    Idle,
-    /// More of a request is to be read: its body, or what has come already.
-    Reading,
-    /// Its request waits for a thread.
-    Waiting,
-    /// Its request is in the application.
-    Application,
-    /// The rest of a response is to be sent, or the rest of a refused request to be dropped.
-    Writing,
 }
 
 impl Connection {
@@ -147,16 +126,6 @@ impl Connection {
         self.protocol.request(&self.input)
     }
 
-    /// Returns when the connection is to be given up, or looked at.
-    pub(crate) fn deadline(&self) -> Millis {
-        self.deadline
-    }
-
-    /// Returns when it was accepted, when its head began or when it began to idle, whichever was last.
-    pub(crate) fn since(&self) -> Millis {
-        self.since
-    }
-
     /// True if it is between two requests, with nothing received.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle) && self.input.is_empty()
@@ -178,33 +147,11 @@ impl Connection {
         self.answered == ResponseState::Hijacked { is_relayed: true }
     }
 
-    /// True if there is something that the kernel is to say when it can be sent.
-    pub(crate) fn writes(&self) -> bool {
-        !self.output.is_empty() || self.stream.has_sealed()
-    }
-
     /// Returns its whole request that waits for a thread, and since when; none if there is no such request.
     pub(crate) fn waiting(&self) -> Option<(&ParsedRequest, Millis)> {
         match &self.stage {
             Stage::Whole(request) => Some((&request.parsed, self.waits_since?)),
             _ => None,
-        }
-    }
-
-    /// Returns what the connection is doing.
-    pub(crate) fn activity(&self) -> Activity {
-        match &self.stage {
-            // What has come already gets its turn.
-            Stage::Handshake { .. } | Stage::Idle if self.reading == Reading::More => Activity::Reading,
-            Stage::Idle if !self.input.is_empty() => Activity::Reading,
-            Stage::Handshake { has_begun: false, .. } => Activity::Silent,
-            Stage::Idle if self.has_served() => Activity::Idle,
-            Stage::Idle => Activity::Silent,
-            Stage::Handshake { .. } | Stage::Head => Activity::Head,
-            Stage::Body(_) => Activity::Reading,
-            Stage::Whole(_) => Activity::Waiting,
-            Stage::Answering => Activity::Application,
-            Stage::Sending { .. } | Stage::Lingering { .. } => Activity::Writing,
         }
     }
 }

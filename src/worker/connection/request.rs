@@ -5,8 +5,8 @@ use super::streamed_body::StreamedBody;
 use crate::http::response::Transfer;
 use crate::http::{Head, Limits, Progress, Reject, Request, Scheme, lenient};
 
-/// The protocol that a connection speaks: bytes in, a head out. What a head says is a [`Request`] whatever the protocol,
-/// for the environ, the access log, the hooks and the handoff alike.
+/// The protocol that a connection speaks: bytes in, a head out. What a head says is a [`Request`] whatever the
+/// protocol, for the environ, the access log, the hooks and the handoff alike.
 pub(crate) enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     Http1(Head),
@@ -19,13 +19,24 @@ impl Default for Protocol {
 }
 
 impl Protocol {
-    /// Looks for a whole head at the front of `input`, and returns its length in bytes; `None` while more is to come.
-    pub(crate) fn parse(&mut self, input: &mut Vec<u8>, limits: &Limits) -> Result<Option<usize>, Reject> {
+    /// Looks for a whole head at the front of `input`, and returns its length in bytes, with the request; `None` while more
+    /// is to come. What was known of the request before is forgotten at the first look at a new one.
+    pub(crate) fn parse<'a>(
+        &'a mut self,
+        input: &'a mut Vec<u8>,
+        limits: &Limits,
+        is_first_look: bool,
+    ) -> Result<Option<(usize, Request<'a>)>, Reject> {
         match self {
-            Protocol::Http1(head) => match lenient::parse(head, input, limits)? {
-                Progress::Complete { used } => Ok(Some(used)),
-                Progress::NeedMore => Ok(None),
-            },
+            Protocol::Http1(head) => {
+                if is_first_look {
+                    head.reset();
+                }
+                match lenient::parse(head, input, limits)? {
+                    Progress::Complete { used } => Ok(Some((used, head.of(input)))),
+                    Progress::NeedMore => Ok(None),
+                }
+            }
         }
     }
 
@@ -40,13 +51,6 @@ impl Protocol {
     pub(crate) fn request_so_far<'a>(&'a self, input: &'a [u8]) -> Option<Request<'a>> {
         match self {
             Protocol::Http1(head) => head.so_far(input),
-        }
-    }
-
-    /// Forgets the request, for the next one.
-    pub(crate) fn reset(&mut self) {
-        match self {
-            Protocol::Http1(head) => head.reset(),
         }
     }
 }
@@ -76,18 +80,21 @@ impl ParsedRequest {
     }
 }
 
-/// A whole request that a thread is to have answered. It stands in its connection until a thread takes it.
+/// A whole request that a thread is to have answered: the one value that goes to the application's side. It stands in its
+/// connection while no thread is free.
 pub(crate) struct PendingRequest {
     pub(crate) parsed: ParsedRequest,
     /// The scheme by which the client came.
     pub(crate) scheme: Scheme,
     /// True if the worker would keep the connection after it.
     pub(crate) keep_alive: bool,
-    /// When a thread took it, in ns of the monotonic clock; 0 before.
+    /// The value of the `Date` field.
+    pub(crate) date: [u8; 29],
+    /// The moment when a thread took it, in ns of the monotonic clock; 0 before.
     pub(crate) started: u64,
 }
 
-/// What came of a request: the one value that comes back from the application's side.
+/// The outcome of a request: the one value that comes back from the application's side.
 pub(crate) struct Outcome {
     pub(crate) response: ResponseState,
     /// Length of the request in the connection's input.
@@ -96,11 +103,11 @@ pub(crate) struct Outcome {
     pub(crate) body_bytes: u64,
     /// A body that was received while the application ran.
     pub(crate) streamed: Option<Box<StreamedBody>>,
-    /// When a thread took the request, in ns of the monotonic clock.
+    /// The moment when a thread took the request, in ns of the monotonic clock.
     pub(crate) started: u64,
 }
 
-/// How far the response to a request has come.
+/// The state of the response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseState {
     /// Nothing was sent.
@@ -116,8 +123,8 @@ pub(crate) enum ResponseState {
         /// True if the head said that the connection stays.
         keep_alive: bool,
     },
-    /// The response cannot be completed: the connection is closed without a terminator, so that the client does not take
-    /// it for whole.
+    /// The response cannot be completed: the connection is closed without a terminator, so that the client does not
+    /// take it for whole.
     Broken,
     /// The application has hijacked the connection, and is done with it. Its last bytes may be on their way.
     Hijacked {

@@ -49,7 +49,7 @@ impl From<Reject> for Refusal {
     }
 }
 
-/// How far a body has come.
+/// The progress of a body.
 pub(crate) enum BodyProgress {
     /// More is to come.
     NeedMore,

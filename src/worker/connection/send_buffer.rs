@@ -1,5 +1,5 @@
-//! What waits for a client to take it: bytes, and behind them the rest of a body that the application's side shares, or
-//! of a file. It never blocks.
+//! The rest of a response that waits for its client: bytes, and behind them the rest of a body that the application's
+//! side shares, or of a file. It never blocks.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +17,8 @@ pub(crate) struct SendBuffer {
     file: Option<FilePart>,
 }
 
-/// A body that the application's side keeps until the client has taken it. Any thread may read or drop it, with or without
-/// the GIL.
+/// A body that the application's side keeps until the client has taken it. Any thread may read or drop it, with or
+/// without the GIL.
 pub trait SharedBody: Send {
     /// Returns all of it; it never changes.
     fn bytes(&self) -> &[u8];
@@ -112,8 +112,15 @@ impl SendBuffer {
         }
     }
 
+    /// Writes the pending bytes, and two pieces behind them. Returns how many bytes of the pieces were written.
+    pub(crate) fn write(&mut self, stream: &Stream, [one, other]: [&[u8]; 2], more: More) -> io::Result<usize> {
+        let mut written = stream.write(&[self.pending(), one, other], more)?;
+        self.consume(&mut written);
+        Ok(written)
+    }
+
     /// Drops what was written from the front of the bytes, and from `written`.
-    pub(crate) fn consume(&mut self, written: &mut usize) {
+    fn consume(&mut self, written: &mut usize) {
         let taken = (*written).min(self.bytes.len() - self.sent);
         *written -= taken;
         self.sent += taken;
@@ -132,8 +139,8 @@ impl SendBuffer {
         }
     }
 
-    /// Sends what the socket takes now, of a file at most [`TURN`]. Errors: the client is gone, or the file is shorter than it
-    /// was.
+    /// Sends what the socket takes now, of a file at most [`TURN`]. Errors: the client is gone, or the file is shorter
+    /// than it was.
     pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<Flushed> {
         if !self.bytes.is_empty() || self.kept.is_some() {
             let more = if self.file.is_some() { More::Follows } else { More::Ends };
@@ -162,12 +169,12 @@ impl SendBuffer {
     }
 }
 
-/// How much of a file one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
+/// The part of a file that one client gets before the next has a turn. nginx `sendfile_max_chunk`: 2 MiB.
 const TURN: u64 = 1 << 20;
 /// Sending more than this takes long enough for another thread to use the GIL.
 pub(crate) const LONG: usize = 64 * 1024;
-/// How many bytes a worker keeps of bodies that the application has made whole, so that no thread waits for their clients.
-/// Beyond it the application waits, as it does for a body that is made while it is sent.
+/// The most bytes that a worker keeps of bodies that the application has made whole, so that no thread waits for their
+/// clients. Beyond it the application waits, as it does for a body that is made while it is sent.
 const KEPT_AT_MOST: usize = 32 << 20;
-/// How many bytes are kept in this process.
+/// The bytes that are kept in this process.
 static KEPT: AtomicUsize = AtomicUsize::new(0);

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use crate::worker::millis::{Millis, millis};
 
-/// What a client that takes a response slowly is allowed.
+/// The limits for a client that takes a response slowly.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
-    /// How long it may take nothing; `None` is for ever.
+    /// The longest time without taking anything; `None` is for ever.
     pub stall: Option<Duration>,
     /// Bytes a second that it has to take on average, after five seconds; `None` is any.
     pub rate: Option<u64>,
 }
 
-/// What a client has taken since a response began to wait for it.
+/// A client's progress since a response began to wait for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendTimeout {
     began: Millis,
-    /// When it was last seen to have taken something.
+    /// The moment when it was last seen to have taken something.
     progress: Millis,
     /// Bytes that it had not taken at the last look.
     outstanding: u64,

@@ -23,7 +23,7 @@
 //! | `Sending` | the next look at what the client takes | closed, if it takes too little |
 //! | `Lingering` | the next piece, and all of them | closed |
 //!
-//! What has come by then is read first.
+//! Bytes that have come by then are read first.
 
 use std::io;
 use std::mem;
@@ -31,8 +31,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Connection;
-use super::context::{Drain, Entry, ServeContext, ServeRules};
-use super::event::{Event, Next, Readiness, Work};
+use super::context::{Drain, Entry, ServeContext};
+use super::event::{Activity, Event, Next, Readiness, Standing, Work};
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::{Body, BodyProgress, Receiving, Refusal};
 use super::send_buffer::{Flushed, SendBuffer};
@@ -47,7 +47,7 @@ use crate::tls::{Fault, Shaken};
 use crate::worker::millis::{Millis, after, after_some};
 use crate::worker::responder::Responder;
 
-/// What a connection has to read. Edge-triggered: the kernel says once that there is something.
+/// The state of a connection's reading. Edge-triggered: the kernel says once that there is something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     /// Nothing, until the kernel says so.
@@ -58,7 +58,7 @@ pub(super) enum Reading {
     Ended,
 }
 
-/// How far a connection has come.
+/// The stage of a connection.
 pub(super) enum Stage {
     /// Before all requests, with TLS; how far that was when it was last gone on with, and whether the client has begun.
     Handshake { shaken: Shaken, has_begun: bool },
@@ -74,26 +74,39 @@ pub(super) enum Stage {
     Answering,
     /// The rest of a response waits for the client.
     Sending { keep_alive: bool, timeout: SendTimeout },
-    /// The response is out and the sending side closed. The rest is read and dropped, so that the kernel does not answer
-    /// it with a reset that would take the response along (RFC 9112, 9.6).
+    /// The response is out and the sending side closed. The rest is read and dropped, so that the kernel does not
+    /// answer it with a reset that would take the response along (RFC 9112, 9.6).
     Lingering { until: Millis },
 }
 
 impl Connection {
-    /// Takes an event, and returns what the connection wants next.
-    pub(crate) fn on(&mut self, event: Event, context: &mut ServeContext<'_>) -> Next {
+    /// Takes an event. Returns what the connection wants next, and how it stands then.
+    pub(crate) fn on(&mut self, event: Event, context: &mut ServeContext<'_>) -> (Next, Standing) {
+        let next = self.take(event, context);
+        if let Next::Wait | Next::Again = next {
+            take_back(&mut self.input, &mut context.spare_input);
+            take_back(&mut self.output.bytes, &mut context.spare_output);
+        }
+        let writes = !self.output.is_empty() || self.stream.has_sealed();
+        (next, Standing { activity: self.activity(), since: self.since, deadline: self.deadline, writes })
+    }
+
+    fn take(&mut self, event: Event, context: &mut ServeContext<'_>) -> Next {
         match event {
             Event::Ready(readiness) => self.ready(readiness, context),
             Event::Turn => self.turn(context),
             // A connection that was handed off brings its request along.
             Event::Begun if !self.input.is_empty() => self.advance(context),
             Event::Begun => self.receive(context),
+            Event::Deadline if self.deadline > context.now => Next::Wait,
             Event::Deadline => self.deadline_over(context),
-            Event::Shutdown => {
-                self.look_again();
-                Next::Again
+            Event::Look => self.look_again(),
+            Event::Missed(readiness) => {
+                self.end_told |= readiness.has(Readiness::END);
+                self.look_again()
             }
-            Event::NoThread => {
+            Event::NoThread(request) => {
+                self.stage = Stage::Whole(request);
                 let since = *self.waits_since.get_or_insert(context.now);
                 self.deadline = after_some(since, context.rules.timeouts.queue);
                 Next::Wait
@@ -109,35 +122,15 @@ impl Connection {
         }
     }
 
-    /// Takes what the kernel said while a thread had the connection. True if it is to have a turn for that.
-    pub(crate) fn catch_up(&mut self, readiness: Readiness) -> bool {
-        self.end_told |= readiness.has(Readiness::END);
-        if !readiness.is_empty() {
-            self.look_again();
-        }
-        !readiness.is_empty()
-    }
-
-    /// The kernel may hold bytes that it will not speak of again.
-    pub(crate) fn look_again(&mut self) {
-        if self.reading == Reading::Drained {
-            self.reading = Reading::More;
-        }
-    }
-
     /// Has the deadline be at `moment` at the latest.
     pub(crate) fn limit(&mut self, moment: Millis) {
         self.deadline = self.deadline.min(moment);
     }
 
-    /// Gives its whole request to the thread that is to have it answered.
-    pub(crate) fn begin(&mut self, context: &mut ServeContext<'_>) -> Option<PendingRequest> {
-        context.buffers.output.lend(&mut self.output.bytes);
+    /// Returns its request that waits for a thread, for a thread that is free.
+    pub(crate) fn take_waiting(&mut self) -> Option<PendingRequest> {
         match mem::replace(&mut self.stage, Stage::Answering) {
-            Stage::Whole(request) => {
-                self.waits_since = None;
-                Some(request)
-            }
+            Stage::Whole(request) => Some(request),
             other => {
                 self.stage = other;
                 None
@@ -157,6 +150,21 @@ impl Connection {
             Stage::Body(receiving) => receiving.spill(spill_directory).map(|()| Flushed::All),
             _ => self.output.flush(&self.stream),
         }
+    }
+
+    /// Gives its buffers back at its end.
+    pub(crate) fn give_back(&mut self, context: &mut ServeContext<'_>) {
+        self.input.clear();
+        self.output.bytes.clear();
+        take_back(&mut self.input, &mut context.spare_input);
+        take_back(&mut self.output.bytes, &mut context.spare_output);
+    }
+
+    fn look_again(&mut self) -> Next {
+        if self.reading == Reading::Drained {
+            self.reading = Reading::More;
+        }
+        Next::Again
     }
 
     fn ready(&mut self, readiness: Readiness, context: &mut ServeContext<'_>) -> Next {
@@ -181,7 +189,7 @@ impl Connection {
                 if is_broken { Next::Close } else { self.flush(context) }
             }
             // A 100 that found the socket full goes first.
-            _ if self.output.flush(&self.stream).is_err() => Next::Close,
+            _ if !self.output.bytes.is_empty() && self.output.flush(&self.stream).is_err() => Next::Close,
             _ => self.receive(context),
         }
     }
@@ -212,7 +220,7 @@ impl Connection {
             Stage::Lingering { until } => return self.drop_rest(until, context),
             Stage::Idle | Stage::Head | Stage::Body(_) => {}
         }
-        context.buffers.input.lend(&mut self.input);
+        lend(&mut self.input, &mut context.spare_input);
         self.reading = match self.read() {
             Read::Closed => Reading::Ended,
             Read::Bytes { more, .. } if more || self.end_told => Reading::More,
@@ -249,46 +257,51 @@ impl Connection {
         if self.origin.awaits_proxy && !self.take_proxy_header(&rules.proxy)? {
             return Ok(self.need_more(context));
         }
-        let Some(head_length) = self.protocol.parse(&mut self.input, &rules.limits)? else {
+        let own = self.own_scheme();
+        let is_first_look = matches!(self.stage, Stage::Idle);
+        let parsed = self.protocol.parse(&mut self.input, &rules.limits, is_first_look)?;
+        let Some((head_length, request)) = parsed else {
             return Ok(self.need_more(context));
         };
-        let request = self.request();
         let length = request.body_length();
         if length == BodyLength::None {
-            return self.whole(ParsedRequest::new(head_length, Body::Empty, None), rules);
+            let responder = Responder::of(request, self.origin.peer.ip(), own, &rules.trust);
+            return self.respond(responder, ParsedRequest::new(head_length, Body::Empty, None), context);
         }
+        let (expects_continue, all) = (request.expects_continue(), self.input.len());
         if let (BodyLength::Known(found), Some(limit)) = (length, rules.limits.body) {
             if found > limit {
                 return Err(Reject::BodyTooLarge { limit }.into());
             }
         }
         if rules.post_buffering == 0 {
-            return self.stream_body(head_length, rules);
+            return self.stream_body(head_length, context);
         }
         // Sent at once, before any byte of the body: the client waits for it (RFC 9110, 10.1.1).
-        if request.expects_continue() && self.input.len() == head_length {
+        if expects_continue && all == head_length {
             self.output.bytes.extend_from_slice(CONTINUE);
             let _ = self.output.flush(&self.stream);
         }
         let buffered = known(length).and_then(|length| usize::try_from(length).ok());
         let buffered = buffered.filter(|length| *length <= rules.post_buffering);
-        if let Some(body_in_input) = buffered.filter(|length| *length <= self.input.len() - head_length) {
+        if let Some(body_in_input) = buffered.filter(|length| *length <= all - head_length) {
             let parsed = ParsedRequest::new(head_length, Body::Empty, known(length));
-            return self.whole(ParsedRequest { body_in_input, ..parsed }, rules);
+            return self.whole(ParsedRequest { body_in_input, ..parsed }, context);
         }
         self.stage = Stage::Body(Box::new(Receiving::new(head_length, length, &rules.limits, buffered)));
         self.take_body(context)
     }
 
     /// Hands a body over as far as it has been received.
-    fn stream_body(&mut self, head_length: usize, rules: &ServeRules) -> Result<Next, Refusal> {
+    fn stream_body(&mut self, head_length: usize, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
+        let rules = context.rules;
         let request = self.request();
         let (length, awaits_continue) = (request.body_length(), request.expects_continue());
         let received = self.input.split_off(head_length);
         let decoder = BodyDecoder::new(length, &rules.limits);
         let streamed = StreamedBody::new(decoder, received, awaits_continue, rules.timeouts.body);
         let parsed = ParsedRequest::new(head_length, Body::Streamed, known(length));
-        self.whole(ParsedRequest { streamed: Some(Box::new(streamed)), ..parsed }, rules)
+        self.whole(ParsedRequest { streamed: Some(Box::new(streamed)), ..parsed }, context)
     }
 
     fn take_body(&mut self, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
@@ -296,7 +309,7 @@ impl Connection {
         match receiving.receive(&mut self.input, context.rules.post_buffering)? {
             BodyProgress::NeedMore => Ok(self.need_more(context)),
             BodyProgress::Whole { head_length, body, length } => {
-                self.whole(ParsedRequest::new(head_length, body, Some(length)), context.rules)
+                self.whole(ParsedRequest::new(head_length, body, Some(length)), context)
             }
             BodyProgress::Spill => Ok(Next::Work(Work::Blocking)),
             BodyProgress::Buffer(length) => Ok(Next::Work(Work::Buffer(length))),
@@ -324,12 +337,24 @@ impl Connection {
     }
 
     /// The request is whole: what answers it is chosen now.
-    fn whole(&mut self, parsed: ParsedRequest, rules: &ServeRules) -> Result<Next, Refusal> {
-        let own = if self.stream.session().is_some() { Scheme::Https } else { Scheme::Http };
-        match Responder::of(self.request(), self.origin.peer.ip(), own, &rules.trust) {
+    fn whole(&mut self, parsed: ParsedRequest, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
+        let (peer, own) = (self.origin.peer.ip(), self.own_scheme());
+        self.respond(Responder::of(self.request(), peer, own, &context.rules.trust), parsed, context)
+    }
+
+    fn respond(
+        &mut self,
+        responder: Responder,
+        parsed: ParsedRequest,
+        context: &mut ServeContext<'_>,
+    ) -> Result<Next, Refusal> {
+        match responder {
             Responder::Application(scheme) => {
-                self.stage = Stage::Whole(PendingRequest { parsed, scheme, keep_alive: false, started: 0 });
-                Ok(Next::Work(Work::Request))
+                self.stage = Stage::Answering;
+                lend(&mut self.output.bytes, &mut context.spare_output);
+                let date = context.dates.date;
+                let request = PendingRequest { parsed, scheme, keep_alive: false, date, started: 0 };
+                Ok(Next::Work(Work::Request(request)))
             }
             Responder::Refusal(reject) => {
                 self.stage = Stage::Head;
@@ -338,9 +363,14 @@ impl Connection {
         }
     }
 
+    fn own_scheme(&self) -> Scheme {
+        if self.stream.session().is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
     /// The application has returned: what follows on the connection, if anything may.
     fn answered(&mut self, outcome: Outcome, context: &mut ServeContext<'_>) -> Next {
         self.answered = outcome.response;
+        self.waits_since = None;
         let ResponseState::Finished { keep_alive } = self.answered else { return Next::Close };
         match outcome.streamed.map(|streamed| streamed.into_rest()) {
             Some(Some(rest)) => self.input.extend_from_slice(&rest),
@@ -353,7 +383,6 @@ impl Connection {
         } else {
             self.input.drain(..outcome.length);
         }
-        self.protocol.reset();
         if self.output.is_empty() {
             return self.response_sent(keep_alive, context);
         }
@@ -390,8 +419,8 @@ impl Connection {
         self.since = context.now;
         let ends = context.drain == Some(Drain::Stopping);
         if !keep_alive || (ends && self.input.is_empty()) {
-            // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset the
-            // connection, and drop what it has not sent yet.
+            // What came while the application ran has not been seen. Closing with unread bytes makes the kernel reset
+            // the connection, and drop what it has not sent yet.
             let unread = !self.input.is_empty() || self.stream.has_unread();
             return if unread { self.linger(context) } else { Next::Close };
         }
@@ -423,7 +452,7 @@ impl Connection {
 
     /// A handshake can go on, unless a PROXY header may still come: in plain text, before all TLS.
     fn shake_hands(&mut self, context: &mut ServeContext<'_>) -> Next {
-        context.buffers.input.lend(&mut self.input);
+        lend(&mut self.input, &mut context.spare_input);
         self.reading = Reading::Drained;
         match self.pass_proxy_header(&context.rules.proxy) {
             Preface::Over => Next::Work(Work::Blocking),
@@ -483,7 +512,7 @@ impl Connection {
     fn refuse(&mut self, status: u16, page: Option<&ErrorPage<'_>>, context: &mut ServeContext<'_>) -> Next {
         self.output = SendBuffer::default();
         self.stream.forget_unwritten();
-        context.buffers.output.lend(&mut self.output.bytes);
+        lend(&mut self.output.bytes, &mut context.spare_output);
         let request = self.protocol.request_so_far(&self.input);
         let body_bytes = context.error_page(&mut self.output.bytes, status, request, page);
         let flushed = self.output.flush(&self.stream).is_ok() && self.output.is_empty();
@@ -506,7 +535,7 @@ impl Connection {
     }
 
     fn drop_rest(&mut self, until: Millis, context: &mut ServeContext<'_>) -> Next {
-        context.buffers.input.lend(&mut self.input);
+        lend(&mut self.input, &mut context.spare_input);
         let read = self.stream.read(&mut self.input, READ_SIZE);
         self.input.clear();
         match read {
@@ -562,22 +591,61 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Returns what the connection is doing.
+    pub(super) fn activity(&self) -> Activity {
+        match &self.stage {
+            // What has come already gets its turn.
+            Stage::Handshake { .. } | Stage::Idle if self.reading == Reading::More => Activity::Reading,
+            Stage::Idle if !self.input.is_empty() => Activity::Reading,
+            Stage::Handshake { has_begun: false, .. } => Activity::Silent,
+            Stage::Idle if self.has_served() => Activity::Idle,
+            Stage::Idle => Activity::Silent,
+            Stage::Handshake { .. } | Stage::Head => Activity::Head,
+            Stage::Body(_) => Activity::Reading,
+            Stage::Whole(_) => Activity::Waiting,
+            Stage::Answering => Activity::Application,
+            Stage::Sending { .. } | Stage::Lingering { .. } => Activity::Writing,
+        }
+    }
+}
+
+/// Lends a connection without a buffer the spare one.
+fn lend(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+    if buffer.capacity() == 0 {
+        mem::swap(buffer, spare);
+    }
+}
+
+/// Takes an empty buffer back. One that grew beyond what a usual request needs is freed.
+fn take_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > 0 {
+        let buffer = mem::take(buffer);
+        if buffer.capacity() <= LARGEST_SPARE && buffer.capacity() > spare.capacity() {
+            *spare = buffer;
+        }
+    }
+}
+
 fn known(length: BodyLength) -> Option<u64> {
     if let BodyLength::Known(length) = length { Some(length) } else { None }
 }
 
+/// The largest buffer that is kept for the next request.
+const LARGEST_SPARE: usize = 256 * 1024;
 /// One read. nginx reads heads by 1 KiB and bodies by 16 KiB.
 const READ_SIZE: usize = 64 * 1024;
-/// The same for bytes that are not looked at: copying so much takes the kernel less than an application takes for a page.
+/// The same for bytes that are not looked at: copying so much takes the kernel less than an application takes for a
+/// page.
 const READ_STRAIGHT: usize = 256 * 1024;
 /// Beyond its time, for what has come already: the next turn reads it.
 const LAST_LOOK: Millis = 100;
-/// How long the rest of what a client sends is dropped. nginx: 30 s. gunicorn: 2 s or 64 KiB, less than any upload, because
-/// it blocks for it; here no thread waits.
+/// The longest time for which the rest of a client's bytes is dropped. nginx: 30 s. gunicorn: 2 s or 64 KiB, less than
+/// any upload, because it blocks for it; here no thread waits.
 const LINGER: Duration = Duration::from_secs(30);
 /// A client that ends its sending within this many milliseconds after its request has said all it had to say, and waits
 /// for the answer; one that does so later has given up.
 const HALF_CLOSED: Millis = 1000;
-/// From a stop to the first request of a connection that is there already: a round trip across the world and a handshake
-/// before it. Browsers open connections that they may never use, and the stop waits for them.
+/// From a stop to the first request of a connection that is there already: a round trip across the world and a
+/// handshake before it. Browsers open connections that they may never use, and the stop waits for them.
 pub(crate) const FIRST_REQUEST: Duration = Duration::from_millis(500);

@@ -1,5 +1,5 @@
-//! The socket of a connection, and the TLS on it, if there is any. It reads and writes and never blocks. Without TLS it is the
-//! socket, and costs a look at a pointer.
+//! The socket of a connection, and the TLS on it, if there is any. It reads and writes and never blocks. Without TLS it
+//! is the socket, and costs a look at a pointer.
 
 use std::fs::File;
 use std::io;
@@ -100,8 +100,8 @@ impl Stream {
         self.locked().is_some_and(|session| session.has_sealed())
     }
 
-    /// Returns how many bytes the client has not taken: of `pending` ones that were not reported as written, and of those in
-    /// the kernel.
+    /// Returns how many bytes the client has not taken: of `pending` ones that were not reported as written, and of
+    /// those in the kernel.
     pub(crate) fn outstanding(&self, pending: u64) -> u64 {
         let ahead = self.locked().map_or(0, |session| session.sent_ahead() as u64);
         (pending + socket::unacknowledged(self.as_fd())).saturating_sub(ahead)
@@ -114,7 +114,8 @@ impl Stream {
         }
     }
 
-    /// Tells the client by TLS that this is all. Only where it is: a client that is told so takes the response for whole.
+    /// Tells the client by TLS that this is all. Only where it is: a client that is told so takes the response for
+    /// whole.
     pub(crate) fn say_goodbye(&self) {
         if let Some(mut session) = self.locked() {
             session.say_goodbye(self.as_fd());

@@ -18,7 +18,7 @@ pub(crate) struct StreamedBody {
     refused: Option<Box<Reject>>,
 }
 
-/// Why a body cannot be read to its end.
+/// An error that keeps a body from being read to its end.
 #[derive(Debug)]
 pub enum BodyError {
     /// The client closed the connection before the body was whole.

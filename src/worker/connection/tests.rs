@@ -7,13 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::context::{Drain, ServeContext, ServeRules, Timeouts};
-use super::event::{Event, Next, Readiness, Work};
-use super::request::{Outcome, ParsedRequest, ResponseState};
+use super::event::{Activity, Event, Next, Readiness, Work};
+use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::Body;
 use super::send_buffer::Flushed;
 use super::send_timeout::SendLimits;
 use super::stream::Stream;
-use super::{Activity, Connection, Origin};
+use super::{Connection, Origin};
 use crate::http::{Limits, Network, Proxied, ProxyMode, ProxyRules, Trust};
 use crate::os::listener::Peer;
 use crate::settings::{ClientCertificates, TlsTerms, TlsVersion};
@@ -22,8 +22,8 @@ use crate::worker::error_pages::ErrorPages;
 use crate::worker::millis::Millis;
 
 const START: Millis = 1_000_000;
-const KEPT: Next = Next::Wait;
-const REQUEST: Next = Next::Work(Work::Request);
+const KEPT: Plain = Plain::Wait;
+const REQUEST: Plain = Plain::Request;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn rules() -> ServeRules {
@@ -47,11 +47,25 @@ fn rules() -> ServeRules {
     }
 }
 
+/// The next step, without what comes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plain {
+    Wait,
+    Again,
+    Close,
+    Request,
+    Blocking,
+    Buffer(usize),
+}
+
 /// A connection, its context, and the client's end.
 struct Pair<'a> {
     connection: Connection,
     context: ServeContext<'a>,
     client: UnixStream,
+    /// The request that is to be answered.
+    request: Option<PendingRequest>,
+    deadline: Millis,
 }
 
 impl<'a> Pair<'a> {
@@ -68,22 +82,40 @@ impl<'a> Pair<'a> {
         let mut context = ServeContext::new(rules, None);
         context.now = START;
         let connection = Connection::accepted(stream(ours.into()), origin, START, START + 30_000);
-        Pair { connection, context, client }
+        Pair { connection, context, client, request: None, deadline: START + 30_000 }
     }
 
-    fn on(&mut self, event: Event) -> Next {
-        self.connection.on(event, &mut self.context)
+    fn on(&mut self, event: Event) -> Plain {
+        let (next, standing) = self.connection.on(event, &mut self.context);
+        self.deadline = standing.deadline;
+        match next {
+            Next::Wait => Plain::Wait,
+            Next::Again => Plain::Again,
+            Next::Close => Plain::Close,
+            Next::Work(Work::Blocking) => Plain::Blocking,
+            Next::Work(Work::Buffer(length)) => Plain::Buffer(length),
+            Next::Work(Work::Request(request)) => {
+                self.request = Some(request);
+                Plain::Request
+            }
+        }
+    }
+
+    /// No thread is free for the request.
+    fn queue(&mut self) -> Plain {
+        let request = self.request.take().expect("a whole request");
+        self.on(Event::NoThread(request))
     }
 
     /// The client sends bytes, and the kernel says so.
-    fn send(&mut self, bytes: &[u8]) -> Next {
+    fn send(&mut self, bytes: &[u8]) -> Plain {
         self.client.write_all(bytes).unwrap();
         self.on(Event::Ready(Readiness::READ))
     }
 
     /// The whole request is answered.
-    fn answer(&mut self, body: &[u8], keep_alive: bool) -> Next {
-        let request = self.connection.begin(&mut self.context).expect("a whole request");
+    fn answer(&mut self, body: &[u8], keep_alive: bool) -> Plain {
+        let request = self.request.take().expect("a whole request");
         assert_eq!(self.connection.activity(), Activity::Application);
         self.connection.output.bytes.extend_from_slice(body);
         let flushed = self.connection.output.flush(&self.connection.stream).unwrap();
@@ -93,7 +125,7 @@ impl<'a> Pair<'a> {
         self.on(Event::Answered(Outcome { response, length, body_bytes: 0, streamed: None, started: 0 }))
     }
 
-    /// What the client has received by now.
+    /// Returns the bytes that the client has received by now.
     fn received(&mut self) -> String {
         let mut bytes = Vec::new();
         match self.client.read_to_end(&mut bytes) {
@@ -103,16 +135,15 @@ impl<'a> Pair<'a> {
     }
 
     /// So many milliseconds later the deadline is over.
-    fn later(&mut self, ms: Millis) -> Next {
+    fn later(&mut self, ms: Millis) -> Plain {
         self.context.now += ms;
-        assert!(self.connection.deadline() <= self.context.now, "the deadline is not over");
+        assert!(self.deadline <= self.context.now, "the deadline is not over");
         self.on(Event::Deadline)
     }
 }
 
 fn parsed<'p>(pair: &'p mut Pair<'_>) -> &'p ParsedRequest {
-    let event = pair.connection.on(Event::NoThread, &mut pair.context);
-    assert_eq!(event, KEPT);
+    assert_eq!(pair.queue(), KEPT);
     pair.connection.waiting().expect("a whole request").0
 }
 
@@ -139,10 +170,10 @@ fn a_kept_connection_idles_until_its_next_request_or_its_deadline() {
         assert_eq!(pair.answer(b"response", true), KEPT);
         assert_eq!(pair.received(), "response");
         assert_eq!(pair.connection.activity(), Activity::Idle);
-        assert_eq!(pair.connection.deadline(), pair.context.now + 75_000);
+        assert_eq!(pair.deadline, pair.context.now + 75_000);
         pair.context.now += 1000;
     }
-    assert_eq!(pair.later(75_000), Next::Close);
+    assert_eq!(pair.later(75_000), Plain::Close);
 }
 
 #[test]
@@ -150,7 +181,7 @@ fn pipelined_requests_have_a_turn_each() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     assert_eq!(pair.send(&[GET, GET].concat()), REQUEST);
-    assert_eq!(pair.answer(b"one", true), Next::Again);
+    assert_eq!(pair.answer(b"one", true), Plain::Again);
     assert_eq!(pair.connection.activity(), Activity::Reading);
     assert_eq!(pair.on(Event::Turn), REQUEST);
     assert_eq!(pair.answer(b"two", true), KEPT);
@@ -162,7 +193,7 @@ fn a_connection_that_is_not_kept_is_closed_or_lingers_if_bytes_are_unread() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     pair.send(GET);
-    assert_eq!(pair.answer(b"last", false), Next::Close);
+    assert_eq!(pair.answer(b"last", false), Plain::Close);
     let mut pair = Pair::new(&rules);
     pair.send(&[GET, b"x"].concat());
     assert_eq!(pair.answer(b"last", false), KEPT);
@@ -176,7 +207,7 @@ fn a_head_has_its_time_from_the_accept_on_a_fresh_connection() {
     let mut pair = Pair::new(&rules);
     pair.context.now += 20_000;
     assert_eq!(pair.send(b"GET / HT"), KEPT);
-    assert_eq!(pair.connection.deadline(), START + 30_000);
+    assert_eq!(pair.deadline, START + 30_000);
     assert_eq!(pair.later(10_000), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 408 "));
 }
@@ -192,7 +223,7 @@ fn a_head_has_its_time_from_its_first_byte_on_a_kept_connection() {
     let began = pair.context.now;
     pair.context.now += 9_000;
     assert_eq!(pair.send(b"E"), KEPT);
-    assert_eq!((pair.connection.deadline(), pair.connection.since()), (began + 30_000, began));
+    assert_eq!((pair.deadline, pair.connection.since), (began + 30_000, began));
     assert_eq!(pair.later(21_000), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 408 "));
 }
@@ -201,7 +232,7 @@ fn a_head_has_its_time_from_its_first_byte_on_a_kept_connection() {
 fn a_silent_connection_is_closed_without_a_word() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
-    assert_eq!(pair.later(30_000), Next::Close);
+    assert_eq!(pair.later(30_000), Plain::Close);
     assert_eq!(pair.received(), "");
 }
 
@@ -210,7 +241,7 @@ fn what_has_come_by_the_deadline_is_read_first() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     pair.client.write_all(GET).unwrap();
-    assert_eq!(pair.later(30_000), Next::Again);
+    assert_eq!(pair.later(30_000), Plain::Again);
     assert_eq!(pair.on(Event::Turn), REQUEST);
 }
 
@@ -244,13 +275,13 @@ fn a_large_body_asks_for_a_buffer_and_a_larger_one_for_a_disk() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 100_000);
-    assert_eq!(pair.send(head.as_bytes()), Next::Work(Work::Buffer(100_000)));
+    assert_eq!(pair.send(head.as_bytes()), Plain::Buffer(100_000));
     assert_eq!(pair.on(Event::Buffer(None)), KEPT);
     let body = vec![b'x'; 50_000];
     let mut next = KEPT;
     for _ in 0..2 {
         next = pair.send(&body);
-        while next == Next::Again {
+        while next == Plain::Again {
             next = pair.on(Event::Turn);
         }
     }
@@ -258,10 +289,10 @@ fn a_large_body_asks_for_a_buffer_and_a_larger_one_for_a_disk() {
     let rules = ServeRules { post_buffering: 10, ..self::rules() };
     let mut pair = Pair::new(&rules);
     let head = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n0123456789ab";
-    assert_eq!(pair.send(head), Next::Work(Work::Blocking));
+    assert_eq!(pair.send(head), Plain::Blocking);
     let done = pair.connection.block(&rules.spill_directory);
     assert_eq!(pair.on(Event::Unblocked(done)), KEPT);
-    assert_eq!(pair.send(b"cdefghij"), Next::Work(Work::Blocking));
+    assert_eq!(pair.send(b"cdefghij"), Plain::Blocking);
     let done = pair.connection.block(&rules.spill_directory);
     assert_eq!(pair.on(Event::Unblocked(done)), REQUEST);
     assert!(matches!(parsed(&mut pair).body, Body::File(_)));
@@ -298,8 +329,8 @@ fn a_refused_request_is_answered_and_its_rest_dropped() {
     assert_eq!(pair.connection.activity(), Activity::Writing);
     pair.context.now += 4_000;
     assert_eq!(pair.send(b"and more"), KEPT);
-    assert_eq!(pair.connection.deadline(), pair.context.now + 5_000);
-    assert_eq!(pair.later(5_000), Next::Close);
+    assert_eq!(pair.deadline, pair.context.now + 5_000);
+    assert_eq!(pair.later(5_000), Plain::Close);
 }
 
 #[test]
@@ -312,7 +343,7 @@ fn a_refused_request_is_not_read_for_ever() {
         assert_eq!(pair.send(b"more"), KEPT);
     }
     pair.context.now += 2_000;
-    assert_eq!(pair.send(b"more"), Next::Close);
+    assert_eq!(pair.send(b"more"), Plain::Close);
 }
 
 #[test]
@@ -332,7 +363,7 @@ fn a_client_that_goes_before_its_request_is_whole_is_closed() {
     pair.client.shutdown(std::net::Shutdown::Both).unwrap();
     let mut readiness = Readiness::READ;
     readiness.merge(Readiness::END);
-    assert_eq!(pair.on(Event::Ready(readiness)), Next::Close);
+    assert_eq!(pair.on(Event::Ready(readiness)), Plain::Close);
 }
 
 #[test]
@@ -344,9 +375,9 @@ fn a_client_that_ends_its_sending_with_its_request_is_answered() {
     let mut readiness = Readiness::READ;
     readiness.merge(Readiness::END);
     assert_eq!(pair.on(Event::Ready(readiness)), REQUEST);
-    assert_eq!(pair.answer(b"response", true), Next::Again);
+    assert_eq!(pair.answer(b"response", true), Plain::Again);
     assert_eq!(pair.received(), "response");
-    assert_eq!(pair.on(Event::Turn), Next::Close);
+    assert_eq!(pair.on(Event::Turn), Plain::Close);
 }
 
 #[test]
@@ -354,7 +385,7 @@ fn a_request_without_a_thread_waits_and_gets_503_at_its_limit() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     pair.send(GET);
-    assert_eq!(pair.on(Event::NoThread), KEPT);
+    assert_eq!(pair.queue(), KEPT);
     assert_eq!(pair.connection.activity(), Activity::Waiting);
     assert_eq!(pair.connection.waiting().unwrap().1, START);
     assert_eq!(pair.later(10_000), KEPT);
@@ -366,13 +397,13 @@ fn a_client_that_leaves_while_its_request_waits_is_not_served() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     pair.send(GET);
-    pair.on(Event::NoThread);
+    pair.queue();
     assert_eq!(pair.on(Event::Ready(Readiness::END)), KEPT, "it has said all that it had to say");
     let mut pair = Pair::new(&rules);
     pair.send(GET);
-    pair.on(Event::NoThread);
+    pair.queue();
     pair.context.now += 1_000;
-    assert_eq!(pair.on(Event::Ready(Readiness::END)), Next::Close);
+    assert_eq!(pair.on(Event::Ready(Readiness::END)), Plain::Close);
 }
 
 #[test]
@@ -383,9 +414,9 @@ fn a_request_that_was_handed_off_is_whole_at_once_and_keeps_its_place() {
     let origin = Origin::new(Peer::Unix, 0);
     pair.connection = Connection::handed_off(Stream::plain(ours.into()), origin, GET.to_vec(), START - 500, true);
     assert_eq!(pair.on(Event::Begun), REQUEST);
-    assert_eq!(pair.on(Event::NoThread), KEPT);
+    assert_eq!(pair.queue(), KEPT);
     assert_eq!(pair.connection.waiting().unwrap().1, START - 500);
-    assert_eq!(pair.connection.deadline(), START - 500 + 10_000);
+    assert_eq!(pair.deadline, START - 500 + 10_000);
 }
 
 #[test]
@@ -396,7 +427,7 @@ fn a_response_that_its_client_does_not_take_is_cut_off() {
     let large = vec![b'x'; 1 << 20];
     assert_eq!(pair.answer(&large, true), KEPT);
     assert_eq!(pair.connection.activity(), Activity::Writing);
-    assert_eq!(pair.later(5_000), Next::Close, "it took nothing for five seconds, which is below the rate");
+    assert_eq!(pair.later(5_000), Plain::Close, "it took nothing for five seconds, which is below the rate");
 }
 
 #[test]
@@ -422,13 +453,13 @@ fn a_worker_that_stops_closes_idle_connections_and_gives_fresh_ones_a_moment() {
     kept.send(GET);
     kept.answer(b"", true);
     kept.context.drain = Some(Drain::Stopping);
-    assert_eq!(kept.on(Event::Shutdown), Next::Again);
-    assert_eq!(kept.on(Event::Turn), Next::Close);
+    assert_eq!(kept.on(Event::Look), Plain::Again);
+    assert_eq!(kept.on(Event::Turn), Plain::Close);
     let mut fresh = Pair::new(&rules);
     fresh.context.drain = Some(Drain::Stopping);
-    fresh.on(Event::Shutdown);
+    fresh.on(Event::Look);
     assert_eq!(fresh.on(Event::Turn), KEPT);
-    assert_eq!(fresh.connection.deadline(), START + 500);
+    assert_eq!(fresh.deadline, START + 500);
     assert_eq!(fresh.send(GET), REQUEST);
 }
 
@@ -439,10 +470,10 @@ fn a_worker_that_retires_waits_a_while_for_a_last_request() {
     pair.send(GET);
     pair.answer(b"", true);
     pair.context.drain = Some(Drain::Retiring);
-    pair.on(Event::Shutdown);
+    pair.on(Event::Look);
     assert_eq!(pair.on(Event::Turn), KEPT);
-    assert_eq!(pair.connection.deadline(), START + 3_000);
-    assert_eq!(pair.later(3_000), Next::Close);
+    assert_eq!(pair.deadline, START + 3_000);
+    assert_eq!(pair.later(3_000), Plain::Close);
 }
 
 #[test]
@@ -476,8 +507,8 @@ fn encrypted(rules: &ServeRules) -> Pair<'_> {
     Pair::of(rules, |socket| Stream::encrypted(socket, identity.session().unwrap()))
 }
 
-fn go_on(pair: &mut Pair<'_>, next: Next) -> Next {
-    assert_eq!(next, Next::Work(Work::Blocking));
+fn go_on(pair: &mut Pair<'_>, next: Plain) -> Plain {
+    assert_eq!(next, Plain::Blocking);
     let done = pair.connection.block(std::path::Path::new("/nowhere"));
     pair.on(Event::Unblocked(done))
 }
@@ -493,7 +524,7 @@ fn a_handshake_that_does_not_begin_is_silent_and_one_that_does_not_end_is_a_head
     let next = pair.send(&[0x16, 3, 1, 2, 0]);
     assert_eq!(go_on(&mut pair, next), KEPT);
     assert_eq!(pair.connection.activity(), Activity::Head);
-    assert_eq!(pair.later(30_000), Next::Close);
+    assert_eq!(pair.later(30_000), Plain::Close);
 }
 
 #[test]
@@ -526,7 +557,7 @@ fn a_client_that_goes_during_its_handshake_is_closed() {
     pair.client.write_all(&[0x16, 3, 1]).unwrap();
     pair.client.shutdown(std::net::Shutdown::Both).unwrap();
     let next = pair.on(Event::Begun);
-    assert_eq!(go_on(&mut pair, next), Next::Close);
+    assert_eq!(go_on(&mut pair, next), Plain::Close);
 }
 
 /// A certificate and its key, for these tests alone.

@@ -6,7 +6,7 @@ use super::Connection;
 use crate::http::{ErrorPage, Opening, ProxyRules, Reject, proxy};
 use crate::os::socket::{self, Read};
 
-/// How far the plain text before a handshake has come.
+/// The state of the plain text before a handshake.
 pub(super) enum Preface {
     /// None follows: TLS begins.
     Over,
@@ -44,8 +44,8 @@ impl Connection {
         }
     }
 
-    /// Goes past a PROXY header at the front of the input, if the connection begins with one; `false` while that cannot be
-    /// told.
+    /// Goes past a PROXY header at the front of the input, if the connection begins with one; `false` while that cannot
+    /// be told.
     pub(super) fn take_proxy_header(&mut self, rules: &ProxyRules) -> Result<bool, Reject> {
         match proxy::opening(&self.input, self.origin.peer.ip(), rules)? {
             Opening::NeedMore => return Ok(false),

@@ -19,19 +19,19 @@ use crate::worker::connection::request_body::Body;
 use crate::worker::connection::send_timeout::SendLimits;
 use crate::worker::error_pages::ErrorPages;
 
-/// What a thread needs for one call after the other.
+/// The things that a thread needs for one call after the other.
 pub(crate) struct ThreadContext {
     pub(crate) slot: Slot,
     pub(crate) response: ResponseHead,
-    /// What the application has left in its environ, as far as the access log wants it.
+    /// Values of the environ after the call, as far as the access log wants them.
     pub(crate) environ: EnvironValues,
     /// The number of the thread among those of the worker.
     pub(crate) number: usize,
     /// The number of the thread in the process.
     pub(crate) thread: i32,
-    /// What the kernel holds back of its response.
+    /// The bytes of its response that the kernel holds back.
     pub(crate) cork: Arc<Cork>,
-    /// When it was last detached, in ns of the monotonic clock.
+    /// The moment when it was last detached, in ns of the monotonic clock.
     pub(crate) detached_at: u64,
     /// True if the scoreboard says how busy it is.
     pub(crate) is_measured: bool,
@@ -55,7 +55,7 @@ impl ThreadContext {
     }
 }
 
-/// What holds for one call.
+/// The terms of one call.
 pub(crate) struct CallTerms<'a> {
     pub(crate) error_pages: &'a ErrorPages,
     pub(crate) send_limits: &'a SendLimits,
@@ -77,7 +77,7 @@ pub(crate) fn call<A: Application>(
     context: &mut ThreadContext,
     terms: &CallTerms<'_>,
 ) -> Outcome {
-    let PendingRequest { parsed, scheme, keep_alive, started } = request;
+    let PendingRequest { parsed, scheme, keep_alive, started, .. } = request;
     let length = parsed.length();
     let ParsedRequest { head_length, body_in_input, body, body_length, streamed } = parsed;
     terms.owner.open(&connection.stream);
@@ -109,7 +109,9 @@ pub(crate) fn call<A: Application>(
     if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
         exchange.fail();
     }
-    exchange.finish_call();
+    if exchange.pace.is_corked || exchange.hijacked.is_some() {
+        exchange.finish_call();
+    }
     let (response, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.received.streamed.take());
     context.end();
     Outcome { response, length, body_bytes, streamed, started }

@@ -7,35 +7,31 @@ use std::sync::{Mutex, PoisonError};
 use crate::os::clock;
 use crate::os::socket::{self, More};
 
-/// How fast the pieces of one response follow each other.
+/// The pace at which the pieces of one response follow each other.
 #[derive(Debug)]
 pub(crate) struct Pace<'c> {
     cork: &'c Cork,
-    /// When the last one was sent, in ns of the monotonic clock; 0 before the first.
+    /// The moment of the last one, in ns of the monotonic clock; 0 before the first.
     last: u64,
     /// True if the kernel may hold something back.
-    corked: bool,
+    pub(super) is_corked: bool,
 }
 
 impl<'c> Pace<'c> {
     pub(crate) fn new(cork: &'c Cork) -> Pace<'c> {
-        Pace { cork, last: 0, corked: false }
+        Pace { cork, last: 0, is_corked: false }
     }
 
-    /// Says whether the kernel may hold back a piece that is about to be sent. Only after one that came shortly before, so
-    /// that pieces that are made slowly are sent at once.
-    pub(crate) fn next(&mut self, stream: BorrowedFd<'_>, is_last: bool) -> More {
-        if is_last {
-            // It sends what came before.
-            return More::Ends;
-        }
+    /// Says whether the kernel may hold back a piece that is about to be sent. Only after one that came shortly before,
+    /// so that pieces that are made slowly are sent at once.
+    pub(crate) fn next(&mut self, stream: BorrowedFd<'_>) -> More {
         let now = clock::monotonic();
         let follows = self.last != 0 && now.saturating_sub(self.last) < AT_ONCE_NS;
         self.last = now;
         if follows {
             // Before it is written: the I/O thread may come at any time.
             self.cork.hold(stream);
-            self.corked = true;
+            self.is_corked = true;
             More::Follows
         } else {
             More::Ends
@@ -44,23 +40,23 @@ impl<'c> Pace<'c> {
 
     /// Has the kernel send what it holds back: nothing follows for now.
     pub(crate) fn end(&mut self, stream: BorrowedFd<'_>) {
-        if self.corked {
+        if self.is_corked {
             self.cork.release();
-            self.corked = false;
+            self.is_corked = false;
             socket::push(stream.as_raw_fd());
         }
     }
 
     /// Notes that nothing is held back any more.
     pub(crate) fn let_go(&mut self) {
-        if self.corked {
+        if self.is_corked {
             self.cork.release();
-            self.corked = false;
+            self.is_corked = false;
         }
     }
 }
 
-/// What the kernel holds back for one thread's response.
+/// The bytes that the kernel holds back for one thread's response.
 #[derive(Debug, Default)]
 pub(crate) struct Cork {
     /// The socket. It stays open while it stands here.

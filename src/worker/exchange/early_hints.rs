@@ -9,8 +9,9 @@ use crate::tls::Variables;
 use crate::worker::connection::request::ResponseState;
 
 impl<'c> Exchange<'c> {
-    /// Sends fields ahead of the response, in a 103 (RFC 8297), at once. Nothing happens for a client of HTTP/1.0, which knows
-    /// no such thing, after the response has begun, and while the client does not take what it has got so far.
+    /// Sends fields ahead of the response, in a 103 (RFC 8297), at once. Nothing happens for a client of HTTP/1.0,
+    /// which knows no such thing, after the response has begun, and while the client does not take what it has got so
+    /// far.
     pub fn early_hints<'f>(&mut self, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), BadResponse> {
         let mut head = ResponseHead::default();
         head.start_hints();

@@ -173,7 +173,7 @@ impl Relay {
     }
 }
 
-/// How much is moved at a time.
+/// The number of bytes that are moved at a time.
 const PIECE: usize = 64 * 1024;
 /// Longer than any conversation: three hundred years, in ns.
 const FOR_GOOD: u64 = u64::MAX / 2;

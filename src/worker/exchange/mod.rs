@@ -32,7 +32,7 @@ use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request, Scheme};
 use crate::os::clock;
-use crate::os::forked;
+use crate::os::fork_guard;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::signal;
@@ -46,7 +46,7 @@ pub struct Exchange<'c> {
     scheme: Scheme,
     /// The response's head.
     head: &'c mut ResponseHead,
-    /// What the access log is to know of the environ.
+    /// Values of the environ for the access log.
     environ: &'c mut EnvironValues,
     stream: &'c Stream,
     output: &'c mut SendBuffer,
@@ -55,13 +55,13 @@ pub struct Exchange<'c> {
     slot: &'c Slot,
     state: ResponseState,
     body_bytes: u64,
-    /// How fast the pieces of the response come.
+    /// The pace of the response's pieces.
     pace: Pace<'c>,
     /// The connection, if the application has asked for its socket.
     hijacked: Option<Arc<HijackedStream>>,
 }
 
-/// What the client has sent beside the head.
+/// The bytes that the client has sent beside the head.
 struct Received<'c> {
     body: Body<'c>,
     body_length: Option<u64>,
@@ -73,7 +73,7 @@ struct Received<'c> {
     behind: &'c [u8],
 }
 
-/// What became of bytes that were to be sent.
+/// The fate of bytes that were to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// They are in the kernel or in the bounded buffer.
@@ -190,7 +190,7 @@ impl<'c> Exchange<'c> {
         known_length: Option<u64>,
         keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(known_length);
         }
@@ -222,7 +222,7 @@ impl<'c> Exchange<'c> {
     /// Sends `length` bytes of `file` from `offset` on as the body, or what fits the response's Content-Length. The
     /// kernel sends them while the application goes on; the file stays open for that.
     pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(Some(length));
         }
@@ -249,7 +249,7 @@ impl<'c> Exchange<'c> {
 
     /// Ends the response: the application has no more to say.
     pub fn finish(&mut self) {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(Some(0));
         }
@@ -261,14 +261,15 @@ impl<'c> Exchange<'c> {
             Transfer::Length(missing) if missing > 0 => {
                 let path = self.request.path().escape_ascii();
                 tracing::error!(%path, missing, "response shorter than its Content-Length, the connection is closed");
-                // What still waits for the client of a file or a kept body is sent; the early end tells that it is not all.
+                // What still waits for the client of a file or a kept body is sent; the early end tells that it is not
+                // all.
                 let waits = self.output.has_rest();
                 self.state = if waits { ResponseState::Finished { keep_alive: false } } else { ResponseState::Broken };
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}
         }
-        if !self.output.has_rest() {
+        if !self.output.bytes.is_empty() && !self.output.has_rest() {
             self.flush();
         }
         if transfer == Transfer::Chunked {
@@ -335,8 +336,8 @@ impl<'c> Exchange<'c> {
         self.state = ResponseState::Sending { transfer: begun.transfer, keep_alive: begun.keep_alive };
     }
 
-    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all. Where there is
-    /// something to `keep`, there is no `end`, and nothing follows.
+    /// Sends `piece` and `end` behind what is pending. Small ones are copied, so that one call carries all. Where there
+    /// is something to `keep`, there is no `end`, and nothing follows.
     fn push<A: Application>(
         &mut self,
         app: &A,
@@ -352,20 +353,22 @@ impl<'c> Exchange<'c> {
             self.output.bytes.extend_from_slice(end);
             piece = b"";
             end = b"";
-            if matches!(self.origin.peer, Peer::Tcp(_)) {
-                more = self.pace.next(self.stream.as_fd(), self.is_whole());
+            // The last piece sends what came before.
+            if !self.is_whole() && matches!(self.origin.peer, Peer::Tcp(_)) {
+                more = self.pace.next(self.stream.as_fd());
             }
         }
         loop {
-            let pieces = [self.output.pending(), piece, end];
-            let stream = self.stream;
+            let (stream, output) = (self.stream, &mut *self.output);
             let written = if piece.len() > LONG {
-                app.detached(|| stream.write(&pieces, more))
+                app.detached(|| output.write(stream, [piece, end], more))
             } else {
-                stream.write(&pieces, more)
+                output.write(stream, [piece, end], more)
             };
             let Ok(mut written) = written else { return self.gone() };
-            self.output.consume(&mut written);
+            if self.output.bytes.is_empty() && written == piece.len() + end.len() {
+                return Delivery::Accepted;
+            }
             consume(&mut piece, &mut written);
             consume(&mut end, &mut written);
             if piece.len() > COPIED {
@@ -444,7 +447,7 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
 
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
-/// What a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
+/// The bytes that a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
 const BUFFERED: usize = 256 * 1024;
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -39,8 +39,8 @@ impl ResponseOwner {
         self.state.compare_exchange(OPEN, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Ends the connection in the thread's place, with `answer` if none has begun. True if that was so. The caller holds the
-    /// worker's lock and has seen the request run: the connection is open.
+    /// Ends the connection in the thread's place, with `answer` if none has begun. True if that was so. The caller
+    /// holds the worker's lock and has seen the request run: the connection is open.
     pub(crate) fn abort_with(&self, answer: &[u8]) -> bool {
         let unanswered = self.state.compare_exchange(OPEN, ABORTED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         let answer = if unanswered { answer } else { b"" };

@@ -36,8 +36,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     connection.input.extend_from_slice(head.as_bytes());
     let rules = rules();
     let mut serve = ServeContext::new(&rules, None);
-    let is_whole = connection.on(Event::Begun, &mut serve) == Next::Work(Work::Request);
-    let Some(mut request) = connection.begin(&mut serve).filter(|_| is_whole) else {
+    let (Next::Work(Work::Request(mut request)), _) = connection.on(Event::Begun, &mut serve) else {
         let text = format!("expected a target and a host, found {target} {host}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
@@ -57,7 +56,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
     let terms = CallTerms {
         error_pages: &rules.error_pages,
         send_limits: &rules.timeouts.send,
-        date: *serve.dates.date(),
+        date: request.date,
         stopping: &AtomicBool::new(true),
         owner: &ResponseOwner::default(),
         drops_bodies: true,

@@ -1,4 +1,4 @@
-//! Where a worker takes new connections, and when it does not: while no thread is free, while there are as many as there
+//! Accepting: a worker takes new connections, except while no thread is free, while there are as many as there
 //! may be, without descriptors, and at its end.
 
 use std::io;
@@ -121,7 +121,7 @@ impl<'a> Acceptor<'a> {
         self.listens_in(self.accepting)
     }
 
-    /// How long a request has waited is known only of connections that were accepted.
+    /// The time that a request has waited is known only of connections that were accepted.
     fn listens_in(&self, accepting: Accepting) -> bool {
         let counts_waiting = self.setup.serve.timeouts.queue.is_some();
         accepting == Accepting::Yes || accepting == Accepting::ThreadsBusy && counts_waiting
@@ -207,15 +207,13 @@ impl Reactor<'_> {
 
     /// Has a connection get its turn behind those that have one already.
     pub(super) fn take_on(&mut self, mut connection: Box<Connection>) {
-        connection.look_again();
-        let token = self.connections.insert(&mut connection);
-        self.connections.park(connection);
-        self.turn.ready.push_back(token);
+        self.connections.insert(&mut connection);
+        self.on(connection, Event::Look);
         self.turn.quota += 1;
     }
 
-    /// Returns how many further connections are taken at once: as many as have a turn meanwhile. With one a turn they would
-    /// wait the longer the more is to do.
+    /// Returns how many further connections are taken at once: as many as have a turn meanwhile. With one a turn they
+    /// would wait the longer the more is to do.
     pub(super) fn others_at_once(&self) -> usize {
         if self.turn.length < LONG_TURN_NS { 0 } else { self.inbox.len() }
     }
@@ -223,5 +221,5 @@ impl Reactor<'_> {
 
 /// A client that waits for one turn of this length is not better off with another worker.
 const LONG_TURN_NS: u64 = 1_000_000;
-/// How long a worker pauses after running out of descriptors.
+/// The pause of a worker that has run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -1,14 +1,13 @@
-//! Which connections give way when there are as many as there may be, or no descriptor is left for a new one: those
-//! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest at
-//! the front, then the connection that has idled the longest.
+//! Connections that give way when there are as many as there may be, or no descriptor is left for a new one: those
+//! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest
+//! at the front, then the connection that has idled the longest.
 
 use super::Reactor;
 use super::accept::Accepting;
-use crate::worker::connection::Activity;
-use crate::worker::connection::event::{Next, Readiness};
+use crate::worker::connection::event::{Activity, Event, Readiness};
 use crate::worker::millis::Millis;
 
-/// How many connections gave way since that was logged last, and when that was.
+/// Connections that gave way since that was logged last, and the moment of that.
 #[derive(Debug, Default)]
 pub(super) struct GaveWay {
     silent: u64,
@@ -17,7 +16,7 @@ pub(super) struct GaveWay {
     logged: Option<Millis>,
 }
 
-/// What there is too little of.
+/// A lack that connections give way for.
 #[derive(Clone, Copy, Debug)]
 enum Lack {
     Connections,
@@ -69,7 +68,7 @@ impl Reactor<'_> {
     /// Takes new connections again if there is room, or a connection that gives way.
     pub(super) fn use_room(&mut self) {
         let has_room = || self.connections.len() < self.setup.worker_connections;
-        if self.acceptor.is_at_limit() && (has_room() || self.first_to_give_way().is_some()) {
+        if has_room() || self.first_to_give_way().is_some() {
             self.acceptor.reopen(self.serve.now);
         }
     }
@@ -85,11 +84,14 @@ impl Reactor<'_> {
 
     fn give_way(&mut self, lack: Lack) -> bool {
         while let Some((token, activity)) = self.first_to_give_way() {
-            let Some(mut connection) = self.connections.check_out(token, Readiness::default()) else { return false };
+            let Some(connection) = self.connections.check_out(token, Readiness::default()) else {
+                // It waits for a thread.
+                self.connections.note_work(token, Activity::Reading);
+                continue;
+            };
             if activity != Activity::Head && connection.stream.has_unread() {
                 // Its request has come, and has not been looked at yet.
-                connection.look_again();
-                self.settle(connection, Next::Again);
+                self.on(connection, Event::Look);
                 continue;
             }
             self.gave_way.note(activity, lack, self.serve.now);
@@ -100,7 +102,7 @@ impl Reactor<'_> {
     }
 }
 
-/// A head that has been unfinished for so long, in milliseconds, gives way. An honest client sends it at once.
+/// The age in milliseconds at which an unfinished head gives way. An honest client sends it at once.
 const UNFINISHED: Millis = 5_000;
-/// How often it is logged that connections gave way, in milliseconds.
+/// The interval in milliseconds at which it is logged that connections gave way.
 const LOG_EVERY: Millis = 60_000;

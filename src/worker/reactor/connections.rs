@@ -6,8 +6,8 @@
 //! Taking the oldest out of one costs the same however many there are.
 
 use crate::os::scoreboard::ACTIVITIES;
-use crate::worker::connection::event::Readiness;
-use crate::worker::connection::{Activity, Connection};
+use crate::worker::connection::Connection;
+use crate::worker::connection::event::{Activity, Readiness, Standing};
 use crate::worker::millis::Millis;
 
 /// All connections.
@@ -21,32 +21,42 @@ pub(super) struct Connections {
     counts: Counts,
 }
 
-/// How many connections do what, by [`Activity`].
+/// Numbers of connections, by [`Activity`].
 pub(super) type Counts = [u32; ACTIVITIES];
 
 struct Slot {
     place: Place,
     token: u64,
     activity: Activity,
-    /// When the connection came into its list.
+    /// The moment from which its list is ordered.
     since: Millis,
     list: Option<u8>,
     before: u32,
     after: u32,
-    /// What the kernel has been asked to report.
+    /// Events that the kernel has been asked to report.
     registered: Registered,
-    /// When the connection's entry among the timers comes up.
+    /// The moment of the connection's entry among the timers.
     scheduled: Millis,
 }
 
 enum Place {
     Free,
     Parked(Box<Connection>),
-    /// What the kernel said meanwhile.
+    /// Readiness that was reported meanwhile.
     CheckedOut(Readiness),
 }
 
-/// What the epoll instance knows of a connection.
+/// What is to be done for a connection that was parked.
+pub(super) struct Parked {
+    /// What the kernel said while it was checked out.
+    pub(super) said: Readiness,
+    /// True if it needs an entry among the timers.
+    pub(super) timer: bool,
+    /// What the epoll instance watched it for, and is to watch it for.
+    pub(super) watch: Option<(Registered, Registered)>,
+}
+
+/// Events for which the epoll instance watches a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Registered {
     Nothing,
@@ -68,8 +78,8 @@ impl Default for List {
 }
 
 impl Connections {
-    /// Gives a new connection its token, and checks it out. A token names the slot and the connection in it, so that a late
-    /// event meets no other connection.
+    /// Gives a new connection its token, and checks it out. A token names the slot and the connection in it, so that a
+    /// late event meets no other connection.
     pub(super) fn insert(&mut self, connection: &mut Connection) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::free());
@@ -103,24 +113,26 @@ impl Connections {
         }
     }
 
-    /// Returns what the kernel said of a connection that is about to return, once.
-    pub(super) fn take_pending(&mut self, token: u64) -> Readiness {
-        match self.slot(token).map(|slot| &mut slot.place) {
-            Some(Place::CheckedOut(said)) => std::mem::take(said),
-            _ => Readiness::default(),
-        }
-    }
-
-    /// Puts a connection back that was checked out.
-    pub(super) fn park(&mut self, connection: Box<Connection>) {
+    /// Puts a connection back that was checked out, and returns what is to be done for it.
+    pub(super) fn park(&mut self, connection: Box<Connection>, standing: &Standing) -> Parked {
         let at = index(connection.token);
-        self.sort(at, connection.activity(), connection.since());
-        self.slots[at].place = Place::Parked(connection);
+        self.sort(at, standing.activity, standing.since);
+        let slot = &mut self.slots[at];
+        let said = match std::mem::replace(&mut slot.place, Place::Parked(connection)) {
+            Place::CheckedOut(said) => said,
+            Place::Free | Place::Parked(_) => Readiness::default(),
+        };
+        let timer = standing.deadline < slot.scheduled;
+        slot.scheduled = slot.scheduled.min(standing.deadline);
+        let wanted = if standing.writes { Registered::ReadsAndWrites } else { Registered::Reads };
+        let before = slot.registered;
+        slot.registered = before.max(wanted);
+        Parked { said, timer, watch: (before < wanted).then_some((before, wanted)) }
     }
 
     /// Notes that a thread works on a connection that is checked out: it does not give way.
-    pub(super) fn note_work(&mut self, connection: &Connection, activity: Activity) {
-        self.sort(index(connection.token), activity, 0);
+    pub(super) fn note_work(&mut self, token: u64, activity: Activity) {
+        self.sort(index(token), activity, 0);
     }
 
     /// Forgets a connection that was checked out.
@@ -173,14 +185,6 @@ impl Connections {
         (first != NONE).then(|| self.slots[first as usize].since)
     }
 
-    /// True if the connection's entry among the timers, which is to come up at `deadline`, has to be made; it is taken to be
-    /// made then.
-    pub(super) fn schedule(&mut self, token: u64, deadline: Millis) -> bool {
-        let Some(slot) = self.slot(token).filter(|slot| deadline < slot.scheduled) else { return false };
-        slot.scheduled = deadline;
-        true
-    }
-
     /// Notes that the connection has no entry among the timers any more.
     pub(super) fn timer_came(&mut self, token: u64) {
         if let Some(slot) = self.slot(token) {
@@ -188,9 +192,9 @@ impl Connections {
         }
     }
 
-    /// Returns what the epoll instance is asked to report of a connection, to be changed with it.
-    pub(super) fn registered(&mut self, token: u64) -> &mut Registered {
-        &mut self.slots[index(token)].registered
+    /// True if the epoll instance watches the connection.
+    pub(super) fn is_watched(&self, token: u64) -> bool {
+        self.slots[index(token)].registered != Registered::Nothing
     }
 
     fn slot(&mut self, token: u64) -> Option<&mut Slot> {
@@ -280,12 +284,14 @@ mod tests {
     use crate::worker::connection::Origin;
     use crate::worker::connection::stream::Stream;
 
+    const STANDING: Standing = Standing { activity: Activity::Silent, since: 0, deadline: Millis::MAX, writes: false };
+
     fn parked(connections: &mut Connections, since: Millis) -> (u64, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let origin = Origin::new(Peer::Unix, 0);
         let mut connection = Box::new(Connection::accepted(Stream::plain(ours.into()), origin, since, Millis::MAX));
         let token = connections.insert(&mut connection);
-        connections.park(connection);
+        connections.park(connection, &Standing { since, ..STANDING });
         (token, theirs)
     }
 
@@ -344,9 +350,9 @@ mod tests {
         let (token, _client) = parked(&mut all, 1);
         let connection = all.check_out(token, Readiness::default()).unwrap();
         assert!(all.check_out(token, Readiness::READ).is_none());
-        assert_eq!(all.take_pending(token), Readiness::READ);
-        assert_eq!(all.take_pending(token), Readiness::default());
-        all.park(connection);
+        let parked = all.park(connection, &STANDING);
+        assert_eq!(parked.said, Readiness::READ);
+        assert!(!parked.timer && parked.watch.is_none());
         assert!(all.check_out(token, Readiness::default()).is_some());
     }
 }

@@ -1,9 +1,9 @@
 //! Connections on their way from a worker whose threads are all taken to one that has a free thread: one queue for all
-//! workers of a generation. A packet is a line of JSON about the connection and the bytes received on it; the descriptor
-//! comes with it.
+//! workers of a generation. A packet is a line of JSON about the connection and the bytes received on it; the
+//! descriptor comes with it.
 //!
-//! The giver keeps its copy until the taker says in the giver's slot of the scoreboard what has become of it: taken over,
-//! or left to the giver for want of a descriptor.
+//! The giver keeps its copy until the taker says in the giver's slot of the scoreboard what has become of it: taken
+//! over, or left to the giver for want of a descriptor.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::http::{BodyLength, Proxied};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::{Scoreboard, Slot};
-use crate::os::stream::{Channel, MAX_MESSAGE, Received};
-use crate::worker::connection::event::{Event, Next, Readiness, Work};
+use crate::os::channel::{Channel, MAX_MESSAGE, Received};
+use crate::worker::connection::event::{Event, Readiness, Work};
 use crate::worker::connection::request::ParsedRequest;
 use crate::worker::connection::request_body::Body;
 use crate::worker::connection::stream::Stream;
@@ -40,7 +40,7 @@ pub struct HandoffEnds {
     take: Channel,
 }
 
-/// What has to be known of a connection, beside what was received.
+/// A connection as the taker has to know it, beside the bytes received.
 #[derive(Serialize, Deserialize)]
 struct Described {
     /// The worker that gives it, and the number that it has there.
@@ -121,8 +121,8 @@ impl<'a> Handoff<'a> {
         self.first_slot(worker).is_some_and(|first| first.is_open())
     }
 
-    /// Puts a connection with a whole request into the queue, under a number of this worker's. False if it cannot go there;
-    /// then nothing has happened.
+    /// Puts a connection with a whole request into the queue, under a number of this worker's. False if it cannot go
+    /// there; then nothing has happened.
     fn give(&self, connection: &Connection, number: u32) -> bool {
         let Some((request, since)) = connection.waiting() else { return false };
         // The rest of the answer before it would be lost.
@@ -146,7 +146,8 @@ impl<'a> Handoff<'a> {
         packet.len() <= MAX_MESSAGE && self.ends.give.try_send(&packet, &[connection.stream.as_fd()]).is_ok()
     }
 
-    /// Takes a connection from the queue. What else the application may have written there is passed over, one at a time.
+    /// Takes a connection from the queue. What else the application may have written there is passed over, one at a
+    /// time.
     fn take(&self, listeners: usize) -> Taken {
         let packet = match self.ends.take.try_receive_cut() {
             Ok(Received::Packet(packet)) => packet,
@@ -191,13 +192,13 @@ fn opened(described: &Described, socket: OwnedFd, input: Vec<u8>) -> Connection 
     Connection::handed_off(Stream::plain(socket), origin, input, described.since, described.served)
 }
 
-/// What a worker knows of the connections that it has handed off, and of the others that take them.
+/// The connections that a worker has handed off, and its knowledge of the workers that take them.
 #[derive(Default)]
 pub(super) struct HandedOff {
     /// Copies of connections that no worker has taken over yet, by their numbers.
     copies: Vec<(u32, Box<Connection>)>,
-    /// How many ns the last request took, where there are other workers.
-    last_took: u64,
+    /// Length of the last request in ns, where there are other workers.
+    pub(super) last_took: u64,
     /// No worker without work is looked for until then, in ns of the monotonic clock.
     none_idle_until: u64,
 }
@@ -254,10 +255,10 @@ impl Reactor<'_> {
         }
     }
 
-    /// Before a request begins: hands what waits behind it to workers that have nothing to do. Reading and passing on takes
-    /// longer than a request that is over at once.
-    pub(crate) fn spread(&mut self) {
-        if self.handed.last_took < WORTH_MOVING_NS || self.inbox.is_empty() || self.shutdown.has_begun() {
+    /// Before a request begins: hands what waits behind it to workers that have nothing to do. Reading and passing on
+    /// takes longer than a request that is over at once.
+    pub(super) fn spread(&mut self) {
+        if self.shutdown.has_begun() {
             return;
         }
         let now = clock::monotonic();
@@ -271,7 +272,7 @@ impl Reactor<'_> {
         }
         for _ in 0..idle {
             match self.next_job() {
-                Some(Job { connection, work: Work::Request }) => self.enqueue(connection),
+                Some(Job { connection, work: Work::Request(request) }) => self.enqueue(connection, request),
                 Some(other) => {
                     self.put_back(other);
                     break;
@@ -308,7 +309,7 @@ impl Reactor<'_> {
         let Some(connection) = self.connections.check_out(token, Readiness::default()) else { return true };
         let number = self.handed.free_number().filter(|number| self.setup.handoff.give(&connection, *number));
         let Some(number) = number else {
-            self.settle(connection, Next::Wait);
+            self.on(connection, Event::Turn);
             return false;
         };
         self.forget(&connection);
@@ -327,8 +328,7 @@ impl Reactor<'_> {
             } else if left & (1 << number) != 0 {
                 self.connections.insert(&mut connection);
                 self.queue.push_front(connection.token);
-                connection.look_again();
-                self.settle(connection, Next::Wait);
+                self.on(connection, Event::Look);
             } else {
                 self.handed.copies.push((number, connection));
             }
@@ -337,8 +337,8 @@ impl Reactor<'_> {
 }
 
 /// Moving a connection costs two workers some 50 us.
-const WORTH_MOVING_NS: u64 = 200_000;
+pub(super) const WORTH_MOVING_NS: u64 = 200_000;
 /// While no other worker is without work: looking at all of them takes its time, too.
 const LOOK_AGAIN_NS: u64 = 1_000_000;
-/// How often a worker looks whether connections were taken over that it has handed off, in milliseconds.
+/// The interval in milliseconds at which a worker looks whether its handed-off connections were taken over.
 pub(super) const LOOK_AT_COPIES: Millis = 10;

@@ -1,4 +1,4 @@
-//! What the kernel says of a worker's sockets, signals and deadlines, turned into turns of its connections. Everything
+//! Events of a worker's sockets, signals and deadlines, turned into turns of its connections. Everything
 //! here happens with the worker locked and never waits; what only a thread can do is handed out as a [`Job`]. It does
 //! not know which thread asks, nor Python.
 //!
@@ -29,17 +29,17 @@ use std::time::Duration;
 
 use accept::Acceptor;
 use admission::GaveWay;
-use connections::{Connections, Registered};
-use handoff::{HandedOff, LOOK_AT_COPIES};
+use connections::{Connections, Parked, Registered};
+use handoff::{HandedOff, LOOK_AT_COPIES, WORTH_MOVING_NS};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use poll::{EVENTS, LISTENERS, ORDERS, QUEUE, SIGNALS, WAKE, readiness, wait};
 use shutdown::{Ending, Shutdown};
 use timers::Timers;
 
+use super::connection::Connection;
 use super::connection::context::{Entry, ServeContext};
-use super::connection::event::{Event, Next, Readiness, Work};
+use super::connection::event::{Activity, Event, Next, Readiness, Standing, Work};
 use super::connection::request::{Outcome, PendingRequest, ResponseState};
-use super::connection::{Activity, Connection};
 use super::millis::{self, Millis};
 use super::{Setup, Spent};
 use crate::http::access_log::EnvironValues;
@@ -57,7 +57,7 @@ pub(crate) struct Reactor<'a> {
     setup: &'a Setup<'a>,
     serve: ServeContext<'a>,
     epoll: Arc<Epoll>,
-    /// What the kernel said and was not looked at. With edges nothing of it may be lost, whichever thread polled.
+    /// Events that were not looked at yet. With edges nothing of it may be lost, whichever thread polled.
     inbox: VecDeque<EpollEvent>,
     turn: Turn,
     connections: Connections,
@@ -79,17 +79,17 @@ pub(crate) struct Reactor<'a> {
 struct Turn {
     /// Connections that have more to read, or hold a further request already.
     ready: VecDeque<u64>,
-    /// How many of them this turn looks at.
+    /// Number of them that this turn looks at.
     quota: usize,
-    /// When it began, in ns of the monotonic clock.
+    /// Its begin, in ns of the monotonic clock.
     began: u64,
-    /// How many ns the turn before it took.
+    /// Length of the turn before it, in ns.
     length: u64,
     /// Room for what the kernel says.
     events: Vec<EpollEvent>,
 }
 
-/// When and how the worker asks to be replaced.
+/// The worker's wish to be replaced.
 struct Replacement<'a> {
     served: u64,
     /// Asks for it, once.
@@ -150,6 +150,11 @@ impl<'a> Reactor<'a> {
         }
     }
 
+    /// Returns the next thing to do for an attached thread: the request that has waited the longest, or a job of this turn.
+    pub(crate) fn next_work(&mut self) -> Option<Job> {
+        if self.queue.is_empty() { self.next_job() } else { self.next_request().or_else(|| self.next_job()) }
+    }
+
     /// Returns the next thing of this turn that only a thread can do.
     pub(crate) fn next_job(&mut self) -> Option<Job> {
         loop {
@@ -173,23 +178,23 @@ impl<'a> Reactor<'a> {
         self.jobs.push_front(job);
     }
 
-    /// Returns the request that has waited the longest.
-    pub(crate) fn next_request(&mut self) -> Option<Job> {
+    fn next_request(&mut self) -> Option<Job> {
         while let Some(token) = self.queue.pop_front() {
             // A client that has left is not there any more.
-            let Some(connection) = self.connections.check_out(token, Readiness::default()) else { continue };
-            if connection.waiting().is_some() {
-                return Some(Job { connection, work: Work::Request });
+            let Some(mut connection) = self.connections.check_out(token, Readiness::default()) else { continue };
+            if connection.waiting().is_none() {
+                self.on(connection, Event::Turn);
+            } else if let Some(request) = connection.take_waiting() {
+                return Some(Job { connection, work: Work::Request(request) });
             }
-            self.settle(connection, Next::Wait);
         }
         None
     }
 
     /// Has a whole request wait until a thread is free. Its client may leave meanwhile, or wait too long.
-    pub(crate) fn enqueue(&mut self, connection: Box<Connection>) {
+    pub(crate) fn enqueue(&mut self, connection: Box<Connection>, request: PendingRequest) {
         self.queue.push_back(connection.token);
-        self.on(connection, Event::NoThread);
+        self.on(connection, Event::NoThread(request));
     }
 
     /// Returns since when the request that has waited the longest waits.
@@ -203,19 +208,20 @@ impl<'a> Reactor<'a> {
         None
     }
 
-    /// Takes the request of a connection that is checked out, for a thread that is about to have it answered.
-    pub(crate) fn begin(&mut self, connection: &mut Connection) -> Option<PendingRequest> {
-        let mut request = connection.begin(&mut self.serve)?;
-        self.connections.note_work(connection, Activity::Application);
+    /// Notes that a thread is about to have a request answered. What waits behind a long one goes to other workers.
+    pub(crate) fn begin(&mut self, connection: &Connection, request: &mut PendingRequest) {
+        if !self.inbox.is_empty() && self.handed.last_took >= WORTH_MOVING_NS {
+            self.spread();
+        }
+        self.connections.note_work(connection.token, Activity::Application);
         self.replacement.served += 1;
         if self.replacement.served == self.setup.max_requests {
             self.ask_for_replacement(Spent::Requests);
         }
         // A worker that is to be replaced keeps no client that would have to be sent away.
-        let stays = !self.shutdown.has_begun() && !self.is_to_be_replaced();
+        let stays = self.shutdown == Shutdown::No && !self.is_to_be_replaced();
         request.keep_alive = stays && !self.serve.rules.timeouts.keep_alive.is_zero();
         request.started = clock::monotonic();
-        Some(request)
     }
 
     /// Takes a request back that was answered. `response` and `environ` are what the access log wants of it.
@@ -226,11 +232,12 @@ impl<'a> Reactor<'a> {
         response: &ResponseHead,
         environ: &EnvironValues,
     ) {
+        self.thread_is_free();
         if self.setup.has_others {
             self.handed.note_took(clock::monotonic().saturating_sub(outcome.started));
         }
         self.serve.now = millis::about_now();
-        if !matches!(outcome.response, ResponseState::Hijacked { .. }) {
+        if self.setup.access.is_some() && !matches!(outcome.response, ResponseState::Hijacked { .. }) {
             let entry = Entry {
                 request: connection.protocol.request_so_far(&connection.input),
                 response,
@@ -245,8 +252,8 @@ impl<'a> Reactor<'a> {
 
     /// Has a connection that is checked out take an event.
     pub(crate) fn on(&mut self, mut connection: Box<Connection>, event: Event) {
-        let next = connection.on(event, &mut self.serve);
-        self.settle(connection, next);
+        let (next, standing) = connection.on(event, &mut self.serve);
+        self.settle(connection, next, &standing);
     }
 
     /// Has a connection take an event, if no thread has it.
@@ -275,65 +282,57 @@ impl<'a> Reactor<'a> {
         }
         while let Some(token) = self.timers.pop(now) {
             self.connections.timer_came(token);
-            match self.connections.get(token).map(Connection::deadline) {
-                Some(deadline) if deadline > now => self.schedule(token, deadline),
-                Some(_) => self.deliver(token, Event::Deadline),
-                // It gets a new entry when it is parked.
-                None => {}
-            }
-        }
-    }
-
-    fn schedule(&mut self, token: u64, deadline: Millis) {
-        if self.connections.schedule(token, deadline) {
-            self.timers.push(deadline, token);
+            // One that is checked out gets a new entry when it is parked.
+            self.deliver(token, Event::Deadline);
         }
     }
 
     /// Does with a connection what it wants next.
-    fn settle(&mut self, mut connection: Box<Connection>, next: Next) {
-        let token = connection.token;
+    fn settle(&mut self, connection: Box<Connection>, next: Next, standing: &Standing) {
         match next {
-            Next::Work(work) => {
-                self.connections.note_work(&connection, Activity::Reading);
-                self.jobs.push_back(Job { connection, work });
-            }
+            Next::Work(work) => self.jobs.push_back(Job { connection, work }),
             Next::Close => self.close(connection),
-            Next::Wait | Next::Again => {
-                let said = self.connections.take_pending(token);
-                if connection.catch_up(said) || next == Next::Again {
-                    self.turn.ready.push_back(token);
-                }
-                if self.watch(&mut connection) {
-                    self.connections.park(connection);
-                    self.use_room();
-                } else {
-                    self.close(connection);
-                }
-            }
+            Next::Wait => self.park(connection, false, standing),
+            Next::Again => self.park(connection, true, standing),
         }
     }
 
-    /// Before a connection is parked: takes its empty buffers back, and has the kernel and the timers watch it.
-    fn watch(&mut self, connection: &mut Connection) -> bool {
-        self.serve.buffers.input.take_back(&mut connection.input);
-        self.serve.buffers.output.take_back(&mut connection.output.bytes);
-        self.schedule(connection.token, connection.deadline());
-        let wanted = if connection.writes() { Registered::ReadsAndWrites } else { Registered::Reads };
-        let registered = self.connections.registered(connection.token);
-        if *registered >= wanted {
-            return true;
+    /// Parks a connection, and has the kernel and the timers watch it.
+    fn park(&mut self, connection: Box<Connection>, again: bool, standing: &Standing) {
+        let token = connection.token;
+        let Parked { said, timer, watch } = self.connections.park(connection, standing);
+        if again {
+            self.turn.ready.push_back(token);
         }
+        if timer {
+            self.timers.push(standing.deadline, token);
+        }
+        if let Some((before, wanted)) = watch {
+            self.watch(token, before, wanted);
+        }
+        if !said.is_empty() {
+            self.deliver(token, Event::Missed(said));
+        }
+        if self.acceptor.is_at_limit() {
+            self.use_room();
+        }
+    }
+
+    fn watch(&mut self, token: u64, before: Registered, wanted: Registered) {
+        let Some(connection) = self.connections.get(token) else { return };
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         flags.set(EpollFlags::EPOLLOUT, wanted == Registered::ReadsAndWrites);
-        let mut event = EpollEvent::new(flags, connection.token);
-        let is_known = std::mem::replace(registered, wanted) != Registered::Nothing;
-        let told = if is_known {
-            self.epoll.modify(&connection.stream, &mut event)
-        } else {
+        let mut event = EpollEvent::new(flags, token);
+        let told = if before == Registered::Nothing {
             self.epoll.add(&connection.stream, event)
+        } else {
+            self.epoll.modify(&connection.stream, &mut event)
         };
-        told.is_ok()
+        if told.is_err() {
+            if let Some(connection) = self.connections.check_out(token, Readiness::default()) {
+                self.close(connection);
+            }
+        }
     }
 
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
@@ -345,19 +344,18 @@ impl<'a> Reactor<'a> {
         if !connection.is_relayed() {
             socket::finish(connection.stream.as_fd());
         }
-        connection.input.clear();
-        connection.output.bytes.clear();
-        self.serve.buffers.input.take_back(&mut connection.input);
-        self.serve.buffers.output.take_back(&mut connection.output.bytes);
+        connection.give_back(&mut self.serve);
     }
 
     /// Lets go of a connection that does not end with its descriptor here.
     fn forget(&mut self, connection: &Connection) {
-        if *self.connections.registered(connection.token) != Registered::Nothing {
+        if self.connections.is_watched(connection.token) {
             let _ = self.epoll.delete(&connection.stream);
         }
         self.connections.remove(connection.token);
-        self.use_room();
+        if self.acceptor.is_at_limit() {
+            self.use_room();
+        }
     }
 
     /// True if anything is left to do that nothing has to be waited for.
@@ -369,8 +367,8 @@ impl<'a> Reactor<'a> {
         !self.jobs.is_empty() || !self.inbox.is_empty() || !self.turn.ready.is_empty()
     }
 
-    /// Returns how the worker has ended, if it has. Threads that are given up keep their connections for good: `lost` of
-    /// them are not waited for.
+    /// Returns how the worker has ended, if it has. Threads that are given up keep their connections for good: `lost`
+    /// of them are not waited for.
     pub(crate) fn ended(&self, lost: usize) -> Option<Ending> {
         self.shutdown.ending(self.connections.len() + self.handed.len() > lost)
     }
@@ -403,11 +401,6 @@ impl<'a> Reactor<'a> {
     /// Returns when the turn began, in ns of the monotonic clock.
     pub(crate) fn now(&self) -> u64 {
         self.turn.began
-    }
-
-    /// Returns the value of the `Date` field.
-    pub(crate) fn date(&self) -> &[u8; 29] {
-        self.serve.dates.date()
     }
 
     /// Returns a response with an error page, for the client of a request that is given up.

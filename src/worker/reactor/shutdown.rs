@@ -1,4 +1,4 @@
-//! How a worker comes to its end: what it is told, what it still takes, what it waits for.
+//! The end of a worker: what it is told, what it still takes, what it waits for.
 //!
 //! | told by | because | accepts | idle connections |
 //! |---|---|---|---|
@@ -18,7 +18,7 @@ use crate::worker::connection::event::{Event, Readiness};
 use crate::worker::connection::state::FIRST_REQUEST;
 use crate::worker::millis::{self, after};
 
-/// How a worker's loop ended.
+/// The way in which a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Asked to, with every request served.
@@ -27,7 +27,7 @@ pub enum Ending {
     Quick,
 }
 
-/// How far a worker is on its way to its end.
+/// The way of a worker to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Shutdown {
     #[default]
@@ -93,8 +93,8 @@ impl Reactor<'_> {
         tracing::debug!(?how, connections = self.connections.len(), "worker stops");
     }
 
-    /// What is in the backlog already is still served; what idles between requests is closed, after a look for one that
-    /// is on its way. A connection that has not had its first one gets a moment to send it.
+    /// Connections in the backlog are still served. Those that idle between requests are closed, after a look for one
+    /// that is on its way. A connection that has not had its first one gets a moment to send it.
     fn stop_gracefully(&mut self) {
         // Others listen still if only this worker ends; what came before them is theirs.
         let is_alone = !self.shutdown.has_begun() && !self.is_to_be_replaced();
@@ -120,13 +120,13 @@ impl Reactor<'_> {
         self.empty_queue();
         for token in self.connections.tokens() {
             if let Some(connection) = self.connections.check_out(token, Readiness::default()) {
-                self.on(connection, Event::Shutdown);
+                self.on(connection, Event::Look);
             }
         }
     }
 
-    /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this server.
-    /// They are served in their turn, and their clients wait for that; later ones are refused.
+    /// Takes the connections that wait in the backlog, for at most [`BACKLOG_TIME`]: the listeners end with this
+    /// server. They are served in their turn, and their clients wait for that; later ones are refused.
     fn take_backlog(&mut self) {
         let end = after(millis::now(), BACKLOG_TIME);
         let limit = after(self.serve.now, FIRST_REQUEST);

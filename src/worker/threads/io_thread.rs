@@ -13,11 +13,11 @@ use crate::os::{clock, process, thread};
 use crate::worker::millis;
 use crate::worker::reactor::poll::{EVENTS, wait};
 
-/// What the I/O thread may do while it attends.
+/// The tasks that the I/O thread may do while it attends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Allowed {
-    /// One look: the application computes and needs the CPU. No thread is woken, nothing new is accepted, and the kernel
-    /// wakes no thread for what comes next.
+    /// One look: the application computes and needs the CPU. No thread is woken, nothing new is accepted, and the
+    /// kernel wakes no thread for what comes next.
     Look,
     /// Everything that needs no GIL, and waking a thread for what does.
     Everything,
@@ -154,14 +154,14 @@ fn computes(locked: &mut Shared<'_>) -> bool {
     is_recent && locked.states.callers().any(thread::is_running)
 }
 
-/// How closely the I/O thread watches.
+/// The intervals at which the I/O thread watches.
 struct Watch {
     tick: Duration,
-    /// How long it leaves an application alone that it finds computing, look after look: its own look takes 20 us, and the
-    /// caches that it leaves cold take 50 more. A request that comes while the application has begun to wait for something
-    /// waits for the I/O thread at most this long.
+    /// The longest time for which it leaves an application alone that it finds computing, look after look: its own look
+    /// takes 20 us, and the caches that it leaves cold take 50 more. A request that comes while the application has
+    /// begun to wait for something waits for the I/O thread at most this long.
     at_most: Duration,
-    /// How long all threads have to be in the application before the I/O thread does anything.
+    /// The time for which all threads have to be in the application before the I/O thread does anything.
     neglect_ns: u64,
 }
 
@@ -175,11 +175,12 @@ const AMONG_OTHERS: Watch =
 const ON_ITS_WAY_NS: u64 = 50_000_000;
 /// The number of the thread that ends the process.
 const MAIN: usize = 0;
-/// What a full disk may hold up the end for.
+/// The longest time for which a full disk may hold up the end.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// After this many ticks without a call the I/O thread rests until there is one.
 const IDLE_TICKS: u32 = 3;
 /// While requests wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// While none does: the kernel wakes the I/O thread for what comes. A thread that sleeps in epoll_wait beside it ends this.
+/// While none does: the kernel wakes the I/O thread for what comes. A thread that sleeps in epoll_wait beside it ends
+/// this.
 const QUIET: Duration = Duration::from_millis(10);

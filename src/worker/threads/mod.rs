@@ -12,8 +12,8 @@
 //! ```
 //!
 //! As long as calls are short one thread does it all and wakes no other, however many threads there are. A call that is
-//! not short costs the others the I/O thread's tick. A thread that is woken waits for the GIL; if it got that by CPython's
-//! switch interval the application computes, and a further call would only slow both.
+//! not short costs the others the I/O thread's tick. A thread that is woken waits for the GIL; if it got that by
+//! CPython's switch interval the application computes, and a further call would only slow both.
 //!
 //! Order of locks: the GIL first, then the worker's. A thread that holds the worker's lock never waits for the GIL.
 
@@ -23,7 +23,7 @@ mod states;
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use request_timeout::{RequestTimeouts, Then};
 use states::{ThreadState, ThreadStates};
 
 use super::connection::event::{Event, Work};
+use super::connection::request::PendingRequest;
 use super::exchange::call::{CallTerms, ThreadContext, call};
 use super::exchange::cork::Cork;
 use super::exchange::response_owner::ResponseOwner;
@@ -54,18 +55,18 @@ pub struct Worker<'a> {
     /// Set when the worker stops.
     stopping: Arc<AtomicBool>,
     shared: Mutex<Shared<'a>>,
-    /// Where each parked thread sleeps. Not condition variables: a signal has to end the sleep, so that Python's own
-    /// handlers get their turn.
+    /// Events in which the parked threads sleep. They are no condition variables: a signal has to end the sleep, so
+    /// that Python's own handlers get their turn.
     park_events: Vec<EventFd>,
-    /// What the kernel holds back of each thread's response.
+    /// The bytes of each thread's response that the kernel holds back.
     corks: Vec<Arc<Cork>>,
     /// The right to answer each thread's request.
     owners: Vec<ResponseOwner>,
-    /// Where the I/O thread rests and waits for its next tick.
+    /// Wakes the I/O thread from its rest, or before its next tick.
     io_thread: Condvar,
 }
 
-/// What stands under the worker's lock.
+/// The state under the worker's lock.
 struct Shared<'a> {
     reactor: Reactor<'a>,
     states: ThreadStates,
@@ -88,8 +89,8 @@ impl Shared<'_> {
 }
 
 impl<'a> Worker<'a> {
-    /// Makes a worker that serves as soon as [`work`](Self::work) is called. `ask` is called at most once, when the worker
-    /// is to be replaced.
+    /// Makes a worker that serves as soon as [`work`](Self::work) is called. `ask` is called at most once, when the
+    /// worker is to be replaced.
     pub fn new(setup: &'a Setup<'a>, ask: impl FnOnce(Spent) + Send + 'a) -> io::Result<Worker<'a>> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -133,11 +134,13 @@ impl<'a> Worker<'a> {
         let mut locked = self.lock();
         locked.attend(number);
         let outcome = loop {
-            if let Some(ending) = locked.ended() {
-                break Ok(ending);
+            if self.stopping.load(Ordering::Relaxed) {
+                if let Some(ending) = locked.ended() {
+                    break Ok(ending);
+                }
             }
             let reactor = &mut locked.reactor;
-            if let Some(job) = reactor.next_request().or_else(|| reactor.next_job()) {
+            if let Some(job) = reactor.next_work() {
                 locked = self.perform(locked, job, app, &mut context);
                 continue;
             }
@@ -203,20 +206,19 @@ impl<'a> Worker<'a> {
     ) -> Locked<'w, 'a> {
         let Job { mut connection, work } = job;
         match work {
-            Work::Request => {
-                locked.reactor.spread();
-                let Some(request) = locked.reactor.begin(&mut connection) else { return locked };
-                let terms = self.terms(&locked.reactor, context.number);
+            Work::Request(mut request) => {
+                locked.reactor.begin(&connection, &mut request);
+                let terms = self.terms(&request, context.number);
                 if locked.states.set_calling(context.number, context.thread, request.started) {
                     self.io_thread.notify_one();
                 }
                 drop(locked);
                 let outcome = call(app, &mut connection, request, context, &terms);
                 locked = self.lock();
-                if locked.timeouts.returned(context.number) {
+                if locked.timeouts.late > 0 && locked.timeouts.returned(context.number) {
                     self.was_late(&mut locked);
                 }
-                locked.attend(context.number);
+                locked.states.set(context.number, ThreadState::Attending);
                 locked.reactor.finish(connection, outcome, &context.response, &context.environ);
             }
             Work::Blocking => {
@@ -235,12 +237,12 @@ impl<'a> Worker<'a> {
         locked
     }
 
-    fn terms(&self, reactor: &Reactor<'_>, thread: usize) -> CallTerms<'_> {
+    fn terms(&self, request: &PendingRequest, thread: usize) -> CallTerms<'_> {
         let rules = &self.setup.serve;
         CallTerms {
             error_pages: &rules.error_pages,
             send_limits: &rules.timeouts.send,
-            date: *reactor.date(),
+            date: request.date,
             stopping: &self.stopping,
             owner: &self.owners[thread],
             drops_bodies: false,
@@ -387,7 +389,7 @@ impl<'a> Worker<'a> {
         while until == Until::Done || locked.reactor.is_queue_empty() {
             let Some(Job { mut connection, work }) = locked.reactor.next_job() else { break };
             match work {
-                Work::Request => locked.reactor.enqueue(connection),
+                Work::Request(request) => locked.reactor.enqueue(connection, request),
                 Work::Blocking => {
                     drop(locked);
                     let done = connection.block(&self.setup.serve.spill_directory);
@@ -406,7 +408,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// How long [`Worker::attend`] goes on.
+/// The end of [`Worker::attend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
     /// Until a request is whole: the rest can be done while that is answered.
@@ -415,13 +417,13 @@ enum Until {
     Done,
 }
 
-/// After so long without a sleep the GIL is released once. Longer than CPython's switch interval (5 ms): a thread that
-/// waits has asked for the GIL by then, and gets it for sure. An earlier release is taken back before the waiter is awake,
-/// and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
+/// After this time without a sleep the GIL is released once. Longer than CPython's switch interval (5 ms): a thread that
+/// waits has asked for the GIL by then, and gets it for sure. An earlier release is taken back before the waiter is
+/// awake, and makes it begin its 5 ms anew: with 1 ms threads starved for the length of a burst.
 const OWN_WORK_NS: u64 = 6_000_000;
-/// A thread that waited for the GIL for so long got it by CPython's switch interval (5 ms by default).
+/// A wait for the GIL of this length ended by CPython's switch interval (5 ms by default).
 const SWITCHED_NS: u64 = 4_500_000;
-/// A request that has waited for so long begins although another one computes.
+/// A request that has waited for this time begins although another one computes.
 const PATIENCE_MS: u64 = 25;
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

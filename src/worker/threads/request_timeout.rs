@@ -1,4 +1,4 @@
-//! How long requests may be in the application. The I/O thread looks at it: it needs no GIL for that, and gets its turn
+//! The timeout of requests in the application. The I/O thread looks at it: it needs no GIL for that, and gets its turn
 //! whatever the application does.
 //!
 //! ```text
@@ -7,7 +7,8 @@
 //!                        '-- grace --> lost: the client is answered, the thread is given up, the worker replaced
 //! ```
 //!
-//! A thread that cannot acquire the GIL is not given up here: no thread of the worker can go on, and the master kills it.
+//! A thread that cannot acquire the GIL is not given up here: no thread of the worker can go on, and the master kills
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +19,13 @@ use crate::os::clock;
 use crate::os::scoreboard::Slot;
 use crate::worker::exchange::response_owner::ResponseOwner;
 
-/// What a worker does about requests that take too long.
+/// The rules for requests that take too long.
 pub struct TimeoutRules<'a> {
-    /// How long a request may be in the application.
+    /// The longest time of a request in the application.
     pub timeout: Duration,
-    /// What becomes of a request that is longer there.
+    /// The fate of a request that is longer there.
     pub then: Then,
-    /// What the requests of other threads get to finish when a thread is given up.
+    /// The time that the requests of other threads get when a thread is given up.
     pub patience: Duration,
     /// True if a worker is replaced in which a request was ended.
     pub recycle: bool,
@@ -34,12 +35,12 @@ pub struct TimeoutRules<'a> {
     pub tell: Box<dyn Fn(Late) + Send + Sync + 'a>,
 }
 
-/// What becomes of a request that has taken too long.
+/// The fate of a request that has taken too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Nothing but lines in the log.
     Warn,
-    /// It is ended by an exception; and if that does not help for so long, by force.
+    /// It is ended by an exception; and if that does not help for this time, by force.
     Raise(Duration),
     /// It is ended by force.
     Cut,
@@ -58,12 +59,14 @@ pub struct Late {
     pub heard: Arc<AtomicU64>,
 }
 
-/// What is known of each thread's request.
+/// The state of each thread's request.
 pub(super) struct RequestTimeouts {
     threads: Vec<Watched>,
-    /// How many threads are given up.
+    /// Number of threads whose requests have taken too long.
+    pub(super) late: usize,
+    /// Number of threads that are given up.
     lost: usize,
-    /// When the requests were looked at last, in ns of the monotonic clock.
+    /// The moment of the last look, in ns of the monotonic clock.
     looked: u64,
 }
 
@@ -94,7 +97,7 @@ struct Look {
 
 impl RequestTimeouts {
     pub(super) fn new(threads: usize) -> RequestTimeouts {
-        RequestTimeouts { threads: (0..threads).map(|_| Watched::default()).collect(), lost: 0, looked: 0 }
+        RequestTimeouts { threads: (0..threads).map(|_| Watched::default()).collect(), late: 0, lost: 0, looked: 0 }
     }
 
     /// Returns how many threads are given up.
@@ -113,7 +116,9 @@ impl RequestTimeouts {
         if matches!(lateness, Lateness::Lost(_)) {
             self.lost -= 1;
         }
-        lateness != Lateness::InTime
+        let was_late = lateness != Lateness::InTime;
+        self.late -= usize::from(was_late);
+        was_late
     }
 
     /// Notes that there was no request to look at before `at`.
@@ -121,8 +126,8 @@ impl RequestTimeouts {
         self.looked = at;
     }
 
-    /// Looks at the calls of the application, each with the number of its thread. `answer` makes the response for a client whose
-    /// request is given up. True if the worker is to be replaced.
+    /// Looks at the calls of the application, each with the number of its thread. `answer` makes the response for a
+    /// client whose request is given up. True if the worker is to be replaced.
     pub(super) fn watch<'s>(
         &mut self,
         rules: &TimeoutRules<'_>,
@@ -165,6 +170,7 @@ impl RequestTimeouts {
             Lateness::Stuck(known) | Lateness::Lost(known) if known == look.request => false,
             _ if look.elapsed < rules.timeout => false,
             _ => {
+                self.late += usize::from(watched.lateness == Lateness::InTime);
                 watched.lateness = Lateness::Told(look.request);
                 log_late(rules, slot, look.thread);
                 let raise = matches!(rules.then, Then::Raise(_));
@@ -227,7 +233,7 @@ fn log_late(rules: &TimeoutRules<'_>, slot: &Slot, thread: usize) {
     }
 }
 
-/// What a look at the stack may take before a thread is given up.
+/// The time for a look at the stack before a thread is given up.
 const TELL: Duration = Duration::from_millis(250);
 /// The I/O thread looks every few milliseconds; a busy machine is late by less.
 const HELD_UP_NS: u64 = 1_000_000_000;

@@ -1,28 +1,28 @@
-//! What the threads of a worker are doing. Numbers and states; it wakes no thread.
+//! The states of a worker's threads. Numbers and states; it wakes no thread.
 
 /// The states of all threads of a worker that call the application, and of the I/O thread beside them.
 #[derive(Debug)]
 pub(super) struct ThreadStates {
     states: Vec<ThreadState>,
-    /// How many threads attend to the connections.
+    /// Number of threads that attend to the connections.
     attending: usize,
-    /// How many threads are in the application.
+    /// Number of threads in the application.
     calling: usize,
     /// Threads that are parked, the last one on top: its caches are the warmest.
     parked: Vec<usize>,
-    /// How many threads were woken, or have work, and wait for the GIL.
+    /// Number of threads that were woken, or have work, and wait for the GIL.
     waking: usize,
-    /// How many threads sleep in epoll_wait: one, or none.
+    /// Number of threads that sleep in epoll_wait: one, or none.
     asleep: usize,
-    /// When a thread last began a call, in ns of the monotonic clock.
+    /// The moment when a thread last began a call, in ns of the monotonic clock.
     called_at: u64,
-    /// When a thread was last woken, in ns of the monotonic clock.
+    /// The moment when a thread was last woken, in ns of the monotonic clock.
     waking_at: u64,
     /// True while the I/O thread sleeps until a thread begins a call.
     io_thread_rests: bool,
 }
 
-/// What a thread does.
+/// The state of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ThreadState {
     /// It has not begun, or has ended.
@@ -81,8 +81,8 @@ impl ThreadStates {
         self.waking_at = now;
     }
 
-    /// Notes that the thread `number` begins a call at `now`. True if the I/O thread rests, and is to be woken; it is taken
-    /// to be woken then.
+    /// Notes that the thread `number` begins a call at `now`. True if the I/O thread rests, and is to be woken; it is
+    /// taken to be woken then.
     pub(super) fn set_calling(&mut self, number: usize, thread: i32, now: u64) -> bool {
         self.set(number, ThreadState::Calling(thread));
         self.called_at = now;
