@@ -32,7 +32,7 @@ use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request, Scheme};
 use crate::os::clock;
-use crate::os::forked;
+use crate::os::fork_guard;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::signal;
@@ -190,7 +190,7 @@ impl<'c> Exchange<'c> {
         known_length: Option<u64>,
         keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(known_length);
         }
@@ -222,7 +222,7 @@ impl<'c> Exchange<'c> {
     /// Sends `length` bytes of `file` from `offset` on as the body, or what fits the response's Content-Length. The
     /// kernel sends them while the application goes on; the file stays open for that.
     pub fn send_file<A: Application>(&mut self, app: &A, file: File, offset: u64, length: u64) -> Delivery {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(Some(length));
         }
@@ -249,7 +249,7 @@ impl<'c> Exchange<'c> {
 
     /// Ends the response: the application has no more to say.
     pub fn finish(&mut self) {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         if self.state == ResponseState::Open {
             self.begin(Some(0));
         }
