@@ -1,4 +1,4 @@
-//! What master, zygote and workers say to each other: a JSON object a packet, over a channel of `os::stream`.
+//! What master, zygote and workers say to each other: a JSON object a packet, over a channel of `os::channel`.
 //!
 //! Master and zygote are two copies of this crate in two files, so nothing crosses but these values and descriptors.
 //! What comes from a zygote or a worker that has dropped its privileges is hostile to the master: it is bounded in

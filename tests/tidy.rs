@@ -49,11 +49,11 @@ const WORLD: [&str; 12] = [
 const UNSAFE: &[&str] = &[
     "src/interpreter/launch.rs",
     "src/log/sink.rs",
-    "src/os/aborts.rs",
+    "src/os/sigabrt.rs",
     "src/os/access.rs",
-    "src/os/background.rs",
+    "src/os/daemonize.rs",
     "src/os/clock.rs",
-    "src/os/forked.rs",
+    "src/os/fork_guard.rs",
     "src/os/identity.rs",
     "src/os/listener.rs",
     "src/os/listener/address.rs",
@@ -62,10 +62,10 @@ const UNSAFE: &[&str] = &[
     "src/os/scoreboard.rs",
     "src/os/signal.rs",
     "src/os/socket.rs",
-    "src/os/stacks.rs",
-    "src/os/stream.rs",
-    "src/os/successor.rs",
-    "src/os/title.rs",
+    "src/os/stack_dump.rs",
+    "src/os/channel.rs",
+    "src/os/reexec.rs",
+    "src/os/proctitle.rs",
 ];
 
 struct Source {

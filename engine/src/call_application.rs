@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use rwsgi::os::clock;
-use rwsgi::os::forked;
+use rwsgi::os::fork_guard;
 use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
@@ -119,7 +119,7 @@ impl<'py> Cycle<'py> {
     fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
         let outcome = self.respond(exchange, look);
         let timed_out = self.caller.leave();
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         match outcome {
             Ok(()) => {}
             // By which applications that have taken the socket say that there is no response, as to gunicorn.
@@ -136,7 +136,7 @@ impl<'py> Cycle<'py> {
 
     /// Says what went wrong, and answers in the application's place.
     fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         let request = exchange.request();
         let (method, path) = (request.method().escape_ascii(), request.path().escape_ascii());
         let query =
@@ -208,7 +208,7 @@ impl Application for Cycle<'_> {
         } else {
             self.respond_watched(exchange);
         }
-        forked::end_if_forked();
+        fork_guard::end_if_forked();
         let mut parts = self.parts.borrow_mut();
         parts.environs.release();
         if let Err(error) = parts.callables.release(self.py) {

@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
 use rwsgi::message::FromWorker;
-use rwsgi::os::changes::Changes;
-use rwsgi::os::stream::Channel;
+use rwsgi::os::channel::Channel;
+use rwsgi::os::inotify::Changes;
 use rwsgi::os::{clock, thread};
 use rwsgi::settings::{ReloadEngine, Settings};
 

@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BootFailure, FromHookProcess, Start, ToHookProcess};
+use rwsgi::os::channel::{Channel, Packet, Received};
 use rwsgi::os::process::{self, Side};
+use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
-use rwsgi::os::stream::{Channel, Packet, Received};
-use rwsgi::os::title;
 
 use crate::hooks::Hooks;
 use crate::python;
@@ -84,7 +84,7 @@ fn hear(py: Python<'_>, channel: &Channel) -> Option<Packet> {
 }
 
 fn begin(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
-    title::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
+    proctitle::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
     // Not the zygote's pipe, in which it would note its own.
     let signals = Signals::install(&[]).map_err(|error| BootFailure::setup(&error))?;
     let parent = Pid::from_raw(start.master);

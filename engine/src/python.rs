@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTraceback};
 
-use rwsgi::os::{process, stacks};
+use rwsgi::os::{process, stack_dump};
 
 /// What the server is called in environs and in the environment of its processes.
 pub(crate) const SOFTWARE: &str = concat!("rwsgi/", env!("CARGO_PKG_VERSION"));
@@ -101,10 +101,10 @@ pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
 
 /// From now on, what the threads of this worker do is written there on the master's signal.
 pub(crate) fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
-    let registered = stacks::take(pipe).map_err(PyErr::from).and_then(|fd| {
+    let registered = stack_dump::take(pipe).map_err(PyErr::from).and_then(|fd| {
         let faulthandler = py.import("faulthandler")?;
         // All threads; and then the signal goes to the handler that was there before, which says that it is the end.
-        faulthandler.call_method1("register", (stacks::signal(), fd, true, true))
+        faulthandler.call_method1("register", (stack_dump::signal(), fd, true, true))
     });
     if let Err(error) = registered {
         tracing::warn!(%error, "the stacks of this worker cannot be asked for");

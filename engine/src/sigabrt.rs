@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use rwsgi::os::aborts::Aborts;
+use rwsgi::os::sigabrt::Aborts;
 use rwsgi::os::thread;
 
 use crate::hooks::Hooks;

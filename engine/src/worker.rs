@@ -12,10 +12,10 @@ use pyo3::types::PyDict;
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{self, AccessLog, Destination};
 use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
+use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::stream::{Channel, Received};
-use rwsgi::os::{forked, process, thread, title};
+use rwsgi::os::{fork_guard, process, proctitle, thread};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{
     Application as _, Ending, ErrorPages, Handoff, Order, Orders, SendLimits, ServeRules, Setup, Spent, Timeouts,
@@ -88,7 +88,7 @@ fn boot(
         process::exit_now(0);
     }
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
-    forked::mark_forks().map_err(|error| BootFailure::setup(&error))?;
+    fork_guard::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
     log::part().map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = &inheritance.hooks {
@@ -294,7 +294,7 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
 
 /// What ps and top show. What changes with each request is not in it: that would cost one.
 fn set_title(settings: &Settings, slot: usize, state: &str) {
-    title::set(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
+    proctitle::set(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
 }
 
 fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {

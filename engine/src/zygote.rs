@@ -13,15 +13,15 @@ use rwsgi::log;
 use rwsgi::message::{
     BUILD_ID, BootCause, BootFailure, Fork, FromZygote, Note, Remotes, Reopen, Start, Streams, ToZygote,
 };
+use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::limits;
 use rwsgi::os::listener::Listener;
+use rwsgi::os::memfd;
 use rwsgi::os::process::{self, Side};
+use rwsgi::os::proctitle;
 use rwsgi::os::scoreboard::Scoreboard;
-use rwsgi::os::sealed;
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::stacks;
-use rwsgi::os::stream::{Channel, Received};
-use rwsgi::os::title;
+use rwsgi::os::stack_dump;
 use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::HandoffEnds;
@@ -343,7 +343,7 @@ fn inherit(start: Start, fds: Vec<OwnedFd>) -> Result<Inheritance, BootFailure> 
 
 /// What the master has read and checked, which this process may have no right to read.
 fn identity(terms: &TlsTerms, file: OwnedFd) -> Result<Identity, BootFailure> {
-    let bytes = sealed::read(file).map_err(|error| BootFailure::setup(&error))?;
+    let bytes = memfd::read(file).map_err(|error| BootFailure::setup(&error))?;
     let material: Material = serde_json::from_slice(&bytes).map_err(|error| BootFailure::setup(&error))?;
     Identity::new(&material, terms).map_err(|problem| BootFailure::setup(&format!("{}: {problem}", problem.setting)))
 }
@@ -357,13 +357,13 @@ fn start_log(settings: &Settings, file: Option<OwnedFd>) -> Result<(), BootFailu
 fn prepare(py: Python<'_>, inheritance: &mut Inheritance) -> PyResult<Signals> {
     let start = &inheritance.start;
     let name = start.settings.title();
-    title::set(&format!("rwsgi: zygote [{name}]"));
+    proctitle::set(&format!("rwsgi: zygote [{name}]"));
     process::die_with_parent(Signal::SIGKILL)?;
     if getppid() != Pid::from_raw(start.master) {
         process::exit_now(0);
     }
     signal::ignore(IGNORED)?;
-    stacks::ignore()?;
+    stack_dump::ignore()?;
     let signals = Signals::install(&[])?;
     signal::note_sent(FOR_THE_MASTER)?;
     if let Some(bytes) = start.settings.limit_as.limit() {

@@ -23,10 +23,10 @@ use crate::http::AccessFormat;
 use crate::log;
 use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
 use crate::message::Predecessor;
-use crate::os::announce::Announcer;
-use crate::os::background::{self, Background, Side};
-use crate::os::source::{self, Source};
-use crate::os::successor::CommandLine;
+use crate::os::daemonize::{self, Background, Side};
+use crate::os::read_file::{self, Source};
+use crate::os::reexec::CommandLine;
+use crate::os::sd_notify::Announcer;
 use crate::os::{self, process};
 use crate::settings::foreign::unknown_env::unknown_variables;
 use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, valid_settings};
@@ -126,7 +126,7 @@ fn settings_of_all(invocation: &Invocation, engine: &[u8]) -> Result<Resolved, A
 fn python_file(invocation: &Invocation, me: u32) -> Result<Option<PythonFile>, AnyError> {
     let Some(Config::Python(script)) = &invocation.config else { return Ok(None) };
     if let Script::File(path) = script {
-        if let Err(error) = source::check_file(Path::new(path)) {
+        if let Err(error) = read_file::check_file(Path::new(path)) {
             return Err(format!("--config: {path}: {}", os::words(&error)).into());
         }
     }
@@ -157,7 +157,7 @@ fn in_background(invocation: &Invocation, engine: &[u8]) -> i32 {
     if variable("NOTIFY_SOCKET").is_some() {
         warn(&"daemon: the service manager cannot follow a server in the background\nhint: leave it out of a unit");
     }
-    match background::enter() {
+    match daemonize::enter() {
         Ok(Side::Caller(code)) => code,
         Ok(Side::Background(background)) => {
             let outcome = attempt(invocation, engine, false, Some(&background));
@@ -304,7 +304,7 @@ fn text_of(invocation: &Invocation, path: &str) -> io::Result<String> {
     if let Some(text) = invocation.read_once.get() {
         return Ok(text.clone());
     }
-    let Source { text, stays } = source::read(Path::new(path))?;
+    let Source { text, stays } = read_file::read(Path::new(path))?;
     if !stays {
         let _ = invocation.read_once.set(text.clone());
     }

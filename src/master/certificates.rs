@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use super::{AnyError, Origins};
-use crate::os::sealed;
+use crate::os::memfd;
 use crate::settings::Settings;
 use crate::tls::Material;
 
@@ -16,5 +16,5 @@ pub(super) fn read(settings: &Settings, origins: &Origins) -> Result<Option<Owne
         let path = terms.certificate.unwrap_or_default();
         tracing::warn!(certfile = %path.display(), "{remark}");
     }
-    Ok(Some(sealed::file(&serde_json::to_vec(&material)?)?))
+    Ok(Some(memfd::file(&serde_json::to_vec(&material)?)?))
 }

@@ -15,9 +15,9 @@ use nix::unistd::Pid;
 use super::zygote::{self, Rights, Stage, Zygote};
 use super::{AnyError, Master, ZYGOTES, now};
 use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, Identity, ToZygote};
+use crate::os::channel::Received;
 use crate::os::program::Program;
-use crate::os::stream::Received;
-use crate::os::{process, source};
+use crate::os::{process, read_file};
 use crate::settings::{Defined, Script, Settings};
 use crate::supervisor::{Moment, Standing};
 
@@ -107,7 +107,7 @@ fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, An
 fn say(zygote: &Zygote, file: &PythonFile, arguments: &[String]) -> io::Result<()> {
     let opened = match &file.script {
         // Where it cannot be opened here, the zygote says why.
-        Script::File(path) => source::open_regular(Path::new(path)).ok(),
+        Script::File(path) => read_file::open_regular(Path::new(path)).ok(),
         Script::Module(_) => None,
     };
     let configure = Configure {

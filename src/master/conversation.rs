@@ -13,8 +13,8 @@ use super::zygote::{Stage, Zygote};
 use super::{AnyError, FIRST, Generation, Master, report, sockets};
 use crate::log;
 use crate::message::{BootFailure, Found, FromZygote, Occasion};
+use crate::os::channel::{Packet, Received};
 use crate::os::process;
-use crate::os::stream::{Packet, Received};
 use crate::supervisor::Event;
 
 impl Master<'_> {

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use super::zygote::Stage;
 use super::{Generation, Master};
 use crate::message::{FromHookProcess, Gone, Note, ToHookProcess, ToZygote};
+use crate::os::channel::{Channel, Received};
 use crate::os::process::{self, Exit};
-use crate::os::stream::{Channel, Received};
 use crate::settings::Defined;
 use crate::settings::python_file::HOOKS;
 

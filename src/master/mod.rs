@@ -42,14 +42,14 @@ pub use zygote::{ROLE, run as become_zygote};
 use crate::command;
 use crate::log::{self, CRITICAL};
 use crate::message::Predecessor;
-use crate::os::announce::Announcer;
-use crate::os::background::Background;
 use crate::os::clock;
+use crate::os::daemonize::Background;
 use crate::os::pidfile::PidFile;
 use crate::os::program::Program;
+use crate::os::reexec::CommandLine;
+use crate::os::sd_notify::Announcer;
 use crate::os::signal::Signals;
-use crate::os::successor::CommandLine;
-use crate::os::{process, title};
+use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
 use configuration::Trial;
@@ -183,7 +183,7 @@ impl<'a> Master<'a> {
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
         process::become_subreaper()?;
         first.limit_files()?;
-        title::set(&format!("rwsgi: master [{}]", first.settings.title()));
+        proctitle::set(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
         let control =
             control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;

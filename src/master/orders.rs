@@ -15,7 +15,7 @@ use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
 use crate::command::Command;
 use crate::control::{Answer, Ask, Connections, Running, Scale, Stack, Status, Thread, Worker};
 use crate::os::scoreboard::Slot as BoardSlot;
-use crate::os::stacks::Told;
+use crate::os::stack_dump::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
 
 /// The control socket, and who waits for an answer.

@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 
 use super::{Generation, now, report};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
+use crate::os::channel::{Channel, Packet, Received};
 use crate::os::process::{self, Exit};
-use crate::os::stacks::Stacks;
-use crate::os::stream::{Channel, Packet, Received};
+use crate::os::stack_dump::Stacks;
 use crate::supervisor::{Event, Moment};
 
 /// All slots.

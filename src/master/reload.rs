@@ -10,7 +10,7 @@ use super::zygote::Zygote;
 use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
 use crate::command::Command;
 use crate::os::pidfile::PidFile;
-use crate::os::title;
+use crate::os::proctitle;
 use crate::settings::Defined;
 use crate::supervisor::{Cause, Event, Moment};
 
@@ -79,7 +79,7 @@ impl Master<'_> {
         }
         self.log_of_keeper();
         remotes::take(remotes);
-        title::set(&format!("rwsgi: master [{}]", settings.title()));
+        proctitle::set(&format!("rwsgi: master [{}]", settings.title()));
         let mut remarks = self.kept.remarks(settings, self.orders.control.path());
         for remark in &remarks {
             tracing::warn!(generation = number, "{remark}");

@@ -11,7 +11,7 @@
 //! | stops, and another master is to stay | `MAINPID=` of that one, and then nothing |
 //! | lives, also beside the master that it follows | `WATCHDOG=1` twice in the time that it was given |
 
-use crate::os::announce::Announcer;
+use crate::os::sd_notify::Announcer;
 use crate::supervisor::{Moment, Standing};
 
 /// Whose turn it is to speak for the service.

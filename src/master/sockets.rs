@@ -8,7 +8,7 @@ use crate::message::{Inherited, Predecessor};
 use crate::os;
 use crate::os::identity::Identity;
 use crate::os::listener::{ListenError, Listener, Where};
-use crate::os::successor;
+use crate::os::reexec;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
 
@@ -89,7 +89,7 @@ pub(super) fn release(sockets: Vec<Rc<Socket>>, unlink: bool) {
 pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<Socket>> {
     let mut sockets = Vec::new();
     for Inherited { fd, at } in &predecessor.sockets {
-        let (Some(socket), Ok(bind)) = (successor::inherited(*fd), Bind::parse(at)) else { continue };
+        let (Some(socket), Ok(bind)) = (reexec::inherited(*fd), Bind::parse(at)) else { continue };
         let at = place(&bind, settings, identity);
         match Listener::take_over(socket, &at) {
             Ok(listener) => sockets.push(Rc::new(Socket { at, listener })),

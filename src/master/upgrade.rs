@@ -18,7 +18,7 @@ use crate::control::Answer;
 use crate::message::{Inherited, Predecessor};
 use crate::os::pidfile::{self, PidFile, PidFileError};
 use crate::os::process::Exit;
-use crate::os::successor;
+use crate::os::reexec;
 
 /// The other master, if there is one.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Other {
         let Some(pid) = predecessor.map(|old| Pid::from_raw(old.pid)).filter(|pid| *pid == getppid()) else {
             return Ok(Other { addressed, ..Other::default() });
         };
-        let end = successor::watch(pid)?;
+        let end = reexec::watch(pid)?;
         poll.registry().register(&mut SourceFd(&end.as_raw_fd()), OLD_MASTER, Interest::READABLE)?;
         Ok(Other { old: Some((pid, end)), new: None, addressed })
     }

@@ -8,10 +8,10 @@ use nix::unistd::Pid;
 
 use crate::interpreter::{self, InterpreterError, LaunchOverride, PythonChoice};
 use crate::message::{BootCause, BootFailure, Found, FromZygote, Identity, Load, Predecessor, ToZygote};
-use crate::os::announce;
+use crate::os::channel::{Channel, Received};
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
-use crate::os::stream::{Channel, Received};
+use crate::os::sd_notify;
 use crate::settings::{Settings, socket_activation};
 
 /// The word that makes this program a zygote; people have no use for it.
@@ -86,7 +86,7 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) 
     ours.set_nonblocking(true)?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let hidden = [&socket_activation::VARIABLES[..], &announce::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
+    let hidden = [&socket_activation::VARIABLES[..], &sd_notify::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
     let role = Role {
         program: program.executable(),
         word: ROLE,

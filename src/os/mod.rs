@@ -9,31 +9,31 @@ use nix::errno::Errno;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, eaccess};
 
-pub mod aborts;
 pub mod access;
-pub mod announce;
-pub mod background;
-pub mod changes;
+pub mod channel;
 pub mod clock;
-pub mod forked;
+pub mod daemonize;
+pub mod fork_guard;
 pub mod identity;
+pub mod inotify;
 pub mod limits;
 pub mod listener;
+pub mod memfd;
 pub mod pidfile;
 pub mod place;
 pub mod process;
+pub mod proctitle;
 pub mod program;
+pub mod read_file;
+pub mod reexec;
 pub mod rights;
 pub mod scoreboard;
-pub mod sealed;
+pub mod sd_notify;
+pub mod sigabrt;
 pub mod signal;
 pub mod socket;
-pub mod source;
-pub mod stacks;
-pub mod stream;
-pub mod successor;
+pub mod stack_dump;
 pub mod thread;
-pub mod title;
 
 /// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.
 pub fn words(error: &io::Error) -> String {

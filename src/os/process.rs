@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::background;
+use super::daemonize;
 use super::identity::{Identity, Refused};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -78,9 +78,9 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
         command.env_remove(name);
     }
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
-    if background::is_silent() {
+    if daemonize::is_silent() {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some([stdout, stderr]) = background::streams() {
+        if let Some([stdout, stderr]) = daemonize::streams() {
             command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
         }
     }
