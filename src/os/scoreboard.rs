@@ -1,6 +1,6 @@
-//! What every worker is doing, in memory that the processes of one generation share: a memfd, a slot a worker. The worker
-//! writes, the master reads. What a slot says is never trusted: it is a number to compare or a text to print, no index and
-//! no length.
+//! The state of every worker, in memory that the processes of one generation share: a memfd, a slot a worker. The
+//! worker writes, the master reads. What a slot says is never trusted: it is a number to compare or a text to print, no
+//! index and no length.
 //!
 //! | word | written by | says |
 //! |---|---|---|
@@ -8,14 +8,14 @@
 //! | `requests` | `begin` | how many requests were begun |
 //! | `length`, `line` | `begin` | the head of the request line |
 //! | `open` | `set_open` | whether the worker takes connections |
-//! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where somebody wants to know |
-//! | `ident` | `set_ident` | by which number the interpreter knows the thread |
+//! | `entered`, `left`, `worked` | `enter`, `leave` | how busy the thread is; only where that is measured |
+//! | `ident` | `set_ident` | the number by which Python knows the thread |
 //! | `handoffs_taken`, `handoffs_left` | `settle_handoff`, by other workers | what has become of connections that were handed off |
 //! | `connections` | `set_connections` | how many connections do what |
 //! | `turning` | `turn`, `begin`, `rest` | since when the loop is at work, without a request |
 //!
-//! `begin` stores line, count and time in this order, time and count with release: who reads the same time before and after
-//! the count has a pair that belongs together.
+//! `begin` stores line, count and time in this order, time and count with release: a reader that finds the same time
+//! before and after the count has a pair that belongs together.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -43,9 +43,9 @@ pub struct Slot {
 }
 
 impl Scoreboard {
-    /// Makes a board of `slots` idle slots, and the descriptor by which other processes [`Scoreboard::attach`] to it. Its
-    /// size is sealed: no process can pull the memory from under another. Errors: `InvalidInput` unless `slots` is 1 to
-    /// [`MAX_SLOTS`].
+    /// Makes a board of `slots` idle slots, and the descriptor by which other processes [`Scoreboard::attach`] to it.
+    /// Its size is sealed: no process can pull the memory from under another. Errors: `InvalidInput` unless `slots` is
+    /// 1 to [`MAX_SLOTS`].
     pub fn create(slots: usize) -> io::Result<(Scoreboard, OwnedFd)> {
         if slots == 0 || slots > MAX_SLOTS {
             let text = format!("scoreboard: expected 1 to {MAX_SLOTS} slots, found {slots}");
@@ -86,12 +86,12 @@ impl Scoreboard {
         board
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.0.slots
     }
 
-    /// The slot `number`, counted from 0; none beyond the last.
+    /// Returns the slot `number`, counted from 0; none beyond the last.
     pub fn slot(&self, number: usize) -> Option<Slot> {
         (number < self.0.slots).then(|| Slot { map: Arc::clone(&self.0), number })
     }
@@ -107,7 +107,7 @@ impl Scoreboard {
 }
 
 impl Slot {
-    /// How many connections a worker may have handed off at a time: a bit each.
+    /// The most connections that a worker may have handed off at a time: a bit each.
     pub const HANDOFFS: u32 = 64;
 
     /// Notes that a request begins: `now` in ns of `CLOCK_MONOTONIC`, and the request line, of which the first
@@ -138,20 +138,21 @@ impl Slot {
         self.words().busy_since.store(0, Ordering::Release);
     }
 
-    /// The running request waits for its client, which is not the application's time. [`Slot::resume`] ends that.
+    /// Notes that the running request waits for its client, which is not the application's time. [`Slot::resume`] ends
+    /// that.
     pub fn pause(&self) -> Pause {
         Pause(self.words().busy_since.swap(0, Ordering::AcqRel))
     }
 
-    /// The application runs again: its request began `waited` ns later than it did.
+    /// Notes that the application runs again: its request counts as begun `waited` ns later than it did.
     pub fn resume(&self, pause: Pause, waited: u64) {
         if pause.0 != 0 {
             self.words().busy_since.store(pause.0.saturating_add(waited), Ordering::Release);
         }
     }
 
-    /// Since when (ns of `CLOCK_MONOTONIC`) which request (its number in this slot) runs; none when idle, or when requests
-    /// change so fast that no pair could be read.
+    /// Returns since when (ns of `CLOCK_MONOTONIC`) which request (its number in this slot) runs; none when idle, or
+    /// when requests change so fast that no pair could be read.
     pub fn busy_since(&self) -> Option<(u64, u64)> {
         let words = self.words();
         for _ in 0..TRIES {
@@ -164,40 +165,40 @@ impl Slot {
         None
     }
 
-    /// The running request may take so many ns longer than others.
+    /// Lets the running request take `more` ns longer than others.
     pub fn extend(&self, more: u64) {
         let extended = &self.words().extended;
-        // Whoever extends is rarely alone in it; a worker that overflows it harms itself.
+        // Threads that extend at once are rare; a worker that overflows it harms itself.
         extended.store(extended.load(Ordering::Relaxed).saturating_add(more), Ordering::Relaxed);
     }
 
-    /// How many ns longer than others the running request may take.
+    /// Returns how many ns longer than others the running request may take.
     pub fn extended(&self) -> u64 {
         self.words().extended.load(Ordering::Relaxed)
     }
 
-    /// The thread has something to do, and waits for its interpreter since `now` (ns of `CLOCK_MONOTONIC`).
+    /// Notes that the thread has something to do, and waits for the GIL since `now` (ns of `CLOCK_MONOTONIC`).
     pub fn wait(&self, now: u64) {
         self.words().waiting_since.store(now.max(1), Ordering::Release);
     }
 
-    /// It has it.
+    /// Notes that the thread has acquired the GIL.
     pub fn go_on(&self) {
         self.words().waiting_since.store(0, Ordering::Release);
     }
 
-    /// The thread's loop begins a turn, which ends with the next one, with a request or with [`Slot::rest`].
+    /// Notes that the thread's loop begins a turn, which ends with the next one, with a request or with [`Slot::rest`].
     pub fn turn(&self, now: u64) {
         self.words().turning.store(now.max(1), Ordering::Release);
     }
 
-    /// The thread has nothing to do.
+    /// Notes that the thread has nothing to do.
     pub fn rest(&self) {
         self.words().turning.store(0, Ordering::Release);
     }
 
-    /// When the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than others; or since
-    /// when the thread waits for its interpreter, or is in one turn of its loop.
+    /// Returns when the running request would have begun (ns of `CLOCK_MONOTONIC`), if it might take no longer than
+    /// others; or since when the thread waits for the GIL, or is in one turn of its loop.
     pub fn counts_from(&self) -> Option<u64> {
         let busy = self.busy_since().map(|(since, _)| since.saturating_add(self.extended()));
         let words = self.words();
@@ -205,17 +206,17 @@ impl Slot {
         busy.or_else(|| of(&words.waiting_since)).or_else(|| of(&words.turning))
     }
 
-    /// Does the thread wait for its interpreter?
+    /// True if the thread waits for the GIL.
     pub fn is_waiting(&self) -> bool {
         self.words().waiting_since.load(Ordering::Acquire) != 0
     }
 
-    /// The thread goes into the application, where somebody wants to know how busy it is.
+    /// Notes that the thread enters the application, where it is measured how busy it is.
     pub fn enter(&self, now: u64) {
         self.words().entered.store(now.max(1), Ordering::Relaxed);
     }
 
-    /// It comes back.
+    /// Notes that the thread comes back from the application.
     pub fn leave(&self, now: u64) {
         let words = self.words();
         let spent = now.saturating_sub(words.entered.load(Ordering::Relaxed));
@@ -224,49 +225,50 @@ impl Slot {
         words.entered.store(0, Ordering::Release);
     }
 
-    /// How many ns the thread has been in the application, by `now`.
+    /// Returns how many ns the thread has been in the application, by `now`.
     pub fn worked(&self, now: u64) -> u64 {
         let entered = self.words().entered.load(Ordering::Acquire);
         let running = if entered == 0 { 0 } else { now.saturating_sub(entered) };
         self.words().worked.load(Ordering::Relaxed).saturating_add(running)
     }
 
-    /// When the thread, or the one that had the slot before, was in the application last: `now` if it is.
+    /// Returns when the thread, or the one that had the slot before, was in the application last: `now` if it is.
     pub fn last_busy(&self, now: u64) -> u64 {
         let words = self.words();
         if words.entered.load(Ordering::Acquire) == 0 { words.left.load(Ordering::Relaxed) } else { now }
     }
 
-    /// The head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
+    /// Returns the head of the running request's line, or of the last one: printable ASCII, `?` for the rest, at most
     /// [`MAX_LINE`] characters, no header fields. Read while it changes, it may mix two lines.
     pub fn request_line(&self) -> String {
         let words = self.words();
         let length = usize::try_from(words.length.load(Ordering::Relaxed)).map_or(MAX_LINE, |n| n.min(MAX_LINE));
         let bytes = words.line.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-        // Writers hand over the whole head, which costs them no search for the line's end. The fields are nobody's business.
+        // Writers hand over the whole head, which costs them no search for the line's end. The fields are not shown.
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let line = bytes.take(length).skip_while(is_end).take_while(|byte| !is_end(byte));
         line.map(|byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' }).collect()
     }
 
-    /// How many requests were begun in this slot.
+    /// Returns how many requests were begun in this slot.
     pub fn requests(&self) -> u64 {
         self.words().requests.load(Ordering::Relaxed)
     }
 
-    /// The thread says by which number its interpreter knows it.
+    /// Notes the number by which Python knows the thread.
     pub fn set_ident(&self, ident: u64) {
         self.words().ident.store(ident, Ordering::Relaxed);
     }
 
-    /// By which number its interpreter knows the thread; 0 before it has said so.
+    /// Returns the number by which Python knows the thread; 0 before it was noted.
     pub fn ident(&self) -> u64 {
         self.words().ident.load(Ordering::Relaxed)
     }
 
     /// Tells the other workers whether this one takes connections.
     pub fn set_open(&self, is_open: bool) {
-        // Of two workers that stop taking connections and then look at each other, at least one sees that the other has.
+        // Of two workers that stop taking connections and then look at each other, at least one sees that the other
+        // has.
         self.words().open.store(u64::from(is_open), Ordering::SeqCst);
     }
 
@@ -275,23 +277,23 @@ impl Slot {
         self.words().open.load(Ordering::SeqCst) == 1
     }
 
-    /// Tells the worker of this slot what has become of a connection that it has handed off under `number`: another worker
-    /// has taken it over, or has left it.
+    /// Tells the worker of this slot what has become of a connection that it has handed off under `number`: another
+    /// worker has taken it over, or has left it.
     pub fn settle_handoff(&self, number: u32, is_taken: bool) {
         let words = self.words();
         let word = if is_taken { &words.handoffs_taken } else { &words.handoffs_left };
         word.fetch_or(1_u64.checked_shl(number).unwrap_or(0), Ordering::AcqRel);
     }
 
-    /// Returns, once, the numbers of connections that other workers have taken over, and of those that they have left: a
-    /// bit each. For the worker of this slot.
+    /// Returns, once, the numbers of connections that other workers have taken over, and of those that they have left:
+    /// a bit each. For the worker of this slot.
     pub fn settled_handoffs(&self) -> (u64, u64) {
         let words = self.words();
         (words.handoffs_taken.swap(0, Ordering::AcqRel), words.handoffs_left.swap(0, Ordering::AcqRel))
     }
 
-    /// Notes how many connections do what: are silent, have an unfinished head, are idle, have more to be read, wait for a
-    /// thread, are in the application, are written to; in this order.
+    /// Notes how many connections do what: are silent, have an unfinished head, are idle, have more to be read, wait
+    /// for a thread, are in the application, are written to; in this order.
     pub fn set_connections(&self, counts: &[u32; ACTIVITIES]) {
         for (word, count) in self.words().connections.iter().zip(counts) {
             word.store(*count, Ordering::Relaxed);
@@ -307,7 +309,7 @@ impl Slot {
     pub fn clear(&self) {
         let words = self.words();
         let of_request = [&words.busy_since, &words.requests, &words.length, &words.extended];
-        // But not when it was left: somebody counts from there.
+        // Except the moment when it was left, from which the master counts.
         for word in of_request.into_iter().chain([
             &words.open,
             &words.waiting_since,
@@ -325,13 +327,13 @@ impl Slot {
 
     fn words(&self) -> &Words {
         debug_assert!(self.number < self.map.slots);
-        // SAFETY: slots are handed out only with a number below map.slots, and `map` is alive as long as this slot. Words
-        // are atomics, for which every value is valid, and are aligned, since the mapping starts on a page.
+        // SAFETY: slots are handed out only with a number below map.slots, and `map` is alive as long as this slot.
+        // Words are atomics, for which every value is valid, and are aligned, since the mapping starts on a page.
         unsafe { self.map.start.add(self.number).as_ref() }
     }
 }
 
-/// Since when the request ran that waits.
+/// The begin of a request that waits for its client.
 #[derive(Clone, Copy, Debug)]
 pub struct Pause(u64);
 
@@ -368,7 +370,8 @@ unsafe impl Sync for Map {}
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made with this size, and nobody has a reference into it: each would hold an Arc of this.
+        // SAFETY: the mapping was made with this size, and there is no reference into it: each would hold an Arc of
+        // this.
         let _ = unsafe { munmap(self.start.cast(), self.slots * size_of::<Words>()) };
     }
 }
@@ -380,13 +383,14 @@ fn seals() -> SealFlag {
 /// The most slots of a board: 64 Ki workers and threads, 24 MiB. A bound for what a broken peer may say, not a plan.
 pub const MAX_SLOTS: usize = 65_536;
 
-/// How many things a connection may be doing.
+/// The number of activities of a connection.
 pub const ACTIVITIES: usize = 7;
 
-/// How much of a request line is kept, in bytes: enough to know the page, a few stores on the hot path.
+/// The most bytes of a request line that are kept: enough to know the page, a few stores on the hot path.
 pub const MAX_LINE: usize = 200;
 
-/// The second try succeeds unless a request ended and another began within a few loads; the third unless it did so twice.
+/// The second try succeeds unless a request ended and another began within a few loads; the third unless it did so
+/// twice.
 const TRIES: usize = 3;
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::thread;
 use nix::sys::signal::SigSet;
 use nix::unistd::gettid;
 
-/// The calling thread's number, as in `/proc/self/task`.
+/// Returns the calling thread's number, as in `/proc/self/task`.
 pub fn current() -> i32 {
     gettid().as_raw()
 }
 
-/// Does the thread run, or wait for a CPU alone? `false` for one that waits for anything else, and for one that is not
+/// True if the thread runs or waits for a CPU. False for one that waits for anything else, and for one that is not
 /// there (proc(5), `/proc/pid/task/tid/stat`).
 pub fn is_running(thread: i32) -> bool {
     let Ok(stat) = std::fs::read(format!("/proc/self/task/{thread}/stat")) else { return false };
@@ -37,10 +37,10 @@ fn start_with(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) ->
     started.map(drop)
 }
 
-/// Enough for loops that call no application; the rest is for what glibc puts there, thread-local data of native modules
-/// included.
+/// Enough for loops that call no application; the rest is for what glibc puts there, thread-local data of native
+/// modules included.
 const STACK: usize = 256 * 1024;
-/// What glibc gives a thread.
+/// The stack that glibc gives a thread.
 const LARGE_STACK: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
