@@ -333,7 +333,7 @@ class Hooks:
         """The first hook there is; `before` is how many workers were wanted then."""
         self.in_master("nworkers_changed", self.server.num_workers, before)
 
-    def keep(self):
+    def when_ready(self):
         """This is the process of when_ready, for good."""
         os.getppid = self.getppid
         self.in_master("when_ready")

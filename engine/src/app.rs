@@ -1,4 +1,4 @@
-//! Loads the application by its name, and says what is there when the name is wrong.
+//! Loads the application by its name. The failure of a wrong name lists the names that exist.
 
 use std::path::Path;
 
@@ -8,9 +8,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
 
 use rwsgi::message::{BootCause, BootFailure};
+use rwsgi::settings::Settings;
 use rwsgi::settings::types::{AppCallable, AppName, AppSource};
 
-use crate::python;
+use crate::exceptions;
+use crate::signature::{self, Problem};
+
+/// Loads the application that the settings name.
+pub(crate) fn load_configured<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, BootFailure> {
+    load(py, settings.app().map_err(|problem| BootFailure::setup(&problem))?)
+}
 
 /// Imports the module or runs the file, and takes the callable from it.
 pub(crate) fn load<'py>(py: Python<'py>, name: &AppName) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -26,10 +33,12 @@ pub(crate) fn load<'py>(py: Python<'py>, name: &AppName) -> Result<Bound<'py, Py
         },
     };
     if found.is_callable() {
-        return is_wsgi(py, &module, name, &found).map(|()| found);
+        return match signature::problem(py, &found) {
+            None => Ok(found),
+            Some(problem) => Err(misfit(&module, name, &problem)),
+        };
     }
-    let kind = found.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
-    Err(lacks(&module, name, "a callable", &format!("a value of type {kind}")))
+    Err(lacks(&module, name, "a callable", &format!("a value of type {}", exceptions::type_name(&found))))
 }
 
 fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -41,8 +50,8 @@ fn import<'py>(py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>, BootFai
         })
 }
 
-/// The part of the dotted name that does not exist, if that is what the error says. A module that exists and fails to
-/// import another one is not a wrong name.
+/// Returns the part of the dotted name that does not exist, if the error is about that. A module that exists and fails to import
+/// another one is not a wrong name.
 fn missing_part(py: Python<'_>, error: &PyErr, name: &str) -> Option<String> {
     if !error.is_instance_of::<PyModuleNotFoundError>(py) {
         return None;
@@ -70,7 +79,7 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
     BootFailure { cause: BootCause::NotFound, message, traceback: None }
 }
 
-/// Python passes over directories that it may not read, as if they were empty.
+/// Returns hints of the directories that may not be read. Python passes over them as if they were empty.
 fn unreadable_hint(py: Python<'_>) -> String {
     let path: Vec<String> = py.import("sys").and_then(|sys| sys.getattr("path")?.extract()).unwrap_or_default();
     let refused = |entry: &&String| {
@@ -81,7 +90,7 @@ fn unreadable_hint(py: Python<'_>) -> String {
     path.iter().filter(refused).map(|entry| format!("\nhint: user {user} may not read {entry}")).collect()
 }
 
-/// The entries of `sys.path` that are not Python's own.
+/// Returns the entries of `sys.path` that are not Python's own.
 fn own_places(py: Python<'_>) -> PyResult<String> {
     let sys = py.import("sys")?;
     let prefixes: [String; 2] = [sys.getattr("prefix")?.extract()?, sys.getattr("base_prefix")?.extract()?];
@@ -90,7 +99,7 @@ fn own_places(py: Python<'_>) -> PyResult<String> {
     Ok(path.iter().filter(own).map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
-/// The commonest reason why a package is not there.
+/// Returns a hint that no virtualenv is in use, which is the commonest reason for a missing package.
 fn virtualenv_hint(py: Python<'_>) -> String {
     let hint = || -> PyResult<Option<String>> {
         let sys = py.import("sys")?;
@@ -116,7 +125,7 @@ fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, Boot
     execute(py, path).map_err(|error| raised(py, &shown, &error))
 }
 
-/// As `python path` does: the file's directory can be imported from, and the module is known by the file's name.
+/// Runs the file as `python path` does: its directory comes first in the path, and the module has the file's name.
 fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
     let path = path.canonicalize()?;
     let sys = py.import("sys")?;
@@ -140,64 +149,14 @@ fn execute<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
     Ok(module)
 }
 
-/// Better now than with every request: can it be called with an environ and a `start_response`, and does it answer at once?
-fn is_wsgi<'py>(
-    py: Python<'py>,
-    module: &Bound<'py, PyAny>,
-    name: &AppName,
-    found: &Bound<'py, PyAny>,
-) -> Result<(), BootFailure> {
-    if fits_plainly(found).unwrap_or(false) {
-        return Ok(());
-    }
-    let look = || -> PyResult<Option<String>> {
-        let inspect = py.import("inspect")?;
-        let call = found.get_type().getattr("__call__")?;
-        for function in [found, &call] {
-            if inspect.call_method1("iscoroutinefunction", (function,))?.is_truthy()? {
-                return Ok(Some("a coroutine function, which is an ASGI application".to_owned()));
-            }
-        }
-        let Ok(signature) = inspect.call_method1("signature", (found,)) else { return Ok(None) };
-        let fits = signature.call_method1("bind", (py.None(), py.None())).is_ok();
-        Ok((!fits).then(|| format!("one that takes {signature}")))
-    };
-    // Where Python cannot tell, the first request will.
-    let Ok(Some(wrong)) = look() else { return Ok(()) };
-    let mut failure = lacks(module, name, "a callable that takes environ and start_response", &wrong);
-    if !wrong.contains("ASGI") && name.callable.as_ref().is_some_and(|callable| callable.arguments.is_none()) {
+/// Returns the failure of a callable that is not a WSGI application.
+fn misfit(module: &Bound<'_, PyAny>, name: &AppName, problem: &Problem) -> BootFailure {
+    let mut failure = lacks(module, name, "a callable that takes environ and start_response", &problem.to_string());
+    let is_plain_name = name.callable.as_ref().is_some_and(|callable| callable.arguments.is_none());
+    if matches!(problem, Problem::Signature(_)) && is_plain_name {
         failure.message += &format!("\nhint: if it is a factory, {name}() calls it");
     }
-    Err(failure)
-}
-
-/// Is it a function, or an object whose class has one as `__call__`, that takes two arguments and has nothing special about
-/// it? Python's own answer is in `inspect`, which takes as long to import as everything else that an engine needs.
-fn fits_plainly(found: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let (function, own) =
-        if is_function(found) { (found.clone(), 0) } else { (found.get_type().getattr("__call__")?.into_any(), 1) };
-    if !is_function(&function) {
-        return Ok(false);
-    }
-    for mark in ["__wrapped__", "__signature__", "_is_coroutine_mark"] {
-        if found.hasattr(mark)? || function.hasattr(mark)? {
-            return Ok(false);
-        }
-    }
-    let code = function.getattr("__code__")?;
-    let number = |name: &str| code.getattr(name)?.extract::<usize>();
-    let given = |name: &str| function.getattr(name).map(|given| given.len().unwrap_or(0));
-    let (flags, positional, wanted) = (number("co_flags")?, number("co_argcount")?, 2 + own);
-    let required = positional.saturating_sub(given("__defaults__")?);
-    Ok(flags & CO_COROUTINE == 0
-        && number("co_kwonlyargcount")? == given("__kwdefaults__")?
-        && required <= wanted
-        && (positional >= wanted || flags & CO_VARARGS != 0))
-}
-
-fn is_function(object: &Bound<'_, PyAny>) -> bool {
-    let kind = object.get_type();
-    kind.name().is_ok_and(|name| name == "function") && kind.module().is_ok_and(|module| module == "builtins")
+    failure
 }
 
 fn default_callable<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
@@ -213,39 +172,42 @@ fn take<'py>(
     let Ok(found) = module.getattr(wanted.name.as_str()) else {
         return Err(lacks(module, name, &wanted.name, "no such name"));
     };
-    let Some(text) = &wanted.arguments else {
-        return Ok(found);
-    };
-    if !found.is_callable() {
-        return Err(lacks(module, name, &format!("a factory {}", wanted.name), "a value that cannot be called"));
+    match &wanted.arguments {
+        None => Ok(found),
+        Some(_) if !found.is_callable() => {
+            Err(lacks(module, name, &format!("a factory {}", wanted.name), "a value that cannot be called"))
+        }
+        Some(text) => call_factory(py, &found, text, name),
     }
-    let (positional, named) = literals(py, text).map_err(|error| BootFailure {
-        cause: BootCause::NotFound,
-        message: format!(
+}
+
+/// Calls a factory with arguments that are written as literals.
+fn call_factory<'py>(
+    py: Python<'py>,
+    factory: &Bound<'py, PyAny>,
+    text: &str,
+    name: &AppName,
+) -> Result<Bound<'py, PyAny>, BootFailure> {
+    let not_found = |message: String| BootFailure { cause: BootCause::NotFound, message, traceback: None };
+    let (positional, named) = literals(py, text).map_err(|error| {
+        not_found(format!(
             "{name}: expected literal arguments, found ({text}){}\nhint: literals are numbers, texts in quotes, True, \
              False, None, and lists, tuples and dicts of them",
             if error.is_instance_of::<PySyntaxError>(py) { ", which Python cannot read" } else { "" }
-        ),
-        traceback: None,
+        ))
     })?;
-    found.call(positional, Some(&named)).map_err(|error| {
-        // Not a frame: the factory was never entered, its arguments do not fit.
+    factory.call(positional, Some(&named)).map_err(|error| {
+        // Without a frame the factory was never entered: its arguments do not fit.
         if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {
-            BootFailure {
-                cause: BootCause::NotFound,
-                message: format!(
-                    "{name}: expected arguments that the factory takes, found ({text}): {}",
-                    error.value(py)
-                ),
-                traceback: None,
-            }
+            let found = error.value(py);
+            not_found(format!("{name}: expected arguments that the factory takes, found ({text}): {found}"))
         } else {
             raised(py, &name.to_string(), &error)
         }
     })
 }
 
-/// The arguments of a factory, evaluated by `ast.literal_eval`: nothing in them can run.
+/// Returns the arguments of a factory, evaluated by `ast.literal_eval`, so that nothing in them can run.
 fn literals<'py>(py: Python<'py>, text: &str) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
     let ast = py.import("ast")?;
     let call = ast.call_method1("parse", (format!("f({text})"), "<arguments>", "eval"))?.getattr("body")?;
@@ -276,12 +238,12 @@ fn lacks(module: &Bound<'_, PyAny>, name: &AppName, expected: &str, found: &str)
     }
 }
 
-/// Is it a class, a function or a builtin, which belongs where it was defined?
+/// True for a class, a function or a builtin, which belong to the module that defines them.
 fn is_definition(value: &Bound<'_, PyAny>) -> bool {
     value.hasattr("__qualname__").unwrap_or(false)
 }
 
-/// Public callables that the module defines itself, a dozen at most.
+/// Returns the public callables that the module defines itself, a dozen at most.
 fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
     let Ok(module) = module.cast::<PyModule>() else {
         return Vec::new();
@@ -294,7 +256,7 @@ fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
             continue;
         }
         let home = value.getattr("__module__").and_then(|home| home.extract::<String>());
-        // Objects have no home of their own; a framework's application is one.
+        // Other objects, as the application of a framework, do not name a module.
         if home.is_ok_and(|home| home == own_name) || !is_definition(&value) {
             own.push(key);
         }
@@ -307,14 +269,9 @@ fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
     let message = if error.is_instance_of::<PySystemExit>(py) {
         format!("{name}: expected an application, found a call of sys.exit while it was loaded")
     } else {
-        let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-        format!("{name}: the application raised {kind} while it was loaded")
+        format!("{name}: the application raised {} while it was loaded", exceptions::kind(py, error))
     };
     let hint = if error.is_instance_of::<PyModuleNotFoundError>(py) { virtualenv_hint(py) } else { String::new() };
     let message = message + &hint;
-    BootFailure { cause: BootCause::Raised, message, traceback: Some(python::traceback(py, error)) }
+    BootFailure { cause: BootCause::Raised, message, traceback: Some(exceptions::traceback(py, error)) }
 }
-
-/// Of a code object's `co_flags` (Python's documentation of the module inspect).
-const CO_VARARGS: usize = 0x04;
-const CO_COROUTINE: usize = 0x80;

@@ -1,7 +1,6 @@
-//! The cycle of PEP 3333: an environ, a call, a response iterated and closed. What an application does wrong ends here,
-//! in the error log and an error page.
+//! Calls the application as PEP 3333 asks: an environ, a call, a response that is iterated and closed. Errors of the application
+//! end here, in the error log and an error page.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 
 use pyo3::exceptions::{PyOSError, PyStopIteration};
@@ -16,35 +15,39 @@ use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
 
+use crate::caller::{self, Caller};
 use crate::client_socket::ClientSocket;
 use crate::environ::Environs;
 use crate::errors::ErrorStream;
+use crate::exceptions::{self, wrong_type};
 use crate::file_wrapper::{FileWrapper, Rest};
-use crate::held_bytes::{self, Incoming, Outgoing};
-use crate::hooks::RequestHooks;
+use crate::gil::Detach;
+use crate::held_bytes::{self, OutgoingBody};
 use crate::loggers::RequestLogger;
+use crate::native_string;
 use crate::python;
-use crate::request_timeout::{self, Caller, RequestTimeout};
-use crate::start_response::Callables;
+use crate::request_hooks::RequestHooks;
+use crate::request_timeout::RequestTimeout;
+use crate::start_response::{Callables, check_started};
 
-/// An application, ready to be called by one thread.
-pub(crate) struct Cycle<'py> {
+/// An application that one thread calls.
+pub(crate) struct CallApplication<'py> {
     py: Python<'py>,
     application: Bound<'py, PyAny>,
     caller: &'static Caller,
     parts: RefCell<Parts<'py>>,
     hooks: Option<RequestHooks<'py>>,
     logger: Option<RequestLogger<'py>>,
-    /// The keys of the environ that the access log reads when the application is through.
-    logged: Vec<Logged<'py>>,
+    /// The keys of the environ that the access log reads after the application has returned.
+    logged: Vec<LoggedKey<'py>>,
 }
 
-/// A key of the environ, as the format spells it and in capitals and small letters: gunicorn takes any spelling.
-struct Logged<'py>([Bound<'py, PyString>; 3]);
+/// A key of the environ as the format spells it, in capitals, and in small letters, because gunicorn takes any spelling.
+struct LoggedKey<'py>([Bound<'py, PyString>; 3]);
 
-impl<'py> Logged<'py> {
-    fn new(py: Python<'py>, key: &str) -> Logged<'py> {
-        Logged([key, &key.to_ascii_uppercase(), &key.to_ascii_lowercase()].map(|key| PyString::intern(py, key)))
+impl<'py> LoggedKey<'py> {
+    fn new(py: Python<'py>, key: &str) -> LoggedKey<'py> {
+        LoggedKey([key, &key.to_ascii_uppercase(), &key.to_ascii_lowercase()].map(|key| PyString::intern(py, key)))
     }
 
     fn of(&self, environ: &Bound<'py, PyDict>) -> Option<Bound<'py, PyAny>> {
@@ -52,48 +55,49 @@ impl<'py> Logged<'py> {
     }
 }
 
+/// The parts that change while a request is served.
 struct Parts<'py> {
     environs: Environs<'py>,
     callables: Callables<'py>,
 }
 
-impl<'py> Cycle<'py> {
+impl<'py> CallApplication<'py> {
     pub(crate) fn new(
         py: Python<'py>,
         application: Bound<'py, PyAny>,
         listeners: &[Listener],
         settings: &Settings,
         caller: &'static Caller,
-    ) -> PyResult<Cycle<'py>> {
-        caller.begin(py)?;
+    ) -> PyResult<CallApplication<'py>> {
+        caller.start(py)?;
         let keys = shared_keys(py, settings)?;
-        keys.update(request_timeout::keys(py, caller)?.as_mapping())?;
+        keys.update(caller::environ_keys(py, caller)?.as_mapping())?;
         let callables = Callables::new(py)?;
-        keys.set_item("wsgi.early_hints", callables.latest().getattr("early_hints")?)?;
-        keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.latest()))?)?;
+        keys.set_item("wsgi.early_hints", callables.current().getattr("early_hints")?)?;
+        keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.current()))?)?;
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
         let parts = RefCell::new(Parts { environs, callables });
         held_bytes::set_attached(true);
-        Ok(Cycle { py, application, caller, parts, hooks: None, logger: None, logged: Vec::new() })
+        Ok(CallApplication { py, application, caller, parts, hooks: None, logger: None, logged: Vec::new() })
     }
 
-    /// The same, which tells the access log of these keys of the environ.
-    pub(crate) fn with_logged(self, keys: &[String]) -> Cycle<'py> {
-        Cycle { logged: keys.iter().map(|key| Logged::new(self.py, key)).collect(), ..self }
+    /// Passes the values of these keys of the environ to the access log.
+    pub(crate) fn with_logged(self, keys: &[String]) -> CallApplication<'py> {
+        CallApplication { logged: keys.iter().map(|key| LoggedKey::new(self.py, key)).collect(), ..self }
     }
 
-    /// The same, with hooks that are called for each request.
-    pub(crate) fn with_hooks(self, hooks: Option<RequestHooks<'py>>) -> Cycle<'py> {
-        Cycle { hooks, ..self }
+    /// Calls these hooks for each request.
+    pub(crate) fn with_hooks(self, hooks: Option<RequestHooks<'py>>) -> CallApplication<'py> {
+        CallApplication { hooks, ..self }
     }
 
-    /// The same, with a logger that is told of each request.
-    pub(crate) fn with_logger(self, logger: Option<RequestLogger<'py>>) -> Cycle<'py> {
-        Cycle { logger, ..self }
+    /// Tells this logger of each request.
+    pub(crate) fn with_logger(self, logger: Option<RequestLogger<'py>>) -> CallApplication<'py> {
+        CallApplication { logger, ..self }
     }
 
-    /// One request between `pre_request` and `post_request`, with its line in a log of Python's. What goes wrong within is
-    /// dealt with before these.
+    /// Serves a request between `pre_request` and `post_request`, and logs it with a logger of Python. Errors are answered and
+    /// logged before these two.
     fn respond_watched(&self, exchange: &mut Exchange<'_>) {
         let started = clock::monotonic();
         let hooks = self.hooks.as_ref();
@@ -116,13 +120,15 @@ impl<'py> Cycle<'py> {
         }
     }
 
+    /// Serves a request, and answers in the application's place if it raises. `look` gets the environ before the application
+    /// does.
     fn respond_or_fail(&self, exchange: &mut Exchange<'_>, look: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<()>) {
         let outcome = self.respond(exchange, look);
         let timed_out = self.caller.leave();
         fork_guard::end_if_forked();
         match outcome {
             Ok(()) => {}
-            // By which applications that have taken the socket say that there is no response, as to gunicorn.
+            // An application that has taken over the socket raises this instead of responding, as with gunicorn.
             Err(error)
                 if exchange.is_hijacked()
                     && !exchange.is_begun()
@@ -134,7 +140,7 @@ impl<'py> Cycle<'py> {
         }
     }
 
-    /// Says what went wrong, and answers in the application's place.
+    /// Logs the error, and answers in the application's place.
     fn failed(&self, exchange: &mut Exchange<'_>, error: &PyErr, timed_out: bool) {
         fork_guard::end_if_forked();
         let request = exchange.request();
@@ -142,13 +148,13 @@ impl<'py> Cycle<'py> {
         let query =
             Some(request.query()).filter(|query| !query.is_empty()).map(|query| query.escape_ascii().to_string());
         if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
-            // The client's doing, which the application did not care to handle.
+            // Caused by the client, and not handled by the application.
             tracing::info!(%method, %path, query, %error, "request body not whole");
         } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %path, query, answered, "request ended by its timeout");
         } else if self.logger.as_ref().is_none_or(|logger| !logger.exception(request, error)) {
-            tracing::error!(%method, %path, query, "error handling request\n{}", python::traceback(self.py, error));
+            tracing::error!(%method, %path, query, "error handling request\n{}", exceptions::traceback(self.py, error));
         }
         if timed_out {
             exchange.refuse(504);
@@ -157,7 +163,6 @@ impl<'py> Cycle<'py> {
         }
     }
 
-    /// `look` sees the environ before the application does.
     fn respond(
         &self,
         exchange: &mut Exchange<'_>,
@@ -178,7 +183,7 @@ impl<'py> Cycle<'py> {
         let outcome = self.answer(exchange, environ.clone(), start_response);
         for (place, key) in self.logged.iter().enumerate() {
             if let Some(text) = key.of(&environ).and_then(|value| value.str().ok()) {
-                exchange.environ().set(place, &raw(&text.to_string_lossy()));
+                exchange.environ().set(place, &native_string::to_bytes_or_utf8(&text.to_string_lossy()));
             }
         }
         outcome
@@ -195,13 +200,13 @@ impl<'py> Cycle<'py> {
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
         let sent = send(py, exchange, &result);
-        // Whatever became of the response, the iterable is closed, once.
+        // The iterable is closed once, also after an error.
         let closed = close(py, &result);
         sent.and(closed)
     }
 }
 
-impl Application for Cycle<'_> {
+impl Application for CallApplication<'_> {
     fn call(&self, exchange: &mut Exchange<'_>) {
         if self.hooks.is_none() && self.logger.is_none() {
             self.respond_or_fail(exchange, |_| Ok(()));
@@ -225,73 +230,7 @@ impl Application for Cycle<'_> {
     }
 }
 
-/// Steps that may block, from a thread that is attached.
-pub(crate) struct Detach<'py>(pub(crate) Python<'py>);
-
-impl Application for Detach<'_> {
-    fn call(&self, exchange: &mut Exchange<'_>) {
-        exchange.fail();
-    }
-
-    fn body_buffer(&self, length: usize) -> Option<Box<dyn BodyBuffer>> {
-        Some(Box::new(Incoming::new(self.0, length)?))
-    }
-
-    fn detached<T>(&self, step: impl FnOnce() -> T) -> T {
-        // What came while this thread was attached would not end the sleep.
-        self.run_signal_handlers();
-        // SAFETY: `Python` in hand says that this thread is attached; the guard attaches it again, also when `step`
-        // panics, before anything Python is touched: `step` gets no `Python`.
-        let result = unsafe {
-            let _attached_again = Attach { state: ffi::PyEval_SaveThread(), was: held_bytes::set_attached(false) };
-            step()
-        };
-        held_bytes::give_up(self.0);
-        // A signal may have ended the sleep.
-        self.run_signal_handlers();
-        result
-    }
-}
-
-impl Detach<'_> {
-    /// The application's own signal handlers get their turn.
-    fn run_signal_handlers(&self) {
-        // SAFETY: the thread is attached.
-        if unsafe { ffi::PyErr_CheckSignals() } == 0 {
-            return;
-        }
-        let error = PyErr::fetch(self.0);
-        if error.is_instance_of::<RequestTimeout>(self.0) {
-            request_timeout::put_off(self.0);
-        } else {
-            tracing::error!("error in a signal handler of the application\n{}", python::traceback(self.0, &error));
-        }
-    }
-}
-
-struct Attach {
-    state: *mut ffi::PyThreadState,
-    was: bool,
-}
-
-impl Drop for Attach {
-    fn drop(&mut self) {
-        // SAFETY: the state was saved by PyEval_SaveThread in this thread, which has not attached since.
-        unsafe { ffi::PyEval_RestoreThread(self.state) };
-        held_bytes::set_attached(self.was);
-    }
-}
-
-/// The bytes that a text of an environ stands for (PEP 3333: a character a byte); UTF-8 if it stands for none.
-fn raw(text: &str) -> Cow<'_, [u8]> {
-    if text.is_ascii() {
-        return text.as_bytes().into();
-    }
-    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
-    bytes.map_or_else(|| text.as_bytes().into(), Cow::from)
-}
-
-/// Calls the application without making a tuple of the two arguments, if it needs none.
+/// Calls the application, without a tuple of the two arguments if it needs none.
 fn call<'py>(
     application: &Bound<'py, PyAny>,
     environ: &Bound<'py, PyDict>,
@@ -307,36 +246,36 @@ fn call<'py>(
     }
 }
 
-/// Sends what the application returned, each piece as it comes.
+/// Sends the response that the application returned, each piece as it comes.
 fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, PyAny>) -> PyResult<()> {
     let app = Detach(py);
     let file =
         result.cast_exact::<FileWrapper>().ok().filter(|_| exchange.takes_file()).and_then(|file| file.get().rest(py));
     if let Some(Rest { file, offset, length }) = file {
-        started(exchange)?;
+        check_started(exchange)?;
         exchange.send_file(&app, file, offset, length);
     } else if let Some(only) = only_piece(result) {
         let bytes = piece(&only)?;
-        started(exchange)?;
-        exchange.send_whole(&app, bytes.as_bytes(), || Outgoing::of(bytes));
+        check_started(exchange)?;
+        exchange.send_whole(&app, bytes.as_bytes(), || OutgoingBody::of(bytes));
     } else {
-        let pieces = result.try_iter().map_err(|_| not_bytes(result))?;
+        let pieces = result.try_iter().map_err(|_| wrong_type("response", "an iterable of bytes", result))?;
         for item in pieces {
             let item = item?;
             let bytes = piece(&item)?;
-            started(exchange)?;
+            check_started(exchange)?;
             // PEP 3333: an empty piece is no reason to send the head.
             if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
             }
         }
-        started(exchange)?;
+        check_started(exchange)?;
     }
     exchange.finish();
     Ok(())
 }
 
-/// The piece of an iterable that is known to have one, so that its length is the body's.
+/// Returns the piece of a list or tuple that has one, whose length is then the body's.
 fn only_piece<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if let Ok(list) = result.cast_exact::<PyList>() {
         return (list.len() == 1).then(|| list.get_item(0).ok()).flatten();
@@ -346,20 +285,7 @@ fn only_piece<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 }
 
 fn piece<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
-    item.cast::<PyBytes>().map_err(|_| not_bytes(item))
-}
-
-fn not_bytes(found: &Bound<'_, PyAny>) -> PyErr {
-    let kind = found.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
-    pyo3::exceptions::PyTypeError::new_err(format!("response: expected an iterable of bytes, found {kind}"))
-}
-
-/// There is a head to send, or it is sent.
-pub(crate) fn started(exchange: &mut Exchange<'_>) -> PyResult<()> {
-    if exchange.is_begun() || exchange.head().is_started() {
-        return Ok(());
-    }
-    Err(pyo3::exceptions::PyAssertionError::new_err("the application did not call start_response"))
+    item.cast::<PyBytes>().map_err(|_| wrong_type("response", "an iterable of bytes", item))
 }
 
 fn close<'py>(py: Python<'py>, result: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -372,7 +298,7 @@ fn close<'py>(py: Python<'py>, result: &Bound<'py, PyAny>) -> PyResult<()> {
     }
 }
 
-/// The keys that are the same in every environ of this worker.
+/// Returns the keys that are the same in every environ of this worker.
 fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyDict>> {
     let keys = PyDict::new(py);
     keys.set_item("wsgi.version", (1, 0))?;

@@ -1,5 +1,5 @@
-//! `gunicorn.socket`: the client's socket, for applications that take the connection for themselves. It stands in every
-//! environ and becomes a socket when it is first used.
+//! `gunicorn.socket`: the client's socket, for applications that take over the connection. It is in every environ and becomes
+//! a socket when it is first used.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,52 +11,53 @@ use pyo3::types::PyDict;
 
 use rwsgi::worker::{Exchange, HijackedStream};
 
-use crate::start_response::Latest;
+use crate::start_response::CurrentExchange;
 
-/// Has the attributes of a `socket.socket`.
+/// An object with the attributes of a `socket.socket`.
 #[pyclass(frozen, module = "rwsgi")]
 pub(crate) struct ClientSocket {
-    of: Whose,
-    /// The socket, and the connection that it was made of.
+    of: Source,
+    /// The socket, and the stream that it was made of.
     made: Mutex<Option<(Arc<HijackedStream>, Py<PyAny>)>>,
 }
 
-enum Whose {
-    /// That of the request which the thread is at.
-    Latest(Py<Latest>),
-    /// That of one request, for any thread, and for longer than the request.
+/// The request from which the stream is taken.
+enum Source {
+    /// The request that the thread serves at the moment.
+    Current(Py<CurrentExchange>),
+    /// One request. Its stream can be used by any thread, and for longer than the request.
     One(Arc<HijackedStream>),
 }
 
 impl ClientSocket {
-    /// For the environ of every request of a thread.
-    pub(crate) fn of_thread(latest: &Bound<'_, Latest>) -> ClientSocket {
-        ClientSocket { of: Whose::Latest(latest.clone().unbind()), made: Mutex::default() }
+    /// Returns the object for the environ of every request of a thread.
+    pub(crate) fn of_thread(current: &Bound<'_, CurrentExchange>) -> ClientSocket {
+        ClientSocket { of: Source::Current(current.clone().unbind()), made: Mutex::default() }
     }
 
-    /// Of a request that asks for another protocol.
+    /// Returns the object for one request, which asks for another protocol.
     pub(crate) fn of_request(exchange: &mut Exchange<'_>) -> PyResult<ClientSocket> {
-        Ok(ClientSocket { of: Whose::One(exchange.hijack()?), made: Mutex::default() })
+        Ok(ClientSocket { of: Source::One(exchange.hijack()?), made: Mutex::default() })
     }
 
     fn socket(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let handed = match &self.of {
-            Whose::One(handed) => Arc::clone(handed),
-            Whose::Latest(latest) => latest.get().with(py, |exchange| Ok(exchange.hijack()?))?,
+        let stream = match &self.of {
+            Source::One(stream) => Arc::clone(stream),
+            Source::Current(current) => current.get().with(py, |exchange| Ok(exchange.hijack()?))?,
         };
-        if matches!(self.of, Whose::Latest(_)) && handed.is_encrypted() {
-            let words = "gunicorn.socket: with TLS it can be used in requests that have an Upgrade field alone";
+        if matches!(self.of, Source::Current(_)) && stream.is_encrypted() {
+            let words = "gunicorn.socket: with TLS it can be used only in requests that have an Upgrade field";
             return Err(PyAttributeError::new_err(words));
         }
         if let Some((of, socket)) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
-            if Arc::ptr_eq(of, &handed) {
+            if Arc::ptr_eq(of, &stream) {
                 return Ok(socket.clone_ref(py));
             }
         }
-        let socket = python_socket(py, handed.open()?)?;
-        let kept = (handed, socket.clone_ref(py));
-        let before = self.made.lock().unwrap_or_else(PoisonError::into_inner).replace(kept);
-        // What it closes it closes without the lock.
+        let socket = python_socket(py, stream.open()?)?;
+        let made = (stream, socket.clone_ref(py));
+        let before = self.made.lock().unwrap_or_else(PoisonError::into_inner).replace(made);
+        // Dropped without the lock, because it closes a socket.
         drop(before);
         Ok(socket)
     }
@@ -65,7 +66,7 @@ impl ClientSocket {
 #[pymethods]
 impl ClientSocket {
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        // What looks at an object without meaning the socket must not take it.
+        // Code that inspects any object does not mean to take over the socket.
         if name.starts_with("__") {
             return Err(PyAttributeError::new_err(name.to_owned()));
         }

@@ -1,5 +1,5 @@
-//! The configuration file in Python: runs it as module `__config__`, as gunicorn does, and says what it defined. What is a
-//! setting and what it means is not known here.
+//! The configuration file in Python: runs it as module `__config__`, as gunicorn does, and returns the names that it defined.
+//! Knows no setting.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -17,12 +17,16 @@ use rwsgi::message::{BootCause, BootFailure, Configure};
 use rwsgi::settings::python_file::{DefinedName, Plain, is_known, is_mistaken, is_mistaken_hook, is_object};
 use rwsgi::settings::{Defined, Script};
 
+use crate::exceptions;
 use crate::guard::{self, Guard};
 use crate::python;
+use crate::python_modules;
 
-/// A file that was run: its names.
-pub(crate) struct Conf {
+/// A configuration file that was run.
+pub(crate) struct ConfigFile {
+    /// All its names, with values of Python.
     pub(crate) names: Py<PyDict>,
+    /// The settings and hooks among them, as plain values.
     pub(crate) defined: Defined,
 }
 
@@ -31,7 +35,7 @@ pub(crate) fn evaluate(
     py: Python<'_>,
     configure: &Configure,
     file: Option<OwnedFd>,
-) -> Result<(Conf, Option<Guard>), BootFailure> {
+) -> Result<(ConfigFile, Option<Guard>), BootFailure> {
     let shown = match &configure.script {
         Script::File(path) => path.clone(),
         Script::Module(name) => format!("python:{name}"),
@@ -39,7 +43,7 @@ pub(crate) fn evaluate(
     let guard = guarded(py, configure)?;
     let run = || -> PyResult<(Bound<'_, PyDict>, Source)> {
         python::prepare_sys(py, &configure.arguments, &[] as &[&Path])?;
-        offer_gunicorn(py)?;
+        python_modules::offer_gunicorn(py)?;
         match &configure.script {
             Script::File(path) => run_file(py, path, file),
             Script::Module(name) => import(py, name),
@@ -48,14 +52,14 @@ pub(crate) fn evaluate(
     let (names, source) = run().map_err(|error| raised(py, &shown, &error))?;
     let path = match configure.script {
         Script::File(_) => shown,
-        // Where the module was found says more than its name.
+        // The path of a module says more than its name.
         Script::Module(_) => source.path.clone().unwrap_or(shown),
     };
     let defined = look(&names, &source, path).map_err(|error| BootFailure::setup(&error))?;
-    Ok((Conf { names: names.unbind(), defined }, guard))
+    Ok((ConfigFile { names: names.unbind(), defined }, guard))
 }
 
-/// Where this process has the master's rights: nothing is run that the application's user could change.
+/// Guards against code that the application's user could change, if this process has the rights of root.
 fn guarded(py: Python<'_>, configure: &Configure) -> Result<Option<Guard>, BootFailure> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -69,11 +73,13 @@ fn guarded(py: Python<'_>, configure: &Configure) -> Result<Option<Guard>, BootF
     Ok(guard)
 }
 
-/// Where names are set, and which are read, as far as the text tells.
+/// The text of the file, as far as it was understood.
 #[derive(Default)]
 struct Source {
     path: Option<String>,
+    /// The last line that sets each name.
     lines: HashMap<String, usize>,
+    /// Names that are read.
     read: HashSet<String>,
 }
 
@@ -83,7 +89,7 @@ fn run_file<'py>(py: Python<'py>, path: &str, file: Option<OwnedFd>) -> PyResult
     file.map_or_else(|| File::open(&whole), |file| Ok(file.into()))?.read_to_end(&mut text)?;
     let text = PyBytes::new(py, &text);
     let whole = whole.to_string_lossy().into_owned();
-    // Compiled here and not by a loader, which would take a file that was saved twice in a second for unchanged.
+    // Compiled here, because a loader would not see a second change of the file within a second.
     let builtins = py.import("builtins")?;
     let code = builtins.call_method1("compile", (&text, &whole, "exec"))?;
     let module = PyModule::new(py, "__config__")?;
@@ -103,7 +109,7 @@ fn import<'py>(py: Python<'py>, name: &str) -> PyResult<(Bound<'py, PyDict>, Sou
     Ok((names, source))
 }
 
-/// Nothing depends on this but the line in a message and the guess at what was meant.
+/// Finds the lines of names. Only messages depend on them.
 fn read_source(py: Python<'_>, text: &Bound<'_, PyAny>, path: Option<String>) -> Source {
     let mut source = Source { path, ..Source::default() };
     let look = |source: &mut Source| -> PyResult<()> {
@@ -127,7 +133,7 @@ fn read_source(py: Python<'_>, text: &Bound<'_, PyAny>, path: Option<String>) ->
         Ok(())
     };
     if let Err(error) = look(&mut source) {
-        tracing::debug!(%error, "the configuration file's text tells no lines");
+        tracing::debug!(%error, "the lines of the configuration file are not known");
     }
     source
 }
@@ -138,7 +144,7 @@ fn look(names: &Bound<'_, PyDict>, source: &Source, path: String) -> PyResult<De
         let Ok(name) = name.extract::<String>() else { continue };
         let line = source.lines.get(&name).copied().unwrap_or(0);
         if is_known(&name) {
-            // An empty dictionary stands for what stays here.
+            // An empty table is sent in place of an object, which stays here.
             let value = if is_object(&name) && value.is_instance_of::<PyDict>() {
                 Plain::Table(Vec::new())
             } else {
@@ -159,29 +165,16 @@ fn is_plain(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyString>() || value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>()
 }
 
+/// Returns the value as plain data, lists and tables down to `depth`.
 fn plain(value: &Bound<'_, PyAny>, depth: u32) -> PyResult<Plain> {
-    let kind = || value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     if value.is_none() {
         return Ok(Plain::Nothing);
     }
     if depth == 0 {
-        return Ok(Plain::Other(kind()));
+        return Ok(Plain::Other(exceptions::type_name(value)));
     }
-    if value.is_instance_of::<PyBool>() {
-        return Ok(Plain::Bool(value.is_truthy()?));
-    }
-    if value.is_instance_of::<PyInt>() {
-        let text = value.call_method0("__int__")?.str()?.to_string();
-        return Ok(text.parse().map_or(Plain::Number(text), Plain::Whole));
-    }
-    if value.is_instance_of::<PyFloat>() {
-        return Ok(Plain::Number(value.repr()?.to_string()));
-    }
-    if value.is_instance_of::<PyString>() {
-        return Ok(Plain::Text(value.extract()?));
-    }
-    if value.is_instance_of::<PyBytes>() {
-        return Ok(Plain::Text(String::from_utf8_lossy(value.extract()?).into_owned()));
+    if let Some(scalar) = scalar(value)? {
+        return Ok(scalar);
     }
     if let Ok(path) = value.call_method0("__fspath__") {
         return plain(&path, depth - 1);
@@ -200,35 +193,42 @@ fn plain(value: &Bound<'_, PyAny>, depth: u32) -> PyResult<Plain> {
     if value.is_callable() {
         return Ok(Plain::Callable(qualified(value)));
     }
-    Ok(Plain::Other(kind()))
+    Ok(Plain::Other(exceptions::type_name(value)))
 }
 
-/// The name of a function or a class, its module's before it.
+/// Returns a truth value, a number or a text as plain data.
+fn scalar(value: &Bound<'_, PyAny>) -> PyResult<Option<Plain>> {
+    let plain = if value.is_instance_of::<PyBool>() {
+        Plain::Bool(value.is_truthy()?)
+    } else if value.is_instance_of::<PyInt>() {
+        let text = value.call_method0("__int__")?.str()?.to_string();
+        text.parse().map_or(Plain::Number(text), Plain::Whole)
+    } else if value.is_instance_of::<PyFloat>() {
+        Plain::Number(value.repr()?.to_string())
+    } else if value.is_instance_of::<PyString>() {
+        Plain::Text(value.extract()?)
+    } else if value.is_instance_of::<PyBytes>() {
+        Plain::Text(String::from_utf8_lossy(value.extract()?).into_owned())
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(plain))
+}
+
+/// Returns the dotted name of a function or a class.
 pub(crate) fn qualified(value: &Bound<'_, PyAny>) -> String {
     let text = |name: &str| value.getattr(name).and_then(|text| text.extract::<String>()).unwrap_or_default();
     format!("{}.{}", text("__module__"), text("__qualname__"))
 }
 
-/// `import gunicorn` works in the file and in what it imports, also where no such package is installed.
-pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
-    let code = std::ffi::CString::new(include_str!("../python/gunicorn/shim.py"))?;
-    let shim = PyModule::from_code(py, &code, c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;
-    shim.call_method1(
-        "offer",
-        (include_str!("../python/gunicorn/glogging.py"), include_str!("../python/gunicorn/statsd.py")),
-    )?;
-    Ok(())
-}
-
 fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {
-    let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
     let message = if error.is_instance_of::<PySystemExit>(py) {
         format!("{name}: expected settings, found a call of sys.exit")
     } else {
-        format!("{name}: the configuration file raised {kind}")
+        format!("{name}: the configuration file raised {}", exceptions::kind(py, error))
     };
-    BootFailure { cause: BootCause::Setup, message, traceback: Some(python::traceback(py, error)) }
+    BootFailure { cause: BootCause::Setup, message, traceback: Some(exceptions::traceback(py, error)) }
 }
 
-/// No setting's value holds lists in lists in lists; a list that holds itself would have no end.
+/// The depth to which lists and tables are followed. A list that holds itself would have no end.
 const DEEPEST: u32 = 6;

@@ -1,10 +1,7 @@
-//! The `environ` of a request: a copy of a ready template that holds every constant key already, filled with what the
-//! request says.
+//! The `environ` of a request: a copy of a template that holds every constant key, filled with the request's values.
 
 use std::net::SocketAddr;
 
-use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -16,54 +13,44 @@ use rwsgi::worker::Exchange;
 
 use crate::client_socket::ClientSocket;
 use crate::input::Inputs;
+use crate::native_string;
+use crate::peer_texts::PeerTexts;
+use crate::script_name;
 use crate::variables::Variables;
 
 /// Makes environs.
 pub(crate) struct Environs<'py> {
-    /// A template a listener.
+    /// The templates, one for each listener.
     templates: Vec<Template<'py>>,
     variables: Variables<'py>,
     inputs: Inputs<'py>,
     methods: Vec<(&'static [u8], Bound<'py, PyString>)>,
     http10: Bound<'py, PyString>,
-    /// The prefix under which the application is mounted, from the process's environment; usually empty.
+    /// The prefix of paths from the process's environment; usually empty.
     script_name: String,
     trust: Trust,
-    /// Texts of the peers that asked last, by port.
-    peers: Vec<Option<KeptPeer<'py>>>,
-    last_peer: usize,
-    /// Names of dropped fields that were said.
-    said: Vec<Vec<u8>>,
-    /// Room for a path, reused.
+    peers: PeerTexts<'py>,
+    /// Names of dropped fields that were logged.
+    logged: Vec<Vec<u8>>,
+    /// A buffer for a path, reused.
     scratch: Vec<u8>,
-}
-
-struct KeptPeer<'py> {
-    address: SocketAddr,
-    ip: Bound<'py, PyString>,
-    port: Bound<'py, PyString>,
 }
 
 struct Template<'py> {
     environ: Bound<'py, PyDict>,
-    /// On a unix socket the Host field says what the server is called.
+    /// True on a unix socket, where the Host field gives the server's name.
     named_by_host: bool,
 }
 
 impl<'py> Environs<'py> {
-    /// `shared` are the keys that are the same for all requests of this worker.
+    /// Makes the templates. `shared` are the keys that are the same for all requests of this worker.
     pub(crate) fn new(
         py: Python<'py>,
         shared: &Bound<'py, PyDict>,
         listeners: &[Listener],
         trust: Trust,
     ) -> PyResult<Self> {
-        let script_name: String =
-            py.import("os")?.getattr("environ")?.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?;
-        let script_name = script_name.trim_end_matches('/').to_owned();
-        if !script_name.is_empty() && !script_name.starts_with('/') {
-            return Err(PyValueError::new_err(format!("SCRIPT_NAME: expected a path from /, found {script_name:?}")));
-        }
+        let script_name = script_name::from_environment(py)?;
         shared.set_item("SCRIPT_NAME", &script_name)?;
         let inputs = Inputs::new(py)?;
         shared.set_item(PyString::intern(py, "wsgi.input"), inputs.empty())?;
@@ -76,57 +63,33 @@ impl<'py> Environs<'py> {
             http10: PyString::intern(py, Version::Http10.as_str()),
             script_name,
             trust,
-            peers: (0..PEERS).map(|_| None).collect(),
-            last_peer: 0,
-            said: Vec::new(),
+            peers: PeerTexts::new(),
+            logged: Vec::new(),
             scratch: Vec::new(),
         })
     }
 
-    /// The environ of one request, which takes over the request's body; none for a path where no application is.
+    /// Returns the environ of one request, which takes over the request's body, or `None` for a path that is not below
+    /// `SCRIPT_NAME`.
     pub(crate) fn build(
         &mut self,
         py: Python<'py>,
         exchange: &mut Exchange<'_>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let template = &self.templates[exchange.listener()];
-        let environ = template.environ.copy()?;
-        let request = exchange.request();
-        if request.method() != USUAL_METHOD.as_bytes() {
-            let method = self.methods.iter().find(|(known, _)| *known == request.method());
-            let method = method.map_or_else(|| latin1(py, request.method()), |(_, text)| Ok(text.clone()))?;
-            environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
-        }
-        let given = self.given_script_name(exchange);
-        if let Some(given) = given {
-            environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, given)?)?;
-        }
-        let Some(path) = below(given.unwrap_or(self.script_name.as_bytes()), request.path()) else {
-            let path = request.path().escape_ascii();
-            let script_name = environ.get_item("SCRIPT_NAME")?.map(|name| name.to_string()).unwrap_or_default();
-            tracing::warn!(%path, script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
+        let (environ, named_by_host) = (template.environ.copy()?, template.named_by_host);
+        self.set_method(py, &environ, exchange)?;
+        if !self.set_target(py, &environ, exchange)? {
             return Ok(None);
-        };
-        let target = latin1(py, request.target())?;
-        if path.contains(&b'%') {
-            cgi::decode_path(path, &mut self.scratch);
-            environ.set_item(intern!(py, "PATH_INFO"), latin1(py, &self.scratch)?)?;
-        } else if path == request.target() {
-            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
-        } else {
-            environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         }
-        environ.set_item(intern!(py, "RAW_URI"), target)?;
-        if !request.query().is_empty() {
-            environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, request.query())?)?;
-        }
+        let request = exchange.request();
         if request.version() == Version::Http10 {
             environ.set_item(intern!(py, "SERVER_PROTOCOL"), &self.http10)?;
         }
         if exchange.scheme() == Scheme::Https {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
-        if template.named_by_host {
+        if named_by_host {
             name_by_host(py, &environ, request.host().unwrap_or_default(), exchange.scheme())?;
         }
         self.set_peer(py, &environ, exchange)?;
@@ -141,39 +104,59 @@ impl<'py> Environs<'py> {
         Ok(Some(environ))
     }
 
-    /// The request is over.
+    /// Ends the request.
     pub(crate) fn release(&mut self) {
         self.inputs.release();
     }
 
-    /// The prefix that a proxy says, if it is believed and may.
-    fn given_script_name<'e>(&self, exchange: &Exchange<'e>) -> Option<&'e [u8]> {
-        let given = exchange.request().field(b"script_name")?;
-        let peer = exchange.peer().ip();
-        let named = forwarded::field_policy(b"SCRIPT_NAME", peer, &self.trust) == FieldPolicy::Keep;
-        (named && self.trust.believes(peer)).then_some(given.strip_suffix(b"/").unwrap_or(given))
+    fn set_method(&self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
+        let method = exchange.request().method();
+        if method == USUAL_METHOD.as_bytes() {
+            return Ok(());
+        }
+        let known = self.methods.iter().find(|(known, _)| *known == method);
+        let text = known.map_or_else(|| native_string::from_bytes(py, method), |(_, text)| Ok(text.clone()))?;
+        environ.set_item(intern!(py, "REQUEST_METHOD"), text)
     }
 
-    /// The peer of a connection is the same for all its requests: its texts are kept for the next one.
+    /// Sets the keys of the target. False if its path is not below `SCRIPT_NAME`.
+    fn set_target(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<bool> {
+        let request = exchange.request();
+        let given = script_name::from_proxy(exchange, &self.trust);
+        if let Some(given) = given {
+            environ.set_item(intern!(py, "SCRIPT_NAME"), native_string::from_bytes(py, given)?)?;
+        }
+        let Some(path) = script_name::below(given.unwrap_or(self.script_name.as_bytes()), request.path()) else {
+            let path = request.path().escape_ascii();
+            let script_name = environ.get_item("SCRIPT_NAME")?.map(|name| name.to_string()).unwrap_or_default();
+            tracing::warn!(%path, script_name, "request for a path that is not below SCRIPT_NAME, answered 404");
+            return Ok(false);
+        };
+        let target = native_string::from_bytes(py, request.target())?;
+        if path.contains(&b'%') {
+            cgi::decode_path(path, &mut self.scratch);
+            environ.set_item(intern!(py, "PATH_INFO"), native_string::from_bytes(py, &self.scratch)?)?;
+        } else if path == request.target() {
+            environ.set_item(intern!(py, "PATH_INFO"), &target)?;
+        } else {
+            environ.set_item(intern!(py, "PATH_INFO"), native_string::from_bytes(py, path)?)?;
+        }
+        environ.set_item(intern!(py, "RAW_URI"), target)?;
+        if !request.query().is_empty() {
+            environ.set_item(intern!(py, "QUERY_STRING"), native_string::from_bytes(py, request.query())?)?;
+        }
+        Ok(true)
+    }
+
     fn set_peer(&mut self, py: Python<'py>, environ: &Bound<'py, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
         let address = match (exchange.proxied(), exchange.peer()) {
             (Some(proxied), _) => set_proxied(py, environ, proxied)?,
             (None, Peer::Tcp(address)) => *address,
             (None, Peer::Unix) => return Ok(()),
         };
-        let place = usize::from(address.port()) % PEERS;
-        if self.peers[place].as_ref().is_none_or(|kept| kept.address != address) {
-            // Many peers are one proxy.
-            let last = self.peers[self.last_peer].as_ref().filter(|last| last.address.ip() == address.ip());
-            let ip = last.map_or_else(|| PyString::new(py, &address.ip().to_string()), |last| last.ip.clone());
-            let port = PyString::new(py, &address.port().to_string());
-            self.peers[place] = Some(KeptPeer { address, ip, port });
-            self.last_peer = place;
-        }
-        let kept = &self.peers[place];
-        if let Some(kept) = kept {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), &kept.ip)?;
-            environ.set_item(intern!(py, "REMOTE_PORT"), &kept.port)?;
+        if let Some(peer) = self.peers.of(py, address) {
+            environ.set_item(intern!(py, "REMOTE_ADDR"), &peer.ip)?;
+            environ.set_item(intern!(py, "REMOTE_PORT"), &peer.port)?;
         }
         Ok(())
     }
@@ -192,7 +175,7 @@ impl<'py> Environs<'py> {
             if variable.has_underscore
                 && forwarded::field_policy(name, exchange.peer().ip(), &self.trust) != FieldPolicy::Keep
             {
-                self.say_dropped(name);
+                self.log_dropped(name);
                 continue;
             }
             let repeated = self.variables.is_repeated(&variable);
@@ -209,11 +192,11 @@ impl<'py> Environs<'py> {
         Ok(())
     }
 
-    /// Said once a name, so that nobody has to guess where a header went, and no client fills the log.
+    /// Logs that a field was dropped, once for each name and for a few names, so that no client fills the log.
     #[cold]
-    fn say_dropped(&mut self, name: &[u8]) {
-        if self.said.len() < SAID && !self.said.iter().any(|said| said == name) {
-            self.said.push(name.to_vec());
+    fn log_dropped(&mut self, name: &[u8]) {
+        if self.logged.len() < MOST_LOGGED && !self.logged.iter().any(|logged| logged == name) {
+            self.logged.push(name.to_vec());
             let name = String::from_utf8_lossy(name);
             tracing::warn!(%name, "header field dropped, its name has an underscore\nhint: header_map or forwarder_headers lets it pass");
         }
@@ -244,13 +227,15 @@ impl<'py> Template<'py> {
     }
 }
 
-/// What there is to be said of the connection's TLS; nothing without.
+/// Sets the keys of the connection's TLS, if it has TLS.
 fn set_tls(py: Python<'_>, environ: &Bound<'_, PyDict>, exchange: &Exchange<'_>) -> PyResult<()> {
     let Some(variables) = exchange.tls() else { return Ok(()) };
-    variables.iter().try_for_each(|(key, value)| environ.set_item(key, latin1(py, value.as_bytes())?))
+    variables
+        .iter()
+        .try_for_each(|(key, value)| environ.set_item(key, native_string::from_bytes(py, value.as_bytes())?))
 }
 
-/// What a PROXY header says, by gunicorn's names; answers with the client's address.
+/// Sets the keys of a PROXY header, by gunicorn's names. Returns the client's address.
 #[cold]
 fn set_proxied(py: Python<'_>, environ: &Bound<'_, PyDict>, proxied: &Proxied) -> PyResult<SocketAddr> {
     environ.set_item(intern!(py, "PROXY_PROTOCOL"), proxied.protocol())?;
@@ -259,8 +244,8 @@ fn set_proxied(py: Python<'_>, environ: &Bound<'_, PyDict>, proxied: &Proxied) -
     Ok(proxied.source)
 }
 
-/// A copy of a dict has the room of its original, and CPython's dicts grow at the 22nd and the 43rd key that they were ever
-/// given. The template has about so many, and all but the barest requests some fields: it grows once, instead of each copy.
+/// Gives the template room for 42 keys, which its copies inherit. CPython's dicts grow at the 22nd and the 43rd key that they
+/// were ever given, the template has about 20, and nearly every request adds some.
 fn make_room(environ: &Bound<'_, PyDict>) -> PyResult<()> {
     for _ in environ.len()..ROOM {
         environ.set_item("room", "")?;
@@ -269,7 +254,7 @@ fn make_room(environ: &Bound<'_, PyDict>) -> PyResult<()> {
     Ok(())
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`; without a port it is the scheme's.
+/// Sets the server's name and port by `host`, `host:port`, `[v6]` or `[v6]:port`. The scheme has a usual port.
 fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8], scheme: Scheme) -> PyResult<()> {
     let usual = scheme.default_port().as_bytes();
     let colon = host.iter().rposition(|&byte| byte == b':').filter(|&at| !host[at..].contains(&b']'));
@@ -278,21 +263,13 @@ fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8], scheme
         Some(at) => (&host[..at], usual),
         None => (host, usual),
     };
-    // PEP 3333: never empty. HTTP/1.0 need not say a host, and a host may be empty.
+    // PEP 3333: never empty. HTTP/1.0 may have no Host field, and a host may be empty.
     let name = if name.is_empty() { &b"localhost"[..] } else { name };
-    environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
-    environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)
+    environ.set_item(intern!(py, "SERVER_NAME"), native_string::from_bytes(py, name)?)?;
+    environ.set_item(intern!(py, "SERVER_PORT"), native_string::from_bytes(py, port)?)
 }
 
-/// What the application is asked for: the path without the prefix under which it is mounted; `None` for a path that is
-/// not below it.
-fn below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    let is_below = |rest: &&[u8]| prefix.is_empty() || rest.is_empty() || rest[0] == b'/';
-    path.strip_prefix(prefix).filter(is_below)
-}
-
-/// A field that is given again: values in their order (RFC 9110, 5.3); cookies have a separator of their own (RFC
-/// 6265, 5.4).
+/// Joins the values of a repeated field in their order (RFC 9110, 5.3). Cookies have a separator of their own (RFC 6265, 5.4).
 fn join<'py>(
     py: Python<'py>,
     environ: &Bound<'py, PyDict>,
@@ -307,23 +284,10 @@ fn join<'py>(
     Ok(PyString::new(py, &joined))
 }
 
-/// Bytes as a "native string" of PEP 3333: each byte the code point of the same number.
-pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    let length = ffi::Py_ssize_t::try_from(bytes.len()).unwrap_or(ffi::Py_ssize_t::MAX);
-    // SAFETY: the pointer is readable for `length` bytes; the result is a new reference to a str, or null with an
-    // exception set.
-    unsafe {
-        let text = ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null());
-        Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked())
-    }
-}
-
-/// The key with which a dict gets room for 42.
+/// The number of the key at which a dict grows, to room for 42.
 const ROOM: usize = 22;
-/// Peers whose texts are kept; more than a worker has busy connections at a time.
-const PEERS: usize = 256;
-/// Dropped names that are said.
-const SAID: usize = 16;
+/// Most names of dropped fields that are logged.
+const MOST_LOGGED: usize = 16;
 const UPGRADE: &[u8] = b"upgrade";
 const USUAL_METHOD: &str = "GET";
 const METHODS: [&str; 8] = ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

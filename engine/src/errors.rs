@@ -1,5 +1,5 @@
-//! `wsgi.errors`: what an application writes goes to the error log, by the same bounded queue as rwsgi's own lines. It
-//! never raises for what the log does, and never waits for it.
+//! `wsgi.errors`: lines that an application writes go to the error log, through the same bounded queue as rwsgi's own. A write
+//! never waits for the log, and never raises because of it.
 
 use std::sync::Mutex;
 
@@ -12,7 +12,7 @@ use rwsgi::log;
 #[pyclass(frozen, name = "ErrorStream", module = "rwsgi")]
 #[derive(Default)]
 pub(crate) struct ErrorStream {
-    /// The beginning of a line. `traceback.print_exc` writes one in pieces.
+    /// The beginning of a line. `traceback.print_exc` writes lines in pieces.
     line: Mutex<String>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct ErrorStream {
 #[allow(clippy::unused_self, reason = "Python's methods have a self")]
 impl ErrorStream {
     fn write(&self, text: &Bound<'_, PyString>) -> PyResult<usize> {
-        // Halves of surrogate pairs, as names of files hold them, have no UTF-8.
+        // Names of files may hold halves of surrogate pairs, which have no UTF-8.
         let bytes: Vec<u8> = text.call_method1("encode", ("utf-8", "backslashreplace"))?.extract()?;
         let Ok(mut line) = self.line.lock() else { return Ok(0) };
         line.push_str(&String::from_utf8_lossy(&bytes));
@@ -40,7 +40,7 @@ impl ErrorStream {
         Ok(())
     }
 
-    /// Sends the beginning of a line on its way, as if it were whole.
+    /// Logs the beginning of a line as if it were whole.
     fn flush(&self) {
         if let Ok(mut line) = self.line.lock() {
             if !line.is_empty() {
@@ -63,5 +63,5 @@ impl ErrorStream {
     }
 }
 
-/// A line of this many bytes is not waited for to end.
+/// Most bytes of a line that is kept until it ends.
 const LONGEST: usize = 16 * 1024;

@@ -1,5 +1,5 @@
-//! The exchange behind objects that an application holds: reachable while its request runs, from the thread that runs
-//! it, and by nobody else or afterwards.
+//! The reference from objects that an application holds to the exchange of their request. It leads to the exchange while the
+//! request runs, in the thread that runs it, and to an error otherwise.
 
 use std::cell::Cell;
 use std::ptr;
@@ -9,16 +9,17 @@ use pyo3::prelude::*;
 
 use rwsgi::worker::Exchange;
 
-/// The exchange of the request that runs; null when none does, or while a step uses it. Only [`Current::with`] follows it.
-pub(crate) struct Current {
+/// A reference to the exchange of the request that runs. Only [`ExchangeRef::with`] follows it.
+pub(crate) struct ExchangeRef {
+    /// Null when no request runs, and while a step uses the exchange.
     exchange: Cell<*mut Exchange<'static>>,
-    /// The thread that runs the request. A step may lay the interpreter down, so that another thread could otherwise
-    /// come in meanwhile, or outlive the request within its step.
+    /// The thread that runs the request. A step may release the GIL, so that another thread could otherwise enter
+    /// meanwhile, or outlive the request within its step.
     owner: Cell<Option<Thread>>,
 }
 
-/// A thread that is alive: the address of something of its own. The owner of a request lives as long as it owns it, so that
-/// no other thread can have its address meanwhile.
+/// A live thread: the address of a thread-local of its own. The owner of a request lives as long as it owns it, so that no
+/// other thread can have its address meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Thread(usize);
 
@@ -29,33 +30,32 @@ impl Thread {
     }
 }
 
-// SAFETY: the cells are read and written with the interpreter attached only, and CPython with a GIL attaches one thread
-// at a time; free-threaded builds are refused at the start. The pointer is followed by the owner alone.
-unsafe impl Sync for Current {}
+// SAFETY: the cells are read and written by attached threads only, and CPython with a GIL attaches one thread at a time;
+// free-threaded builds are refused at the start. The pointer is followed by the owner alone.
+unsafe impl Sync for ExchangeRef {}
 // SAFETY: as above; the pointer means the same in every thread of the process.
-unsafe impl Send for Current {}
+unsafe impl Send for ExchangeRef {}
 
-impl Default for Current {
-    fn default() -> Current {
-        Current { exchange: Cell::new(ptr::null_mut()), owner: Cell::new(None) }
+impl Default for ExchangeRef {
+    fn default() -> ExchangeRef {
+        ExchangeRef { exchange: Cell::new(ptr::null_mut()), owner: Cell::new(None) }
     }
 }
 
-impl Current {
-    /// From now on this is `exchange`, until [`clear`](Self::clear), which must come before the exchange ends, in the
-    /// same thread.
+impl ExchangeRef {
+    /// Refers to `exchange` until [`clear`](Self::clear), which must come before the exchange ends, in the same thread.
     pub(crate) fn set(&self, exchange: &mut Exchange<'_>) {
         self.exchange.set(ptr::from_mut(exchange).cast());
         self.owner.set(Some(Thread::current()));
     }
 
-    /// From now on there is none.
+    /// Refers to no exchange from now on.
     pub(crate) fn clear(&self) {
         self.exchange.set(ptr::null_mut());
         self.owner.set(None);
     }
 
-    /// Runs `step` with the exchange, which is out of reach for anybody else meanwhile.
+    /// Runs `step` with the exchange, which is out of reach for all others meanwhile.
     pub(crate) fn with<T>(&self, step: impl FnOnce(&mut Exchange<'_>) -> PyResult<T>) -> PyResult<T> {
         match self.owner.get() {
             None => return Err(PyRuntimeError::new_err("the request that this belongs to is over")),

@@ -1,68 +1,67 @@
-//! The setting `reload`: a thread of a worker looks whether the files that its application consists of change, and tells
-//! the master, who loads them. What it says is a moment, so that the same change told by many is one.
+//! The setting `reload`: a thread of a worker watches the files of the application and tells the master when one has changed. It
+//! sends the time of the change, so that the master counts a change once that several workers report.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
 
 use rwsgi::message::FromWorker;
-use rwsgi::os::channel::Channel;
 use rwsgi::os::inotify::Changes;
+use rwsgi::os::channel::Channel;
 use rwsgi::os::{clock, thread};
 use rwsgi::settings::{ReloadEngine, Settings};
 
-use crate::python;
+use crate::exceptions;
+use crate::python_modules;
 
-/// Starts to look, if that is asked for.
+/// Starts the thread, if the settings ask for it.
 pub(crate) fn start(py: Python<'_>, settings: &'static Settings, channel: &'static Channel) -> PyResult<()> {
     if !settings.reload {
         return Ok(());
     }
-    let code = CString::new(include_str!("../python/module_files.py"))?;
-    let module = PyModule::from_code(py, &code, c"<rwsgi reload>", c"_rwsgi_reload")?;
-    let list = module.getattr("files")?.unbind();
+    let module_files = python_modules::module_files(py)?.getattr("files")?.unbind();
     let changes = match settings.reload_engine {
         ReloadEngine::Poll => None,
         ReloadEngine::Inotify => Some(Changes::new()?),
         ReloadEngine::Auto => Changes::new().ok(),
     };
-    let mut watch = Watch { settings, list, changes, files: HashMap::new(), directories: HashSet::new(), looked: 0 };
-    watch.look(py)?;
-    // Large: it runs the interpreter.
+    let (files, directories) = (HashMap::new(), HashSet::new());
+    let mut watcher = FileWatcher { settings, module_files, changes, files, directories, listed: 0 };
+    watcher.list(py)?;
+    // With a large stack, because it runs Python.
     thread::start_large("rwsgi-reload", move || {
-        if let Err(error) = watch.run(channel) {
+        if let Err(error) = watcher.run(channel) {
             tracing::error!(%error, "changes of the code are not noticed any more");
         }
     })?;
     Ok(())
 }
 
-struct Watch {
+/// The watched files.
+struct FileWatcher {
     settings: &'static Settings,
     /// The function that lists files.
-    list: Py<PyAny>,
-    /// None where files are asked for their times.
+    module_files: Py<PyAny>,
+    /// The kernel's notices of changes, or `None` if the times of files are compared.
     changes: Option<Changes>,
-    /// With the time when each was last written, if it is there.
+    /// The files, each with the time when it was last written, if it exists.
     files: HashMap<PathBuf, Option<SystemTime>>,
     directories: HashSet<PathBuf>,
-    /// When the files were last looked at, in ns of the monotonic clock.
-    looked: u64,
+    /// The time when files were last listed, in ns of the monotonic clock.
+    listed: u64,
 }
 
-impl Watch {
+impl FileWatcher {
     fn run(&mut self, channel: &Channel) -> io::Result<()> {
         loop {
             let latest = match &self.changes {
-                Some(changes) => self.told(changes)?,
+                Some(changes) => self.noticed(changes)?,
                 None => {
                     std::thread::sleep(EVERY);
-                    self.seen()
+                    self.compared()
                 }
             };
             if let Some((file, at)) = latest {
@@ -70,18 +69,18 @@ impl Watch {
                 channel.say(&FromWorker::Changed(at), &[])?;
             }
             Python::attach(|py| {
-                if let Err(error) = self.look(py) {
-                    tracing::warn!("files of the application cannot be listed\n{}", python::traceback(py, &error));
+                if let Err(error) = self.list(py) {
+                    tracing::warn!("files of the application cannot be listed\n{}", exceptions::traceback(py, &error));
                 }
             });
         }
     }
 
-    /// Looks which files there are.
-    fn look(&mut self, py: Python<'_>) -> PyResult<()> {
-        // As text: a path would come as an object of pathlib.
+    /// Lists the files of the application, and watches new ones.
+    fn list(&mut self, py: Python<'_>) -> PyResult<()> {
+        // As text, because a path would become an object of pathlib.
         let more: Vec<_> = self.settings.reload_extra_files.iter().map(|file| file.to_string_lossy()).collect();
-        let listed: Vec<PathBuf> = self.list.bind(py).call1((more,))?.extract()?;
+        let listed: Vec<PathBuf> = self.module_files.bind(py).call1((more,))?.extract()?;
         py.detach(|| {
             for file in listed {
                 let file = std::path::absolute(&file).unwrap_or(file);
@@ -92,28 +91,28 @@ impl Watch {
                 self.files.insert(file.clone(), written(&file));
                 if let Some(changes) = self.changes.as_mut().filter(|_| !self.directories.contains(&directory)) {
                     if let Err(error) = changes.watch(&directory) {
-                        tracing::warn!(%error, "files are asked for their times, the kernel does not tell of changes");
+                        tracing::warn!(%error, "the kernel gives no notices of changes, times of files are compared");
                         self.changes = None;
                     }
                 }
                 self.directories.insert(directory);
             }
         });
-        self.looked = clock::monotonic();
+        self.listed = clock::monotonic();
         Ok(())
     }
 
-    /// What the kernel tells within a while: a file of the application, and when the last one changed. Editors and version
-    /// control write several, so it waits until nothing more comes.
-    fn told(&self, changes: &Changes) -> io::Result<Option<(PathBuf, u64)>> {
+    /// Waits a while for the kernel's notices. Returns a changed file of the application, and the time of the last change.
+    /// Editors and version control write several files, so that it waits until no more come.
+    fn noticed(&self, changes: &Changes) -> io::Result<Option<(PathBuf, u64)>> {
         let mut latest = None;
         let mut limit = EVERY;
         for _ in 0..MOST_PAUSES {
-            let told = changes.wait(limit)?;
+            let noticed = changes.wait(limit)?;
             // A module that could not be imported is not among the files yet.
             let is_ours =
                 |file: &PathBuf| self.files.contains_key(file) || file.extension().is_some_and(|end| end == "py");
-            match told.into_iter().find(is_ours) {
+            match noticed.into_iter().find(is_ours) {
                 Some(file) => latest = Some((file, clock::monotonic())),
                 None if latest.is_some() => break,
                 None => return Ok(None),
@@ -123,8 +122,8 @@ impl Watch {
         Ok(latest)
     }
 
-    /// A file that was written since it was last looked at, and when.
-    fn seen(&mut self) -> Option<(PathBuf, u64)> {
+    /// Compares times. Returns a file that was written since the last comparison, and the time of the change.
+    fn compared(&mut self) -> Option<(PathBuf, u64)> {
         let (now, wall) = (clock::monotonic(), SystemTime::now());
         let mut changed: Option<(PathBuf, u64)> = None;
         for (file, before) in &mut self.files {
@@ -134,7 +133,7 @@ impl Watch {
             }
             *before = after;
             let age = after.and_then(|after| wall.duration_since(after).ok()).unwrap_or_default();
-            let at = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)).max(self.looked);
+            let at = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)).max(self.listed);
             if changed.as_ref().is_none_or(|(_, last)| *last < at) {
                 changed = Some((file.clone(), at));
             }
@@ -147,9 +146,9 @@ fn written(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
-/// gunicorn's, for files that are asked; else how soon new modules are watched.
+/// The interval at which times are compared, as in gunicorn, and at which new modules are found.
 const EVERY: Duration = Duration::from_secs(1);
-/// Within a change.
+/// The longest pause within one change.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What never comes to rest is told all the same.
+/// Most pauses after which a change that goes on is reported.
 const MOST_PAUSES: usize = 20;

@@ -1,5 +1,5 @@
-//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a file that is sent by the kernel where it
-//! is one, and an iterable of its blocks where it is not.
+//! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling"): a regular file is sent by the kernel, any other
+//! object is read in blocks.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-/// What an application wraps a file in.
+/// The wrapper around a file, as an iterable of its blocks.
 #[pyclass(module = "rwsgi", name = "FileWrapper", frozen)]
 pub(crate) struct FileWrapper {
     #[pyo3(get)]
@@ -41,7 +41,7 @@ impl FileWrapper {
         }
     }
 
-    // Frameworks that answer a range look for these three.
+    // Frameworks that answer a range use these three.
 
     fn seekable(&self, py: Python<'_>) -> PyResult<bool> {
         match self.filelike.bind(py).getattr_opt(intern!(py, "seekable"))? {
@@ -60,7 +60,7 @@ impl FileWrapper {
     }
 }
 
-/// The rest of a file, from where the application has read it to.
+/// The part of a file that the application has not read.
 pub(crate) struct Rest {
     pub(crate) file: File,
     pub(crate) offset: u64,
@@ -68,23 +68,23 @@ pub(crate) struct Rest {
 }
 
 impl FileWrapper {
-    /// The file behind the wrapper, if what it reads is what the kernel would send: a plain binary file object over a
-    /// regular file. A `GzipFile`, too, has a descriptor, but not to the bytes that it reads.
+    /// Returns the file that the kernel can send: the wrapper holds a plain binary file object over a regular file. A
+    /// `GzipFile` has a descriptor, too, but not to the bytes that it reads.
     pub(crate) fn rest(&self, py: Python<'_>) -> Option<Rest> {
         let file = plain_file(self.filelike.bind(py))?;
-        // What was read ahead into a buffer is behind the descriptor's own position, but not behind `tell`.
+        // `tell` knows of bytes that are in the object's buffer, the descriptor's own position does not.
         let offset: u64 = file.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
         let descriptor: i32 = file.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
-        // SAFETY: the file object holds the descriptor open while it is duplicated, with the interpreter attached.
+        // SAFETY: the file object holds the descriptor open while it is duplicated, and this thread is attached.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(descriptor) }.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        // Files of /proc say that they are empty and are not: those are read.
+        // Files of /proc report a length of 0 and are not empty: they are read.
         let length = metadata.len().checked_sub(offset).filter(|length| *length > 0)?;
         Some(Rest { file, offset, length })
     }
 }
 
-/// A file object of the io module itself; `tempfile` keeps one in an attribute.
+/// Returns the file object of the module `io`, which `tempfile` keeps in an attribute.
 fn plain_file<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = filelike.py();
     let io = py.import(intern!(py, "io")).ok()?;
@@ -101,5 +101,5 @@ fn plain_file<'py>(filelike: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     (module == "tempfile" && of_module(&inner)).then_some(inner)
 }
 
-/// gunicorn reads 8 KiB at a time, werkzeug too; each costs a call, so somewhat more.
+/// Bytes that are read at a time. gunicorn 8 KiB, werkzeug 8 KiB; each read costs a call.
 const BLOCK: usize = 32 * 1024;

@@ -1,5 +1,5 @@
-//! Bytes objects that the worker holds while the kernel reads or fills them, without the interpreter: a body received
-//! straight into what `wsgi.input` will return, a response that its client has not taken yet. It knows no request.
+//! Bytes objects that a worker holds while the kernel reads or fills them, without the GIL: a body received straight into
+//! the object that `wsgi.input` will return, a response that its client has not taken yet. Knows no request.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -14,60 +14,60 @@ use pyo3::types::PyBytes;
 
 use rwsgi::worker::{BodyBuffer, SharedBody};
 
-/// A bytes object, exactly of that type, so that its end runs no code. It may be dropped without the interpreter.
-struct Held {
+/// A bytes object, exactly of that type, so that its end runs no code. It may be dropped by a detached thread.
+struct HeldBytes {
     object: Option<Py<PyBytes>>,
     start: *mut u8,
     length: usize,
 }
 
-// SAFETY: `start` points into the object, which neither moves nor ends before the reference is given up.
-unsafe impl Send for Held {}
+// SAFETY: `start` points into the object, which neither moves nor ends before the reference is released.
+unsafe impl Send for HeldBytes {}
 
-impl Held {
-    fn new(object: Bound<'_, PyBytes>) -> Held {
+impl HeldBytes {
+    fn new(object: Bound<'_, PyBytes>) -> HeldBytes {
         // SAFETY: a live bytes object; the result points to its bytes.
         let start = unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast::<u8>();
         let length = object.as_bytes().len();
-        Held { object: Some(object.unbind()), start, length }
+        HeldBytes { object: Some(object.unbind()), start, length }
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
             if !ATTACHED.get() {
-                LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(object);
-                IS_LEFT.store(true, Ordering::Release);
+                DROPPED.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+                HAS_DROPPED.store(true, Ordering::Release);
             }
         }
     }
 }
 
-/// A body on its way in.
-pub(crate) struct Incoming(Held);
+/// A request's body that is being received.
+pub(crate) struct IncomingBody(HeldBytes);
 
-impl Incoming {
-    /// A new object that nobody else has seen, for so many bytes; none if there is no memory.
-    pub(crate) fn new(py: Python<'_>, length: usize) -> Option<Incoming> {
+impl IncomingBody {
+    /// Returns a new object of `length` bytes, to which nothing else refers, or `None` if there is no memory for it.
+    pub(crate) fn new(py: Python<'_>, length: usize) -> Option<IncomingBody> {
         let size = isize::try_from(length).ok()?;
         // SAFETY: the thread is attached. The result is a new bytes object with room for `size` bytes, or null with an
         // exception set.
         let object = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
         // SAFETY: as above.
         let object = unsafe { Bound::from_owned_ptr_or_err(py, object) }.ok()?;
-        Some(Incoming(Held::new(object.cast_into_exact().ok()?)))
+        Some(IncomingBody(HeldBytes::new(object.cast_into_exact().ok()?)))
     }
 
-    /// The object, once all of it was written.
+    /// Returns the object, once all of it was written.
     pub(crate) fn into_object(mut self, py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
         self.0.object.take().map(|object| object.into_bound(py))
     }
 }
 
-impl BodyBuffer for Incoming {
+impl BodyBuffer for IncomingBody {
     fn room(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: the object's bytes; nobody else has the object before it is taken out of here.
+        // SAFETY: the object's bytes; nothing else refers to the object before it is taken out of here.
         unsafe { slice::from_raw_parts_mut(self.0.start.cast(), self.0.length) }
     }
 
@@ -76,40 +76,40 @@ impl BodyBuffer for Incoming {
     }
 }
 
-/// A response on its way out.
-pub(crate) struct Outgoing(Held);
+/// A response's body that is being sent.
+pub(crate) struct OutgoingBody(HeldBytes);
 
-impl Outgoing {
-    /// Holds on to the object, if it is of the exact type.
+impl OutgoingBody {
+    /// Holds the object, if it is of the exact type.
     pub(crate) fn of(bytes: &Bound<'_, PyBytes>) -> Option<Box<dyn SharedBody>> {
         let exact = bytes.cast_exact::<PyBytes>().ok()?;
-        Some(Box::new(Outgoing(Held::new(exact.clone()))))
+        Some(Box::new(OutgoingBody(HeldBytes::new(exact.clone()))))
     }
 }
 
-impl SharedBody for Outgoing {
+impl SharedBody for OutgoingBody {
     fn bytes(&self) -> &[u8] {
         // SAFETY: the object's bytes, which nothing changes while the object lives.
         unsafe { slice::from_raw_parts(self.0.start, self.0.length) }
     }
 }
 
-/// Says whether the calling thread holds the interpreter; says what was said before.
+/// Notes whether the calling thread is attached. Returns the former note.
 pub(crate) fn set_attached(attached: bool) -> bool {
     ATTACHED.replace(attached)
 }
 
-/// Gives up what was dropped without the interpreter. The caller holds it.
-pub(crate) fn give_up(_: Python<'_>) {
-    if IS_LEFT.load(Ordering::Relaxed) && IS_LEFT.swap(false, Ordering::Acquire) {
-        let left = std::mem::take(&mut *LEFT.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(left);
+/// Releases the objects that detached threads have dropped. The caller is attached.
+pub(crate) fn release_dropped(_: Python<'_>) {
+    if HAS_DROPPED.load(Ordering::Relaxed) && HAS_DROPPED.swap(false, Ordering::Acquire) {
+        let dropped = std::mem::take(&mut *DROPPED.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(dropped);
     }
 }
 
 thread_local! {
-    /// Only the threads that call applications ever say so; others leave what they drop to these.
+    /// True in attached threads that call applications. Other threads leave to these the objects that they drop.
     static ATTACHED: Cell<bool> = const { Cell::new(false) };
 }
-static LEFT: Mutex<Vec<Py<PyBytes>>> = Mutex::new(Vec::new());
-static IS_LEFT: AtomicBool = AtomicBool::new(false);
+static DROPPED: Mutex<Vec<Py<PyBytes>>> = Mutex::new(Vec::new());
+static HAS_DROPPED: AtomicBool = AtomicBool::new(false);

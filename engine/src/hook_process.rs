@@ -1,26 +1,23 @@
-//! The hook process, in which `when_ready` runs, forked from the first zygote, with the rights that the server was
-//! started with. What that starts, a thread of a metrics server say, lives there as long as the server; it forks nothing.
-
-use std::os::fd::AsRawFd;
+//! The hook process: `when_ready` runs here, with the rights that the server was started with. It is forked from the first
+//! zygote. Whatever the hook starts, the thread of a metrics server for one, lives here as long as the server. It forks nothing.
 
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BootFailure, FromHookProcess, Start, ToHookProcess};
-use rwsgi::os::channel::{Channel, Packet, Received};
 use rwsgi::os::process::{self, Side};
-use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
+use rwsgi::os::channel::{Channel, Packet, Received};
+use rwsgi::os::proctitle;
 
+use crate::fork;
 use crate::hooks::Hooks;
-use crate::python;
-use crate::worker::ADOPTION;
-use crate::zygote::{Inheritance, fork_away};
+use crate::inheritance::Inheritance;
+use crate::python::{self, Exit};
 
-/// Forks the hook process, and waits until `when_ready` is through. `master` is the hook process's end of its channel, `zygote` the channel
-/// of the process that calls this.
+/// Forks the hook process, and waits until `when_ready` has returned. `master` is the hook process's end of its channel to the
+/// master, `zygote` the channel of the calling process.
 pub(crate) fn start(
     py: Python<'_>,
     inheritance: &mut Inheritance,
@@ -29,17 +26,16 @@ pub(crate) fn start(
     zygote: &Channel,
 ) -> Result<(), BootFailure> {
     let (ours, theirs) = Channel::pair().map_err(|error| BootFailure::setup(&error))?;
-    match fork_away(py).map_err(|error| BootFailure::setup(&error))? {
+    match fork::fork_away(py).map_err(|error| BootFailure::setup(&error))? {
         Side::New => {
             drop(ours);
             inheritance.listeners.clear();
-            // SAFETY: this process never returns to where the zygote would use or drop its channel.
-            unsafe { libc::close(zygote.as_raw_fd()) };
-            keep(py, &inheritance.start, hooks, &master, theirs)
+            fork::close_channel_of_zygote(zygote);
+            main(py, &inheritance.start, hooks, &master, theirs)
         }
         Side::Caller(_) => {
             drop((theirs, master));
-            match hear(py, &ours).map(|packet| serde_json::from_slice(&packet.bytes)) {
+            match receive(py, &ours).map(|packet| serde_json::from_slice(&packet.bytes)) {
                 Some(Ok(FromHookProcess::Ready)) => Ok(()),
                 Some(Ok(FromHookProcess::Failed(failure))) => Err(failure),
                 _ => Err(BootFailure::setup(&"when_ready: its process ended")),
@@ -48,16 +44,16 @@ pub(crate) fn start(
     }
 }
 
-/// Takes over the process.
-fn keep(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: Channel) -> ! {
-    let ready = begin(start, master).and_then(|signals| hooks.keep(py).map(|()| signals));
+/// Takes over the process, and does not return.
+fn main(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: Channel) -> ! {
+    let ready = prepare(start, master).and_then(|signals| hooks.when_ready(py).map(|()| signals));
     let (signals, said) = match ready {
         Ok(signals) => (Some(signals), FromHookProcess::Ready),
         Err(failure) => (None, FromHookProcess::Failed(failure.bounded())),
     };
     let _ = zygote.say(&said, &[]);
     drop(zygote);
-    while let Some(packet) = signals.as_ref().and_then(|_| hear(py, master)) {
+    while let Some(packet) = signals.as_ref().and_then(|_| receive(py, master)) {
         match serde_json::from_slice(&packet.bytes) {
             Ok(ToHookProcess::Reopen) => {
                 if let Err(error) = log::redirect(packet.fds.first(), None) {
@@ -66,7 +62,7 @@ fn keep(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: 
             }
             Ok(ToHookProcess::End) => {
                 hooks.end(py);
-                python::exit(py, 0, true)
+                python::exit(py, 0, Exit::Patient)
             }
             Err(error) => tracing::error!(%error, "hook process: expected a message"),
         }
@@ -75,26 +71,21 @@ fn keep(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: 
     process::exit_now(0)
 }
 
-/// The next word on a channel; none when its other end is gone. What `when_ready` has started runs meanwhile.
-fn hear(py: Python<'_>, channel: &Channel) -> Option<Packet> {
+/// Receives the next message, or returns `None` when the other end is gone. The GIL is released meanwhile, so that threads of
+/// `when_ready` run.
+fn receive(py: Python<'_>, channel: &Channel) -> Option<Packet> {
     py.detach(|| match channel.receive() {
         Ok(Received::Packet(packet)) => Some(packet),
         _ => None,
     })
 }
 
-fn begin(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
+fn prepare(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
     proctitle::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
-    // Not the zygote's pipe, in which it would note its own.
+    // Not the zygote's pipe, in which it would note its own signals.
     let signals = Signals::install(&[]).map_err(|error| BootFailure::setup(&error))?;
-    let parent = Pid::from_raw(start.master);
-    if !process::wait_for_parent(parent, ADOPTION) {
-        process::exit_now(0);
-    }
-    process::die_with_parent(Signal::SIGKILL).map_err(|error| BootFailure::setup(&error))?;
-    if getppid() != parent {
-        process::exit_now(0);
-    }
+    fork::wait_for_master(start.master, || process::die_with_parent(Signal::SIGKILL))
+        .map_err(|error| BootFailure::setup(&error))?;
     master.say(&FromHookProcess::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     Ok(signals)
 }

@@ -1,4 +1,4 @@
-//! `wsgi.input`. A body is whole before the application runs, so Python's own streams do: `io.BytesIO` over bytes in
+//! `wsgi.input`. A body is whole before the application runs, so that Python's own streams serve: `io.BytesIO` over bytes in
 //! memory, a buffered reader over a spilled file. A request without a body gets a shared stream that is always empty.
 //! With `post_buffering = 0` a buffered reader receives the body while the application reads it.
 
@@ -12,17 +12,17 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use rwsgi::worker::{Body, BodyError, Exchange};
 
-use crate::call_application::Detach;
-use crate::exchange_ref::Current;
-use crate::held_bytes::Incoming;
+use crate::exchange_ref::ExchangeRef;
+use crate::gil::Detach;
+use crate::held_bytes::IncomingBody;
 
-/// Makes `wsgi.input` of a body.
+/// Makes the streams `wsgi.input`.
 pub(crate) struct Inputs<'py> {
     empty: Bound<'py, PyAny>,
     bytes_io: Bound<'py, PyAny>,
     open: Bound<'py, PyAny>,
     buffered: Bound<'py, PyAny>,
-    /// The body that is being received for the request that runs.
+    /// The stream of the request that runs, if its body is received while it is read.
     streamed: Option<Bound<'py, StreamedInput>>,
 }
 
@@ -38,19 +38,19 @@ impl<'py> Inputs<'py> {
         })
     }
 
-    /// The stream of every request without a body.
+    /// Returns the stream of every request without a body.
     pub(crate) fn empty(&self) -> &Bound<'py, PyAny> {
         &self.empty
     }
 
-    /// The stream for one request; none for one without a body.
+    /// Returns the stream of a request, or `None` for a request without a body.
     pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let stream = match exchange.take_body() {
             Body::Empty => return Ok(None),
             Body::Received(bytes) => self.bytes_io.call1((PyBytes::new(py, bytes),)),
             Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
-            // The stream takes the object itself, and hands it on to who reads all of it.
-            Body::Given(memory) => match memory.into_any().downcast::<Incoming>() {
+            // The stream takes the object itself, and returns it to a reader that asks for all of it.
+            Body::Given(memory) => match memory.into_any().downcast::<IncomingBody>() {
                 Ok(incoming) => self.bytes_io.call1((incoming.into_object(py),)),
                 Err(_) => return Err(PyOSError::new_err("the request body is not where it was received")),
             },
@@ -58,8 +58,8 @@ impl<'py> Inputs<'py> {
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
             Body::Streamed => {
                 let streamed =
-                    Bound::new(py, StreamedInput { current: Current::default(), closed: AtomicBool::new(false) })?;
-                streamed.get().current.set(exchange);
+                    Bound::new(py, StreamedInput { exchange: ExchangeRef::default(), closed: AtomicBool::new(false) })?;
+                streamed.get().exchange.set(exchange);
                 self.streamed = Some(streamed.clone());
                 self.buffered.call1((streamed, STREAM_BUFFER))
             }
@@ -67,10 +67,10 @@ impl<'py> Inputs<'py> {
         stream.map(Some)
     }
 
-    /// The request is over: who still holds its stream gets an error for what was not read.
+    /// Ends the request: a stream that is still held raises for the rest of its body.
     pub(crate) fn release(&mut self) {
         if let Some(streamed) = self.streamed.take() {
-            streamed.get().current.clear();
+            streamed.get().exchange.clear();
         }
     }
 }
@@ -78,7 +78,7 @@ impl<'py> Inputs<'py> {
 /// The raw stream, in the sense of `io.RawIOBase`, of a body that is received while it is read.
 #[pyclass(frozen, name = "StreamedInput", module = "rwsgi")]
 struct StreamedInput {
-    current: Current,
+    exchange: ExchangeRef,
     closed: AtomicBool,
 }
 
@@ -118,7 +118,7 @@ impl StreamedInput {
         false
     }
 
-    /// The buffered reader flushes what it closes.
+    /// Does nothing. A buffered reader flushes the stream that it closes.
     fn flush(&self) {}
 
     fn close(&self) {
@@ -133,7 +133,7 @@ impl StreamedInput {
 
 impl StreamedInput {
     fn receive(&self, py: Python<'_>, bytes: &mut Vec<u8>, most: usize) -> PyResult<()> {
-        self.current.with(|exchange| {
+        self.exchange.with(|exchange| {
             exchange.read_body(&Detach(py), bytes, most).map_err(|error| match error {
                 BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
                 BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
@@ -143,7 +143,7 @@ impl StreamedInput {
     }
 }
 
-/// What is asked for at once from a body that is received while it is read.
+/// Most bytes of a streamed body that are asked for at once.
 const STREAM_BUFFER: usize = 64 * 1024;
 
 /// A stream at its end. It holds nothing, so every request can share it.
@@ -176,7 +176,7 @@ impl EmptyInput {
         None
     }
 
-    /// Some libraries close what they read to its end; the next request's must not be closed by that.
+    /// Does nothing. Some libraries close a stream after its end, and the next request has the same one.
     fn close(&self) {}
 
     #[getter]

@@ -1,45 +1,46 @@
-//! Python's `logging`: the loggers `gunicorn.error` and `gunicorn.access` that applications and hooks know, and, if the
-//! settings name a logger class or a configuration of `logging`, an instance of such a class, which then writes the access
-//! log. That is the slow way: Python is called for each request. Without it nothing here is called for one.
-
-use std::ffi::CString;
+//! Python's `logging`: the loggers `gunicorn.error` and `gunicorn.access`, and an instance of a logger class, if the settings
+//! name one or a configuration of `logging`. That instance writes the access log, which is slow: Python is called for each
+//! request.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
 
 use rwsgi::http::Request;
+use rwsgi::log::CRITICAL;
 use rwsgi::message::{BootCause, BootFailure, Start};
 use rwsgi::os::{clock, thread};
 use rwsgi::settings::Settings;
 use rwsgi::settings::python_file::LOGCONFIG_DICT;
 use rwsgi::worker::Exchange;
 
-use crate::config_file::{self, Conf, offer_gunicorn};
-use crate::environ::latin1;
-use crate::{hooks, python};
+use crate::config_file::{self, ConfigFile};
+use crate::exceptions;
+use crate::native_string;
+use crate::python_modules;
+use crate::python_settings;
+use crate::request_facts;
 
 /// The loggers of a process.
 pub(crate) struct Loggers {
-    /// What does the work, in Python.
+    /// The module `engine/python/loggers.py`.
     module: Py<PyModule>,
-    /// What hooks know as `server.log`.
+    /// The object that hooks know as `server.log`.
     log: Py<PyAny>,
-    /// If the settings name a logger of Python's.
-    slow: Option<Slow>,
+    /// The rest of a logger that writes the access log, if there is one.
+    slow: Option<SlowLogger>,
 }
 
-/// What that logger is handed.
-struct Slow {
+/// The objects that such a logger is handed.
+struct SlowLogger {
     cfg: Py<PyAny>,
     /// The module with classes of requests and responses.
     classes: Py<PyModule>,
 }
 
 impl Loggers {
-    /// Makes the loggers that settings and configuration file ask for; before the rights are dropped, those that lead to
-    /// rwsgi's own logs.
-    pub(crate) fn new(py: Python<'_>, conf: Option<&Conf>, start: &Start) -> Result<Loggers, BootFailure> {
-        let names = conf.map(|conf| conf.names.bind(py));
+    /// Makes the loggers that settings and configuration file ask for. Before rights are dropped these lead to rwsgi's own logs.
+    pub(crate) fn new(py: Python<'_>, config: Option<&ConfigFile>, start: &Start) -> Result<Loggers, BootFailure> {
+        let names = config.map(|config| config.names.bind(py));
         let dictionary = names.and_then(|names| names.get_item(LOGCONFIG_DICT).ok().flatten());
         let dictionary = dictionary.filter(|found| found.is_truthy().unwrap_or(true));
         let settings = &start.settings;
@@ -47,12 +48,7 @@ impl Loggers {
         // Files that a configuration of `logging` names are not opened with more rights than the application has.
         let is_slow = is_slow && !start.identity.is_change();
         let make = || -> PyResult<Loggers> {
-            let module = PyModule::from_code(
-                py,
-                &CString::new(include_str!("../python/loggers.py"))?,
-                c"<rwsgi loggers>",
-                c"_rwsgi_loggers",
-            )?;
+            let module = python_modules::loggers(py)?;
             let made = if is_slow { Some(construct(py, &module, names, dictionary.as_ref(), start)?) } else { None };
             let (log, slow) = match made {
                 Some((log, slow)) => (log, Some(slow)),
@@ -61,41 +57,41 @@ impl Loggers {
             Ok(Loggers { module: module.unbind(), log: log.unbind(), slow })
         };
         make().map_err(|error| {
-            let message = format!("{name}: {}", words(py, &error));
-            BootFailure { cause: BootCause::Setup, message, traceback: Some(python::traceback(py, &error)) }
+            let message = format!("{name}: {}: {}", exceptions::kind(py, &error), error.value(py));
+            BootFailure { cause: BootCause::Setup, message, traceback: Some(exceptions::traceback(py, &error)) }
         })
     }
 
-    /// What hooks know as `server.log`.
+    /// Returns the object that hooks know as `server.log`.
     pub(crate) fn log<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.log.bind(py)
     }
 
-    /// The settings as the logger was handed them, if it was.
+    /// Returns the settings as the logger was handed them, if it was.
     pub(crate) fn cfg<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
         self.slow.as_ref().map(|slow| slow.cfg.bind(py))
     }
 
-    /// Do they write the access log?
+    /// True if they write the access log.
     pub(crate) fn write_access(&self) -> bool {
         self.slow.is_some()
     }
 
-    /// The files of Python's handlers were renamed, maybe: opens them anew.
+    /// Opens the files of Python's handlers anew, because they may have been renamed.
     pub(crate) fn reopen(&self, py: Python<'_>) {
         if let Err(error) = self.module.bind(py).call_method1("reopen", (self.log.bind(py),)) {
-            tracing::error!("files of Python's loggers not opened anew\n{}", python::traceback(py, &error));
+            tracing::error!("files of Python's loggers not opened anew\n{}", exceptions::traceback(py, &error));
         }
     }
 
-    /// The same, for whoever must not wait for the interpreter.
+    /// Does the same in a thread of its own, so that the caller need not acquire the GIL.
     pub(crate) fn reopen_soon(&'static self) {
         if let Err(error) = thread::start_large("rwsgi-reopen", || Python::attach(|py| self.reopen(py))) {
             tracing::error!(%error, "files of Python's loggers not opened anew");
         }
     }
 
-    /// What is called for each request, if anything.
+    /// Returns the logger that is told of each request, if there is one.
     pub(crate) fn of_requests<'py>(&self, py: Python<'py>) -> Option<RequestLogger<'py>> {
         let slow = self.slow.as_ref()?;
         Some(RequestLogger {
@@ -114,7 +110,7 @@ pub(crate) struct RequestLogger<'py> {
 }
 
 impl<'py> RequestLogger<'py> {
-    /// A request was answered that began at `started`, in ns of the monotonic clock. `request` is what hooks have seen of it.
+    /// Logs a request that began at `started`, in ns of the monotonic clock. `request` is the one that hooks were handed.
     pub(crate) fn note(
         &self,
         request: Option<&Bound<'py, PyAny>>,
@@ -127,34 +123,35 @@ impl<'py> RequestLogger<'py> {
         let call = |exchange: &mut Exchange<'_>| -> PyResult<()> {
             let request = match request {
                 Some(request) => request.clone(),
-                None => hooks::facts(py, exchange)?.into_any(),
+                None => request_facts::facts(py, exchange)?.into_any(),
             };
             let (length, is_begun) = (exchange.body_bytes(), exchange.is_begun());
             let head = exchange.head();
             let status = if head.is_started() { head.status() } else { NO_STATUS };
-            let (status, fields) = (latin1(py, status)?, hooks::pairs(py, head.fields(), <[u8]>::to_vec)?);
+            let (status, fields) =
+                (native_string::from_bytes(py, status)?, request_facts::pairs(py, head.fields(), <[u8]>::to_vec)?);
             let answer = (&self.log, &self.classes, request, environ, status, fields, length, is_begun, elapsed);
             self.module.call_method1("access", answer).map(drop)
         };
         if let Err(error) = call(exchange) {
-            tracing::error!("the logger failed at a request\n{}", python::traceback(py, &error));
+            tracing::error!("the logger failed at a request\n{}", exceptions::traceback(py, &error));
         }
     }
 
-    /// The application has raised; says whether the logger knows now.
+    /// Logs an exception of the application. True if the logger took it.
     pub(crate) fn exception(&self, request: Request<'_>, error: &PyErr) -> bool {
         let py = self.log.py();
         let line = [request.method(), b" ", request.target()].concat();
-        let told = latin1(py, &line).and_then(|line| {
+        let told = native_string::from_bytes(py, &line).and_then(|line| {
             let raised = (&self.log, line, error.value(py), error.traceback(py));
             self.module.call_method1("exception", raised)
         });
         rwsgi::log::count_exception();
-        told.inspect_err(|error| tracing::error!("the logger failed\n{}", python::traceback(py, error))).is_ok()
+        told.inspect_err(|error| tracing::error!("the logger failed\n{}", exceptions::traceback(py, error))).is_ok()
     }
 }
 
-/// The setting that asks for the slow way, and whether one does.
+/// Returns the setting that asks for a logger class, and whether one does.
 fn reason(settings: &Settings, has_dictionary: bool) -> (&'static str, bool) {
     if has_dictionary {
         return (LOGCONFIG_DICT, true);
@@ -168,30 +165,30 @@ fn reason(settings: &Settings, has_dictionary: bool) -> (&'static str, bool) {
     ("logger_class", settings.is_logged_by_python())
 }
 
-/// Loggers that lead to rwsgi's own logs.
+/// Returns loggers that lead to rwsgi's own logs.
 fn fast<'py>(module: &Bound<'py, PyModule>, settings: &Settings) -> PyResult<Bound<'py, PyAny>> {
     use rwsgi::settings::types::Text as _;
     let py = module.py();
-    let (write, access) = (pyo3::wrap_pyfunction!(hooks::write, py)?, pyo3::wrap_pyfunction!(write_access, py)?);
+    let (write, access) = (pyo3::wrap_pyfunction!(write, py)?, pyo3::wrap_pyfunction!(write_access, py)?);
     module.getattr("Log")?.call1((settings.loglevel.text(), write, access))
 }
 
-/// An instance of the class that the settings name.
+/// Makes an instance of the class that the settings name.
 fn construct<'py>(
     py: Python<'py>,
     module: &Bound<'py, PyModule>,
     names: Option<&Bound<'py, PyDict>>,
     dictionary: Option<&Bound<'py, PyAny>>,
     start: &Start,
-) -> PyResult<(Bound<'py, PyAny>, Slow)> {
+) -> PyResult<(Bound<'py, PyAny>, SlowLogger)> {
     let settings = &start.settings;
     if names.is_none() {
-        offer_gunicorn(py)?;
+        python_modules::offer_gunicorn(py)?;
     }
     for path in [&settings.logconfig, &settings.logconfig_json].into_iter().flatten() {
         module.call_method1("find", (path,))?;
     }
-    let values = hooks::values(py, settings)?;
+    let values = python_settings::values(py, settings)?;
     values.set_item(LOGCONFIG_DICT, dictionary.map_or_else(|| PyDict::new(py).into_any(), Clone::clone))?;
     values.set_item("proc_name", settings.title())?;
     let me = py.import("os")?;
@@ -199,13 +196,13 @@ fn construct<'py>(
         |given: Option<u32>, name: &str| given.map_or_else(|| me.call_method0(name)?.extract(), Ok::<u32, PyErr>);
     values.set_item("user", number(start.identity.user, "geteuid")?)?;
     values.set_item("group", number(start.identity.group, "getegid")?)?;
-    let classes = hooks::module(py)?;
+    let classes = python_modules::hooks(py)?;
     let cfg = classes.getattr("Config")?.call1((values, PyDict::new(py)))?;
     let log = module.call_method1("construct", (class(py, settings, names)?, &cfg))?;
-    Ok((log, Slow { cfg: cfg.unbind(), classes: classes.unbind() }))
+    Ok((log, SlowLogger { cfg: cfg.unbind(), classes: classes.unbind() }))
 }
 
-/// The class as the file defines it, or its dotted name. Another source than the file may have the last word.
+/// Returns the class that the file defines, or the dotted name if another source has overridden the file.
 fn class<'py>(py: Python<'py>, settings: &Settings, names: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
     if let Some(given) = names.map(|names| names.get_item("logger_class")).transpose()?.flatten() {
         if config_file::qualified(&given) == settings.logger_class {
@@ -215,17 +212,23 @@ fn class<'py>(py: Python<'py>, settings: &Settings, names: Option<&Bound<'py, Py
     Ok(PyString::new(py, &settings.logger_class).into_any())
 }
 
-/// A line of the access log.
+/// Writes a line of the error log, with a level of Python's `logging`.
+#[pyfunction]
+fn write(level: i64, text: &str) {
+    match level {
+        ..20 => tracing::debug!("{text}"),
+        20..30 => tracing::info!("{text}"),
+        30..40 => tracing::warn!("{text}"),
+        40..50 => tracing::error!("{text}"),
+        50.. => tracing::error!(target: CRITICAL, "{text}"),
+    }
+}
+
+/// Writes a line of the access log.
 #[pyfunction]
 fn write_access(_level: i64, text: &str) {
     rwsgi::log::access(&text.replace('\n', "\\n"));
 }
 
-/// What went wrong, in a line.
-fn words(py: Python<'_>, error: &PyErr) -> String {
-    let kind = error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-    format!("{kind}: {}", error.value(py))
-}
-
-/// A request that ended without a response.
+/// The status of a request that ended without a response.
 const NO_STATUS: &[u8] = b"500 Internal Server Error";

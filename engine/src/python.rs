@@ -1,57 +1,25 @@
-//! What is asked of CPython beside the application: exceptions as text, the parts of `sys`, the way out.
+//! The state of the interpreter that belongs to the process: `sys`, standard streams, threads, and the exit.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTraceback};
+use pyo3::types::PyList;
 
 use rwsgi::os::{process, stack_dump};
 
-/// What the server is called in environs and in the environment of its processes.
+use crate::exceptions;
+
+/// The name of the server in environs and in the environment of its processes.
 pub(crate) const SOFTWARE: &str = concat!("rwsgi/", env!("CARGO_PKG_VERSION"));
-
-/// A whole traceback, as Python would print it.
-pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
-    let formatted = || -> PyResult<String> {
-        // The frames are named: before Python 3.12 a caught exception does not carry them.
-        let parts = (error.get_type(py), error.value(py), below_import(error.traceback(py)));
-        let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
-        let text = PyString::new(py, "").call_method1("join", (lines,))?;
-        // A message may hold halves of surrogate pairs, as names of files do.
-        let bytes: Vec<u8> = text.call_method1("encode", ("utf-8", "backslashreplace"))?.extract()?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    formatted().unwrap_or_else(|_| error.to_string())
-}
-
-/// The frames without those of the import machinery at their head, as Python's own import statement shows them.
-fn below_import(traceback: Option<Bound<'_, PyTraceback>>) -> Option<Bound<'_, PyTraceback>> {
-    let is_machinery = |frame: &Bound<'_, PyTraceback>| -> PyResult<bool> {
-        let file: String = frame.getattr("tb_frame")?.getattr("f_code")?.getattr("co_filename")?.extract()?;
-        Ok(file.starts_with("<frozen importlib") || file.ends_with("/importlib/__init__.py"))
-    };
-    let mut rest = traceback;
-    while let Some(frame) = &rest {
-        if !is_machinery(frame).unwrap_or(false) {
-            return rest;
-        }
-        rest = frame.getattr("tb_next").ok()?.cast_into().ok();
-    }
-    // Nothing but machinery: a syntax error, say, which has its place in its message.
-    None
-}
 
 /// Prepares `sys` for an application: its arguments, and the path with the working directory and `pythonpath` first.
 pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl AsRef<Path>]) -> PyResult<()> {
     let sys = py.import("sys")?;
     sys.setattr("argv", arguments)?;
     let path = sys.getattr("path")?.cast_into::<PyList>()?;
-    // `python -c` starts the path with "", the directory of the moment; PYTHONSAFEPATH leaves it out.
-    if path.len() > 0 && path.get_item(0)?.extract::<String>().is_ok_and(|first| first.is_empty()) {
-        path.del_item(0)?;
-    }
+    drop_current_directory(&path)?;
     let directory = std::env::current_dir()?;
     if path.len() == 0 || path.get_item(0)?.extract::<String>().map_or(true, |first| Path::new(&first) != directory) {
         path.insert(0, directory.as_os_str())?;
@@ -64,7 +32,15 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
     Ok(())
 }
 
-/// Flushes what the application printed.
+/// Removes "", the directory of the moment, with which `python -c` starts the path unless PYTHONSAFEPATH is set.
+pub(crate) fn drop_current_directory(path: &Bound<'_, PyList>) -> PyResult<()> {
+    if path.len() > 0 && path.get_item(0)?.extract::<String>().is_ok_and(|first| first.is_empty()) {
+        path.del_item(0)?;
+    }
+    Ok(())
+}
+
+/// Flushes `sys.stdout` and `sys.stderr`.
 pub(crate) fn flush_standard(py: Python<'_>) {
     if let Ok(sys) = py.import("sys") {
         for name in ["stdout", "stderr"] {
@@ -74,7 +50,7 @@ pub(crate) fn flush_standard(py: Python<'_>) {
     }
 }
 
-/// What is printed is written line by line, also where it goes to a file.
+/// Has `sys.stdout` written line by line, also when it is a file.
 pub(crate) fn print_by_lines(py: Python<'_>) -> PyResult<()> {
     let keywords = pyo3::types::PyDict::new(py);
     keywords.set_item("line_buffering", true)?;
@@ -83,15 +59,23 @@ pub(crate) fn print_by_lines(py: Python<'_>) -> PyResult<()> {
     if stdout.is_none() { Ok(()) } else { stdout.call_method("reconfigure", (), Some(&keywords)).map(drop) }
 }
 
-/// Ends the process as Python would, without finalising the interpreter, which hangs on threads and dirties pages:
-/// threads are waited for (`patient`), atexit handlers run, streams are flushed.
-pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
-    if patient {
+/// The work of Python that is done before the process ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Threads are waited for, exit handlers run.
+    Patient,
+    /// Neither.
+    Quick,
+}
+
+/// Ends the process without finalising the interpreter, which hangs on threads and dirties pages. Streams are flushed.
+pub(crate) fn exit(py: Python<'_>, code: i32, exit: Exit) -> ! {
+    if exit == Exit::Patient {
         let ended = threading(py)
             .and_then(|threading| threading.map(|threading| threading.call_method0("_shutdown")).transpose())
             .and_then(|_| py.import("atexit")?.call_method0("_run_exitfuncs"));
         if let Err(error) = ended {
-            tracing::warn!("error in an exit handler\n{}", traceback(py, &error));
+            tracing::warn!("error in an exit handler\n{}", exceptions::traceback(py, &error));
         }
     }
     flush_standard(py);
@@ -99,11 +83,11 @@ pub(crate) fn exit(py: Python<'_>, code: i32, patient: bool) -> ! {
     process::exit_now(code)
 }
 
-/// From now on, what the threads of this worker do is written there on the master's signal.
+/// Has the stacks of all threads of this worker written to `pipe` on the master's signal.
 pub(crate) fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
     let registered = stack_dump::take(pipe).map_err(PyErr::from).and_then(|fd| {
         let faulthandler = py.import("faulthandler")?;
-        // All threads; and then the signal goes to the handler that was there before, which says that it is the end.
+        // All threads; then the signal goes to the handler that was there before, which marks the end.
         faulthandler.call_method1("register", (stack_dump::signal(), fd, true, true))
     });
     if let Err(error) = registered {
@@ -111,7 +95,7 @@ pub(crate) fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
     }
 }
 
-/// Names of the threads that Python knows, the calling one aside.
+/// Returns the names of the threads that Python knows, without the calling one.
 pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
     let names = || -> PyResult<Vec<String>> {
         let Some(threading) = threading(py)? else { return Ok(Vec::new()) };
@@ -128,12 +112,17 @@ pub(crate) fn other_threads(py: Python<'_>) -> Vec<String> {
     names().unwrap_or_default()
 }
 
-/// The module, if anybody has imported it: before that there is no thread that Python knows by name.
+/// Returns the number of the calling thread in Python's `threading`.
+pub(crate) fn own_ident(py: Python<'_>) -> PyResult<u64> {
+    py.import("threading")?.call_method0("get_ident")?.extract()
+}
+
+/// Returns the module `threading` if it was imported: before that Python knows no thread by name.
 fn threading(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let modules = py.import("sys")?.getattr("modules")?;
     let found = modules.call_method1("get", ("threading",))?;
     Ok((!found.is_none()).then_some(found))
 }
 
-/// What a full disk may hold up the exit for.
+/// The longest that a full disk may delay the exit.
 const LOG_FLUSH: Duration = Duration::from_secs(1);

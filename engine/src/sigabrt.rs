@@ -1,5 +1,5 @@
-//! SIGABRT that somebody sends to a worker: the hook `worker_abort` is called, as by gunicorn, and the worker ends. A process
-//! that aborts by itself has crashed, and no Python of it runs any more.
+//! A SIGABRT that another process sends to a worker: the hook `worker_abort` is called, as by gunicorn, and the worker ends. A
+//! process that aborts by itself has crashed and runs no Python any more.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use pyo3::prelude::*;
 use rwsgi::os::sigabrt::Aborts;
 use rwsgi::os::thread;
 
+use crate::caller::Caller;
 use crate::hooks::Hooks;
-use crate::python;
-use crate::request_timeout::Caller;
+use crate::python::{self, Exit};
 
-/// Waits for the signal from now on. The hook runs in the main thread, on top of what that does; where that does no Python, in
-/// a thread of its own.
+/// Waits for the signal from now on. The hook runs in the main thread, on top of its stack, or in a thread of its own while the
+/// main thread runs no Python.
 pub(crate) fn install(main: &'static Caller, hooks: &'static Hooks) -> std::io::Result<()> {
     let aborts = Aborts::take()?;
     thread::start_large("rwsgi-abort", move || {
@@ -29,15 +29,15 @@ pub(crate) fn install(main: &'static Caller, hooks: &'static Hooks) -> std::io::
     })
 }
 
-/// Calls the hooks of such an end, and ends.
+/// Calls the hooks of an aborted worker, and ends it.
 pub(crate) fn end(py: Python<'_>, hooks: &Hooks) -> ! {
     tracing::error!("worker was told to abort");
     hooks.abort(py);
-    hooks.may(py, "worker_exit");
-    python::exit(py, EXIT_ABORTED, false)
+    hooks.call(py, "worker_exit");
+    python::exit(py, EXIT_ABORTED, Exit::Quick)
 }
 
-/// How long the main thread has until it calls the hook: while it waits for connections it does not.
+/// The time that the main thread has to call the hook. While it waits for connections it does not.
 const GRACE: Duration = Duration::from_millis(500);
-/// gunicorn's code for such a worker.
+/// The exit code of an aborted worker in gunicorn.
 const EXIT_ABORTED: i32 = 1;

@@ -1,5 +1,5 @@
-//! The keys and values of an environ that come from the fields of a request. A name is turned into its variable once and
-//! kept; so is the last value of fields that say the same in nearly every request. Knows no trust.
+//! The keys and values of an environ that come from the fields of a request. The variable of a name is kept, and so is the last
+//! value of fields that repeat in nearly every request. Knows no trust.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,20 @@ use pyo3::types::PyString;
 
 use rwsgi::http::cgi;
 
-use crate::environ::latin1;
+use crate::native_string;
 
-/// Names of fields and their variables. A client that sends ever new names does not make it grow.
+/// A table of the names of fields and their variables. It is bounded, whatever names clients send.
 pub(crate) struct Variables<'py> {
-    /// The first is no field: it stands before the first field of a request.
+    /// The names, in the order in which they came. The first is no field: it precedes the first field of a request.
     kept: Vec<Kept<'py>>,
     by_name: HashMap<Vec<u8>, usize>,
-    /// By [`Kept::variable`], the last request that had a field of this variable.
+    /// The last request that had a field of each variable, by [`Kept::variable`].
     seen: Vec<u64>,
+    /// The number of the request.
     request: u64,
-    /// The field before the next one, in `kept`.
+    /// The place in `kept` of the field before the next one.
     last: usize,
-    /// Room for a name, reused.
+    /// A buffer for a name, reused.
     scratch: Vec<u8>,
 }
 
@@ -29,22 +30,23 @@ struct Kept<'py> {
     name: Vec<u8>,
     key: Bound<'py, PyString>,
     has_underscore: bool,
-    /// Spellings of one name have one variable.
+    /// The number of the variable. Spellings of one name have the same one.
     variable: usize,
-    /// The field that came after this one last time. Clients send the same fields in the same order.
+    /// The place of the field that followed this one last time. Clients send the same fields in the same order.
     follower: usize,
-    /// The last value, of a field that [`repeats`].
+    /// The last value, if the field repeats.
     value: Option<(Vec<u8>, Bound<'py, PyString>)>,
+    /// True if the field is one of [`REPEATING`].
     repeats: bool,
 }
 
 /// The variable of a field.
 pub(crate) struct Variable<'py> {
     pub(crate) key: Bound<'py, PyString>,
-    /// `X_Forwarded_For` would become the same variable as `X-Forwarded-For`, which a proxy vouches for: whether it counts
-    /// depends on who sent it.
+    /// True if the name has an underscore. `X_Forwarded_For` has the same variable as `X-Forwarded-For`, which only trusted
+    /// proxies may set.
     pub(crate) has_underscore: bool,
-    /// In `kept`; none for a name beyond the table.
+    /// The place in `kept`, or `None` for a name that is not kept.
     place: Option<usize>,
 }
 
@@ -62,13 +64,13 @@ impl<'py> Variables<'py> {
         variables
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub(crate) fn begin(&mut self) {
         self.request += 1;
         self.last = 0;
     }
 
-    /// The variable of the request's next field.
+    /// Returns the variable of the request's next field.
     pub(crate) fn next(&mut self, py: Python<'py>, name: &[u8]) -> Variable<'py> {
         let guess = self.kept[self.last].follower;
         let place = if self.kept[guess].name == name { guess } else { self.look_up(py, name) };
@@ -80,19 +82,19 @@ impl<'py> Variables<'py> {
         Variable { key: key.clone(), has_underscore: *has_underscore, place: Some(place) }
     }
 
-    /// Notes that the request has a field of this variable; says whether it had one before. Where the table is full, that
-    /// is not all: a variable may have come by a name that is not kept.
+    /// Notes that the request has a field of this variable. True if it had one before. When the table is full, the variable
+    /// may also have come by a name that is not kept.
     pub(crate) fn is_repeated(&mut self, variable: &Variable<'py>) -> bool {
         let Some(place) = variable.place else { return false };
         std::mem::replace(&mut self.seen[self.kept[place].variable], self.request) == self.request
     }
 
-    /// Is every further name a passing one?
+    /// True if no further name is kept.
     pub(crate) fn is_full(&self) -> bool {
         self.kept.len() > KEPT
     }
 
-    /// The value of a field as a native string.
+    /// Returns the value of a field as a native string.
     pub(crate) fn value(
         &mut self,
         py: Python<'py>,
@@ -100,12 +102,12 @@ impl<'py> Variables<'py> {
         value: &[u8],
     ) -> PyResult<Bound<'py, PyString>> {
         let Some(kept) = variable.place.map(|place| &mut self.kept[place]).filter(|kept| kept.repeats) else {
-            return latin1(py, value);
+            return native_string::from_bytes(py, value);
         };
         match &mut kept.value {
             Some((bytes, text)) if bytes == value => Ok(text.clone()),
             other => {
-                let text = latin1(py, value)?;
+                let text = native_string::from_bytes(py, value)?;
                 if value.len() <= LONGEST {
                     let mut bytes = other.take().map_or_else(Vec::new, |(bytes, _)| bytes);
                     bytes.clear();
@@ -117,7 +119,7 @@ impl<'py> Variables<'py> {
         }
     }
 
-    /// The place of a name that was not expected here; 0 if it is not kept.
+    /// Returns the place of a name that was not expected here, or 0 if it is not kept.
     fn look_up(&mut self, py: Python<'py>, name: &[u8]) -> usize {
         let place = match self.by_name.get(name) {
             Some(place) => *place,
@@ -128,6 +130,7 @@ impl<'py> Variables<'py> {
         place
     }
 
+    /// Adds a name to the table and returns its place.
     #[cold]
     fn keep(&mut self, py: Python<'py>, name: &[u8]) -> usize {
         cgi::variable_name(name, &mut self.scratch);
@@ -145,7 +148,7 @@ impl<'py> Variables<'py> {
         self.kept.len() - 1
     }
 
-    /// Python 3.12 never frees what is interned: what clients make up beyond the table is not.
+    /// Returns the variable of a name that is not kept. It is not interned, because Python 3.12 never frees interned texts.
     #[cold]
     fn passing(&mut self, py: Python<'py>, name: &[u8]) -> Variable<'py> {
         cgi::variable_name(name, &mut self.scratch);
@@ -154,9 +157,8 @@ impl<'py> Variables<'py> {
     }
 }
 
-/// Whether a field of this name says the same in nearly every request, and nothing that others should not learn. Comparing
-/// takes a time that depends on both values, so that secrets (Cookie, Authorization, names that nobody here knows) are
-/// never compared.
+/// True if a field of this name is nearly the same in every request, and no secret. Comparing takes a time that depends on both
+/// values, so that Cookie, Authorization and unknown fields are never compared.
 fn repeats(name: &[u8]) -> bool {
     REPEATING.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
@@ -193,7 +195,7 @@ const REPEATING: [&str; 30] = [
     "x-requested-with",
     "x-scheme",
 ];
-/// Names that are kept.
+/// Most names that are kept.
 const KEPT: usize = 512;
 /// The longest value that is kept, in bytes. User-Agent is 100 to 250, Accept up to 200.
 const LONGEST: usize = 512;

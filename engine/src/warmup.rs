@@ -1,26 +1,27 @@
-//! The requests that are made in the zygote, before workers are forked.
+//! The requests of the setting `warmup`, made in the zygote before workers are forked.
 
 use pyo3::prelude::*;
 
 use rwsgi::worker;
 
-use crate::call_application::Cycle;
-use crate::request_timeout::Caller;
-use crate::zygote::Inheritance;
+use crate::call_application::CallApplication;
+use crate::caller::Caller;
+use crate::inheritance::Inheritance;
 
-/// Makes the requests that are to come before all others.
+/// Makes the requests of the setting.
 pub(crate) fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
     let settings = &inheritance.start.settings;
     if settings.warmup.is_empty() || inheritance.listeners.is_empty() {
         return Ok(());
     }
-    let cycle = Cycle::new(py, application.clone(), &inheritance.listeners, settings, Caller::alone(settings)?)?;
+    let caller = Caller::without_worker(settings)?;
+    let call = CallApplication::new(py, application.clone(), &inheritance.listeners, settings, caller)?;
     for request in &settings.warmup {
         let (target, host) = (request.target(), request.host());
         let mut status = 0;
         for _ in 0..WARMUP_ROUNDS {
-            status = worker::warm_up(&cycle, target, host, request.is_https())?;
-            // Nothing comes of further ones but more tracebacks.
+            status = worker::warm_up(&call, target, host, request.is_https())?;
+            // Further rounds would only repeat the traceback.
             if status >= 400 {
                 break;
             }
@@ -35,5 +36,5 @@ pub(crate) fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritanc
     Ok(())
 }
 
-/// CPython specialises its bytecode after some 8 calls, and memory that is written later is shared no more.
+/// Rounds of each request. CPython specialises its bytecode after about 8 calls, and memory written later is no longer shared.
 const WARMUP_ROUNDS: usize = 20;

@@ -1,0 +1,101 @@
+//! The setup of a worker: the part of settings and inheritance that the worker's loop needs, in its own types.
+
+use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
+
+use rwsgi::http::access_log::AccessFormat;
+use rwsgi::log::{AccessLog, Destination};
+use rwsgi::message::{BootFailure, Fork};
+use rwsgi::os::scoreboard::Slot;
+use rwsgi::os::signal::Signals;
+use rwsgi::settings::Settings;
+use rwsgi::worker::{ErrorPages, Handoff, Orders, SendLimits, ServeRules, Setup, Timeouts};
+
+use crate::inheritance::Inheritance;
+use crate::loggers::Loggers;
+
+/// Returns the setup of the worker in a slot. Its timeout is left out.
+pub(crate) fn setup(
+    inheritance: &'static Inheritance,
+    fork: Fork,
+    signals: Signals,
+    orders: Orders<'static>,
+) -> Result<Setup<'static>, BootFailure> {
+    let settings = &inheritance.start.settings;
+    let threads = settings.threads();
+    let slots = (fork.slot * threads..(fork.slot + 1) * threads).map(|number| inheritance.scoreboard.slot(number));
+    let slots: Vec<Slot> = slots.collect::<Option<_>>().ok_or_else(|| BootFailure::setup(&"no such slot"))?;
+    slots.iter().for_each(Slot::clear);
+    Ok(Setup {
+        listeners: &inheritance.listeners,
+        tls: inheritance.tls.clone(),
+        signals,
+        orders,
+        slots,
+        is_measured: settings.is_measured(),
+        handoff: handoff(inheritance, fork, threads),
+        has_others: has_others(settings),
+        worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
+        max_requests: fork.max_requests,
+        serve: rules(settings)?,
+        timeout: None,
+        access: access(inheritance)?,
+    })
+}
+
+/// Returns the rules by which the worker serves connections.
+fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
+    Ok(ServeRules {
+        limits: settings.limits(),
+        proxy: settings.proxy(),
+        trust: settings.trust(),
+        error_pages: error_pages(settings)?,
+        timeouts: Timeouts {
+            keep_alive: settings.keepalive.duration(),
+            head: settings.client_header_timeout.limit(),
+            body: settings.client_body_timeout.limit(),
+            queue: settings.queue_timeout.limit(),
+            send: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
+            lingering: settings.lingering_timeout.duration(),
+            // A request that comes during the drain has to end in time, too.
+            drain: settings.time_to_fade(),
+        },
+        post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
+        spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+    })
+}
+
+/// True if other workers may take over connections. A TLS session cannot leave its process.
+fn has_others(settings: &Settings) -> bool {
+    settings.most_workers(1) > 1 && settings.tls().is_none()
+}
+
+fn handoff(inheritance: &'static Inheritance, fork: Fork, threads: usize) -> Handoff<'static> {
+    // The first free slot is used first; replacements run beside the workers that end.
+    let workers = 2 * inheritance.start.settings.most_workers(1) + SCALED_UP;
+    Handoff::new(&inheritance.handoff, inheritance.scoreboard.clone(), workers, threads, fork.slot)
+}
+
+fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
+    let Some(directory) = &settings.error_pages else { return Ok(ErrorPages::default()) };
+    ErrorPages::read(directory)
+        .map_err(|error| BootFailure::setup(&format!("error_pages: {}: {error}", directory.display())))
+}
+
+fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
+    let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = file.as_ref().map(OwnedFd::try_clone).transpose().map_err(|error| BootFailure::setup(&error))?;
+    let is_elsewhere = inheritance.loggers.as_ref().is_some_and(Loggers::write_access);
+    let log = AccessLog::open(file.map(Destination::Fd), is_elsewhere).map_err(|error| BootFailure::setup(&error))?;
+    let Some(log) = log else { return Ok(None) };
+    if is_elsewhere {
+        // It only counts lines.
+        return Ok(Some((log, AccessFormat::default())));
+    }
+    let format = AccessFormat::parse(&inheritance.start.settings.access_log_format)
+        .map_err(|error| BootFailure::setup(&error))?;
+    Ok(Some((log, format)))
+}
+
+/// Most workers started by TTIN to which connections are handed.
+const SCALED_UP: usize = 32;

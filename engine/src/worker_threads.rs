@@ -1,0 +1,79 @@
+//! The threads of a worker that call the application. They are threads of Python's `threading`, except the first.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use rwsgi::os::thread;
+use rwsgi::worker::{Application as _, Worker};
+
+use crate::call_application::CallApplication;
+use crate::caller::Caller;
+use crate::inheritance::Inheritance;
+
+/// The threads of a worker, and the application that they call.
+pub(crate) struct WorkerThreads {
+    pub(crate) worker: Worker<'static>,
+    application: Py<PyAny>,
+    pub(crate) inheritance: &'static Inheritance,
+    callers: &'static [Caller],
+    /// Held until all threads have started.
+    gate: Mutex<()>,
+}
+
+impl WorkerThreads {
+    pub(crate) fn new(
+        worker: Worker<'static>,
+        application: Py<PyAny>,
+        inheritance: &'static Inheritance,
+        callers: &'static [Caller],
+    ) -> WorkerThreads {
+        WorkerThreads { worker, application, inheritance, callers, gate: Mutex::default() }
+    }
+
+    /// Starts all threads except the calling one, which is number 0. They wait until the returned guard is dropped, because a
+    /// request that never released the GIL would keep the others from starting and the worker from reporting that it is ready.
+    pub(crate) fn start(&'static self, py: Python<'_>) -> PyResult<MutexGuard<'static, ()>> {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        thread::start("rwsgi-io", || self.worker.run_io_thread())?;
+        for number in 1..self.worker.threads() {
+            let threading = py.import("threading")?;
+            let keywords = PyDict::new(py);
+            keywords.set_item("target", Bound::new(py, Thread { threads: self, number })?)?;
+            keywords.set_item("name", format!("rwsgi-{number}"))?;
+            // Not a daemon: threads that an application starts in a request would inherit that, and the exit would not wait
+            // for them.
+            keywords.set_item("daemon", false)?;
+            threading.call_method("Thread", (), Some(&keywords))?.call_method0("start")?;
+        }
+        Ok(gate)
+    }
+
+    /// Returns the application for the calling thread, which has this number.
+    pub(crate) fn application<'py>(&self, py: Python<'py>, number: usize) -> PyResult<CallApplication<'py>> {
+        let Inheritance { listeners, start, hooks, loggers, .. } = self.inheritance;
+        let application = self.application.bind(py).clone();
+        let call = CallApplication::new(py, application, listeners, &start.settings, &self.callers[number])?;
+        let call = call.with_logged(&self.worker.environ_keys());
+        let call = call.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py)));
+        Ok(call.with_logger(loggers.as_ref().and_then(|loggers| loggers.of_requests(py))))
+    }
+}
+
+/// The target of a thread of Python's `threading`.
+#[pyclass(frozen, module = "rwsgi")]
+struct Thread {
+    threads: &'static WorkerThreads,
+    number: usize,
+}
+
+#[pymethods]
+impl Thread {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let call = self.threads.application(py, self.number)?;
+        call.detached(|| drop(self.threads.gate.lock()));
+        self.threads.worker.work(&call, self.number)?;
+        Ok(())
+    }
+}
