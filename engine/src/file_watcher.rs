@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use pyo3::prelude::*;
 
 use rwsgi::message::FromWorker;
-use rwsgi::os::inotify::Changes;
 use rwsgi::os::channel::Channel;
+use rwsgi::os::inotify::Changes;
 use rwsgi::os::{clock, thread};
 use rwsgi::settings::{ReloadEngine, Settings};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
-use rwsgi::os::process::{self, Side};
 use rwsgi::os::channel::Channel;
+use rwsgi::os::process::{self, Side};
 
 use crate::python;
 

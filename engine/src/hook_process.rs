@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BootFailure, FromHookProcess, Start, ToHookProcess};
-use rwsgi::os::process::{self, Side};
-use rwsgi::os::signal::Signals;
 use rwsgi::os::channel::{Channel, Packet, Received};
+use rwsgi::os::process::{self, Side};
 use rwsgi::os::proctitle;
+use rwsgi::os::signal::Signals;
 
 use crate::fork;
 use crate::hooks::Hooks;

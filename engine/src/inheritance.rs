@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 
 use rwsgi::log;
-use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Reopen, Start, Streams};
-use rwsgi::os::listener::Listener;
-use rwsgi::os::scoreboard::Scoreboard;
-use rwsgi::os::memfd;
+use rwsgi::message::{BUILD_ID, BootCause, BootFailure, Remotes, Reopen, Start, Streams};
 use rwsgi::os::channel::Channel;
+use rwsgi::os::listener::Listener;
+use rwsgi::os::memfd;
+use rwsgi::os::scoreboard::Scoreboard;
 use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::HandoffEnds;
@@ -56,6 +56,13 @@ pub(crate) struct ForHooks {
     pub(crate) memory_before: Option<OwnedFd>,
     /// The hook process's end of its channel, if one is to be started.
     pub(crate) hook_process: Option<Channel>,
+}
+
+/// Sends log lines to syslog and statsd as well from now on.
+pub(crate) fn connect(remotes: &Remotes) {
+    if let Err(error) = log::connect(remotes) {
+        tracing::warn!(%error, "no socket for syslog or statsd");
+    }
 }
 
 impl Inheritance {

@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
-use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::channel::{Channel, Received};
+use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::{fork_guard, process, proctitle};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Ending, Order, Orders, Spent, Worker};
 
 use crate::caller::Caller;
-use crate::inheritance::Inheritance;
+use crate::inheritance::{self, Inheritance};
 use crate::python::{self, Exit};
 use crate::worker_threads::WorkerThreads;
 use crate::{app, exceptions, file_watcher, fork, late_request, sigabrt, worker_setup};
@@ -150,6 +150,10 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
             if let Some(loggers) = &inheritance.loggers {
                 loggers.reopen_soon();
             }
+            order(channel, inheritance, slot)
+        }
+        Ok(ToWorker::Connect(remotes)) => {
+            inheritance::connect(&remotes);
             order(channel, inheritance, slot)
         }
         Err(error) => {

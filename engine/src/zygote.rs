@@ -9,12 +9,12 @@ use nix::unistd::{Pid, getppid};
 use pyo3::prelude::*;
 
 use rwsgi::message::{BUILD_ID, BootFailure, Fork, FromZygote, Note, ToZygote};
+use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::limits;
 use rwsgi::os::process::{self, Side};
+use rwsgi::os::proctitle;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stack_dump;
-use rwsgi::os::channel::{Channel, Received};
-use rwsgi::os::proctitle;
 
 use crate::guard::Guard;
 use crate::hooks::{Hooks, ServerFacts};
@@ -69,6 +69,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
                 }
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
+            ToZygote::Connect(remotes) => inheritance::connect(&remotes),
             ToZygote::Note(note) => note_event(py, &mut inheritance, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
