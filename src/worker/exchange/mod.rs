@@ -31,12 +31,10 @@ use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
 use crate::http::{CONTINUE, Request, Scheme};
-use crate::os::clock;
-use crate::os::fork_guard;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
-use crate::os::signal;
 use crate::os::socket::{self, More, Read};
+use crate::os::{clock, fork_guard, signal};
 
 /// One request and the response that is being made of it.
 pub struct Exchange<'c> {
@@ -44,7 +42,6 @@ pub struct Exchange<'c> {
     received: Received<'c>,
     origin: &'c Origin,
     scheme: Scheme,
-    /// The response's head.
     head: &'c mut ResponseHead,
     /// Values of the environ for the access log.
     environ: &'c mut EnvironValues,
@@ -55,7 +52,6 @@ pub struct Exchange<'c> {
     slot: &'c Slot,
     state: ResponseState,
     body_bytes: u64,
-    /// The pace of the response's pieces.
     pace: Pace<'c>,
     /// The connection, if the application has asked for its socket.
     hijacked: Option<Arc<HijackedStream>>,
