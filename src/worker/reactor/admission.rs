@@ -92,6 +92,7 @@ impl Reactor<'_> {
             if activity != Activity::Head && connection.stream.has_unread() {
                 // Its request has come, and has not been looked at yet.
                 self.on(connection, Event::Look);
+                self.connections.note_work(token, Activity::Reading);
                 continue;
             }
             self.gave_way.note(activity, lack, self.serve.now);

@@ -132,7 +132,9 @@ impl Connections {
 
     /// Notes that a thread works on a connection that is checked out: it does not give way.
     pub(super) fn note_work(&mut self, token: u64, activity: Activity) {
-        self.sort(index(token), activity, 0);
+        if self.slot(token).is_some() {
+            self.sort(index(token), activity, 0);
+        }
     }
 
     /// Forgets a connection that was checked out.
