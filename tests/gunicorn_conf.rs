@@ -600,6 +600,8 @@ def application(environ, start_response):
             "GET /a%20b?c=d HTTP/1.1\r\nHost: a\r\nX-Secret: s\r\nX-Many: 1\r\nX-Many: 2\r\nConnection: close\r\n\r\n",
         );
         assert_eq!(answer.text(), "by the hook|-|1,2|https");
+        // The response is out before the hook is called, and another thread may take the next request.
+        server.wait_for("[INFO] after 1 ");
         assert_eq!(server.get("/raise").status, 500);
         assert_eq!(server.get("/fail").status, 500);
         assert_eq!(server.get("/late").status, 200);

@@ -188,6 +188,27 @@ fn a_python_file_that_the_applications_user_can_change_is_refused_before_it_runs
 }
 
 #[test]
+fn a_toml_file_that_the_applications_user_can_change_is_refused_at_start_and_reload() {
+    let site = Site::new();
+    let config = site.path("rwsgi.toml");
+    let text = format!("wsgi_app = \"site_app\"\nchdir = {:?}\nuser = \"nobody\"\n", site.app);
+    fs::write(&config, &text).unwrap();
+    let mut server = Server::spawn(command(site.root.path(), &["--config", config.to_str().unwrap()]));
+    // What that user would write into it: that the next workers are root's.
+    fs::write(&config, text.replace("nobody", "root")).unwrap();
+    site.give(&config);
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload failed, nothing has changed");
+    let refused = "expected a file that the application's user cannot change";
+    assert!(server.log().contains(refused), "{}", server.log());
+    assert_eq!(server.get("/").text(), site.user.uid.as_raw().to_string());
+    server.stop();
+    fs::write(&config, &text).unwrap();
+    let (code, _, log) = run_command(command(site.root.path(), &["--config", config.to_str().unwrap()]));
+    assert!(code == 1 && log.contains(refused) && log.contains("hint: `chown root"), "{code}\n{log}");
+}
+
+#[test]
 fn a_virtualenv_that_the_applications_user_can_change_is_not_entered_as_root() {
     let site = Site::new();
     let venv = site.path("venv");

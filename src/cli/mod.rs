@@ -12,7 +12,7 @@ mod verb;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use args::Call;
 use ctl::Errand;
@@ -217,7 +217,11 @@ fn attempt(
         resolved.warnings.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
-        Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins) })
+        let file = match &invocation.config {
+            Some(Config::Toml(path)) if invocation.read_once.get().is_none() => Some(PathBuf::from(path)),
+            _ => None,
+        };
+        Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins), file })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Generation {
     pub(super) settings: Settings,
     pub(super) origins: Origins,
     pub(super) identity: Identity,
+    /// The configuration file, if it is in TOML and can be read again.
+    file: Option<PathBuf>,
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) logs: Logs,
@@ -67,13 +69,14 @@ impl Generation {
         reading: Reading,
         logs: impl FnOnce(&Settings, &Origins, &Identity) -> Result<Logs, AnyError>,
     ) -> Result<Generation, AnyError> {
-        let Reading { mut settings, origins } = reading;
+        let Reading { mut settings, origins, file } = reading;
         let workers = settings.first_workers(process::usable_cpus());
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
         sockets::check_directories(&settings, &origins)?;
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
+        check_file(file.as_deref(), &identity)?;
         place::suspect(&identity);
         let logs = logs(&settings, &origins, &identity)?;
         sockets::warn_of_memory(&settings, &origins);
@@ -84,6 +87,7 @@ impl Generation {
             settings,
             origins,
             identity,
+            file,
             board,
             board_file,
             logs,
@@ -96,6 +100,11 @@ impl Generation {
             memory: None,
             missed: Vec::new(),
         })
+    }
+
+    /// Fails if the user of this generation's application could have changed what the next one is read from.
+    pub(super) fn check_file(&self) -> Result<(), AnyError> {
+        check_file(self.file.as_deref(), &self.identity)
     }
 
     /// The hooks of the file that the settings come from.
@@ -268,6 +277,19 @@ fn random_up_to(most: u64) -> u64 {
         Some(count) => process::random() % count,
         None => process::random(),
     }
+}
+
+/// Fails if the application's user can change a configuration file, by which the master acts with rights of its own.
+fn check_file(file: Option<&Path>, identity: &Identity) -> Result<(), AnyError> {
+    let Some(file) = file.filter(|_| identity.is_change()) else { return Ok(()) };
+    identity.distrust(file).map_err(|untrusted| {
+        let (file, found, user) = (file.display(), untrusted.found.display(), untrusted.user);
+        let words = format!(
+            "--config: {file}: expected a file that the application's user cannot change, since the master acts by it as \
+             root; found {found}, which user {user} can change\nhint: `chown root {found}` and `chmod go-w {found}`"
+        );
+        words.into()
+    })
 }
 
 fn look_up(settings: &Settings, origins: &Origins) -> Result<Identity, AnyError> {

@@ -90,6 +90,8 @@ pub struct Reading {
     pub settings: Settings,
     /// Where they come from.
     pub origins: Origins,
+    /// The configuration file, if it is in TOML and can be read again.
+    pub file: Option<std::path::PathBuf>,
 }
 
 /// How settings are read, from where they come from.
@@ -236,7 +238,6 @@ impl<'a> Master<'a> {
             let limit = self.sleep_limit();
             match self.poll.poll(&mut events, limit) {
                 Ok(()) => {}
-                // So it ends, too, when the process was stopped and goes on.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 Err(error) => {
                     tracing::error!(target: CRITICAL, %error, "waiting for events");

@@ -61,6 +61,7 @@ impl Master<'_> {
     }
 
     fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
+        self.generations[&self.current].check_file()?;
         let mut generation = Generation::new(number, (self.read)(defined)?, Logs::open)?;
         generation.take_hooks(defined)?;
         Ok(generation)

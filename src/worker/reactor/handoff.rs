@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Reactor};
 use crate::http::{BodyLength, Proxied};
+use crate::os::channel::{Channel, MAX_MESSAGE, Received};
 use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::{Scoreboard, Slot};
-use crate::os::channel::{Channel, MAX_MESSAGE, Received};
 use crate::worker::connection::event::{Event, Readiness, Work};
 use crate::worker::connection::request::ParsedRequest;
 use crate::worker::connection::request_body::Body;
