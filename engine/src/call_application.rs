@@ -149,7 +149,7 @@ impl<'py> CallApplication<'py> {
             Some(request.query()).filter(|query| !query.is_empty()).map(|query| query.escape_ascii().to_string());
         if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
             // Caused by the client, and not handled by the application.
-            tracing::info!(%method, %path, query, %error, "request body not whole");
+            tracing::info!(%method, %path, query, %error, "request body is incomplete");
         } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %path, query, answered, "request ended by its timeout");

@@ -66,7 +66,7 @@ fn start(late: Late, context: Context) {
         Python::attach(|py| end(py, &late, context));
     });
     if let Err(error) = started {
-        tracing::error!(%error, "cannot look where a request is stuck");
+        tracing::error!(%error, "cannot start the thread that logs where a request is");
     }
 }
 

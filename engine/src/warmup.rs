@@ -30,7 +30,7 @@ pub(crate) fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritanc
         if status < 400 {
             tracing::info!(path, query, host, status, "application warmed up");
         } else {
-            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts all the same");
+            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts anyway");
         }
     }
     Ok(())

@@ -84,7 +84,7 @@ fn boot(
     log::part().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;
     for taken in signal::restore(OURS) {
-        tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
+        tracing::warn!(signal = taken.as_str(), "the application set a signal handler, rwsgi's own is restored");
     }
     let orders = Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) };
     let setup = Box::leak(Box::new(worker_setup::setup(inheritance, fork, signals, orders)?));
