@@ -12,9 +12,9 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use rwsgi::worker::{Body, BodyError, Exchange};
 
-use crate::exchange_ref::ExchangeRef;
 use crate::gil::Detach;
 use crate::held_bytes::IncomingBody;
+use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// Makes the streams `wsgi.input`.
 pub(crate) struct Inputs<'py> {

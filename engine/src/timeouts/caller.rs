@@ -13,7 +13,7 @@ use rwsgi::os::{clock, process};
 use rwsgi::settings::Settings;
 
 use crate::python;
-use crate::request_timeout::{self, RequestTimeout};
+use crate::timeouts::request_timeout::{self, RequestTimeout};
 
 /// A thread that calls the application.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use rwsgi::settings::Settings;
 use rwsgi::settings::types::{AppCallable, AppName, AppSource};
 
 use crate::exceptions;
-use crate::signature::{self, Problem};
+use crate::loading::signature::{self, Problem};
 
 /// Loads the application that the settings name.
 pub(crate) fn load_configured<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, BootFailure> {
