@@ -14,8 +14,8 @@ impl Imports {
         for (path, code) in files {
             let own = module(path);
             let named = paths(code);
-            let imported = named.iter().filter_map(|path| nearest(&modules, absolute(&own, path)));
-            let imported: BTreeSet<String> = imported.filter(|other| *other != own).collect();
+            let imported = named.iter().filter_map(|path| nearest(&modules, &absolute(&own, path)));
+            let imported: BTreeSet<String> = imported.filter(|other| **other != own).cloned().collect();
             found.entry(own).or_default().extend(imported);
         }
         Imports(found)
@@ -34,7 +34,9 @@ impl Imports {
             let imported: BTreeSet<&str> = left.values().flatten().copied().collect();
             left.retain(|one, others| !others.is_empty() && imported.contains(one));
             let names: BTreeSet<&str> = left.keys().copied().collect();
-            left.values_mut().for_each(|others| others.retain(|other| names.contains(other)));
+            for others in left.values_mut() {
+                others.retain(|other| names.contains(other));
+            }
             if left.len() == before {
                 break;
             }
@@ -46,7 +48,9 @@ impl Imports {
 /// Returns the module of a file: `wsgi::input` for `wsgi/input.rs`, `wsgi` for `wsgi/mod.rs`.
 fn module(path: &str) -> String {
     let mut parts: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
-    parts.pop_if(|last| ["mod", "lib", "main"].contains(last));
+    if parts.last().is_some_and(|last| ["mod", "lib", "main"].contains(last)) {
+        parts.pop();
+    }
     parts.join("::")
 }
 
@@ -65,11 +69,11 @@ fn absolute(own: &str, path: &str) -> String {
 }
 
 /// Returns the module in which the item of a path is: the longest beginning that is the name of a module.
-fn nearest(modules: &BTreeSet<String>, path: String) -> Option<String> {
-    let mut path = path.as_str();
+fn nearest<'a>(modules: &'a BTreeSet<String>, path: &str) -> Option<&'a String> {
+    let mut path = path;
     loop {
-        if modules.contains(path) {
-            return Some(path.to_owned());
+        if let Some(module) = modules.get(path) {
+            return Some(module);
         }
         path = path.rsplit_once("::")?.0;
     }
