@@ -242,7 +242,7 @@ fn an_application_that_takes_the_servers_signals_is_stopped_all_the_same() {
         let mut server =
             Server::start_in(files.path(), &[&["takes", "--graceful-timeout", &patient_seconds(3.0)], more].concat());
         if !more.contains(&"--preload") {
-            server.wait_for("the application set a handler of its own, rwsgi's is put back signal=SIGTERM");
+            server.wait_for("the application set a signal handler, rwsgi's own is restored signal=SIGTERM");
         }
         assert_eq!(server.get("/").status, 200);
         let log = server.stop();

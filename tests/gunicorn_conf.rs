@@ -329,8 +329,8 @@ fn what_is_imported_of_gunicorn_works_or_says_what_to_do_where_it_is_not_install
             "from gunicorn.workers.sync import SyncWorker\nclass Mine(SyncWorker): pass\nworker_class = Mine",
             "worker_class",
         ),
-        ("import gunicorn.pidfile", "install that beside the application"),
-        ("from gunicorn.util import chown", "install that beside the application"),
+        ("import gunicorn.pidfile", "install gunicorn beside the application"),
+        ("from gunicorn.util import chown", "install gunicorn beside the application"),
     ] {
         let files = site(&format!("{line}\n"));
         bare_virtualenv(files.path(), "bare");

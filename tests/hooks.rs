@@ -359,7 +359,7 @@ def on_reload(server):
     assert_eq!(notes(&files)[0], "on_reload from on_starting False 2 2");
     assert_eq!(notes(&files)[1], "workers 1 2");
     assert_eq!(notes(&files)[2], "on_reload from on_starting False 4 2");
-    let said = "server.lock cannot be carried from one process to the next, its hooks begin without it: TypeError: ";
+    let said = "server.lock cannot be pickled for the next process, whose hooks begin without it: TypeError: ";
     assert_eq!(log.matches(said).count(), 1, "{log}");
 }
 

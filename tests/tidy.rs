@@ -1,6 +1,8 @@
 //! Rules that the compiler does not check: dependencies between rooms, places of unsafe code, the environment and
 //! Python, the wording of comments.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +47,12 @@ const WORLD: [&str; 12] = [
     "std::os::",
 ];
 
+/// The folders of `engine/src/`, lowest first. A folder imports only folders before it in this list.
+const ENGINE_FOLDERS: [&str; 5] = ["loading", "hooks", "timeouts", "wsgi", "processes"];
+
+/// The crates without a circle of imports among files. A crate that becomes clean is added here.
+const WITHOUT_CIRCLES: [&str; 1] = ["engine/src"];
+
 /// The files that may contain unsafe blocks, because they call the kernel's interfaces.
 const UNSAFE: &[&str] = &[
     "src/interpreter/launch.rs",
@@ -68,6 +76,7 @@ const UNSAFE: &[&str] = &[
     "src/os/proctitle.rs",
 ];
 
+#[derive(Clone)]
 struct Source {
     path: String,
     text: String,
@@ -80,7 +89,11 @@ impl Source {
         code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
     }
 
+    /// Returns the room of a file in `src/`. The engine is a room of its own.
     fn room(&self) -> Option<&str> {
+        if self.path.starts_with("engine/") {
+            return Some("engine");
+        }
         let inside = self.path.strip_prefix("src/")?;
         let name = inside.split('/').next()?;
         Some(name.strip_suffix(".rs").unwrap_or(name)).filter(|name| ROOMS.iter().any(|(room, _)| room == name))
@@ -114,6 +127,35 @@ fn rooms_know_only_rooms_below_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn folders_of_the_engine_import_only_folders_before_them() {
+    let place = |name: &str| ENGINE_FOLDERS.iter().position(|folder| *folder == name);
+    let mut wrong = Vec::new();
+    for source in sources("engine/src") {
+        let Some((folder, _)) = source.path.trim_start_matches("engine/src/").split_once('/') else { continue };
+        assert!(place(folder).is_some(), "engine/src/{folder} is on no list");
+        let code = source.code();
+        let later = ENGINE_FOLDERS.iter().filter(|known| place(known) > place(folder));
+        let named = later.filter(|known| code.contains(&format!("crate::{known}::")));
+        wrong.extend(named.map(|known| format!("{}: {folder} names {known}, which is above it", source.path)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_import_each_other_in_no_circle() {
+    for tree in WITHOUT_CIRCLES {
+        let below = |path: &str| path.strip_prefix(tree).unwrap_or_default().trim_start_matches('/').to_owned();
+        let files: Vec<(String, String)> = sources(tree)
+            .iter()
+            .filter(|source| !source.is_test())
+            .map(|source| (below(&source.path), source.code()))
+            .collect();
+        let circles = imports::Imports::of(&files).circles();
+        assert!(circles.is_empty(), "{tree}: expected no circle of imports, found\n{}", circles.join("\n"));
+    }
 }
 
 #[test]
@@ -194,7 +236,7 @@ fn nothing_is_left_unfinished() {
 }
 
 /// Rooms whose comments and messages are in plain words. A room that becomes clean is added here.
-const PLAIN_ROOMS: [&str; 6] = ["settings", "command", "supervisor", "interpreter", "tls", "cli"];
+const PLAIN_ROOMS: [&str; 7] = ["settings", "command", "supervisor", "interpreter", "tls", "cli", "engine"];
 
 /// Files of these rooms that are not clean yet.
 const PLAIN_EXCEPT: [&str; 1] = ["src/cli/ctl.rs"];
@@ -219,10 +261,13 @@ fn comments_and_messages_are_in_plain_words() {
         let mut found = Found::default();
         let is_of_room =
             |source: &&Source| source.room() == Some(room) && !PLAIN_EXCEPT.contains(&source.path.as_str());
-        for source in sources("src").iter().filter(is_of_room) {
+        let all = [sources("src"), sources("engine/src"), files("engine/python", "py")].concat();
+        for source in all.iter().filter(is_of_room) {
+            let marks: &[&str] = if source.path.starts_with("engine/python/") { &["#", "\"\"\""] } else { &["//"] };
             for (number, line) in (1..).zip(source.text.lines()) {
                 let place = format!("{}:{number}", source.path);
-                match line.trim_start().strip_prefix("//") {
+                let comment = marks.iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+                match comment {
                     Some(comment) => found.comment(&place, comment.trim_start_matches(['/', '!']).trim()),
                     None => found.code(&place, line),
                 }
@@ -389,18 +434,22 @@ fn there_is_one_version() {
 const MOST_LINES: usize = 450;
 
 fn sources(directory: &str) -> Vec<Source> {
+    files(directory, "rs")
+}
+
+fn files(directory: &str, extension: &str) -> Vec<Source> {
     let mut found = Vec::new();
-    collect(&root().join(directory), &mut found);
+    collect(&root().join(directory), extension, &mut found);
     assert!(!found.is_empty() || directory == "benches", "no sources in {directory}");
     found
 }
 
-fn collect(directory: &Path, found: &mut Vec<Source>) {
+fn collect(directory: &Path, wanted: &str, found: &mut Vec<Source>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, wanted, found);
+        } else if path.extension().is_some_and(|extension| extension == wanted) {
             let relative = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
             found.push(Source { text: fs::read_to_string(&path).unwrap(), path: relative });
         }

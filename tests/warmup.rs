@@ -33,7 +33,7 @@ fn an_application_is_warm_when_its_workers_are_forked() {
 fn a_warm_up_that_fails_is_said_and_the_server_starts() {
     let files = directory(&[("counting.py", COUNTING)]);
     let server = Server::start_in(files.path(), &["--preload", "--warmup", "/boom", "counting"]);
-    server.wait_for("warm-up request failed, the server starts all the same");
+    server.wait_for("warm-up request failed, the server starts anyway");
     server.wait_for("RuntimeError: on purpose");
     assert_eq!(server.get("/").status, 200);
     assert_eq!(server.log().matches("RuntimeError: on purpose").count(), 1, "{}", server.log());

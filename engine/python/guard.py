@@ -1,4 +1,4 @@
-"""Keeps what the application's user could change from being imported while a process has more rights than that user."""
+"""Refuses imports of files that the application's user could change, while a process has more rights than that user."""
 
 import sys
 
@@ -6,8 +6,8 @@ from _frozen_importlib_external import PathFinder
 
 
 class Guard:
-    """A finder before all others: it passes over directories of the path that the user could write to, and refuses a module
-    of which the user could change a file. `judge` returns what is wrong with a path, or None."""
+    """A finder before all others. It passes over directories of the path to which the user could write, and refuses a module if
+    the user could change one of its files. `judge` returns the problem of a path, or None."""
 
     def __init__(self, judge):
         self.judge = judge
@@ -46,7 +46,7 @@ class Guard:
         sys.meta_path.remove(self)
 
     def look_back(self):
-        """Says what is wrong with what has been run already, or None."""
+        """Returns the first problem of the files that were run already, or None."""
         from os import listdir
 
         files = [sys.executable, sys.prefix + "/pyvenv.cfg"]

@@ -1,4 +1,4 @@
-"""What hooks of a configuration file are handed: ordinary objects, with gunicorn's names, that take further attributes."""
+"""The objects that hooks of a configuration file are handed. They have gunicorn's names, and take further attributes."""
 
 import inspect
 import os
@@ -10,7 +10,7 @@ import zlib
 
 
 def address_of(bind):
-    """An address as Python's sockets have it: a path, or a host and a port."""
+    """Returns an address as Python's sockets have it: a path, or a host and a port."""
     if bind.startswith("unix:"):
         return bind[5:]
     host, _, port = bind.rpartition("://")[2].rpartition(":")
@@ -35,7 +35,7 @@ class Config:
 
 
 class App:
-    """What serves."""
+    """The application, which is loaded when it is first asked for."""
 
     def __init__(self, cfg, load):
         self.cfg = cfg
@@ -110,7 +110,7 @@ class Worker:
         return "<Worker %s>" % self.pid
 
     def notify(self):
-        """The heartbeat is rwsgi's own affair."""
+        """Does nothing. rwsgi has a heartbeat of its own."""
 
 
 class Request:
@@ -129,7 +129,7 @@ class Request:
 
 
 class Response:
-    """What was answered."""
+    """A response that was sent, or could not be."""
 
     def __init__(self, req, status, headers, length, sent):
         self.req = req
@@ -149,11 +149,11 @@ def variable(name):
 
 
 def change(req, environ):
-    """What a pre_request hook has changed in the request is changed in the environ."""
+    """Changes the environ as a pre_request hook has changed the request."""
     given = req.given
     if req.headers != given["headers"]:
         changed = {variable(name) for name, _ in set(req.headers) ^ set(given["headers"])}
-        # A name that came with an underscore has been judged already, and so has the body's length.
+        # Names with an underscore, and the body's length, were checked before.
         known = {pair for pair in given["headers"] if "_" in pair[0]}
         for key in changed - {"CONTENT_LENGTH"}:
             values = [value for name, value in req.headers if variable(name) == key and (name, value) not in known]
@@ -168,7 +168,7 @@ def change(req, environ):
 
 
 def resolve(name, value, takes, file):
-    """A hook may be named by a dotted name. That it takes what it will be given is known better before than after."""
+    """Returns a hook, which may be given by its dotted name. Raises TypeError if it does not take its arguments."""
     if isinstance(value, str):
         module, _, attribute = value.rpartition(".")
         value = getattr(__import__(module, fromlist=[attribute]), attribute)
@@ -186,13 +186,13 @@ def resolve(name, value, takes, file):
             raise TypeError("%s: %s: expected a function of %d argument%s, found %s"
                             % (file, name, takes[-1], "s" * (takes[-1] > 1), signature))
     except ValueError:
-        # Python does not know what some builtins take.
+        # Some builtins have no signature.
         pass
     return value
 
 
 def places(function):
-    """How many of (worker, req, environ, resp) a post_request hook takes."""
+    """Returns the number of arguments that a post_request hook takes of (worker, req, environ, resp)."""
     code = getattr(function, "__code__", None)
     if code is None:
         function = getattr(function, "__call__", function)
@@ -202,7 +202,7 @@ def places(function):
 
 
 def parent_of(pid):
-    """The parent of a process; 0 if there is no such process."""
+    """Returns the parent of a process, or 0 if there is no such process."""
     try:
         with open("/proc/%d/stat" % pid) as stat:
             return int(stat.read().rpartition(")")[2].split()[1])
@@ -211,8 +211,8 @@ def parent_of(pid):
 
 
 class Memory:
-    """A file in memory with what hooks have put on `server` and on workers, for the process that takes over at a reload, or
-    when this one dies. Who reads it may be faster than who writes it, and sees that by the sum."""
+    """A file in memory with the attributes that hooks have set on `server` and on workers, for the process that takes over at a
+    reload or when this one dies. A reader that comes during a write sees that by the checksum."""
 
     HEADER = struct.Struct("<QQ")
     MOST = 1 << 26
@@ -241,7 +241,7 @@ class Memory:
 
 
 def pickled(thing, known, name, lost):
-    """The attributes that hooks have added, each by itself. Those that cannot be pickled are noted in `lost`."""
+    """Returns the attributes that hooks have added, each pickled. Those that cannot be pickled are noted in `lost`."""
     attributes = {}
     for attribute, value in vars(thing).items():
         if attribute not in known:
@@ -253,9 +253,9 @@ def pickled(thing, known, name, lost):
 
 
 class Hooks:
-    """The functions of a file, and what they are called with."""
+    """The functions of a file, and the objects that they are called with."""
 
-    # How many arguments they take, those that take another number than one.
+    # The numbers of arguments of hooks that do not take exactly one.
     TAKES = {
         "nworkers_changed": (3,),
         "pre_fork": (2,),
@@ -265,7 +265,7 @@ class Hooks:
         "worker_exit": (2,),
         "child_exit": (2,),
     }
-    # What these do to os.environ lasts in gunicorn's master.
+    # Changes that these make to os.environ last in gunicorn's master.
     LASTING = ("nworkers_changed", "on_starting", "on_reload")
 
     def __init__(self, values, names, facts):
@@ -284,7 +284,7 @@ class Hooks:
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0
 
     def log_by(self, log, cfg):
-        """The loggers of the settings, made after the rights were dropped."""
+        """Sets the loggers of the settings, which were made after rights were dropped."""
         self.log = self.server.log = log
         if cfg is not None:
             cfg.settings.update(self.functions)
@@ -294,7 +294,7 @@ class Hooks:
         return name in self.functions
 
     def call(self, name):
-        """Calls a hook of a worker, if there is one, with what it takes."""
+        """Calls a hook of a worker, if there is one, with its arguments."""
         function = self.functions.get(name)
         if function is None:
             return
@@ -303,10 +303,10 @@ class Hooks:
         else:
             function(self.server, self.worker)
 
-    # In the processes that stand for gunicorn's master.
+    # In the processes that take the place of gunicorn's master.
 
     def getppid(self):
-        """Who started the server, which is what gunicorn's master has for a parent."""
+        """Returns the parent of the master, as in gunicorn's master."""
         return parent_of(self.server.pid)
 
     def in_master(self, name, *arguments):
@@ -330,22 +330,22 @@ class Hooks:
                 self.environ[name] = (self.environ.get(name, (old,))[0], new)
 
     def begin(self, before):
-        """The first hook there is; `before` is how many workers were wanted then."""
+        """Calls the first hook. `before` is the number of workers that were wanted before."""
         self.in_master("nworkers_changed", self.server.num_workers, before)
 
     def when_ready(self):
-        """This is the process of when_ready, for good."""
+        """Calls when_ready, in the hook process."""
         os.getppid = self.getppid
         self.in_master("when_ready")
 
     def fork(self, age, max_requests):
-        """A worker is about to be forked."""
+        """Calls pre_fork, before a worker is forked."""
         self.server.worker_age = age
         self.worker = Worker(self.server, age, max_requests)
         self.in_master("pre_fork", self.worker)
 
     def started(self, pid):
-        """It has been."""
+        """Notes the pid of that worker."""
         self.worker.pid = pid
         self.server.WORKERS[pid] = self.worker
         self.save()
@@ -356,7 +356,7 @@ class Hooks:
         self.save()
 
     def leaving(self, age):
-        """The worker of this age has been told to end: what it has may be given to another one."""
+        """Notes that the worker of this age was told to end, so that hooks may give its resources to another one."""
         for worker in self.server.WORKERS.values():
             if worker.age == age:
                 worker.alive = False
@@ -367,7 +367,7 @@ class Hooks:
         if worker is not None:
             del self.server.WORKERS[worker.pid]
         elif pid is not None:
-            # Forked by a zygote that is gone.
+            # It was forked by an earlier zygote.
             worker = Worker(self.server, age, 0)
             worker.pid = pid
         try:
@@ -386,7 +386,7 @@ class Hooks:
         self.memory.save(dict(state, lost=lost))
 
     def remember(self, fd):
-        """Takes over what the hooks of an earlier process have left; what there is already stays."""
+        """Loads the data of an earlier process. Attributes that exist are kept."""
         if self.has_remembered:
             return
         self.has_remembered = True
@@ -403,14 +403,14 @@ class Hooks:
                     os.environ[name] = after
         self.restore(self.server, state["server"], "server", state["lost"])
         for pid, age, alive, attributes in state["workers"]:
-            # Of one that has ended the zygote before was told; when that has died, this one will be.
+            # The end of a worker was reported to the zygote before, or will be to this one if that has died.
             is_there = parent_of(pid) == self.server.pid
             if is_there or own:
                 worker = self.server.WORKERS[pid] = Worker(self.server, age, 0)
                 worker.pid, worker.alive = pid, alive and is_there
                 self.restore(worker, attributes, "worker", state["lost"])
         for name, why in state["lost"].items():
-            self.log.warning("%s cannot be carried from one process to the next, its hooks begin without it: %s", name, why)
+            self.log.warning("%s cannot be pickled for the next process, whose hooks begin without it: %s", name, why)
 
     def restore(self, thing, attributes, name, lost):
         for attribute, value in attributes.items():
@@ -423,16 +423,16 @@ class Hooks:
     # In a worker.
 
     def forked(self):
-        """This process is the worker."""
+        """Notes that this process is the worker."""
         self.worker.pid = os.getpid()
 
     def abort(self):
-        """A request has taken too long."""
+        """Calls worker_abort."""
         self.worker.aborted = True
         self.call("worker_abort")
 
     def loaded(self, application):
-        """The application, which post_worker_init may wrap."""
+        """Calls post_worker_init. Returns the application, which that hook may have wrapped."""
         self.server.app.callable = self.worker.wsgi = application
         self.call("post_worker_init")
         self.worker.booted = True

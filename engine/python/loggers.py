@@ -1,14 +1,14 @@
-"""Python's logging in this server: the loggers that gunicorn has, and classes that write the access log."""
+"""Python's logging in rwsgi: the loggers of gunicorn, and classes that write the access log."""
 
 import logging
 
-# Names of classes that need not be looked for.
+# Names of classes that are not imported.
 USUAL = ("simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Handler(logging.Handler):
-    """From Python's logging to a log of rwsgi."""
+    """Passes records of Python's logging to a log of rwsgi."""
 
     def __init__(self, write):
         super().__init__()
@@ -22,7 +22,7 @@ class Handler(logging.Handler):
 
 
 class Log:
-    """gunicorn's logger, as far as hooks and applications use it; what it is told goes to rwsgi's logs."""
+    """The part of gunicorn's logger that hooks and applications use. It writes to rwsgi's logs."""
 
     def __init__(self, level, write, write_access):
         self.error_log = logging.getLogger("gunicorn.error")
@@ -38,7 +38,7 @@ class Log:
 
 
 def one_line(wrapper, is_json):
-    """gunicorn's mapping of atoms, with which no client can end a line, or break an object of JSON."""
+    """Derives from gunicorn's mapping of atoms one whose values cannot end a line or break an object of JSON."""
     short = "\\u%04x" if is_json else "\\x%02x"
 
     def safe(value):
@@ -46,7 +46,7 @@ def one_line(wrapper, is_json):
             value = value.replace("\\", "\\\\")
         if value.isprintable():
             return value
-        # What is beyond ASCII stays as gunicorn leaves it, unless it moves the cursor or ends a line somewhere.
+        # Characters beyond ASCII stay, as in gunicorn, unless they move the cursor or end a line somewhere.
         return "".join(char if char.isprintable() else (short if char < "\u0100" else "\\u%04x") % ord(char) for char in value)
 
     class Atoms(wrapper):
@@ -57,7 +57,7 @@ def one_line(wrapper, is_json):
 
 
 def resolve(given):
-    """A class by its dotted name, or as itself."""
+    """Returns the class of a dotted name. Other values are returned as they are."""
     if not isinstance(given, str):
         return given
     module, _, name = given.rpartition(".")
@@ -67,7 +67,7 @@ def resolve(given):
 
 
 def construct(given, cfg):
-    """An instance of a logger class, as gunicorn makes it."""
+    """Makes an instance of a logger class, as gunicorn does."""
     from gunicorn import glogging
 
     maker = glogging.Logger if given in USUAL else resolve(given)
@@ -85,7 +85,7 @@ def construct(given, cfg):
 
 
 def statsd_address(text):
-    """An address of statsd as gunicorn's loggers find it: a path, or a host and a port."""
+    """Returns an address of statsd as gunicorn's loggers have it: a path, or a host and a port."""
     if not text or text.startswith("unix://"):
         return text and text[7:]
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
@@ -93,7 +93,7 @@ def statsd_address(text):
 
 
 def all_but_ours(send, prefix):
-    """rwsgi itself tells statsd of requests, log lines and workers: a class that does so, too, would have them counted twice."""
+    """Drops the metrics that rwsgi itself sends to statsd, so that requests, log lines and workers are counted once."""
     ours = tuple(prefix + name for name in ("gunicorn.request", "gunicorn.log.", "gunicorn.workers", "gunicorn.backlog"))
 
     def _sock_send(msg):
@@ -104,12 +104,12 @@ def all_but_ours(send, prefix):
 
 
 def find(path):
-    """fileConfig takes a file that is not there for an empty one, and says so in words of its own."""
+    """Raises if the file cannot be opened. fileConfig takes a missing file for an empty one."""
     open(path).close()
 
 
 def reopen_files_of(loggers):
-    """The files of their handlers were renamed, maybe."""
+    """Opens the files of the loggers' handlers again, because they may have been renamed."""
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if isinstance(handler, logging.FileHandler):
             handler.acquire()
@@ -122,10 +122,10 @@ def reopen_files_of(loggers):
 
 
 def reopen(log):
-    """The same, for all there are."""
+    """Opens the files of all handlers again."""
     others = [logging.getLogger()]
     if hasattr(log, "reopen_files"):
-        # A logger class may do more, or write to what is no handler.
+        # A logger class may do more, or write to something that is not a handler.
         log.reopen_files()
     else:
         others += [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
@@ -133,7 +133,7 @@ def reopen(log):
 
 
 def access(log, classes, req, environ, status, headers, length, sent, microseconds):
-    """A request was answered. `req` is what a pre_request hook has seen, or the facts of the request."""
+    """Logs a request that was answered. `req` is the request of a pre_request hook, or the facts of the request."""
     from datetime import timedelta
 
     if isinstance(req, dict):
@@ -152,5 +152,5 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
 
 
 def exception(log, line, error, traceback):
-    """An application has raised. Before Python 3.12 its exception does not carry the traceback."""
+    """Logs an exception of the application. Before Python 3.12 the exception does not carry its traceback."""
     log.exception("Error handling request %s", line, exc_info=(type(error), error, traceback))

@@ -1,4 +1,4 @@
-"""Which files an application consists of: those of its modules, and those that it is said to depend on."""
+"""Lists the files of an application: those of its modules, and those that the settings name."""
 
 import glob
 import sys
@@ -7,7 +7,7 @@ import sys
 def files(more):
     found = set()
     for module in list(sys.modules.values()):
-        # Looked up where nothing is imported by it, as lazy modules would.
+        # Looked up in the dict, because lazy modules import when an attribute is read.
         path = getattr(module, "__dict__", {}).get("__file__")
         if isinstance(path, str):
             found.add(path)

@@ -34,7 +34,7 @@ pub(crate) fn start(py: Python<'_>, settings: &'static Settings, channel: &'stat
     // With a large stack, because it runs Python.
     thread::start_large("rwsgi-reload", move || {
         if let Err(error) = watcher.run(channel) {
-            tracing::error!(%error, "changes of the code are not noticed any more");
+            tracing::error!(%error, "changes of the code are no longer noticed");
         }
     })?;
     Ok(())

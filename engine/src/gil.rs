@@ -7,7 +7,7 @@ use rwsgi::worker::{Application, BodyBuffer, Exchange};
 
 use crate::exceptions;
 use crate::held_bytes::{self, IncomingBody};
-use crate::request_timeout::{self, RequestTimeout};
+use crate::timeouts::request_timeout::{self, RequestTimeout};
 
 /// Runs steps that may block, from an attached thread. It is an [`Application`] without an application.
 pub(crate) struct Detach<'py>(pub(crate) Python<'py>);

@@ -91,7 +91,7 @@ pub(crate) fn write_stacks_to(py: Python<'_>, pipe: OwnedFd) {
         faulthandler.call_method1("register", (stack_dump::signal(), fd, true, true))
     });
     if let Err(error) = registered {
-        tracing::warn!(%error, "the stacks of this worker cannot be asked for");
+        tracing::warn!(%error, "stacks of this worker cannot be written");
     }
 }
 

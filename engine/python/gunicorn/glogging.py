@@ -1,4 +1,4 @@
-"""gunicorn.glogging, where gunicorn is not installed: what subclasses of its Logger lean on, under the same names."""
+"""gunicorn.glogging, where gunicorn is not installed: the names that subclasses of its Logger rely on."""
 
 import base64
 import json
@@ -47,12 +47,12 @@ CONFIG_DEFAULTS = {
 
 
 def loggers():
-    """All that have a name."""
+    """Returns all loggers that have a name."""
     return [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
 
 
 class SafeAtoms(dict):
-    """Atoms by name, those in braces in any case; what is not there is a dash."""
+    """Atoms by name. Names in braces are found in any case; a missing one is a dash."""
 
     def __init__(self, atoms):
         for key, value in atoms.items():
@@ -63,7 +63,7 @@ class SafeAtoms(dict):
 
 
 def parse_syslog_address(address):
-    """The type of a socket, and where it leads."""
+    """Returns the type of a socket and its address."""
     scheme, _, rest = address.partition("://")
     if scheme == "unix":
         path, _, kind = rest.partition("#")
@@ -212,13 +212,13 @@ class Logger:
         return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
 
     def reopen_files(self):
-        # There by then: rwsgi makes its loggers before it makes one of these.
+        # The module exists: rwsgi makes its loggers before it makes one of these.
         from _rwsgi_loggers import reopen_files_of
 
         reopen_files_of(loggers())
 
     def close_on_exec(self):
-        """Files of Python are closed on exec since PEP 446."""
+        """Does nothing. Since PEP 446 files of Python are closed on exec."""
 
     def _get_gunicorn_handler(self, log):
         return next((handler for handler in log.handlers if getattr(handler, "_gunicorn", False)), None)
@@ -234,7 +234,7 @@ class Logger:
         else:
             handler = logging.FileHandler(output)
             try:
-                # The workers open it anew when it is rotated.
+                # Workers open it again when it is rotated.
                 os.chown(handler.baseFilename, self.cfg.user, self.cfg.group)
             except OSError:
                 pass

@@ -1,5 +1,5 @@
-"""What configuration files and applications import of gunicorn, where that is not installed. The real package, where it is,
-comes first. Nothing here serves: classes are there to be named, derived from and caught."""
+"""The names that configuration files and applications import from gunicorn, where that is not installed. An installed package
+comes first. Nothing here serves: the classes exist to be named, derived from and caught."""
 
 import email.utils
 import importlib
@@ -11,7 +11,7 @@ import time
 
 SOFTWARE = "gunicorn"
 VERSION = (27, 0, 1)
-HINT = "\nhint: rwsgi has what configurations need of gunicorn; for more install that beside the application"
+HINT = "\nhint: rwsgi has the names that configurations need of gunicorn; for others install gunicorn beside the application"
 
 
 class Arbiter:
@@ -32,7 +32,7 @@ class Response:
 
 
 class Config:
-    """Enough of gunicorn.config.Config to be named in an annotation."""
+    """A class that annotations can name."""
 
 
 class Setting:
@@ -45,7 +45,7 @@ class AccessLogFormat(Setting):
 
 
 class BaseApplication:
-    """gunicorn as a part of a program. The program may be imported, and the application that it defines be served."""
+    """The base class of programs that start gunicorn. They may be imported, and the application that they define be served."""
 
     def __init__(self, *args, **kwargs):
         raise RuntimeError(ALREADY)
@@ -61,7 +61,7 @@ ALREADY = (
 
 
 def run(*args, **kwargs):
-    """gunicorn.app.wsgiapp.run"""
+    """Stands for gunicorn.app.wsgiapp.run, and raises."""
     raise RuntimeError(ALREADY)
 
 
@@ -81,7 +81,7 @@ class AppImportError(Exception):
 
 
 def errors_of_requests():
-    """gunicorn.http.errors: for those who catch them. None is ever raised."""
+    """Returns the classes of gunicorn.http.errors, for code that catches them. None is ever raised."""
     parse = type("ParseException", (Exception,), {})
     names = (
         "NoMoreData ConfigurationProblem InvalidRequestLine InvalidRequestMethod InvalidHTTPVersion InvalidHeader"
@@ -95,7 +95,7 @@ def errors_of_requests():
 
 
 def import_app(name):
-    """The application `module:name`, or what a call of it answers: `module:factory()`."""
+    """Returns the application `module:name`, or the result of a factory, `module:factory()`."""
     module, _, attribute = name.partition(":")
     found, called, _ = (attribute or "application").partition("(")
     value = getattr(importlib.import_module(module), found)
@@ -103,7 +103,7 @@ def import_app(name):
 
 
 def getcwd():
-    """The working directory, by the name that the shell has for it."""
+    """Returns the working directory under the name that the shell has for it."""
     try:
         named, real = os.stat(os.environ["PWD"]), os.stat(os.getcwd())
         return os.environ["PWD"] if (named.st_ino, named.st_dev) == (real.st_ino, real.st_dev) else os.getcwd()
@@ -123,7 +123,7 @@ def close(sock):
 
 
 def worker_classes(**modules):
-    """The modules of gunicorn.workers: their classes are known to rwsgi by their whole names."""
+    """Returns the modules of gunicorn.workers. rwsgi knows their classes by their full names."""
     made = {}
     for module, names in modules.items():
         whole = "gunicorn.workers." + module
@@ -144,7 +144,7 @@ NAMES = {
     "arbiter": {"Arbiter": Arbiter},
     "config": {"Config": Config, "Setting": Setting, "AccessLogFormat": AccessLogFormat, "KNOWN_SETTINGS": []},
     "errors": {"HaltServer": HaltServer, "ConfigError": ConfigError, "AppImportError": AppImportError},
-    # Made from its text when somebody imports it; so is gunicorn.instrument.statsd.
+    # Made from its text when it is imported, as gunicorn.instrument.statsd is.
     "glogging": {},
     "http": {"Request": Request},
     "http.errors": errors_of_requests(),
@@ -155,7 +155,7 @@ NAMES = {
     "util": {"import_app": import_app, "getcwd": getcwd, "http_date": http_date, "close": close},
     "workers": {"SUPPORTED_WORKERS": {"sync": "gunicorn.workers.sync.SyncWorker", "gthread": "gunicorn.workers.gthread.ThreadWorker"}},
     "workers.base": {"Worker": Worker},
-    # Those of sync and gthread can be a worker_class; rwsgi says so where one of the others is.
+    # A worker_class can be one of sync or gthread; for the others rwsgi says that it has no such workers.
     **worker_classes(
         sync="SyncWorker",
         gthread="ThreadWorker",
@@ -192,7 +192,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def missing(module):
-    """What a module answers that is asked for a name that it has not. Packages are asked before their modules are looked for."""
+    """Returns the `__getattr__` of a module. A package has none, because it is asked before its modules are looked for."""
 
     def __getattr__(name):
         if name.startswith("__"):

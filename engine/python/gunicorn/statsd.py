@@ -1,4 +1,4 @@
-"""gunicorn.instrument.statsd, where gunicorn is not installed: a logger that speaks to statsd, for classes that derive from it."""
+"""gunicorn.instrument.statsd, where gunicorn is not installed: a logger that sends metrics to statsd, to be derived from."""
 
 import logging
 import socket
@@ -27,7 +27,7 @@ class Statsd(Logger):
             sock.connect(host)
             self.sock = sock
         except (OSError, TypeError):
-            # Nobody is told, as by gunicorn.
+            # Not reported, as in gunicorn.
             pass
 
     def critical(self, msg, *args, **kwargs):

@@ -12,9 +12,9 @@ use pyo3::types::{PyBytes, PyList, PySlice};
 
 use rwsgi::worker::{Body, BodyError, Exchange};
 
-use crate::exchange_ref::ExchangeRef;
 use crate::gil::Detach;
 use crate::held_bytes::IncomingBody;
+use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// Makes the streams `wsgi.input`.
 pub(crate) struct Inputs<'py> {
@@ -52,7 +52,7 @@ impl<'py> Inputs<'py> {
             // The stream takes the object itself, and returns it to a reader that asks for all of it.
             Body::Given(memory) => match memory.into_any().downcast::<IncomingBody>() {
                 Ok(incoming) => self.bytes_io.call1((incoming.into_object(py),)),
-                Err(_) => return Err(PyOSError::new_err("the request body is not where it was received")),
+                Err(_) => return Err(PyOSError::new_err("the request body is not in the buffer that received it")),
             },
             // The stream owns the descriptor from here on and closes it with itself.
             Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),

@@ -11,12 +11,12 @@ use rwsgi::http::{Proxied, Version, cgi};
 use rwsgi::os::listener::{Address, Listener, Peer};
 use rwsgi::worker::Exchange;
 
-use crate::client_socket::ClientSocket;
-use crate::input::Inputs;
 use crate::native_string;
-use crate::peer_texts::PeerTexts;
-use crate::script_name;
-use crate::variables::Variables;
+use crate::wsgi::client_socket::ClientSocket;
+use crate::wsgi::input::Inputs;
+use crate::wsgi::peer_texts::PeerTexts;
+use crate::wsgi::script_name;
+use crate::wsgi::variables::Variables;
 
 /// Makes environs.
 pub(crate) struct Environs<'py> {

@@ -8,9 +8,9 @@ use pyo3::types::PyDict;
 use rwsgi::os::thread;
 use rwsgi::worker::{Application as _, Worker};
 
-use crate::call_application::CallApplication;
-use crate::caller::Caller;
-use crate::inheritance::Inheritance;
+use crate::processes::inheritance::Inheritance;
+use crate::timeouts::caller::Caller;
+use crate::wsgi::call_application::CallApplication;
 
 /// The threads of a worker, and the application that they call.
 pub(crate) struct WorkerThreads {

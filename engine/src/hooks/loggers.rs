@@ -13,12 +13,12 @@ use rwsgi::settings::Settings;
 use rwsgi::settings::python_file::LOGCONFIG_DICT;
 use rwsgi::worker::Exchange;
 
-use crate::config_file::{self, ConfigFile};
 use crate::exceptions;
+use crate::hooks::python_settings;
+use crate::hooks::request_facts;
+use crate::loading::config_file::{self, ConfigFile};
 use crate::native_string;
 use crate::python_modules;
-use crate::python_settings;
-use crate::request_facts;
 
 /// The loggers of a process.
 pub(crate) struct Loggers {

@@ -16,13 +16,19 @@ use rwsgi::os::proctitle;
 use rwsgi::os::signal::{self, Signals};
 use rwsgi::os::stack_dump;
 
-use crate::guard::Guard;
+use crate::hooks::loggers::Loggers;
 use crate::hooks::{Hooks, ServerFacts};
-use crate::inheritance::{self, Inheritance};
-use crate::loggers::Loggers;
-use crate::{
-    app, config_file, fork, hook_process, privileges, python, request_timeout, warmup, worker as worker_process,
-};
+use crate::loading::app;
+use crate::loading::config_file;
+use crate::loading::guard::Guard;
+use crate::processes::fork;
+use crate::processes::hook_process;
+use crate::processes::inheritance::{self, Inheritance};
+use crate::processes::privileges;
+use crate::processes::warmup;
+use crate::processes::worker as worker_process;
+use crate::python;
+use crate::timeouts::request_timeout;
 
 /// Takes over the interpreter's main thread, and does not return.
 pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 
 use rwsgi::worker::{Exchange, HijackedStream};
 
-use crate::start_response::CurrentExchange;
+use crate::wsgi::start_response::CurrentExchange;
 
 /// An object with the attributes of a `socket.socket`.
 #[pyclass(frozen, module = "rwsgi")]

@@ -11,8 +11,8 @@ use rwsgi::os::signal::Signals;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{ErrorPages, Handoff, Orders, SendLimits, ServeRules, Setup, Timeouts};
 
-use crate::inheritance::Inheritance;
-use crate::loggers::Loggers;
+use crate::hooks::loggers::Loggers;
+use crate::processes::inheritance::Inheritance;
 
 /// Returns the setup of the worker in a slot. Its timeout is left out.
 pub(crate) fn setup(

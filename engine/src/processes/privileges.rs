@@ -9,8 +9,8 @@ use rwsgi::message::{BootFailure, Occasion, Start};
 use rwsgi::os::identity::Refused;
 use rwsgi::os::process;
 
-use crate::config_file::ConfigFile;
-use crate::guard::Guard;
+use crate::loading::config_file::ConfigFile;
+use crate::loading::guard::Guard;
 
 /// Drops the rights, unless a hook is to be called with them. Code that was run with them, for that hook or for a configuration
 /// file that was evaluated before its settings named a user, must be code that the user could not change.

@@ -15,20 +15,20 @@ use rwsgi::os::listener::Listener;
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Application, BodyBuffer, Delivery, Exchange};
 
-use crate::caller::{self, Caller};
-use crate::client_socket::ClientSocket;
-use crate::environ::Environs;
-use crate::errors::ErrorStream;
 use crate::exceptions::{self, wrong_type};
-use crate::file_wrapper::{FileWrapper, Rest};
 use crate::gil::Detach;
 use crate::held_bytes::{self, OutgoingBody};
-use crate::loggers::RequestLogger;
+use crate::hooks::loggers::RequestLogger;
+use crate::hooks::request_hooks::RequestHooks;
 use crate::native_string;
 use crate::python;
-use crate::request_hooks::RequestHooks;
-use crate::request_timeout::RequestTimeout;
-use crate::start_response::{Callables, check_started};
+use crate::timeouts::caller::{self, Caller};
+use crate::timeouts::request_timeout::RequestTimeout;
+use crate::wsgi::client_socket::ClientSocket;
+use crate::wsgi::environ::Environs;
+use crate::wsgi::errors::ErrorStream;
+use crate::wsgi::file_wrapper::{FileWrapper, Rest};
+use crate::wsgi::start_response::{Callables, check_started};
 
 /// An application that one thread calls.
 pub(crate) struct CallApplication<'py> {
@@ -149,7 +149,7 @@ impl<'py> CallApplication<'py> {
             Some(request.query()).filter(|query| !query.is_empty()).map(|query| query.escape_ascii().to_string());
         if exchange.body_failed() && error.is_instance_of::<PyOSError>(self.py) {
             // Caused by the client, and not handled by the application.
-            tracing::info!(%method, %path, query, %error, "request body not whole");
+            tracing::info!(%method, %path, query, %error, "request body is incomplete");
         } else if timed_out && error.is_instance_of::<RequestTimeout>(self.py) {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %path, query, answered, "request ended by its timeout");

@@ -16,9 +16,9 @@ use rwsgi::settings::{Settings, TlsTerms};
 use rwsgi::tls::{Identity, Material};
 use rwsgi::worker::HandoffEnds;
 
-use crate::config_file::ConfigFile;
 use crate::hooks::Hooks;
-use crate::loggers::Loggers;
+use crate::hooks::loggers::Loggers;
+use crate::loading::config_file::ConfigFile;
 use crate::python;
 
 /// The inheritance of a worker.

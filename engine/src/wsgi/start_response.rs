@@ -11,9 +11,9 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use rwsgi::worker::{Delivery, Exchange};
 
 use crate::exceptions::wrong_type;
-use crate::exchange_ref::ExchangeRef;
 use crate::gil::Detach;
 use crate::native_string;
+use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
 pub(crate) struct Callables<'py> {

@@ -11,9 +11,9 @@ use rwsgi::os::process::{self, Side};
 use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
 
-use crate::fork;
 use crate::hooks::Hooks;
-use crate::inheritance::Inheritance;
+use crate::processes::fork;
+use crate::processes::inheritance::Inheritance;
 use crate::python::{self, Exit};
 
 /// Forks the hook process, and waits until `when_ready` has returned. `master` is the hook process's end of its channel to the

@@ -18,7 +18,7 @@ use rwsgi::settings::python_file::{DefinedName, Plain, is_known, is_mistaken, is
 use rwsgi::settings::{Defined, Script};
 
 use crate::exceptions;
-use crate::guard::{self, Guard};
+use crate::loading::guard::{self, Guard};
 use crate::python;
 use crate::python_modules;
 

@@ -1,6 +1,11 @@
 //! The hooks of a configuration file in Python: functions that it defines, called in gunicorn's order with objects that have
 //! gunicorn's names. Without a hook nothing here is made. The callers know which process calls which hook.
 
+pub(crate) mod loggers;
+pub(crate) mod python_settings;
+pub(crate) mod request_facts;
+pub(crate) mod request_hooks;
+
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -12,12 +17,11 @@ use rwsgi::os::listener::Listener;
 use rwsgi::settings::python_file::HOOKS;
 use rwsgi::settings::types::AppName;
 
-use crate::app;
 use crate::exceptions;
-use crate::loggers::Loggers;
+use crate::hooks::loggers::Loggers;
+use crate::hooks::request_hooks::RequestHooks;
+use crate::loading::app;
 use crate::python_modules;
-use crate::python_settings;
-use crate::request_hooks::RequestHooks;
 
 /// The hooks of a process, with the objects `server` and `worker` that they are handed.
 pub(crate) struct Hooks {

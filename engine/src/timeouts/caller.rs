@@ -13,7 +13,7 @@ use rwsgi::os::{clock, process};
 use rwsgi::settings::Settings;
 
 use crate::python;
-use crate::request_timeout::{self, RequestTimeout};
+use crate::timeouts::request_timeout::{self, RequestTimeout};
 
 /// A thread that calls the application.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Caller {
     /// Returns a caller outside of a worker, whose requests have no deadline. It lives as long as the process.
     pub(crate) fn without_worker(settings: &Settings) -> PyResult<&'static Caller> {
         let (board, _) = Scoreboard::create(1)?;
-        let slot = board.slot(0).ok_or_else(|| PyRuntimeError::new_err("a scoreboard without a slot"))?;
+        let slot = board.slot(0).ok_or_else(|| PyRuntimeError::new_err("scoreboard: expected a slot, found none"))?;
         Ok(Box::leak(Box::new(Caller::new(slot, settings))))
     }
 

@@ -14,11 +14,17 @@ use rwsgi::os::{fork_guard, process, proctitle};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Ending, Order, Orders, Spent, Worker};
 
-use crate::caller::Caller;
-use crate::inheritance::{self, Inheritance};
+use crate::exceptions;
+use crate::file_watcher;
+use crate::loading::app;
+use crate::processes::fork;
+use crate::processes::inheritance::{self, Inheritance};
+use crate::processes::setup;
+use crate::processes::threads::WorkerThreads;
 use crate::python::{self, Exit};
-use crate::worker_threads::WorkerThreads;
-use crate::{app, exceptions, file_watcher, fork, late_request, sigabrt, worker_setup};
+use crate::timeouts::caller::Caller;
+use crate::timeouts::late_request;
+use crate::timeouts::sigabrt;
 
 /// Serves until told to end, and ends the process.
 pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote: &Channel, channel: Channel) -> ! {
@@ -84,10 +90,10 @@ fn boot(
     log::part().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;
     for taken in signal::restore(OURS) {
-        tracing::warn!(signal = taken.as_str(), "the application set a handler of its own, rwsgi's is put back");
+        tracing::warn!(signal = taken.as_str(), "the application set a signal handler, rwsgi's own is restored");
     }
     let orders = Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) };
-    let setup = Box::leak(Box::new(worker_setup::setup(inheritance, fork, signals, orders)?));
+    let setup = Box::leak(Box::new(setup::setup(inheritance, fork, signals, orders)?));
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();

@@ -42,7 +42,7 @@ pub(crate) fn raise_later(py: Python<'_>) {
 /// Makes `import rwsgi` possible, which gives an application the exception's class by name.
 pub(crate) fn make_module(py: Python<'_>) -> PyResult<()> {
     let module = PyModule::new(py, "rwsgi")?;
-    module.setattr("__doc__", "What rwsgi offers to the applications that it runs.")?;
+    module.setattr("__doc__", "The names that rwsgi has for the applications that it runs.")?;
     module.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("RequestTimeout", py.get_type::<RequestTimeout>())?;
     py.import("sys")?.getattr("modules")?.set_item("rwsgi", module)

@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use rwsgi::os::sigabrt::Aborts;
 use rwsgi::os::thread;
 
-use crate::caller::Caller;
 use crate::hooks::Hooks;
 use crate::python::{self, Exit};
+use crate::timeouts::caller::Caller;
 
 /// Waits for the signal from now on. The hook runs in the main thread, on top of its stack, or in a thread of its own while the
 /// main thread runs no Python.

@@ -11,12 +11,12 @@ use rwsgi::settings::types::TimeoutMode;
 use rwsgi::settings::{Seconds, Settings};
 use rwsgi::worker::{Late, Then, TimeoutRules};
 
-use crate::caller::Caller;
 use crate::exceptions;
 use crate::hooks::Hooks;
+use crate::timeouts::caller::Caller;
 
-use crate::request_timeout::RequestTimeout;
-use crate::sigabrt;
+use crate::timeouts::request_timeout::RequestTimeout;
+use crate::timeouts::sigabrt;
 
 /// Returns the rules for requests that take too long, if there is a timeout. `callers` are the threads of the worker.
 pub(crate) fn rules(
@@ -66,7 +66,7 @@ fn start(late: Late, context: Context) {
         Python::attach(|py| end(py, &late, context));
     });
     if let Err(error) = started {
-        tracing::error!(%error, "cannot look where a request is stuck");
+        tracing::error!(%error, "cannot start the thread that logs where a request is");
     }
 }
 

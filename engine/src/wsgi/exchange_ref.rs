@@ -58,7 +58,7 @@ impl ExchangeRef {
     /// Runs `step` with the exchange, which is out of reach for all others meanwhile.
     pub(crate) fn with<T>(&self, step: impl FnOnce(&mut Exchange<'_>) -> PyResult<T>) -> PyResult<T> {
         match self.owner.get() {
-            None => return Err(PyRuntimeError::new_err("the request that this belongs to is over")),
+            None => return Err(PyRuntimeError::new_err("the request of this object has ended")),
             Some(owner) if owner != Thread::current() => {
                 let words = "a request's input and output can be used by the thread that serves it, and by no other";
                 return Err(PyRuntimeError::new_err(words));

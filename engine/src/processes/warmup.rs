@@ -4,9 +4,9 @@ use pyo3::prelude::*;
 
 use rwsgi::worker;
 
-use crate::call_application::CallApplication;
-use crate::caller::Caller;
-use crate::inheritance::Inheritance;
+use crate::processes::inheritance::Inheritance;
+use crate::timeouts::caller::Caller;
+use crate::wsgi::call_application::CallApplication;
 
 /// Makes the requests of the setting.
 pub(crate) fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritance: &Inheritance) -> PyResult<()> {
@@ -30,7 +30,7 @@ pub(crate) fn warm_up(py: Python<'_>, application: &Bound<'_, PyAny>, inheritanc
         if status < 400 {
             tracing::info!(path, query, host, status, "application warmed up");
         } else {
-            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts all the same");
+            tracing::warn!(path, query, host, status, "warm-up request failed, the server starts anyway");
         }
     }
     Ok(())

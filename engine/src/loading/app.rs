@@ -12,7 +12,7 @@ use rwsgi::settings::Settings;
 use rwsgi::settings::types::{AppCallable, AppName, AppSource};
 
 use crate::exceptions;
-use crate::signature::{self, Problem};
+use crate::loading::signature::{self, Problem};
 
 /// Loads the application that the settings name.
 pub(crate) fn load_configured<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -68,7 +68,7 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
         {
             format!("did you mean {module}:{callable}?")
         }
-        _ => "chdir or pythonpath say where to look".to_owned(),
+        _ => "chdir and pythonpath set where modules are looked for".to_owned(),
     };
     let mut message = format!("{name}: expected a module, found no module named {part}\nhint: {hint}");
     if let Ok(places) = own_places(py) {

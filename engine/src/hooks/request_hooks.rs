@@ -6,8 +6,8 @@ use pyo3::types::PyDict;
 use rwsgi::worker::Exchange;
 
 use crate::exceptions;
+use crate::hooks::request_facts;
 use crate::native_string;
-use crate::request_facts;
 
 /// The hooks, as one thread calls them.
 pub(crate) struct RequestHooks<'py> {

@@ -1,0 +1,11 @@
+//! The processes that hold Python: the zygote, the hook process and the workers, and the passage from one to the other by a fork.
+
+pub(crate) mod fork;
+pub(crate) mod hook_process;
+pub(crate) mod inheritance;
+pub(crate) mod privileges;
+pub(crate) mod setup;
+pub(crate) mod threads;
+pub(crate) mod warmup;
+pub(crate) mod worker;
+pub(crate) mod zygote;
