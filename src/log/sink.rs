@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
-use super::remote::Remote;
+use super::socket::{LogSocket, Outcome};
 use crate::message::Place;
 use crate::os::clock;
 
@@ -22,7 +22,7 @@ pub(super) struct Sink {
     /// How the line about lost lines calls it.
     name: &'static str,
     /// Where it leads, if it is a socket that was made for a log.
-    remote: Option<Remote>,
+    socket: Option<LogSocket>,
     /// Takes any amount at once: a file on a disk.
     regular: AtomicBool,
     dropped: AtomicU64,
@@ -34,24 +34,13 @@ pub(super) struct Sink {
     torn: AtomicBool,
 }
 
-/// How far a write came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// All is written.
-    Done,
-    /// The destination takes no more now.
-    Full,
-    /// The kernel refused: no space, no reader.
-    Refused,
-}
-
 impl Sink {
     pub(super) fn new(fd: OwnedFd, name: &'static str) -> Sink {
         let regular = AtomicBool::new(is_regular(&fd));
         Sink {
             fd,
             name,
-            remote: None,
+            socket: None,
             regular,
             dropped: AtomicU64::new(0),
             said: AtomicU64::new(0),
@@ -61,31 +50,31 @@ impl Sink {
     }
 
     /// A socket that leads there.
-    pub(super) fn remote(remote: Remote, name: &'static str) -> io::Result<Sink> {
-        let fd = remote.open()?;
+    pub(super) fn to_socket(socket: LogSocket, name: &'static str) -> io::Result<Sink> {
+        let fd = socket.open()?;
         // A name server is given as long as one that answers takes before anything is said to be lost.
-        let said = AtomicU64::new(if remote.is_awaited() { clock::monotonic() } else { 0 });
-        Ok(Sink { remote: Some(remote), said, ..Sink::new(fd, name) })
+        let said = AtomicU64::new(if socket.is_awaited() { clock::monotonic() } else { 0 });
+        Ok(Sink { socket: Some(socket), said, ..Sink::new(fd, name) })
     }
 
     /// True if it leads to a host whose name is still being looked up.
     pub(super) fn is_awaited(&self) -> bool {
-        self.remote.as_ref().is_some_and(Remote::is_awaited)
+        self.socket.as_ref().is_some_and(LogSocket::is_awaited)
     }
 
     /// That host was found.
-    pub(super) fn lead_to(&self, place: &Place) -> io::Result<()> {
-        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.lead_to(place)?))
+    pub(super) fn resolved(&self, place: &Place) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| self.redirect(&socket.resolved(place)?))
     }
 
     /// Gives this process a connection of its own: who forked it goes on with the old one.
-    pub(super) fn part(&self) -> io::Result<()> {
-        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.open()?))
+    pub(super) fn reopen_socket(&self) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| self.redirect(&socket.open()?))
     }
 
     /// The byte that ends a line.
     fn end(&self) -> u8 {
-        self.remote.as_ref().map_or(b'\n', Remote::end)
+        self.socket.as_ref().map_or(b'\n', LogSocket::end)
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -115,8 +104,8 @@ impl Sink {
     }
 
     fn write_from(&self, bytes: &[u8]) -> (usize, Outcome) {
-        if let Some(remote) = &self.remote {
-            return remote.write(&self.fd, bytes, |socket| self.redirect(socket));
+        if let Some(socket) = &self.socket {
+            return socket.write(&self.fd, bytes, |renewed| self.redirect(renewed));
         }
         let regular = self.regular.load(Ordering::Relaxed);
         let mut written = 0;
@@ -166,7 +155,7 @@ impl Sink {
 
     /// True if it leads to another process by a socket that was made for it.
     pub(super) fn is_remote(&self) -> bool {
-        self.remote.is_some()
+        self.socket.is_some()
     }
 
     /// Notes that of `bytes` only the first `written` ones were written: what comes next starts a new line.

@@ -29,12 +29,12 @@ impl Writer {
     /// The thread says it: in the error log, or where that is what takes none, to syslog.
     pub(super) fn say_while_stuck(&self, sink: &Arc<Sink>) {
         let is_error_log = self.is_error_log(sink);
-        let far = if is_error_log { self.far().syslog } else { None };
-        if is_error_log && far.is_none() {
+        let syslog = if is_error_log { self.remote_outputs().syslog } else { None };
+        if is_error_log && syslog.is_none() {
             return;
         }
         let lines = sink.take_dropped_at_times();
-        if let (Some((output, syslog)), true) = (far, lines > 0) {
+        if let (Some((output, syslog)), true) = (syslog, lines > 0) {
             let words = format!("{} lines dropped n={lines}", sink.name());
             self.queue(&output, &syslog.error(Level::Warning, process::id(), &words), Hurry::Now);
             return;

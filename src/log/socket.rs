@@ -15,19 +15,29 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, UnixAddr, recv, send, sendto};
 
-use super::sink::Outcome;
 use crate::message::Place;
 use crate::os::{clock, rights};
 
 /// Where lines go, and how they are cut.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(super) struct LogSocket {
     place: Place,
     /// Where that is, once it is looked up.
     found: OnceLock<Place>,
     cut: Cut,
     /// When a connection was last tried for, in ns of the monotonic clock.
     tried: AtomicU64,
+}
+
+/// How far a write came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is written.
+    Done,
+    /// The destination takes no more now.
+    Full,
+    /// The kernel refused: no space, no reader.
+    Refused,
 }
 
 /// How lines become datagrams.
@@ -55,9 +65,9 @@ impl Cut {
     }
 }
 
-impl Remote {
-    pub(super) fn new(place: Place, cut: Cut) -> Remote {
-        Remote { place, found: OnceLock::new(), cut, tried: AtomicU64::new(0) }
+impl LogSocket {
+    pub(super) fn new(place: Place, cut: Cut) -> LogSocket {
+        LogSocket { place, found: OnceLock::new(), cut, tried: AtomicU64::new(0) }
     }
 
     pub(super) fn end(&self) -> u8 {
@@ -74,7 +84,7 @@ impl Remote {
     }
 
     /// It is looked up: answers a socket for it, in place of the one until now. A connection is not waited for.
-    pub(super) fn lead_to(&self, place: &Place) -> io::Result<OwnedFd> {
+    pub(super) fn resolved(&self, place: &Place) -> io::Result<OwnedFd> {
         let place = self.found.get_or_init(|| place.clone());
         match place {
             Place::Tcp(to) => begin(to).map(OwnedFd::from),

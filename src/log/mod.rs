@@ -11,12 +11,12 @@
 //!
 //! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
-mod access;
-mod far;
+mod access_log;
+mod error_log;
 mod line;
-mod remote;
 mod sink;
-mod subscriber;
+mod socket;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,9 +26,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-pub use access::AccessLog;
+pub use access_log::AccessLog;
+use error_log::ErrorLog;
 pub use line::{escaped, escaped_json};
-use subscriber::ErrorLog;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
@@ -97,12 +97,12 @@ pub fn redirect(error: Option<&OwnedFd>, access: Option<&OwnedFd>) -> io::Result
 
 /// Sends lines to syslog and statsd, too, from now on. Called again, as [`init`].
 pub fn connect(remotes: &Remotes) -> io::Result<()> {
-    WRITER.set_far(remotes)
+    WRITER.connect(remotes)
 }
 
 /// Gives a process that was forked connections of its own to those.
-pub fn part() -> io::Result<()> {
-    WRITER.part()
+pub fn reopen_sockets() -> io::Result<()> {
+    WRITER.reopen_sockets()
 }
 
 /// Makes a file this process's standard output and standard error.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::sink::Sink;
-use super::writer::{Far, Hurry, Output, Writer};
+use super::writer::{Hurry, Output, RemoteOutputs, Writer};
 use super::{ACCESS_LOG, Destination, WRITER};
 use crate::message::Statsd;
 
@@ -29,7 +29,7 @@ impl AccessLog {
     /// An access log to `destination`, to syslog if this process has one for it, and to statsd if it has one; none of all that
     /// is none. `is_elsewhere`: somebody else writes the lines. One a process: what is opened stays open.
     pub fn open(destination: Option<Destination>, is_elsewhere: bool) -> io::Result<Option<AccessLog>> {
-        let Far { syslog, statsd } = WRITER.far();
+        let RemoteOutputs { syslog, statsd } = WRITER.remote_outputs();
         let syslog = syslog.filter(|(_, syslog)| syslog.has_access && !is_elsewhere);
         let file = destination.filter(|_| !is_elsewhere).map(Destination::into_fd).transpose()?;
         if file.is_none() && syslog.is_none() && statsd.is_none() {
@@ -70,9 +70,9 @@ impl AccessLog {
     /// Hands the gathered lines over. A worker does it before it sleeps, and about every 100 ms while it does not. Nothing
     /// gathered costs next to nothing.
     pub fn hand_over(&self) {
-        let besides =
+        let remotes =
             [self.syslog.as_ref().map(|(gathered, _)| gathered), self.statsd.as_ref().map(|(gathered, _)| gathered)];
-        for gathered in self.file.iter().chain(besides.into_iter().flatten()) {
+        for gathered in self.file.iter().chain(remotes.into_iter().flatten()) {
             let mut bytes = gathered.bytes();
             if !bytes.is_empty() {
                 gathered.give(self.writer, &mut bytes);

@@ -49,7 +49,7 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         let Found { message, fields } = found;
         let line = Line { wall: clock::wall(), pid: std::process::id(), level, message, fields };
         self.writer.error(&line.encode(self.writer.format()));
-        self.writer.far_line(&line);
+        self.writer.send_line(&line);
     }
 }
 

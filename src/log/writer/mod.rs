@@ -10,8 +10,8 @@
 //! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application) touches
 //! no lock that its thread could have held at the fork, and writes directly.
 
-mod besides;
 mod lost;
+mod remotes;
 
 use std::io;
 use std::mem;
@@ -24,8 +24,8 @@ use std::time::Duration;
 use nix::poll::PollTimeout;
 
 use super::line::{self, Line};
-use super::remote::{Cut, Remote};
-use super::sink::{Outcome, Sink, wait_writable};
+use super::sink::{Sink, wait_writable};
+use super::socket::{Cut, LogSocket, Outcome};
 use super::{ERROR_LOG, Format, Level, STATSD, SYSLOG};
 use crate::message::{Statsd, Syslog};
 use crate::os::thread;
@@ -36,7 +36,7 @@ pub(super) struct Writer {
     level: AtomicU8,
     format: AtomicU8,
     error: OnceLock<Output>,
-    far: Mutex<Far>,
+    remotes: Mutex<RemoteOutputs>,
     queues: Mutex<Queues>,
     /// The thread waits here.
     wake: Condvar,
@@ -46,7 +46,7 @@ pub(super) struct Writer {
 
 /// Where lines go besides.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Far {
+pub(super) struct RemoteOutputs {
     pub(super) syslog: Option<(Output, Syslog)>,
     pub(super) statsd: Option<(Output, Statsd)>,
 }
@@ -85,7 +85,7 @@ impl Writer {
             level: AtomicU8::new(Level::Info as u8),
             format: AtomicU8::new(Format::Text as u8),
             error: OnceLock::new(),
-            far: Mutex::new(Far { syslog: None, statsd: None }),
+            remotes: Mutex::new(RemoteOutputs { syslog: None, statsd: None }),
             queues: Mutex::new(Queues { list: Vec::new(), state: State::Asleep, hurried: false }),
             wake: Condvar::new(),
             rested: Condvar::new(),
