@@ -41,7 +41,8 @@ fn open(at: &Where) -> Listener {
     Listener::open(at, 16).unwrap()
 }
 
-/// Opens what was just closed here. Another test may fork, and the child hold a copy of what was closed for a moment.
+/// Opens a socket that was just closed here. Another test may fork, and its child hold a copy of the closed one for a
+/// moment.
 fn eventually_open(at: &Where) -> Listener {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -66,7 +67,7 @@ fn tcp_address(listener: &Listener) -> SocketAddr {
     }
 }
 
-/// The next connection, for which the listener is polled.
+/// Returns the next connection, for which the listener is polled.
 fn accepted(listener: &Listener) -> (OwnedFd, Peer) {
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1, "nobody connected");
@@ -81,7 +82,7 @@ fn is_close_on_exec(fd: &impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GETFD).unwrap() == libc::FD_CLOEXEC
 }
 
-/// Runs `f` with a user's rights to files, whoever runs the tests. The kernel keeps this for each thread.
+/// Runs `f` with a user's rights to files, also if root runs the tests. The kernel keeps this for each thread.
 fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let run = || {
         if geteuid().is_root() {
@@ -237,7 +238,7 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
         )
     );
     let _client = UnixStream::connect(&path).unwrap();
-    // The look at whether it is served left a connection of its own, closed at once.
+    // The probe for a live server left a connection of its own, closed at once.
     drop((accepted(&listener), accepted(&listener)));
 }
 
