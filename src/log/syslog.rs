@@ -4,7 +4,7 @@ use super::Level;
 use crate::message::Syslog;
 
 impl Syslog {
-    /// A message of the error log. A NUL ends it, as gunicorn's do.
+    /// Returns a message of the error log. A NUL ends it, as gunicorn's do.
     pub(super) fn error(&self, level: Level, pid: u32, text: &str) -> Vec<u8> {
         let severity = match level {
             Level::Critical => 2,
@@ -17,7 +17,7 @@ impl Syslog {
         format!("<{priority}>gunicorn.{}.error: [{pid}] {text}\0", self.name).into_bytes()
     }
 
-    /// What stands before each line of the access log.
+    /// Returns the prefix of each line of the access log.
     pub(super) fn before_access(&self, pid: u32) -> Vec<u8> {
         let priority = u32::from(self.facility) * 8 + 6;
         format!("<{priority}>gunicorn.{}.access: [{pid}] ", self.name).into_bytes()

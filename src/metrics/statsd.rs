@@ -7,7 +7,7 @@ use crate::message::Statsd;
 use crate::settings::types::LogLevel;
 
 impl Statsd {
-    /// A request, with gunicorn's three metrics.
+    /// Appends a request, with gunicorn's three metrics.
     pub(crate) fn request(&self, status: u16, elapsed: Duration, out: &mut Vec<u8>) {
         let micros = elapsed.as_micros();
         let fraction = format!("{:03}", micros % 1000);
@@ -19,7 +19,7 @@ impl Statsd {
         self.count(&format!("gunicorn.request.status.{status}"), out);
     }
 
-    /// A line of the error log. What is of less weight is not counted.
+    /// Counts a line of the error log. Lines of less weight than a warning are not counted.
     pub(crate) fn line(&self, level: LogLevel, text: &str, out: &mut Vec<u8>) {
         match level {
             LogLevel::Critical => self.count("gunicorn.log.critical", out),
@@ -30,12 +30,12 @@ impl Statsd {
         }
     }
 
-    /// An exception of the application.
+    /// Counts an exception of the application.
     pub(crate) fn exception(&self, out: &mut Vec<u8>) {
         self.count("gunicorn.log.exception", out);
     }
 
-    /// A metric of any kind, and the end of its line.
+    /// Appends a metric of any kind, and the end of its line.
     pub(crate) fn metric(&self, name: &str, value: &str, kind: &str, out: &mut Vec<u8>) {
         let Statsd { prefix, tags, .. } = self;
         let mut text = format!("{prefix}{name}:{value}|{kind}");

@@ -80,7 +80,7 @@ fn read_stream(file: &mut File) -> io::Result<Vec<u8>> {
         let found = poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
         if found == Ok(0) {
             let words = format!(
-                "expected a file or a pipe, found a pipe into which nobody writes for {} s",
+                "expected a file or a pipe, found a pipe into which no process writes for {} s",
                 PATIENCE.as_secs()
             );
             return Err(io::Error::new(io::ErrorKind::TimedOut, words));

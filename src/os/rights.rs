@@ -6,8 +6,8 @@
 //! remedies:
 //!
 //! - Since Linux 6.16 the kernel refuses such a message when it is sent (`SO_PASSRIGHTS`).
-//! Before 6.16 a message is looked at before it is received; one with descriptors stays in the queue. The socket is
-//! closed by a thread that is never waited for.
+//! - Before 6.16 a message is looked at before it is received; one with descriptors stays in the queue. The socket is
+//!   closed by a thread that is never waited for.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_nobody_listens() {
+    fn without_an_address_there_is_no_service_manager() {
         for pairs in [&[][..], &[("NOTIFY_SOCKET", "")][..], &[("WATCHDOG_USEC", "1000")][..]] {
             let silent = announcer(pairs).unwrap();
             assert!(!silent.is_heard() && silent.watchdog().is_none());

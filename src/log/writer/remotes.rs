@@ -1,4 +1,4 @@
-//! Where lines go besides the files: the outputs of syslog and statsd, and what these are told.
+//! The outputs besides the files: syslog and statsd, and their messages.
 
 use std::io;
 use std::process;
@@ -9,7 +9,7 @@ use super::{Cut, Hurry, Line, LogSocket, Output, RemoteOutputs, STATSD, SYSLOG, 
 use crate::message::{Place, Remotes, Statsd};
 
 impl Writer {
-    /// Lines go there besides, from now on.
+    /// Sends lines to these from now on, too.
     pub(in crate::log) fn connect(&self, remotes: &Remotes) -> io::Result<()> {
         let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         let syslog = remotes.syslog.as_ref().map(|wanted| {
@@ -26,8 +26,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The output that leads to `wanted`: the one that this process has, if it leads there or waits for the name to be looked
-    /// up, else another one.
+    /// Returns the output that leads to `wanted`: the one that this process has, if it leads there or waits for the
+    /// name to be looked up, else a new one.
     fn lead_to(
         &self,
         has: Option<(Output, Place)>,
@@ -47,7 +47,7 @@ impl Writer {
         }
     }
 
-    /// Gives this process, which was forked, connections of its own.
+    /// Gives this process, which was forked, sockets of its own.
     pub(in crate::log) fn reopen_sockets(&self) -> io::Result<()> {
         let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         let outputs = syslog.into_iter().map(|(output, _)| output).chain(statsd.into_iter().map(|(output, _)| output));
@@ -56,12 +56,12 @@ impl Writer {
 
     pub(in crate::log) fn remote_outputs(&self) -> RemoteOutputs {
         let is_own = self.owner.load(Ordering::Relaxed) == process::id();
-        // A child that the application has forked may find it locked for ever.
+        // In a child that the application has forked it may be locked for ever.
         let held = if is_own { self.remotes.lock().ok() } else { self.remotes.try_lock().ok() };
         held.map(|outputs| outputs.clone()).unwrap_or_default()
     }
 
-    /// The same line for those who are told besides.
+    /// Sends the same line to syslog, and counts it for statsd.
     pub(in crate::log) fn send_line(&self, line: &Line) {
         let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         if let Some((output, syslog)) = syslog {
@@ -74,7 +74,7 @@ impl Writer {
         }
     }
 
-    /// Tells statsd, if there is one.
+    /// Sends metrics to statsd, if there is one.
     pub(in crate::log) fn measure(&self, tell: impl FnOnce(&Statsd, &mut Vec<u8>)) {
         if let Some((output, statsd)) = self.remote_outputs().statsd {
             let mut told = Vec::new();
@@ -84,8 +84,8 @@ impl Writer {
     }
 }
 
-/// What goes in one datagram, in bytes: what an Ethernet takes whole, less the heads of IPv6 and UDP; on a unix socket what
-/// daemons read at a time (Datadog's: 8 KiB).
+/// Returns the most bytes of one datagram: a whole Ethernet frame, less the heads of IPv6 and UDP; on a unix socket the
+/// usual buffer of daemons (Datadog's: 8 KiB).
 fn room(place: &Place) -> usize {
     if matches!(place, Place::Udp(_) | Place::Awaited(..)) { 1432 } else { 8192 }
 }

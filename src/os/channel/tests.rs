@@ -168,7 +168,7 @@ fn soon<T: Send + 'static>(what: &str, step: impl FnOnce() -> T + Send + 'static
 }
 
 #[test]
-fn a_descriptor_that_is_refused_blocks_nobody_also_where_the_kernel_does_not_help() {
+fn a_descriptor_that_is_refused_does_not_block_also_where_the_kernel_does_not_help() {
     for passes_credentials in [false, true] {
         let (one, other) = Channel::pair().unwrap();
         let other = Channel(rights::Socket::refusing_unaided(other.into()));
