@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms | what it is |
 //! |---|---|---|
-//! | 0 | [`http`], [`settings`], [`command`], [`control`], [`message`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
+//! | 0 | [`http`], [`settings`], [`command`], [`control`], [`message`], [`metrics`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
 //! | 1 | [`os`], [`log`], [`interpreter`], [`tls`] | the kernel made safe; finding Python and launching it; TLS over a socket |
 //! | 2 | [`worker`] | connections and the one epoll loop |
 //! | 3 | [`master`] | one loop: wait, ask the supervisor, do |
@@ -28,6 +28,7 @@ pub mod interpreter;
 pub mod log;
 pub mod master;
 pub mod message;
+pub mod metrics;
 pub mod os;
 pub mod settings;
 pub mod supervisor;

@@ -123,7 +123,7 @@ fn a_configuration_may_come_by_a_pipe_and_holds_through_reloads() {
 fn a_configuration_that_is_a_pipe_without_a_writer_ends_the_start() {
     let files = directory(&[APP]);
     for (name, says) in [
-        ("fifo", "expected a file or a pipe, found a pipe into which nobody writes for 5 s"),
+        ("fifo", "expected a file or a pipe, found a pipe into which no process writes for 5 s"),
         ("fifo.py", "expected a file, found a pipe, a socket or a device"),
     ] {
         nix::unistd::mkfifo(&files.path().join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();

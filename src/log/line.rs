@@ -1,7 +1,7 @@
-//! What a line of the error log looks like. Pure: an event, its time and pid go in, bytes come out.
+//! The form of a line of the error log: an event, its time and pid go in, bytes come out.
 //!
-//! No text of a stranger can forge a line: fields are quoted and escaped, control characters in messages are escaped, and
-//! a message's own further lines cannot begin like a line of the log.
+//! No text from outside can forge a line: fields are quoted and escaped, control characters in messages are escaped,
+//! and a message's own further lines cannot begin like a line of the log.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub(super) struct Line {
     pub(super) pid: u32,
     pub(super) level: Level,
     pub(super) message: String,
-    /// In the order in which the event names them.
+    /// The fields, in the order in which the event names them.
     pub(super) fields: Vec<(&'static str, Value)>,
 }
 
 impl Line {
-    /// The bytes, newline included.
+    /// Returns the bytes, newline included.
     pub(super) fn encode(&self, format: Format) -> String {
         match format {
             Format::Text => self.text(),
@@ -35,7 +35,7 @@ impl Line {
         format!("{time} [{}] [{}] {}\n", self.pid, self.level.label(), self.words())
     }
 
-    /// What it says. The fields follow the message's first line, before a traceback.
+    /// Returns message and fields. The fields follow the message's first line, before a traceback.
     pub(super) fn words(&self) -> String {
         let mut text = String::new();
         let mut lines = self.message.trim_end_matches('\n').split('\n');
@@ -66,13 +66,13 @@ impl Line {
     }
 }
 
-/// `"name":value,...`
+/// Returns `"name":value,...`.
 fn members(members: &[(&str, Value)]) -> String {
     let written: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
     written.join(",")
 }
 
-/// The line that says how many lines of the log `name` ("log", "access log") found no room.
+/// Returns the line with the number of lines of the log `name` ("log", "access log") that found no room.
 pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
     let line = Line {
         wall: clock::wall(),
@@ -84,7 +84,7 @@ pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
     line.encode(format)
 }
 
-/// A field's value: bare if nothing in it could be taken for something else, else quoted.
+/// Appends a field's value: bare if nothing in it can be mistaken, else quoted.
 fn value_into(text: &mut String, value: &str) {
     let plain = |char: char| !char.is_whitespace() && !hidden(char) && !matches!(char, '"' | '\\' | '=');
     if !value.is_empty() && value.chars().all(plain) {
@@ -112,7 +112,7 @@ fn escape_into(text: &mut String, message: &str) {
     }
 }
 
-/// A text of several lines as it can be shown on a terminal, whoever wrote it.
+/// Returns a text of several lines as it can be shown on a terminal, even if its author is not trusted.
 pub fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (number, line) in text.split('\n').enumerate() {
@@ -124,7 +124,7 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
-/// JSON with the same characters escaped as JSON has it: only strings can hold them, and mean the same.
+/// Returns JSON with the same characters escaped in JSON's way: only strings can have them, and mean the same.
 pub fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for char in json.chars() {
@@ -138,7 +138,7 @@ pub fn escaped_json(json: &str) -> String {
     shown
 }
 
-/// Characters that move the cursor, end a line, or change the order in which a terminal shows the others.
+/// True for characters that move the cursor, end a line, or change the order in which a terminal shows the others.
 fn hidden(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! One open log file, pipe, terminal or socket: writes what goes in without waiting, and counts the lines that were lost.
+//! One open log file, pipe, terminal or socket: writes bytes without waiting, and counts the lines that were lost.
 //! Knows no queue.
 #![allow(unsafe_code)]
 
@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 
-use super::remote::Remote;
+use super::socket::{LogSocket, Outcome};
 use crate::message::Place;
 use crate::os::clock;
 
@@ -19,30 +19,19 @@ use crate::os::clock;
 #[derive(Debug)]
 pub(super) struct Sink {
     fd: OwnedFd,
-    /// How the line about lost lines calls it.
+    /// The name in the line about lost lines.
     name: &'static str,
-    /// Where it leads, if it is a socket that was made for a log.
-    remote: Option<Remote>,
-    /// Takes any amount at once: a file on a disk.
+    /// The address, if it is a socket that was made for a log.
+    socket: Option<LogSocket>,
+    /// True if it takes any amount at once: a file on a disk.
     regular: AtomicBool,
     dropped: AtomicU64,
-    /// When lost lines were last said while it takes none, in ns of the monotonic clock; 0 is never.
+    /// The moment when lost lines were last reported while it takes none, in ns of the monotonic clock; 0 is never.
     said: AtomicU64,
     /// Lines that were taken from the queue and are not written yet.
     unwritten: AtomicU64,
-    /// The last byte written was within a line whose rest was lost.
+    /// True if the last byte written was within a line whose rest was lost.
     torn: AtomicBool,
-}
-
-/// How far a write came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// All is written.
-    Done,
-    /// The destination takes no more now.
-    Full,
-    /// The kernel refused: no space, no reader.
-    Refused,
 }
 
 impl Sink {
@@ -51,7 +40,7 @@ impl Sink {
         Sink {
             fd,
             name,
-            remote: None,
+            socket: None,
             regular,
             dropped: AtomicU64::new(0),
             said: AtomicU64::new(0),
@@ -60,39 +49,39 @@ impl Sink {
         }
     }
 
-    /// A socket that leads there.
-    pub(super) fn remote(remote: Remote, name: &'static str) -> io::Result<Sink> {
-        let fd = remote.open()?;
-        // A name server is given as long as one that answers takes before anything is said to be lost.
-        let said = AtomicU64::new(if remote.is_awaited() { clock::monotonic() } else { 0 });
-        Ok(Sink { remote: Some(remote), said, ..Sink::new(fd, name) })
+    /// Makes a sink of a socket.
+    pub(super) fn to_socket(socket: LogSocket, name: &'static str) -> io::Result<Sink> {
+        let fd = socket.open()?;
+        // A name server gets as long as a working one takes before lost lines are reported.
+        let said = AtomicU64::new(if socket.is_awaited() { clock::monotonic() } else { 0 });
+        Ok(Sink { socket: Some(socket), said, ..Sink::new(fd, name) })
     }
 
     /// True if it leads to a host whose name is still being looked up.
     pub(super) fn is_awaited(&self) -> bool {
-        self.remote.as_ref().is_some_and(Remote::is_awaited)
+        self.socket.as_ref().is_some_and(LogSocket::is_awaited)
     }
 
-    /// That host was found.
-    pub(super) fn lead_to(&self, place: &Place) -> io::Result<()> {
-        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.lead_to(place)?))
+    /// Leads it to that host, which was found.
+    pub(super) fn resolved(&self, place: &Place) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| self.redirect(&socket.resolved(place)?))
     }
 
-    /// Gives this process a connection of its own: who forked it goes on with the old one.
-    pub(super) fn part(&self) -> io::Result<()> {
-        self.remote.as_ref().map_or(Ok(()), |remote| self.redirect(&remote.open()?))
+    /// Gives this process a connection of its own: its parent keeps the old one.
+    pub(super) fn reopen_socket(&self) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| self.redirect(&socket.open()?))
     }
 
-    /// The byte that ends a line.
+    /// Returns the byte that ends a line.
     fn end(&self) -> u8 {
-        self.remote.as_ref().map_or(b'\n', Remote::end)
+        self.socket.as_ref().map_or(b'\n', LogSocket::end)
     }
 
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Sends what follows to another file, in one step, also for a thread that is writing.
+    /// Leads further bytes to another file, in one step, also for a thread that is writing.
     pub(super) fn redirect(&self, to: &OwnedFd) -> io::Result<()> {
         // SAFETY: replaces what our own descriptor refers to; its number stays open and stays ours throughout (dup3(2)).
         let got = unsafe { libc::dup3(to.as_raw_fd(), self.fd.as_raw_fd(), libc::O_CLOEXEC) };
@@ -102,7 +91,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes what can be written without waiting; says how many bytes that were. A pipe that poll(2) calls writable takes
+    /// Writes as much as goes without waiting; returns the number of bytes. A pipe that poll(2) calls writable takes
     /// [`PIECE`] bytes (unless another process fills it that instant); a file on a disk takes all.
     pub(super) fn write(&self, bytes: &[u8]) -> (usize, Outcome) {
         if self.torn.load(Ordering::Relaxed) {
@@ -115,8 +104,8 @@ impl Sink {
     }
 
     fn write_from(&self, bytes: &[u8]) -> (usize, Outcome) {
-        if let Some(remote) = &self.remote {
-            return remote.write(&self.fd, bytes, |socket| self.redirect(socket));
+        if let Some(socket) = &self.socket {
+            return socket.write(&self.fd, bytes, |renewed| self.redirect(renewed));
         }
         let regular = self.regular.load(Ordering::Relaxed);
         let mut written = 0;
@@ -153,12 +142,12 @@ impl Sink {
         self.unwritten.fetch_sub(self.lines(bytes), Ordering::Relaxed);
     }
 
-    /// How many lines were taken from the queue and are not written yet.
+    /// Returns the number of lines that were taken from the queue and are not written yet.
     pub(super) fn unwritten(&self) -> u64 {
         self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// How many lines end in these bytes.
+    /// Returns the number of lines that end in these bytes.
     pub(super) fn lines(&self, bytes: &[u8]) -> u64 {
         let end = self.end();
         (bytes.split(|byte| *byte == end).count() - 1) as u64
@@ -166,10 +155,10 @@ impl Sink {
 
     /// True if it leads to another process by a socket that was made for it.
     pub(super) fn is_remote(&self) -> bool {
-        self.remote.is_some()
+        self.socket.is_some()
     }
 
-    /// Notes that of `bytes` only the first `written` ones were written: what comes next starts a new line.
+    /// Notes that of `bytes` only the first `written` ones were written: the next bytes start a new line.
     pub(super) fn note_torn(&self, bytes: &[u8], written: usize) {
         if written > 0 && bytes[written - 1] != self.end() {
             self.torn.store(true, Ordering::Relaxed);
@@ -180,13 +169,13 @@ impl Sink {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// How many lines were lost since this was asked last.
+    /// Returns the number of lines that were lost since the last call.
     pub(super) fn take_dropped(&self) -> u64 {
         // Nearly always 0: no locked exchange for that.
         if self.dropped.load(Ordering::Relaxed) == 0 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
     }
 
-    /// The same while it takes none: 0 until [`SAID_EVERY`] is over since there was something to say.
+    /// Returns the same while it takes none: 0 until [`SAID_EVERY`] is over since the last report.
     pub(super) fn take_dropped_at_times(&self) -> u64 {
         if self.dropped.load(Ordering::Relaxed) == 0 {
             return 0;
@@ -206,7 +195,7 @@ impl AsFd for Sink {
     }
 }
 
-/// Waits until one of them takes bytes, or has an error that writing will tell. False when the time is over first.
+/// Waits until one of them takes bytes, or has an error that writing will report. False if the time is over first.
 pub(super) fn wait_writable(fds: &[BorrowedFd<'_>], limit: PollTimeout) -> bool {
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)).collect();
     poll(&mut polled, limit).is_ok_and(|ready| ready > 0)
@@ -216,7 +205,7 @@ fn is_regular(fd: &OwnedFd) -> bool {
     fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits())
 }
 
-/// How often lost lines are said while nothing is taken, in ns: a log of one line in five seconds can be read.
+/// The interval of reports of lost lines while nothing is taken, in ns: a log of one line in five seconds can be read.
 const SAID_EVERY: u64 = 5_000_000_000;
 
 /// `PIPE_BUF` on Linux (pipe(7)): written whole or not at all, so that lines of several processes do not mix.

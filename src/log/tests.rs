@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// A writer for life, as the program has one, with its error log in a pipe.
+/// Makes a writer that is never dropped, as in the program, with its error log in a pipe.
 fn writer() -> (&'static Writer, BufReader<PipeReader>, OwnedFd) {
     let (reader, end) = pipe().unwrap();
     let end = OwnedFd::from(end);
@@ -30,12 +30,12 @@ fn line(reader: &mut impl BufRead) -> String {
     line
 }
 
-/// What follows `[time] [pid] ` of a line.
+/// Returns the part of a line after `[time] [pid] `.
 pub(super) fn rest(line: &str) -> &str {
     line.splitn(3, "] ").nth(2).unwrap()
 }
 
-/// Fills a pipe to the last byte, and says with how many.
+/// Fills a pipe to the last byte; returns the number of bytes.
 fn fill(end: &impl AsFd) -> usize {
     let flags = OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).unwrap());
     fcntl(end, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
@@ -103,7 +103,7 @@ fn a_torn_line_is_ended_before_the_next() {
     let (writer, mut reader, end) = writer();
     let filled = fill(&end);
     let page = 4096;
-    // Past the buffer, which would read ahead.
+    // Reads past the buffer, which would read ahead.
     empty(reader.get_mut(), page);
     let long = format!("{}\n", "x".repeat(2 * page));
     writer.error(&long);
@@ -125,7 +125,7 @@ fn a_full_disk_and_a_gone_reader_are_survived_and_said_later() {
         let (gone, end) = UnixStream::pair().unwrap();
         gone.shutdown(Shutdown::Both).unwrap();
         writer.set_error(end.into()).unwrap();
-        writer.error("nobody reads this\n");
+        writer.error("no process reads this\n");
         assert!(writer.flush(LONG));
         writer.set_error(OpenOptions::new().write(true).open("/dev/full").unwrap().into()).unwrap();
         writer.error("no space for this\n");
@@ -316,7 +316,7 @@ fn a_log_file_is_appended_to() {
     assert!(matches!(Destination::at(Path::new("/dev/stderr")).unwrap(), Destination::Stderr));
 }
 
-/// The one test of the process's own log; other tests may log meanwhile.
+/// Tests the process's own log, in one test; other tests may log meanwhile.
 #[test]
 fn init_can_be_called_again() {
     let next = |level, format| {
@@ -341,5 +341,5 @@ fn init_can_be_called_again() {
     assert_eq!(json.len(), 1);
 }
 
-/// Longer than any of these waits should last.
+/// A limit that none of these waits should reach.
 const LONG: Duration = Duration::from_secs(20);

@@ -16,12 +16,12 @@ use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, Reading, certificates};
 use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
 use crate::os::channel::Channel;
-use crate::os::daemonize;
 use crate::os::identity::{Identity, IdentityError};
 use crate::os::limits;
 use crate::os::place;
 use crate::os::process;
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
+use crate::os::std_streams;
 use crate::settings::{Defined, Settings, Workers};
 use crate::supervisor::{Moment, Plan, Scaling};
 
@@ -174,7 +174,7 @@ impl Generation {
                 hook_process: hooks.keeper.is_some(),
                 workers_before: hooks.workers_before,
             },
-            streams: if daemonize::streams().is_some() { Streams::Sent } else { Streams::Own },
+            streams: if std_streams::kept().is_some() { Streams::Sent } else { Streams::Own },
             remotes: self.remotes.clone(),
         };
         let fds: Vec<_> = [self.board_file.as_fd()]
@@ -185,7 +185,7 @@ impl Generation {
             .chain(self.memory.as_ref().map(AsFd::as_fd))
             .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
             .chain(hooks.keeper.as_ref().map(AsFd::as_fd))
-            .chain(daemonize::streams().into_iter().flatten().map(AsFd::as_fd))
+            .chain(std_streams::kept().into_iter().flatten().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }

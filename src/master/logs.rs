@@ -10,10 +10,10 @@ use super::{AnyError, Generation, Master, Origins};
 use crate::log::{self, Destination};
 use crate::message::Reopen;
 use crate::os;
-use crate::os::daemonize;
 use crate::os::identity::Identity;
 use crate::os::pidfile::PidFile;
 use crate::os::place;
+use crate::os::std_streams;
 use crate::settings::Settings;
 use crate::settings::types::LogTarget;
 
@@ -30,7 +30,7 @@ impl Logs {
     /// Opens them. Files belong to the user that the application runs as, as under gunicorn.
     pub(super) fn open(settings: &Settings, origins: &Origins, identity: &Identity) -> Result<Logs, AnyError> {
         if settings.daemon && settings.enable_stdio_inheritance {
-            daemonize::keep_streams()?;
+            std_streams::keep()?;
         }
         let error = match &settings.errorlog {
             LogTarget::Standard => None,

@@ -1,5 +1,5 @@
-//! What a user could change: every directory on the way to a file, each link, and the file itself (path_resolution(7)). By
-//! owner, mode and access control list; never by trying.
+//! What a user can change: directories on the way to a file, links, and the file itself (path_resolution(7)). Judges by
+//! owner, mode and access control list, and never tries.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsString};
@@ -12,19 +12,19 @@ use std::path::{Component, Path, PathBuf};
 
 use super::identity::Identity;
 
-/// Something that runs with more rights than a user has, and that this user could change.
+/// A file that runs with more rights than a user has, and that this user can change.
 #[derive(Debug)]
 pub struct Untrusted {
-    /// What is to run.
+    /// The file that is to run.
     pub what: PathBuf,
-    /// The file or directory on its way that could be changed.
+    /// The file or directory on its way that can be changed.
     pub found: PathBuf,
     /// The user.
     pub user: u32,
 }
 
 impl Untrusted {
-    /// What can be done about it, without the word `hint:`.
+    /// The remedy, without the word `hint:`.
     pub fn hint(&self) -> String {
         let found = self.found.display();
         format!(
@@ -65,8 +65,9 @@ impl Identity {
         })
     }
 
-    /// Returns the first directory on the way to `path` in which this identity could replace or make an entry of the path, or
-    /// `path` itself if it could write to it; `None` if there is neither, and for what does not exist and cannot be made.
+    /// Returns the first directory on the way to `path` in which this identity can replace or make an entry of the
+    /// path, or `path` itself if it can write to it. Returns `None` if there is neither, and for a path that does not
+    /// exist and cannot be made.
     pub fn can_change(&self, path: &Path) -> Option<PathBuf> {
         let mut walk = Walk { identity: self, links: 0, at: PathBuf::from("/") };
         let whole = std::path::absolute(path).ok()?;
@@ -79,8 +80,8 @@ impl Identity {
         }
     }
 
-    /// As [`Identity::can_change`], for a directory and all that is below it. Links below it are followed to files and not
-    /// to directories.
+    /// Does the same as [`Identity::can_change`] for a directory and everything below it. Links below it are followed
+    /// to files and not to directories.
     pub fn can_change_below(&self, directory: &Path) -> Option<PathBuf> {
         if let Some(found) = self.can_change(directory) {
             return Some(found);
@@ -114,7 +115,7 @@ impl Identity {
         if self.group == Some(metadata.gid()) || self.groups.contains(&metadata.gid()) {
             return mode & 0o020 != 0;
         }
-        // With an access control list these bits are its mask: what it grants to whom is not looked up.
+        // With an access control list these bits are its mask: its single entries are not looked up.
         mode & 0o002 != 0 || (mode & 0o020 != 0 && has_list(path))
     }
 }
@@ -132,7 +133,7 @@ impl Walk<'_> {
         let directory = fs::metadata(&self.at)?;
         let entry = self.at.join(name);
         let Ok(metadata) = fs::symlink_metadata(&entry) else {
-            // What is not there yet could be made.
+            // An entry that does not exist yet can be made.
             let can_make = self.identity.may_write(&self.at, &directory);
             return if can_make { Ok(Some(self.at.clone())) } else { Err(io::ErrorKind::NotFound.into()) };
         };
@@ -155,7 +156,7 @@ impl Walk<'_> {
         self.follow(&target)
     }
 
-    /// Goes to where a path or a link leads; the end itself is not judged.
+    /// Goes to the target of a path or a link; the target itself is not judged.
     fn follow(&mut self, target: &Path) -> io::Result<Option<PathBuf>> {
         for component in target.components() {
             match component {
@@ -180,7 +181,7 @@ fn has_list(path: &Path) -> bool {
     unsafe { libc::getxattr(path.as_ptr(), c"system.posix_acl_access".as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
-/// Where the kernel gives up, too (path_resolution(7)).
+/// The kernel's own limit (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 
 #[cfg(test)]
@@ -189,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory of this process's user, and another user, of another group.
+    /// Returns a directory of this process's user, and another user of another group.
     fn surroundings() -> (tempfile::TempDir, Identity) {
         let directory = tempfile::tempdir().unwrap();
         let metadata = directory.path().metadata().unwrap();
@@ -216,7 +217,7 @@ mod tests {
         set_mode(&outer, 0o777);
         assert_eq!(other.can_change(&file), Some(outer.clone()));
         assert_eq!(other.can_change_below(&inner), Some(outer.clone()));
-        // With the sticky bit only what this user owns could be replaced; a new entry could be made.
+        // With the sticky bit this user can replace only its own entries, and can make new ones.
         set_mode(&outer, 0o1777);
         assert_eq!(other.can_change(&file), None);
         assert_eq!(other.can_change(&outer.join("not/there")), Some(outer.clone()));

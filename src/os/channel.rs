@@ -1,5 +1,6 @@
-//! Messages with file descriptors between master, zygote and workers: one end of a `SOCK_SEQPACKET` pair of unix sockets,
-//! which keeps message boundaries and says when the other end is gone (unix(7)). Knows nothing of what the messages mean.
+//! Messages with file descriptors between master, zygote and workers: one end of a `SOCK_SEQPACKET` pair of unix
+//! sockets, which keeps message boundaries and reports the end of the other side (unix(7)). Does not know what messages
+//! mean.
 #![allow(unsafe_code)]
 
 #[cfg(test)]
@@ -18,7 +19,7 @@ use nix::sys::socket::{
 
 use super::rights;
 
-/// One end of a connected pair. Close-on-exec; blocking until told otherwise.
+/// One end of a connected pair. Close-on-exec, and blocking by default.
 #[derive(Debug)]
 pub struct Channel(rights::Socket);
 
@@ -29,17 +30,17 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// The descriptors that came along, at most [`MAX_FDS`], all close-on-exec.
     pub fds: Vec<OwnedFd>,
-    /// The process that sent it, as the kernel says: only after [`Channel::pass_credentials`] on this end, and only for what
-    /// was sent after it. A process may name no other than itself unless it has `CAP_SYS_ADMIN`.
+    /// The process that sent it, as the kernel reports it. It is known only after [`Channel::pass_credentials`] on this
+    /// end, for messages sent after that. A process can name only itself, unless it has `CAP_SYS_ADMIN`.
     pub sender: Option<i32>,
 }
 
-/// What [`Channel::receive`] found.
+/// Result of [`Channel::receive`].
 #[derive(Debug)]
 pub enum Received {
     /// A message.
     Packet(Packet),
-    /// The other end is closed in every process that had it, and all it sent was read.
+    /// The other end is closed in every process that had it, and all its messages were read.
     Closed,
     /// No message yet; only on a non-blocking channel.
     Nothing,
@@ -52,8 +53,8 @@ impl Channel {
         Ok((Channel::from_fd(one), Channel::from_fd(other)))
     }
 
-    /// This end, over which no descriptors may come from now on. The other end must not have been given away yet. Where the
-    /// kernel does not refuse such a message to its sender, [`Channel::receive`] does.
+    /// Refuses descriptors on this end from now on. The other end must not have been given away yet. Where the kernel
+    /// does not refuse such a message to its sender, [`Channel::receive`] does.
     #[must_use]
     pub fn refuse_descriptors(self) -> Channel {
         Channel(rights::Socket::refusing(self.0.into()))
@@ -69,15 +70,15 @@ impl Channel {
         self.send(&serde_json::to_vec(value)?, fds)
     }
 
-    /// Sends one message, whole or not at all. Raises no SIGPIPE. Errors: `InvalidInput` for an empty message (which the
-    /// reader could not tell from the end), for more than [`MAX_MESSAGE`] bytes or [`MAX_FDS`] descriptors; `BrokenPipe`
-    /// when the other end is gone; `WouldBlock` when the channel is non-blocking and full.
+    /// Sends one message, whole or not at all. Raises no SIGPIPE. Errors: `InvalidInput` for an empty message (which
+    /// the reader could not tell from the end), for more than [`MAX_MESSAGE`] bytes or [`MAX_FDS`] descriptors;
+    /// `BrokenPipe` when the other end is gone; `WouldBlock` when the channel is non-blocking and full.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.send_with(bytes, fds, MsgFlags::empty())
     }
 
-    /// As [`Channel::send`], and never waits: `WouldBlock` when the channel is full, whatever somebody who shares this end
-    /// has switched it to.
+    /// Sends as [`Channel::send`] does, and never waits: `WouldBlock` when the channel is full, even if another process
+    /// that shares this end has made it blocking.
     pub fn try_send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.send_with(bytes, fds, MsgFlags::MSG_DONTWAIT)
     }
@@ -98,32 +99,33 @@ impl Channel {
         loop {
             match sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL | flags, None) {
                 Ok(_) => return Ok(()),
-                // ECONNRESET: the other end was closed with messages unread; said once, EPIPE comes after.
+                // ECONNRESET: the other end was closed with messages unread. It is reported once, EPIPE comes after.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(cause) => return Err(cause.into()),
             }
         }
     }
 
-    /// Says that nothing more will be sent: the other end reads its end, and may go on sending.
+    /// Ends the sending side: the other end reads the end, and may go on sending.
     pub fn shut_down(&self) -> io::Result<()> {
         Ok(shutdown(self.0.as_raw_fd(), Shutdown::Write)?)
     }
 
-    /// Receives one message. A message that does not fit, or whose descriptors found no room in this process's table, is
-    /// `InvalidData`: it is gone then, and what arrived of its descriptors is closed. So is one with descriptors on an end
-    /// that refuses them; that one stays, and nothing more can be received.
+    /// Receives one message. `InvalidData` is a message that does not fit, or whose descriptors found no room in this
+    /// process's table: it is lost, and its descriptors that arrived are closed. A message with descriptors on an end
+    /// that refuses them is `InvalidData`, too: it stays, and nothing more can be received.
     pub fn receive(&self) -> io::Result<Received> {
         self.receive_with(0)
     }
 
-    /// As [`Channel::receive`], and never waits, whatever somebody who shares this end has switched it to.
+    /// Receives as [`Channel::receive`] does, and never waits, even if another process that shares this end has made it
+    /// blocking.
     pub fn try_receive(&self) -> io::Result<Received> {
         self.receive_with(libc::MSG_DONTWAIT)
     }
 
-    /// As [`Channel::try_receive`], but a message whose descriptors found no room in this process's table is returned without
-    /// them.
+    /// Receives as [`Channel::try_receive`] does, but returns a message whose descriptors found no room in this
+    /// process's table without them.
     pub fn try_receive_cut(&self) -> io::Result<Received> {
         self.receive_in(libc::MSG_DONTWAIT, libc::MSG_TRUNC)
     }
@@ -153,7 +155,8 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let Message { length, fds, sender, .. } = message;
-        // An empty message is an end only if nothing came with it: the kernel attaches credentials to messages, not to the end.
+        // An empty message is an end only if nothing came with it: the kernel attaches credentials to messages, not to
+        // the end.
         if length == 0 && fds.is_empty() && sender.is_none() {
             return Ok(Received::Closed);
         }
@@ -171,16 +174,16 @@ impl Channel {
         Ok(())
     }
 
-    /// From now on the kernel says on this end who sent each message (`SO_PASSCRED`, unix(7)).
+    /// Has the kernel report on this end which process sent each message (`SO_PASSCRED`, unix(7)).
     pub fn pass_credentials(&self) -> io::Result<()> {
         Ok(setsockopt(self, sockopt::PassCred, &true)?)
     }
 }
 
-/// What recvmsg(2) says besides the bytes.
+/// The results of recvmsg(2) besides the bytes.
 struct Message {
     length: usize,
-    /// How the message was cut: `MSG_TRUNC`, `MSG_CTRUNC`.
+    /// The ways in which the message was cut: `MSG_TRUNC`, `MSG_CTRUNC`.
     cut: libc::c_int,
     fds: Vec<OwnedFd>,
     sender: Option<i32>,
@@ -201,7 +204,8 @@ fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8], flags: libc::c_int) -> R
         let got = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC | flags) };
         match Errno::result(got) {
             Ok(length) => break length.unsigned_abs(),
-            // The other end was closed with messages of ours unread; said once, what it sent comes after.
+            // The other end was closed with messages of ours unread. That is reported once; the messages that it sent
+            // come after.
             Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(cause) => return Err(cause),
         }
@@ -211,7 +215,8 @@ fn receive_into(from: BorrowedFd<'_>, bytes: &mut [u8], flags: libc::c_int) -> R
     Ok(Message { length, cut: header.msg_flags, fds, sender })
 }
 
-/// Reads every control message that was received: descriptors become owned, whatever else the caller decides.
+/// Reads every control message that was received: each descriptor becomes owned, also if the caller refuses the
+/// message.
 ///
 /// # Safety
 /// `header` must be as recvmsg left it, its control buffer alive, and this must be called once for each message.
@@ -231,7 +236,7 @@ unsafe fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
             for n in 0..length / mem::size_of::<RawFd>() {
                 // SAFETY: the kernel wrote `length` bytes of descriptors, not necessarily aligned.
                 let fd = unsafe { data.add(n * mem::size_of::<RawFd>()).cast::<RawFd>().read_unaligned() };
-                // SAFETY: it is new in this process, and nobody else's.
+                // SAFETY: the descriptor is new in this process, and nothing else owns it.
                 fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         } else if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_CREDENTIALS {

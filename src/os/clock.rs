@@ -1,4 +1,4 @@
-//! The clocks, and local time as the logs write it. Decides nothing by time: that is for those who ask.
+//! The clocks, and local time as the logs write it. Makes no decisions by time.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use libc::{CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, clockid_t};
 
-/// Nanoseconds on `CLOCK_MONOTONIC`: comparable between the processes of one machine, never back.
+/// Returns nanoseconds on `CLOCK_MONOTONIC`: comparable between the processes of one machine, and never going back.
 pub fn monotonic() -> u64 {
     nanoseconds(CLOCK_MONOTONIC)
 }
 
-/// The same clock as of the last tick of the kernel (1 to 4 ms ago), for a third of the cost.
+/// Returns the same clock as of the last tick of the kernel (1 to 4 ms ago), for a third of the cost.
 pub fn monotonic_coarse() -> u64 {
     nanoseconds(CLOCK_MONOTONIC_COARSE)
 }
 
-/// Time since 1970-01-01 00:00:00 UTC.
+/// Returns the time since 1970-01-01 00:00:00 UTC.
 pub fn wall() -> Duration {
     Duration::from_nanos(nanoseconds(CLOCK_REALTIME))
 }
 
-/// Whole seconds since 1970-01-01 00:00:00 UTC as of the last tick of the kernel.
+/// Returns whole seconds since 1970-01-01 00:00:00 UTC as of the last tick of the kernel.
 pub fn wall_seconds() -> u64 {
     nanoseconds(CLOCK_REALTIME_COARSE) / SECOND
 }
 
-/// A text that holds for one second and is made anew only when the second changes: the `Date` header, a log's time.
+/// A text that holds for one second and is made again only when the second changes: the `Date` header, a log's time.
 #[derive(Debug, Default)]
 pub struct PerSecond {
     second: Option<u64>,
@@ -34,12 +34,12 @@ pub struct PerSecond {
 }
 
 impl PerSecond {
-    /// A cache that holds nothing yet.
+    /// Makes an empty cache.
     pub const fn new() -> PerSecond {
         PerSecond { second: None, text: String::new() }
     }
 
-    /// The text of `second`, made by `make` unless it is the one asked for last.
+    /// Returns the text of `second`, made by `make` unless it is the one that was asked for last.
     pub fn at(&mut self, second: u64, make: impl FnOnce(u64) -> String) -> &str {
         if self.second != Some(second) {
             self.text = make(second);
@@ -49,21 +49,21 @@ impl PerSecond {
     }
 }
 
-/// `[20/Nov/2026:08:10:07 +0000]`, local time: the access log's.
+/// Returns local time in the access log's form: `[20/Nov/2026:08:10:07 +0000]`.
 pub fn access_time(second: u64) -> String {
     let t = broken_down(second, Zone::Local);
     let month = MONTHS.get(t.month - 1).copied().unwrap_or("Jan");
     format!("[{:02}/{month}/{:04}:{:02}:{:02}:{:02} {}]", t.day, t.year, t.hour, t.minute, t.second, offset(t.offset))
 }
 
-/// `[2026-11-20 08:10:07 +0000]`, local time: the error log's.
+/// Returns local time in the error log's form: `[2026-11-20 08:10:07 +0000]`.
 pub fn log_time(second: u64) -> String {
     let t = broken_down(second, Zone::Local);
     let zone = offset(t.offset);
     format!("[{:04}-{:02}-{:02} {:02}:{:02}:{:02} {zone}]", t.year, t.month, t.day, t.hour, t.minute, t.second)
 }
 
-/// `2026-11-20T08:10:07.123Z` (RFC 3339, UTC, milliseconds): the JSON log's.
+/// Returns UTC in the JSON log's form: `2026-11-20T08:10:07.123Z` (RFC 3339, milliseconds).
 pub fn rfc3339(wall: Duration) -> String {
     let t = broken_down(wall.as_secs(), Zone::Utc);
     let (ms, time) = (wall.subsec_millis(), (t.hour, t.minute, t.second));
@@ -109,7 +109,7 @@ fn broken_down(second: u64, zone: Zone) -> BrokenDown {
     }
 }
 
-/// `+0130`: hours and minutes east of UTC.
+/// Returns hours and minutes east of UTC: `+0130`.
 fn offset(seconds: i64) -> String {
     let sign = if seconds < 0 { '-' } else { '+' };
     let minutes = seconds.abs() / 60;
@@ -125,7 +125,7 @@ fn nanoseconds(clock: clockid_t) -> u64 {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// English whatever the locale: what reads access logs expects these.
+/// English in every locale: readers of access logs expect these.
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
         let fine = monotonic();
         assert!(coarse <= fine && fine <= monotonic());
         assert!(wall_seconds() <= wall().as_secs());
-        // A machine whose clock stands before 2020 has other troubles.
+        // The clock of the machine is after 2020.
         assert!(wall_seconds() > 1_577_836_800);
     }
 

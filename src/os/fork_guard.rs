@@ -1,4 +1,4 @@
-//! Processes that the application forks off a worker (`os.fork()` in a handler): no workers, whatever they believe.
+//! Processes that the application forks off a worker (`os.fork()` in a handler): they are not workers.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -15,8 +15,8 @@ pub fn mark_forks() -> io::Result<()> {
     }
 }
 
-/// Ends this process if the application forked it: its connections, log and slot are those of the worker that it is a
-/// copy of. Locks may be held by threads that it does not have, so nothing is said.
+/// Ends this process if the application forked it: its connections, log and slot belong to the worker that it is a copy
+/// of. Logs nothing, because locks may be held by threads that this process does not have.
 pub fn end_if_forked() {
     if FORKED.load(Ordering::Relaxed) {
         process::exit_now(FORKED_CODE);

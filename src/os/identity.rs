@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 pub use crate::message::Identity;
 
-/// Why a user or a group cannot be taken.
+/// The reason for which a user or a group cannot be taken.
 #[derive(Debug)]
 pub enum IdentityError {
     /// No such user in the system's database.
@@ -85,7 +85,7 @@ impl Identity {
     }
 }
 
-/// What the user database says of a user.
+/// A user's entry in the user database.
 struct Known {
     id: u32,
     group: Option<u32>,
@@ -120,7 +120,7 @@ fn groups_of(user: &CString, group: u32) -> Result<Vec<u32>, IdentityError> {
     Ok(groups.into_iter().map(Gid::as_raw).collect())
 }
 
-/// As nix has it, without a copy of the list: nothing may be allocated between fork and exec.
+/// Sets the groups as nix does, without a copy of the list: nothing may be allocated between fork and exec.
 fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: the pointer is to `groups.len()` group ids.
     Errno::result(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }).map(drop)

@@ -1,4 +1,5 @@
-//! What changes in directories: inotify(7). Says which files were written or came; knows not what they are for.
+//! Changes in directories, by inotify(7): names the files that were written or created. Does not know what they are
+//! for.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,20 +11,21 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
-/// Directories that are watched. Those below them are not.
+/// Directories that are watched, without those below them.
 pub struct Changes {
     inotify: Inotify,
     directories: HashMap<WatchDescriptor, PathBuf>,
 }
 
 impl Changes {
-    /// None yet. Fails where a user may have no further instance (`fs.inotify.max_user_instances`).
+    /// Makes an instance that watches nothing yet. Fails where a user may have no further one
+    /// (`fs.inotify.max_user_instances`).
     pub fn new() -> io::Result<Changes> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         Ok(Changes { inotify, directories: HashMap::new() })
     }
 
-    /// Watches a directory, too. One that is not there is none that changes.
+    /// Watches one more directory. A directory that does not exist is passed over.
     pub fn watch(&mut self, directory: &Path) -> io::Result<()> {
         let what = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
@@ -37,7 +39,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Waits for changes, at most so long; the files that were written or came, perhaps none.
+    /// Waits for changes, at most `limit`, and returns the files that were written or created, perhaps none.
     pub fn wait(&self, limit: Duration) -> io::Result<Vec<PathBuf>> {
         let mut waited = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waited, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {

@@ -4,8 +4,8 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Sets how many files may be open at a time; `None` is as many as are allowed, up to a bound. Every connection is one.
-/// Errors: `PermissionDenied` for more than is allowed.
+/// Sets the number of files that may be open at a time; `None` is the most that is allowed, up to a bound. Every
+/// connection is one. Errors: `PermissionDenied` for more than is allowed.
 pub fn open_files(wanted: Option<u64>) -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let (soft, hard) = match wanted {
@@ -15,11 +15,11 @@ pub fn open_files(wanted: Option<u64>) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
 }
 
-/// Sets how many bytes of address space there may be, from here on, also in processes that are forked: what needs more
-/// gets no memory. Errors: `PermissionDenied` for more than is allowed.
+/// Sets the number of bytes of address space, from here on, also in processes that are forked: allocations beyond it
+/// fail. Errors: `PermissionDenied` for more than is allowed.
 pub fn address_space(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_AS, bytes, bytes)?)
 }
 
-/// What the kernel allows by default (`fs.nr_open`); an unlimited one makes programs slow that close every number.
+/// The kernel's default limit (`fs.nr_open`): without a limit, programs that close every number become slow.
 const MOST_FILES: u64 = 1 << 20;

@@ -1,5 +1,5 @@
-//! Listening sockets: TCP, unix, or inherited as `fd://N`. Opens them, accepts from them, says in words why it could not.
-//! Knows no settings and no HTTP.
+//! Listening sockets: TCP, unix, or inherited as `fd://N`. Opens them, accepts from them, and explains in words why a
+//! socket does not listen. Knows no settings and no HTTP.
 #![allow(unsafe_code)]
 
 mod address;
@@ -22,8 +22,8 @@ use super::rights;
 pub use error::{Cause, ListenError};
 use file::SocketFile;
 
-/// Where to listen, as asked for. Displays as it is written in settings: `127.0.0.1:8000`, `[::1]:8000`, `unix:/path`,
-/// `fd://3`.
+/// The address to listen on, as it was asked for. Displays as it is written in settings: `127.0.0.1:8000`,
+/// `[::1]:8000`, `unix:/path`, `fd://3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Where {
     /// A host name or address (with or without the brackets of IPv6; empty for every IPv4 address) and a port, 0 for any
@@ -45,11 +45,11 @@ pub enum Where {
     },
     /// A descriptor of this process that listens already.
     Fd(RawFd),
-    /// The same by a name under which none was passed.
+    /// The same, by a name under which none was passed.
     Named(String),
 }
 
-/// Where a socket really listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
+/// The address on which a socket listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
 /// `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -61,10 +61,10 @@ pub enum Address {
     Abstract(Vec<u8>),
 }
 
-/// Who connected. Displays as `REMOTE_ADDR` (the IP address; empty for a unix socket).
+/// The client's address. Displays as `REMOTE_ADDR` (the IP address; empty for a unix socket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// IPv4 or IPv6; IPv4 on an IPv6 socket is the mapped address, as the kernel says it.
+    /// IPv4 or IPv6; IPv4 on an IPv6 socket is the mapped address, as the kernel reports it.
     Tcp(SocketAddr),
     /// A process of this machine.
     Unix,
@@ -73,16 +73,17 @@ pub enum Peer {
 /// A listening socket: non-blocking, close-on-exec. Closing it removes no socket file; see [`Listener::unlink`].
 #[derive(Debug)]
 pub struct Listener {
-    /// A unix one refuses descriptors: who connects could have them wait where no worker looks.
+    /// The socket. A unix one refuses descriptors: a client could have them wait unseen in the queue.
     socket: rights::Socket,
     address: Address,
     file: Option<SocketFile>,
 }
 
 impl Listener {
-    /// Binds and listens. `backlog`: how many connections may wait to be accepted; the kernel caps it at `somaxconn`.
-    /// TCP sockets get `SO_REUSEADDR`; whether an IPv6 one takes IPv4 too is the system's default. A stale socket file is
-    /// removed, a served one is an error. A descriptor by number is duplicated and the original made close-on-exec.
+    /// Binds and listens. `backlog` is the number of connections that may wait to be accepted; the kernel caps it at
+    /// `somaxconn`. TCP sockets get `SO_REUSEADDR`; the system's default decides if an IPv6 one takes IPv4 too. A stale
+    /// socket file is removed, a served one is an error. A descriptor by number is duplicated and the original made
+    /// close-on-exec.
     pub fn open(at: &Where, backlog: u32) -> Result<Listener, ListenError> {
         let backlog = backlog_of(backlog);
         let opened = match at {
@@ -119,17 +120,17 @@ impl Listener {
         adopt(socket, None).map_err(|cause| ListenError { at, cause })
     }
 
-    /// Where it listens; the real port if 0 was asked for.
+    /// Returns the address on which it listens, with the real port if 0 was asked for.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Is the way to it still there? A socket file may have been removed or replaced.
+    /// True if the way to it is still there: a socket file may have been removed or replaced.
     pub fn is_reachable(&self) -> bool {
         self.file.as_ref().is_none_or(SocketFile::is_there)
     }
 
-    /// Applies what is asked for anew to a socket that listens already: the backlog, mode and owner of its file.
+    /// Applies new settings to a socket that listens already: the backlog, mode and owner of its file.
     pub fn renew(&self, at: &Where, backlog: u32) -> Result<(), ListenError> {
         let listened =
             listen(&self.socket.as_fd(), backlog_of(backlog)).map_err(|errno| Cause::kernel("listen", errno));
@@ -140,7 +141,8 @@ impl Listener {
         renewed.map_err(|cause| ListenError { at: at.clone(), cause })
     }
 
-    /// Closes the socket in this process. Nobody can be accepted here any more; other processes that have it listen on.
+    /// Closes the socket in this process, which accepts nothing here any more; other processes that have the socket
+    /// listen on.
     pub fn close(&self) -> io::Result<()> {
         let silent = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         // SAFETY: replaces what our own descriptor refers to; its number stays open and stays ours throughout (dup3(2)).
@@ -149,14 +151,16 @@ impl Listener {
         Ok(())
     }
 
-    /// How many connections wait to be accepted. The kernel says it of TCP; of a unix socket it says whether anybody does.
+    /// Returns the number of connections that wait to be accepted. The kernel reports it for TCP; for a unix socket it
+    /// only reports if there is one.
     pub fn waiting(&self) -> usize {
         address::waiting(self.socket.as_fd())
     }
 
-    /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener); none
-    /// if no one waits. A connection that broke before it was taken is passed over (accept(2)). Errors are this process's
-    /// own lack: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`; the connection stays in the queue then.
+    /// Takes the next connection, non-blocking and close-on-exec, with `TCP_NODELAY` (inherited from the listener), or
+    /// returns `None` if none is waiting. A connection that broke before it was taken is passed over (accept(2)).
+    /// Errors are a lack of this process: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`; the connection stays in the queue
+    /// then.
     pub fn accept(&self) -> io::Result<Option<(OwnedFd, Peer)>> {
         loop {
             match address::accept(self.socket.as_fd()) {
@@ -168,8 +172,8 @@ impl Listener {
         }
     }
 
-    /// Removes the socket file, if this listener made it and it is still the same file (device and inode). Says whether a
-    /// file was removed. For the master alone: workers have the socket without the file.
+    /// Removes the socket file, if this listener made it and it is still the same file (device and inode). True if a
+    /// file was removed. Only for the master: workers have the socket without the file.
     pub fn unlink(&self) -> bool {
         self.file.as_ref().is_some_and(SocketFile::unlink)
     }
@@ -196,7 +200,7 @@ fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> 
     adopt(socket, None)
 }
 
-/// The address to bind for a host: gunicorn binds names to IPv4, and so do most who write `localhost`.
+/// Returns the address to bind for a host: gunicorn binds names to IPv4, and so do most users of `localhost`.
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let bare = if bare.is_empty() { "0.0.0.0" } else { bare };
@@ -209,8 +213,8 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Cause> {
     first.copied().ok_or_else(|| Cause::Unresolvable("the name has no address".into()))
 }
 
-/// Duplicates a descriptor of this process, and keeps the original from the processes that are started later. The original
-/// stays open: it belongs to who passed it, and an upgraded program finds it at the same number.
+/// Duplicates a descriptor of this process, and keeps the original from processes that are started later. The original
+/// stays open: an upgraded program finds it at the same number.
 fn inherited(fd: RawFd) -> Result<OwnedFd, Cause> {
     if fd < 0 {
         return Err(Cause::NotOpen);
@@ -222,7 +226,7 @@ fn inherited(fd: RawFd) -> Result<OwnedFd, Cause> {
     Ok(copy)
 }
 
-/// Checks that this is a listening stream socket, and sets what every listener has.
+/// Checks that this is a listening stream socket, and sets the options of every listener.
 fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
     match getsockopt(&socket, sockopt::SockType) {
         Ok(SockType::Stream) => {}
@@ -242,7 +246,7 @@ fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
         fcntl(&socket, set).map_err(|errno| Cause::kernel("fcntl", errno))?;
     }
     if matches!(address, Address::Tcp(_)) {
-        // Once here, not once a connection: Linux lets accepted sockets inherit it.
+        // Set once here: Linux lets accepted sockets inherit it.
         setsockopt(&socket, sockopt::TcpNoDelay, &true).map_err(|errno| Cause::kernel("TCP_NODELAY", errno))?;
     }
     let socket = match address {
@@ -253,7 +257,7 @@ fn adopt(socket: OwnedFd, file: Option<SocketFile>) -> Result<Listener, Cause> {
 }
 
 impl Peer {
-    /// The IP address; none for a unix socket.
+    /// Returns the IP address; `None` for a unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Peer::Tcp(address) => Some(address.ip()),
@@ -261,7 +265,7 @@ impl Peer {
         }
     }
 
-    /// `REMOTE_PORT`; none for a unix socket.
+    /// Returns `REMOTE_PORT`; `None` for a unix socket.
     pub fn port(&self) -> Option<u16> {
         match self {
             Peer::Tcp(address) => Some(address.port()),

@@ -1,4 +1,5 @@
-//! Bytes that one process hands to another as a descriptor: a memfd that nobody can change. They are on no disk.
+//! Bytes that one process hands to another as a descriptor: a sealed memfd that no process can change. They are on no
+//! disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// A file of these bytes, close-on-exec.
+/// Makes a sealed file of these bytes, close-on-exec.
 pub fn file(bytes: &[u8]) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Without this flag Linux 6.3 and later complain in the kernel's log; older ones do not know it.
@@ -24,7 +25,7 @@ pub fn file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// What is in such a file; wherever others have read, it begins at its start.
+/// Returns the bytes of such a file, from its start, regardless of the offset that others have left.
 pub fn read(fd: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);

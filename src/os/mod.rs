@@ -1,5 +1,5 @@
-//! The kernel made safe: what the rooms above ask of Linux, as types that cannot be misused. Knows no request, no setting
-//! and no Python.
+//! The kernel's interfaces as types that cannot be misused, one kernel object a file. Knows no request, no setting and
+//! no Python.
 
 use std::fs;
 use std::io;
@@ -33,11 +33,12 @@ pub mod sigabrt;
 pub mod signal;
 pub mod socket;
 pub mod stack_dump;
+pub mod std_streams;
 pub mod thread;
 
-/// What an error says, in small letters and without Rust's number behind it: `no such file or directory`.
+/// Returns the text of an error, in small letters and without Rust's number behind it: `no such file or directory`.
 pub fn words(error: &io::Error) -> String {
-    // It names paths.
+    // The error names paths.
     if let Some(refused) = error.get_ref().filter(|inner| inner.is::<place::Refused>()) {
         return refused.to_string();
     }
@@ -45,7 +46,7 @@ pub fn words(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// Are the files of this directory in memory? Not where the kernel does not say.
+/// True if the files of this directory are in memory; false where the kernel does not report it.
 pub fn is_in_memory(directory: &Path) -> bool {
     statfs(directory).is_ok_and(|found| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&found.filesystem_type()))
 }

@@ -1,4 +1,4 @@
-//! The pid file: says who runs, keeps a second server from starting, goes away at the end.
+//! The pid file: names the running server, keeps a second one from starting, and is removed at the end.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ pub struct PidFile {
     path: PathBuf,
 }
 
-/// Why there is none.
+/// The reason for which there is none.
 #[derive(Debug)]
 pub enum PidFileError {
     /// Its process lives and is a server of this kind.
@@ -41,7 +41,7 @@ impl fmt::Display for PidFileError {
 impl std::error::Error for PidFileError {}
 
 impl PidFile {
-    /// Writes this process's id, by a new file and a rename, so that nobody reads half of it. A file that names no
+    /// Writes this process's id, by a new file and a rename, so that no process reads half of it. A file that names no
     /// living server is stale and replaced.
     pub fn write(path: &Path) -> Result<PidFile, PidFileError> {
         let me = Pid::this().as_raw();
@@ -52,25 +52,25 @@ impl PidFile {
         written.map(|()| PidFile { path: path.clone() }).map_err(|error| PidFileError::Unwritable(path, error))
     }
 
-    /// Fails as [`PidFile::write`] would, and writes nothing. A server that runs is not in the way: a check before a
-    /// restart is made beside it.
+    /// Fails as [`PidFile::write`] would, and writes nothing. A running server is no error: a check before a restart is
+    /// made beside it.
     pub fn check(path: &Path) -> Result<(), PidFileError> {
         let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
         let replaceable = if path.is_dir() { Err(Errno::EISDIR.into()) } else { super::check_making(&path) };
         replaceable.map_err(|error| PidFileError::Unwritable(path, error))
     }
 
-    /// Where it is, absolute.
+    /// Returns its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes the file if it still holds this process's id. For the master alone.
+    /// Removes the file if it still holds this process's id. Only for the master.
     pub fn remove(&self) {
         remove_of(&self.path, Pid::this().as_raw());
     }
 
-    /// Where another master beside this one has its own.
+    /// Returns the path of another master's file beside this one.
     pub fn beside(path: &Path) -> PathBuf {
         let mut path = path.as_os_str().to_owned();
         path.push(".2");
@@ -78,7 +78,7 @@ impl PidFile {
     }
 }
 
-/// The absolute path, if no living server has its id in the file.
+/// Returns the absolute path, if no living server has its id in the file.
 fn vacant(path: &Path) -> Result<PathBuf, PidFileError> {
     let path = std::path::absolute(path).map_err(|error| PidFileError::Unwritable(path.to_owned(), error))?;
     match read(&path).filter(|&pid| pid != Pid::this().as_raw() && is_server(pid)) {
@@ -95,14 +95,14 @@ pub fn remove_of(path: &Path, pid: i32) {
     }
 }
 
-/// The user as whom the process of a pid file runs, if there is such a process.
+/// Returns the user of a pid file's process, if there is such a process.
 pub fn user_of(path: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let pid = read(path)?;
     fs::metadata(format!("/proc/{pid}")).ok().map(|process| process.uid())
 }
 
-/// The id in a pid file.
+/// Returns the id in a pid file.
 fn read(path: &Path) -> Option<i32> {
     read_at(&Place::of_name(path).ok()?)
 }
@@ -113,8 +113,8 @@ fn read_at(place: &Place) -> Option<i32> {
     text.trim().parse().ok().filter(|&pid| pid > 0)
 }
 
-/// In a container the number of a dead server is soon another process's, so that being alive is not enough. A process that
-/// has ended and was not waited for yet is not alive.
+/// True if the process lives and is a server of this kind: in a container the number of a dead server is soon another
+/// process's. A process that has ended and was not reaped yet is not alive.
 fn is_server(pid: i32) -> bool {
     let alive = matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM));
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

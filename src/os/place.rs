@@ -1,17 +1,17 @@
-//! Opening files by paths that others may have a hand in: a master that is root opens logs, pid files and certificates in
-//! directories that belong to an application's user, who may have put something else in their place.
+//! Opening files by paths that other users can influence: a master that is root opens logs, pid files and certificates
+//! in directories of an application's user, which may have put something else in their place.
 //!
-//! A path is walked a component at a time. Root and this process's user are trusted; so is whoever owns a directory that
-//! the administrator has named and to which others cannot write, but never the user as whom applications run ([`suspect`]).
-//! Below a directory to which others can write
+//! A path is walked a component at a time. Root and this process's user are trusted; so is the owner of a directory
+//! that the administrator has named and to which others cannot write, but never the user as whom applications run
+//! ([`suspect`]). Below a directory to which others can write
 //!
 //! - a symbolic link is followed only if it belongs to root or to this process's user;
 //! - what is opened must be a regular file or a device of root's, and no second name (hard link) of another user's file.
 //!
-//! The latter is so below the directory of a trusted third user as well; that user's links are followed. In a sticky
-//! directory such as `/tmp` all this holds for entries that belong to others: the rest cannot have been put there by them.
-//! Everywhere else everything may be named: fifos, `/proc/self/fd/N`. Opening waits for nothing: a fifo without a reader would
-//! block (fifo(7)).
+//! The latter applies below the directory of a trusted third user as well; that user's links are followed. In a sticky
+//! directory such as `/tmp` all this applies to entries of others: only their owners can have put them there.
+//! Everywhere else any file may be named: fifos, `/proc/self/fd/N`. Opening never waits, as it would for a fifo without
+//! a reader (fifo(7)).
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +33,7 @@ use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 
 use super::identity::Identity;
 
-/// What was found where a file was named, and may not be used.
+/// A file that was found at a path and may not be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The directory to which others may write.
@@ -47,7 +47,7 @@ enum Found {
     Link(PathBuf, u32),
     /// No regular file.
     Kind(&'static str),
-    /// A file with so many names.
+    /// A file with this number of names.
     Names(u64),
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A place for a file: a directory as it was when the path was walked, and a name in it.
+/// A directory as it was when the path was walked, and a name in it.
 #[derive(Debug)]
 pub struct Place {
     directory: OwnedFd,
@@ -89,30 +89,30 @@ pub struct Place {
     is_magic: bool,
 }
 
-/// What others than root and this process's user can have done on the way to a file.
+/// The changes that users other than root and this process's user can have made on the way to a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Exposed {
     /// Nothing.
     Nowhere,
-    /// This directory is that of a third user, who is trusted with links.
+    /// This directory belongs to a third user, which is trusted with links.
     Trusted(PathBuf),
     /// They may have made entries of this directory, and cannot touch those of others (sticky(7)).
     Sticky(PathBuf),
-    /// They may have made, renamed and replaced whatever is below this directory.
+    /// They may have made, renamed and replaced everything below this directory.
     Below(PathBuf),
 }
 
-/// Opens a log file to append to; it is made, with permissions 0666 less the umask, if it is not there. A fifo may be without
-/// a reader.
+/// Opens a log file to append to, and makes it with permissions 0666 less the umask if it does not exist. A fifo may be
+/// without a reader.
 pub fn append(path: &Path) -> io::Result<File> {
     let place = Place::at(path)?;
     let flags = OFlag::O_APPEND | OFlag::O_CREAT;
     let file = match place.open(flags | OFlag::O_WRONLY) {
-        // For both, which does not wait for a reader.
+        // A fifo that is opened for both does not wait for a reader.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => place.open(flags | OFlag::O_RDWR),
         opened => opened,
     }?;
-    // Whoever inherits it may not expect the flag.
+    // A process that inherits it may not expect the flag.
     let status = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
     fcntl(&file, FcntlArg::F_SETFL(status - OFlag::O_NONBLOCK))?;
     Ok(file)
@@ -133,7 +133,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     Place::at(path)?.open(OFlag::O_RDONLY)
 }
 
-/// All of a file.
+/// Reads a whole file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
@@ -150,7 +150,7 @@ pub fn give(file: &File, user: Option<u32>, group: Option<u32>) -> io::Result<()
 }
 
 impl Place {
-    /// Walks a path; what its last component leads to, if that is a link, is the place.
+    /// Walks a path; the place is the target of its last component, if that is a link.
     pub fn at(path: &Path) -> io::Result<Place> {
         Walk::begin(path)?.end(true)
     }
@@ -160,7 +160,7 @@ impl Place {
         Walk::begin(path)?.end(false)
     }
 
-    /// Opens what is here, as far as it may be used. Waits for nothing.
+    /// Opens the file that is here, as far as it may be used. Never waits.
     pub fn open(&self, flags: OFlag) -> io::Result<File> {
         let mut flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         flags.set(OFlag::O_NOFOLLOW, !self.is_magic);
@@ -169,8 +169,8 @@ impl Place {
         Ok(file)
     }
 
-    /// Makes a file of these bytes here, in place of one that is here; it is written under the name `meanwhile`, so that
-    /// a half of it is never read.
+    /// Makes a file of these bytes here, in place of an existing one. It is written under the name `meanwhile`, so that
+    /// half of it is never read.
     pub fn replace(&self, bytes: &[u8], meanwhile: &OsStr) -> io::Result<()> {
         let make = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let _ = unlinkat(&self.directory, meanwhile, UnlinkatFlags::NoRemoveDir);
@@ -182,7 +182,7 @@ impl Place {
         })
     }
 
-    /// Removes what is here, unless it is a directory.
+    /// Removes the entry, unless it is a directory.
     pub fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
@@ -210,12 +210,12 @@ impl Place {
     }
 }
 
-/// The names of a directory, without links followed on the way to them.
+/// The components of a path, without links followed on the way to them.
 struct Walk {
     directory: OwnedFd,
-    /// What it is called, for people.
+    /// The path for messages.
     path: PathBuf,
-    /// What is still to be walked, the next one last.
+    /// The components that are still to be walked, the next one last.
     rest: Vec<OsString>,
     exposed: Exposed,
     /// Third users whose directories were entered.
@@ -333,8 +333,8 @@ fn is_ours(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
 
-/// True if others than its owner can write to a directory. By custom root's group has only root in it, and a user's own, which
-/// has the user's number, only that user.
+/// True if others than its owner can write to a directory. By convention root's group has only root in it, and a user's
+/// own, which has the user's number, only that user.
 fn is_open_to_others(directory: &FileStat) -> bool {
     let FileStat { st_uid: user, st_gid: group, st_mode: mode, .. } = *directory;
     let is_own_group = group == 0 || group == user || (!geteuid().is_root() && group == getegid().as_raw());
@@ -344,7 +344,7 @@ fn is_open_to_others(directory: &FileStat) -> bool {
     mode & libc::S_IWOTH != 0 || is_group_open
 }
 
-/// The user as whom applications run, and its groups, are not trusted with anything from now on.
+/// Trusts the user as whom applications run, and its groups, with nothing from now on.
 pub fn suspect(identity: &Identity) {
     let mut suspects = suspects();
     if identity.is_change() && !suspects.contains(identity) {
@@ -361,7 +361,7 @@ fn suspects() -> MutexGuard<'static, Vec<Identity>> {
     SUSPECTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is no regular file. A character device can only have been made by root.
+/// Returns the kind of a file that is not regular. Only root can have made a character device.
 fn refused_kind(about: &Metadata) -> Option<&'static str> {
     let kind = about.file_type();
     match () {
@@ -381,9 +381,9 @@ fn refused(directory: &Path, found: Found) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, Refused { directory: directory.to_owned(), found })
 }
 
-/// In the mode of a directory.
+/// The bits in the mode of a directory with which others can write to it.
 const OTHERS_WRITE: u32 = libc::S_IWGRP | libc::S_IWOTH;
-/// As many as the kernel follows (`path_resolution(7)`).
+/// The most links that the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 /// `PROC_SUPER_MAGIC` (statfs(2)).
 const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);

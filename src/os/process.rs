@@ -1,7 +1,7 @@
-//! Processes: starting the zygote, forking a worker away from it, reaping, signalling, privileges.
+//! Processes: starting the zygote, forking a worker off it, reaping, signalling, ending with the parent.
 //!
-//! No child returns into its parent's stack: `start` ends in exec, and `fork_away` is told apart by its return value
-//! in processes that share nothing further.
+//! No child returns into its parent's stack: `start` ends in exec, and the sides of `fork_away` are told apart by its
+//! return value in processes that share nothing further.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::daemonize;
 use super::identity::{Identity, Refused};
+use super::std_streams;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -27,7 +27,7 @@ pub const CHANNEL_FD: i32 = 3;
 /// Bytes of command line that a role is started with so that its title has room: gunicorn's titles stay below this.
 const TITLE_ROOM: usize = 120;
 
-/// How a process ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// By `exit` or by returning, with this code.
@@ -54,33 +54,34 @@ pub struct Role<'a> {
     pub program: BorrowedFd<'a>,
     /// The word that selects the role.
     pub word: &'a str,
-    /// Becomes [`CHANNEL_FD`] of the new process.
+    /// The end of the channel that becomes [`CHANNEL_FD`] of the new process.
     pub channel: BorrowedFd<'a>,
-    /// Set or replaced in the new process's environment.
+    /// Variables that are set or replaced in the new process's environment.
     pub environment: &'a [(String, String)],
-    /// Not there in the new process's environment, unless `environment` sets it.
+    /// Variables that are removed from the new process's environment, unless `environment` sets them.
     pub hidden: &'a [&'a str],
-    /// Taken before the program is executed, so that nothing of it, its loader or its environment runs with more rights.
+    /// The user and group of the new process. It becomes them before the program is executed, so that no part of it,
+    /// its loader or its environment runs with more rights.
     pub identity: Option<&'a Identity>,
 }
 
-/// Starts a role by fork and exec, with an empty signal mask; every descriptor but 0 to 2 and the channel is closed by
-/// its CLOEXEC flag.
+/// Starts a role by fork and exec, with an empty signal mask; every descriptor except 0 to 2 and the channel is closed
+/// by its CLOEXEC flag.
 pub fn start(role: &Role<'_>) -> io::Result<Pid> {
-    // Out of the way of the channel's number, which the child takes before it executes the program.
+    // Another number than the channel's, which the child takes before it executes the program.
     let program = fcntl(role.program, FcntlArg::F_DUPFD_CLOEXEC(CHANNEL_FD + 1))?;
-    // SAFETY: fcntl made this descriptor, and nobody else knows it.
+    // SAFETY: fcntl made this descriptor, and nothing else knows it.
     let program = unsafe { OwnedFd::from_raw_fd(program) };
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg0("rwsgi: zygote").arg(role.word).arg(" ".repeat(TITLE_ROOM));
-    // What the service manager passed was for the master; an application that starts programs would pass it on.
+    // The service manager's variables are for the master; an application that starts programs would pass them on.
     for name in role.hidden {
         command.env_remove(name);
     }
     command.envs(role.environment.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v))));
-    if daemonize::is_silent() {
+    if std_streams::is_silent() {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some([stdout, stderr]) = daemonize::streams() {
+        if let Some([stdout, stderr]) = std_streams::kept() {
             command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
         }
     }
@@ -99,7 +100,7 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))
 }
 
-/// Says which step of a start was refused: a change of user or group is `EPERM`, executing the program is `EACCES`.
+/// Names the step of a start that was refused: a change of user or group is `EPERM`, executing the program is `EACCES`.
 fn explained(error: io::Error, identity: Option<&Identity>) -> io::Error {
     let is_change = identity.is_some_and(Identity::is_change);
     match error.raw_os_error() {
@@ -118,7 +119,7 @@ fn explained(error: io::Error, identity: Option<&Identity>) -> io::Error {
     }
 }
 
-/// Does `step`; what the processes that it starts print to standard output goes to standard error, until they end.
+/// Runs `step` with standard output of the processes that it starts led to standard error.
 pub fn with_stdout_apart<T>(step: impl FnOnce() -> T) -> io::Result<T> {
     let own = io::stdout().as_fd().try_clone_to_owned()?;
     dup2_stdout(io::stderr())?;
@@ -127,7 +128,8 @@ pub fn with_stdout_apart<T>(step: impl FnOnce() -> T) -> io::Result<T> {
     Ok(done)
 }
 
-/// Signals to the master that `pkill` sends to all of its name would end a process that has no handlers yet.
+/// Ignores signals to the master that `pkill` sends to all processes of its name: they would end a process without
+/// handlers.
 fn ignore_until_ready() -> io::Result<()> {
     super::signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH])
 }
@@ -152,7 +154,7 @@ pub fn close_on_exec(descriptors: std::ops::Range<i32>) {
     }
 }
 
-/// The channel of a process that [`start`] made. To be called once, in such a process.
+/// Takes the channel of a process that [`start`] made. Call it once, in such a process.
 pub fn inherited_channel() -> OwnedFd {
     // SAFETY: `start` put the channel there, and nothing else in this process knows the descriptor.
     let channel = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
@@ -161,22 +163,22 @@ pub fn inherited_channel() -> OwnedFd {
     channel
 }
 
-/// CPUs that this process may use: affinity and cgroup quota seen; 1 if nobody knows.
+/// Returns the number of CPUs that this process may use, by affinity and cgroup quota; 1 if it is not known.
 pub fn usable_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A number from the kernel's source of chance (getrandom(2)).
+/// Returns a random number of the kernel (getrandom(2)).
 pub fn random() -> u64 {
     let mut bytes = [0u8; 8];
-    // SAFETY: the buffer is writable for its length; so few bytes are never cut short.
+    // SAFETY: the buffer is writable for its length; getrandom(2) never cuts such a short read.
     unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     u64::from_ne_bytes(bytes)
 }
 
-/// Which side of [`fork_away`] this process is.
+/// The side of [`fork_away`] on which this process is.
 pub enum Side {
-    /// The process that called, with the pid of the new process, which is nobody's child here: it belongs to the nearest
+    /// The process that called, with the pid of the new process. That is not its child: it belongs to the nearest
     /// subreaper.
     Caller(Pid),
     /// The new process.
@@ -187,7 +189,7 @@ pub enum Side {
 ///
 /// The caller must have one thread; the middle process runs nothing but the second fork.
 pub fn fork_away() -> io::Result<Side> {
-    // By which the middle process says the new one's pid.
+    // A pipe by which the middle process reports the new one's pid.
     let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
     match unsafe { nix::unistd::fork()? } {
@@ -218,7 +220,7 @@ pub fn fork_away() -> io::Result<Side> {
     }
 }
 
-/// Waits until this process's parent is `parent`. `false` when that does not come about within `limit`.
+/// Waits until this process's parent is `parent`. Returns `false` if it is not within `limit`.
 ///
 /// The kernel moves an orphan after it closed the dead parent's files, so there is nothing to wait on but the id.
 pub fn wait_for_parent(parent: Pid, limit: Duration) -> bool {
@@ -243,19 +245,19 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
-/// The kernel sends `signal` to this process when its parent dies. A change of user clears that: set it again.
+/// Has the kernel send `signal` to this process when its parent dies. A change of user clears that: set it again.
 pub fn die_with_parent(signal: Signal) -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(signal)?)
 }
 
-/// What has become of a child.
+/// A change of a child's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It has ended.
     Ended(Exit),
     /// A signal has stopped it.
     Stopped,
-    /// It goes on.
+    /// It runs again.
     Continued,
 }
 
@@ -275,7 +277,7 @@ impl Change {
 
 /// Reaps the next child whose state has changed, or returns `None`.
 ///
-/// By libc: nix has no name for real-time signals, and would keep the end of a child to itself that one of them has killed.
+/// Calls libc: nix has no name for real-time signals, and would hide the end of a child that one of them has killed.
 pub fn reap() -> Option<(Pid, Change)> {
     loop {
         let mut status = 0;
@@ -290,7 +292,7 @@ pub fn reap() -> Option<(Pid, Change)> {
     }
 }
 
-/// How much memory of a process is resident, in bytes (proc(5), `/proc/pid/statm`); none if the process is gone.
+/// Returns the resident memory of a process, in bytes (proc(5), `/proc/pid/statm`); `None` if the process is gone.
 pub fn resident_bytes(pid: Pid) -> Option<u64> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -298,22 +300,23 @@ pub fn resident_bytes(pid: Pid) -> Option<u64> {
     Some(pages * u64::try_from(page).ok()?)
 }
 
-/// Is a process stopped by a signal or a debugger (proc(5), `/proc/pid/stat`)? None where that cannot be seen.
+/// True if a process is stopped by a signal or a debugger (proc(5), `/proc/pid/stat`); `None` where that cannot be
+/// seen.
 pub fn is_stopped(pid: Pid) -> Option<bool> {
     let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything, brackets and blanks among it.
+    // The name before it may contain anything, also brackets and blanks.
     let state = line.rsplit_once(')')?.1.trim_start().chars().next()?;
     Some(matches!(state, 'T' | 't'))
 }
 
-/// Is `pid` a child of this process, alive or not yet reaped?
+/// True if `pid` is a child of this process, alive or not yet reaped.
 pub fn is_child(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     pid.as_raw() > 1 && waitid(Id::Pid(pid), flags).is_ok()
 }
 
-/// Signals a child, and nobody else: until it is reaped, nobody else gets its pid. A child that has just ended is not an
-/// error.
+/// Signals a child, and no other process: until it is reaped, no other process gets its pid. A child that has just
+/// ended is not an error.
 pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
     if !is_child(pid) {
         return Ok(());
@@ -324,19 +327,19 @@ pub fn signal(pid: Pid, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// The signal on which the engine's faulthandler writes the Python stacks of all threads: a real-time one, which neither
-/// the C library nor an application is likely to use.
+/// Returns the signal on which the engine's faulthandler writes the Python stacks of all threads: a real-time one,
+/// which neither the C library nor an application is likely to use.
 pub fn trace_signal() -> i32 {
     libc::SIGRTMIN() + 5
 }
 
-/// The signal that ends the wait of a worker's main thread when its request has taken too long: a real-time one, beside
-/// those on which stacks are written.
+/// Returns the signal that ends the wait of a worker's main thread when its request has taken too long: a real-time
+/// one, beside those on which stacks are written.
 pub fn interrupt_signal() -> i32 {
     libc::SIGRTMIN() + 7
 }
 
-/// Has a child write its Python stacks to its error log, whatever it is stuck in.
+/// Has a child write its Python stacks to its error log, even if it is stuck.
 pub fn trace(pid: Pid) {
     if is_child(pid) {
         // SAFETY: kill reads no memory.
@@ -344,8 +347,8 @@ pub fn trace(pid: Pid) {
     }
 }
 
-/// Lets the kernel kill this process `delay` after its parent has died, whatever the application is doing by then;
-/// until then a SIGTERM's byte in [`super::signal::Signals`] asks it to end by itself.
+/// Has the kernel kill this process `delay` after its parent has died, even if the application is busy. Until then a
+/// SIGTERM's byte in [`super::signal::Signals`] asks it to end by itself.
 pub fn end_with_parent(delay: Duration) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigevent, filled in below.
     let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -362,7 +365,7 @@ pub fn end_with_parent(delay: Duration) -> io::Result<()> {
     die_with_parent(ORPHANED)
 }
 
-/// The signal that tells a worker that its master died. Hardware sends it to init alone.
+/// The signal that tells a worker that its master died. Hardware sends it only to init.
 const ORPHANED: Signal = Signal::SIGPWR;
 /// The timer that [`end_with_parent`] made; a timer is not inherited by a fork, so a child arms none.
 static LAST_WORD: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());

@@ -16,7 +16,7 @@ pub struct Program {
     engine: OwnedFd,
 }
 
-/// Why a file cannot be had.
+/// The reason for which a file is missing.
 #[derive(Debug)]
 pub enum ProgramError {
     /// The running executable cannot be opened.
@@ -58,18 +58,19 @@ impl Program {
         Ok(Program { executable: executable.into(), engine })
     }
 
-    /// The program's file.
+    /// Returns the program's file.
     pub fn executable(&self) -> BorrowedFd<'_> {
         self.executable.as_fd()
     }
 
-    /// The engine's file.
+    /// Returns the engine's file.
     pub fn engine(&self) -> BorrowedFd<'_> {
         self.engine.as_fd()
     }
 }
 
-/// `None` without an embedded engine, or where memory files may not be executed (sysctl `vm.memfd_noexec`).
+/// Copies the engine to memory. `None` without an embedded engine, or where memory files may not be executed (sysctl
+/// `vm.memfd_noexec`).
 fn in_memory(embedded: &[u8], executable: &mut File) -> Option<OwnedFd> {
     if embedded.is_empty() {
         return None;
@@ -87,7 +88,7 @@ fn in_memory(embedded: &[u8], executable: &mut File) -> Option<OwnedFd> {
     Some(file.into())
 }
 
-/// Copies `embedded` from where it stands in the executable's file. Read from memory, its pages would stay mapped in the
+/// Copies `embedded` from its place in the executable's file. Read from memory, its pages would stay mapped in the
 /// master for good.
 fn copy_from_file(embedded: &[u8], executable: &mut File, to: &mut File) -> Option<()> {
     let offset = offset_in_file(&fs::read_to_string("/proc/self/maps").ok()?, embedded.as_ptr_range())?;
@@ -96,8 +97,8 @@ fn copy_from_file(embedded: &[u8], executable: &mut File, to: &mut File) -> Opti
     (io::copy(&mut Read::by_ref(executable).take(length), to).ok()? == length).then_some(())
 }
 
-/// Where a file has what is mapped at these addresses, if one mapping has all of it (proc_pid_maps(5)). Constants are in the
-/// executable's.
+/// Returns the offset in a file of what is mapped at these addresses, if one mapping has all of it (proc_pid_maps(5)).
+/// Constants are in the executable's.
 fn offset_in_file(maps: &str, addresses: std::ops::Range<*const u8>) -> Option<u64> {
     let (start, end) = (addresses.start.addr() as u64, addresses.end.addr() as u64);
     maps.lines().find_map(|line| {

@@ -1,5 +1,5 @@
-//! Reading a file that somebody names, whatever it is: a pipe is read to its end, and nobody is waited for for ever. Knows
-//! nothing of what is in it.
+//! Reading a file that a user names, of any kind: a pipe is read to its end, and no read waits for ever. Does not know
+//! what is in it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,17 +12,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::place;
 
-/// What was found.
+/// A file that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// All of it.
+    /// The whole text.
     pub text: String,
-    /// It can be read again.
+    /// True if it can be read again.
     pub stays: bool,
 }
 
-/// Reads it. Errors: `TimedOut` for a pipe or terminal into which nobody writes, `InvalidData` for what is no UTF-8 or does
-/// not end.
+/// Reads it. Errors: `TimedOut` for a pipe or terminal into which no process writes, `InvalidData` for text that is not
+/// UTF-8 or does not end.
 pub fn read(path: &Path) -> io::Result<Source> {
     let mut file = place::open(path)?;
     let kind = file.metadata()?.file_type();
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> io::Result<Source> {
     Ok(Source { text, stays: kind.is_char_device() && !is_terminal(&file) })
 }
 
-/// Opens a regular file for reading. Never waits: what is no regular file is `InvalidInput`.
+/// Opens a regular file for reading. Never waits: any other file is `InvalidInput`.
 pub fn open_regular(path: &Path) -> io::Result<OwnedFd> {
     let file = place::open(path)?;
     if !file.metadata()?.is_file() {
@@ -59,7 +59,7 @@ fn read_stream(file: &mut File) -> io::Result<Vec<u8>> {
     let mut end = Instant::now() + PATIENCE;
     loop {
         let may_come = match file.read(&mut piece) {
-            // A pipe that nobody has opened for writing yet says the same as one that is at its end.
+            // A pipe that no process has opened for writing yet reports the same as one that is at its end.
             Ok(0) => bytes.is_empty() && !file.metadata()?.file_type().is_char_device(),
             Ok(count) => {
                 bytes.extend_from_slice(&piece[..count]);
@@ -80,7 +80,7 @@ fn read_stream(file: &mut File) -> io::Result<Vec<u8>> {
         let found = poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
         if found == Ok(0) {
             let words = format!(
-                "expected a file or a pipe, found a pipe into which nobody writes for {} s",
+                "expected a file or a pipe, found a pipe into which no process writes for {} s",
                 PATIENCE.as_secs()
             );
             return Err(io::Error::new(io::ErrorKind::TimedOut, words));
@@ -96,9 +96,9 @@ fn is_terminal(file: &File) -> bool {
     std::io::IsTerminal::is_terminal(file)
 }
 
-/// A command whose output is a configuration takes less between two lines of it.
+/// The longest time that a command takes between two lines of a configuration.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// More than any configuration has, less than what `/dev/zero` would fill.
+/// More than any configuration has, and less than `/dev/zero` would fill.
 const MOST: usize = 1 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! This program started again beside itself, on the same listening sockets. Knows not what the two say to each other.
+//! This program started again beside itself, on the same listening sockets. Does not know what the two tell each other.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
@@ -11,17 +11,17 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// How this program was started. To be asked for before the process gets a title, which takes the room of its words.
+/// The command line of this program. Read it before the process gets a title, which takes the room of its words.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
     program: PathBuf,
     words: Vec<OsString>,
-    /// Where the running file was at the start, should the first word not lead to it.
+    /// The path of the running file at the start, if the first word does not lead to it.
     executable: PathBuf,
 }
 
 impl CommandLine {
-    /// This process's own.
+    /// Returns this process's own.
     pub fn of_this_process() -> CommandLine {
         let mut words = std::env::args_os();
         let executable = std::env::current_exe().unwrap_or_default();
@@ -29,8 +29,8 @@ impl CommandLine {
         CommandLine { program, words: words.collect(), executable }
     }
 
-    /// Starts the program file as it is now, in this process's directory and environment, with variables of its own and
-    /// sockets that it inherits under their numbers here.
+    /// Starts the program file as it is now, in this process's directory and environment, with further variables, and
+    /// with sockets that it inherits under their numbers here.
     pub fn start(&self, variables: &[(&str, String)], sockets: &[BorrowedFd<'_>]) -> io::Result<Pid> {
         match self.run(&self.program, variables, sockets) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.run(&self.executable, variables, sockets),
@@ -57,21 +57,21 @@ fn inherit(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a descriptor that [`CommandLine::start`] left open for this process; `None` if nothing is open there, or what the
-/// process was started with anyway. To be called once for each.
+/// Takes a descriptor that [`CommandLine::start`] left open for this process; `None` if nothing is open there, or one
+/// of the descriptors that every process is started with. Call it once for each.
 pub fn inherited(fd: RawFd) -> Option<OwnedFd> {
     if fd <= libc::STDERR_FILENO {
         return None;
     }
     // SAFETY: F_SETFD on a descriptor number reads no memory.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
-    // SAFETY: it is open, and nobody in this process knows its number but from who passed it.
+    // SAFETY: it is open, and its number is known in this process only from the one that passed it.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A descriptor that becomes readable when the process ends (pidfd_open(2)).
+/// Returns a descriptor that becomes readable when the process ends (pidfd_open(2)).
 pub fn watch(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: takes two numbers and makes a new descriptor, which is close-on-exec and nobody else's.
+    // SAFETY: takes two numbers and makes a new descriptor, which is close-on-exec and has no other owner.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel just made this descriptor.

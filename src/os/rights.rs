@@ -1,12 +1,13 @@
-//! Sockets on which no descriptors are expected (`SCM_RIGHTS`, unix(7)). Knows nothing of the messages.
+//! Sockets on which no descriptors are expected (`SCM_RIGHTS`, unix(7)). Does not know the messages.
 //!
-//! The last close of a descriptor can block for as long as its sender likes: a socket that lingers (socket(7)) in the queue
-//! of a socket, a file on a FUSE mount. The kernel makes that last close in the process that receives the message without
-//! room for the descriptor, or that closes the socket on which the message waits unread. So two things are done:
+//! The last close of a descriptor can block for as long as its sender likes: a socket that lingers (socket(7)) in the
+//! queue of a socket, a file on a FUSE mount. The kernel makes that last close in the process that receives the message
+//! without room for the descriptor, or that closes the socket on which the message waits unread. There are two
+//! remedies:
 //!
 //! - Since Linux 6.16 the kernel refuses such a message when it is sent (`SO_PASSRIGHTS`).
-//! - Before 6.16 a message is looked at before it is received; one with descriptors stays where it is. The socket is closed
-//!   by a thread that is never waited for.
+//! - Before 6.16 a message is looked at before it is received; one with descriptors stays in the queue. The socket is
+//!   closed by a thread that is never waited for.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,10 +19,10 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::thread;
 
-/// A unix socket and what is done about descriptors that come over it.
+/// A unix socket, and the treatment of descriptors that come over it.
 #[derive(Debug)]
 pub struct Socket {
-    /// Taken only when this is dropped or given away.
+    /// The socket, taken only when this is dropped or given away.
     fd: Option<OwnedFd>,
     rights: Rights,
 }
@@ -30,26 +31,26 @@ pub struct Socket {
 enum Rights {
     /// They are expected, or cannot come.
     Open,
-    /// The kernel lets no message with descriptors in: not expected, and nothing is to be done.
+    /// The kernel lets no message with descriptors in, so that no check is needed.
     RefusedByKernel,
     /// They may come, and must not be taken.
     Refused,
 }
 
 impl Socket {
-    /// A socket over which descriptors may come, or which is no unix socket.
+    /// Takes a socket over which descriptors may come, or which is no unix socket.
     pub fn open(fd: OwnedFd) -> Socket {
         Socket { fd: Some(fd), rights: Rights::Open }
     }
 
-    /// A socket over which none may come. It should be new: what waits on it already is not looked at by the kernel.
-    /// Connections that a listening socket accepts inherit the refusal of the kernel.
+    /// Takes a socket over which none may come. It should be new: the kernel does not check messages that wait on it
+    /// already. Connections that a listening socket accepts inherit the refusal of the kernel.
     pub fn refusing(fd: OwnedFd) -> Socket {
         let rights = if refuse(fd.as_fd()) { Rights::RefusedByKernel } else { Rights::Refused };
         Socket { fd: Some(fd), rights }
     }
 
-    /// As [`Socket::refusing`] before Linux 6.16.
+    /// Does the same as [`Socket::refusing`] before Linux 6.16.
     #[cfg(test)]
     pub(super) fn refusing_unaided(fd: OwnedFd) -> Socket {
         Socket { fd: Some(fd), rights: Rights::Refused }
@@ -99,8 +100,8 @@ pub fn refuse(socket: BorrowedFd<'_>) -> bool {
     set == 0
 }
 
-/// Closes a descriptor in a thread that is never waited for. Where no thread can be had it stays open: a descriptor lost is
-/// better than a process that stands still.
+/// Closes a descriptor in a thread that is never waited for. If no thread can be started it stays open: a lost
+/// descriptor is better than a process that blocks.
 pub fn close_apart(fd: OwnedFd) {
     let fd = ManuallyDrop::new(fd);
     let _ = thread::start("rwsgi-close", move || drop(ManuallyDrop::into_inner(fd)));
@@ -127,21 +128,22 @@ fn peek_rights(socket: BorrowedFd<'_>, flags: libc::c_int) -> Result<bool, Errno
         let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_PEEK | flags) };
         match Errno::result(got) {
             Ok(_) => return Ok(header.msg_flags & libc::MSG_CTRUNC != 0),
-            // The other end was closed with messages of ours unread; said once, what it sent comes after.
+            // The other end was closed with messages of ours unread. That is reported once; the messages that it sent
+            // come after.
             Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(cause) => return Err(cause),
         }
     }
 }
 
-/// An error for a message that was refused.
+/// Makes an error for a message that was refused.
 pub(super) fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "receive: expected a message without descriptors, found one with some")
 }
 
-/// As in asm-generic/socket.h (Linux 6.16); libc does not have it yet. The architectures with a number of their own for it
-/// (alpha, parisc, sparc) have no build of this program.
+/// The number in asm-generic/socket.h (Linux 6.16); libc does not have it yet. The architectures with a number of their
+/// own for it (alpha, parisc, sparc) have no build of this program.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// `CMSG_SPACE` of one ucred, in bytes: what is left of it is not enough for a header.
+/// `CMSG_SPACE` of one ucred, in bytes: the rest of the buffer is not enough for a header.
 const CREDENTIALS: usize = 32;

@@ -1,5 +1,5 @@
-//! The service manager's ear: datagrams of `NAME=VALUE` lines to the socket that `NOTIFY_SOCKET` names (sd_notify(3)), and
-//! how often it wants to hear of this process (sd_watchdog_enabled(3)). Knows nothing of what is said.
+//! The service manager: datagrams of `NAME=VALUE` lines to the socket that `NOTIFY_SOCKET` names (sd_notify(3)), and
+//! its watchdog's interval (sd_watchdog_enabled(3)). Does not know the values.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use super::words;
 /// The variables of the protocol. None of them is for a process that the server starts.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// Says things to the service manager, if there is one.
+/// Reports to the service manager, if there is one.
 #[derive(Debug)]
 pub struct Announcer {
     ear: Option<Ear>,
@@ -22,11 +22,11 @@ pub struct Announcer {
 #[derive(Debug)]
 struct Ear {
     address: SocketAddr,
-    /// Unconnected: a manager that was started anew listens at the same address.
+    /// The socket, unconnected: a manager that was started anew listens at the same address.
     socket: UnixDatagram,
 }
 
-/// Why there is nobody to say anything to, though somebody seems to listen.
+/// The reason for which there is no service manager although the environment names one.
 #[derive(Debug)]
 pub enum AnnounceError {
     /// `NOTIFY_SOCKET` is neither a path nor an abstract name.
@@ -54,12 +54,12 @@ impl fmt::Display for AnnounceError {
 impl std::error::Error for AnnounceError {}
 
 impl Announcer {
-    /// Nobody listens.
+    /// Makes one without a service manager.
     pub fn silent() -> Announcer {
         Announcer { ear: None, watchdog: None }
     }
 
-    /// From the environment of this process, whose id is `me`: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// Reads the environment of this process, whose id is `me`: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>, me: u32) -> Result<Announcer, AnnounceError> {
         let Some(address) = variable("NOTIFY_SOCKET").filter(|text| !text.is_empty()) else {
             return Ok(Announcer::silent());
@@ -78,12 +78,12 @@ impl Announcer {
         Ok(Announcer { ear: Some(Ear { address, socket }), watchdog })
     }
 
-    /// Does anybody listen?
+    /// True if there is a service manager.
     pub fn is_heard(&self) -> bool {
         self.ear.is_some()
     }
 
-    /// The longest time between two `WATCHDOG=1`, if the manager wants to hear them from this process.
+    /// Returns the longest time between two `WATCHDOG=1`, if the manager expects them from this process.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -102,7 +102,7 @@ impl Announcer {
     }
 }
 
-/// A path, or `@` and a name in Linux's abstract namespace (unix(7)).
+/// Parses a path, or `@` and a name in Linux's abstract namespace (unix(7)).
 fn parse(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name).ok(),
@@ -110,7 +110,7 @@ fn parse(text: &str) -> Option<SocketAddr> {
     }
 }
 
-/// systemd reads at once; the loop of a master must not wait for one that does not.
+/// systemd reads at once; the master's loop must not wait for a manager that does not.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_nobody_listens() {
+    fn without_an_address_there_is_no_service_manager() {
         for pairs in [&[][..], &[("NOTIFY_SOCKET", "")][..], &[("WATCHDOG_USEC", "1000")][..]] {
             let silent = announcer(pairs).unwrap();
             assert!(!silent.is_heard() && silent.watchdog().is_none());

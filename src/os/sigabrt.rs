@@ -1,5 +1,5 @@
-//! SIGABRT that another process sends, told from the one by which a process ends itself (abort(3)): the first is a byte in a
-//! pipe, the second goes to the handler that was there before, faulthandler's say, and ends the process.
+//! SIGABRT that another process sends, as opposed to the one by which a process ends itself (abort(3)). The first is a
+//! byte in a pipe. The second goes to the handler that was there before, such as faulthandler's, and ends the process.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,19 +12,20 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Where the signal arrives.
+/// The pipe on which the signal arrives.
 #[derive(Debug)]
 pub struct Aborts {
     pipe: OwnedFd,
 }
 
 impl Aborts {
-    /// Takes the signal over, once in a process. A process that this one forks does not have it: there it is what it was.
+    /// Handles the signal from now on; call it once in a process. A process that this one forks has the disposition
+    /// from before.
     pub fn take() -> io::Result<Aborts> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         WRITE_END.store(write.into_raw_fd(), Ordering::SeqCst);
         OWNER.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
-        // SA_NODEFER: the handler before is run from within this one.
+        // SA_NODEFER: the previous handler runs from within this one.
         let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_NODEFER;
         let action = SigAction::new(SigHandler::SigAction(note_or_pass_on), flags, SigSet::empty());
         // SAFETY: the handler reads its argument and atomics, and calls getpid, write, sigaction and raise, which are all
@@ -61,7 +62,7 @@ extern "C" fn note_or_pass_on(_: i32, info: *mut libc::siginfo_t, _: *mut libc::
         return;
     }
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: puts back what was there, and has it run, as if this handler had never been.
+    // SAFETY: restores the previous handler and runs it, as if this one had never been installed.
     unsafe {
         let _ = sigaction(Signal::SIGABRT, BEFORE.get().unwrap_or(&default));
         libc::raise(libc::SIGABRT);
@@ -69,7 +70,7 @@ extern "C" fn note_or_pass_on(_: i32, info: *mut libc::siginfo_t, _: *mut libc::
 }
 
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
-/// The process that took the signal.
+/// The process that handles the signal.
 static OWNER: AtomicI32 = AtomicI32::new(0);
-/// What was done on the signal before.
+/// The previous disposition of the signal.
 static BEFORE: OnceLock<SigAction> = OnceLock::new();

@@ -1,8 +1,7 @@
 //! Signals as bytes: a handler writes the signal's number to a pipe, a loop reads it there.
 //!
-//! The master registers by `signal-hook`. Zygote and workers share their process with `CPython` and with whatever the
-//! application does to the table, so they set their handlers directly, can look whether they still stand, and put
-//! them back.
+//! The master registers by `signal-hook`. Zygote and workers share their process with `CPython`, and applications
+//! change handlers; so they set theirs directly, check if these are still in place, and restore them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -21,17 +20,17 @@ pub struct Signals {
 /// The write end that [`note`] writes to; -1 until handlers are installed.
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
-/// Has a handler run since [`Signals::next`] was last called?
+/// True if a handler has run since [`Signals::next`] was last called.
 static NOTED: AtomicBool = AtomicBool::new(false);
 
-/// Is there a signal that [`Signals::install`] asked for and nobody has read yet? For who cannot wait until the pipe is
-/// looked at.
+/// True if a signal that [`Signals::install`] asked for has arrived and is unread. For callers that cannot wait until
+/// the pipe is looked at.
 pub fn is_noted() -> bool {
     NOTED.load(Ordering::Relaxed)
 }
 
 impl Signals {
-    /// Registers `signals` by signal-hook, beside whatever handlers there are, and takes `sent` only from processes, as
+    /// Registers `signals` by signal-hook, beside existing handlers, and takes `sent` only from processes, as
     /// [`note_sent`] does. For the master.
     pub fn register(signals: &[i32], sent: &[Signal]) -> io::Result<Signals> {
         let (read, write) = pipe()?;
@@ -53,7 +52,7 @@ impl Signals {
         let (read, write) = pipe()?;
         let old = WRITE_END.swap(write.into_raw_fd(), Ordering::SeqCst);
         if old >= 0 {
-            // SAFETY: the old write end was leaked into WRITE_END by an earlier call, and nobody else closes it.
+            // SAFETY: the old write end was leaked into WRITE_END by an earlier call, and nothing else closes it.
             drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(old) });
         }
         for &signal in signals {
@@ -62,9 +61,9 @@ impl Signals {
         Ok(Signals { pipe: read })
     }
 
-    /// The next signal that has arrived, or `None`. Never blocks.
+    /// Returns the next signal that has arrived, or `None`. Never blocks.
     pub fn next(&self) -> Option<i32> {
-        // Before the look: what comes after it is noted again.
+        // Cleared before the look: signals that come after it set it again.
         NOTED.store(false, Ordering::SeqCst);
         let mut byte = [0u8; 1];
         match nix::unistd::read(&self.pipe, &mut byte) {
@@ -86,7 +85,7 @@ impl AsRawFd for Signals {
     }
 }
 
-/// Puts back every handler of `signals` that somebody replaced, and says which those were.
+/// Restores every handler of `signals` that was replaced, and returns these signals.
 pub fn restore(signals: &[Signal]) -> Vec<Signal> {
     signals.iter().copied().filter(|&signal| !stands(signal) && set(signal).is_ok()).collect()
 }
@@ -101,8 +100,8 @@ pub fn ignore(signals: &[Signal]) -> io::Result<()> {
     Ok(())
 }
 
-/// Notes `signals` in the installed pipe when a process sends them; what the kernel sends is passed over: a terminal that
-/// changes its size sends WINCH to whatever runs in it.
+/// Writes `signals` to the installed pipe when a process sends them, and passes over those of the kernel: a terminal
+/// that changes its size sends WINCH to the processes that run in it.
 pub fn note_sent(signals: &[Signal]) -> io::Result<()> {
     let action = SigAction::new(SigHandler::SigAction(note_if_sent), SaFlags::SA_SIGINFO, SigSet::empty());
     for &signal in signals {
@@ -112,7 +111,7 @@ pub fn note_sent(signals: &[Signal]) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that a signal reached a process for which it means nothing.
+/// Logs that a signal reached a process for which it means nothing.
 pub fn pass_over(signal: i32) {
     let name = Signal::try_from(signal).map_or("unknown", |signal| signal.as_str().trim_start_matches("SIG"));
     tracing::warn!(signal = name, "a signal for the master, ignored here");
@@ -146,13 +145,13 @@ extern "C" fn note(signal: i32) {
     write_noted(signal);
 }
 
-/// What the handlers do: tells the reader of the installed pipe that `signal` came. Async-signal-safe.
+/// Tells the reader of the installed pipe that `signal` came; the handlers' only act. Async-signal-safe.
 pub(super) fn write_noted(signal: i32) {
     NOTED.store(true, Ordering::SeqCst);
     write_byte(WRITE_END.load(Ordering::SeqCst), u8::try_from(signal).unwrap_or(0));
 }
 
-/// Writes one byte and leaves errno as it was. A full pipe drops the byte: as many wake-ups as it holds are waiting.
+/// Writes one byte and leaves errno as it was. A full pipe drops the byte: enough wake-ups are waiting in it.
 fn write_byte(fd: i32, byte: u8) {
     let errno = Errno::last_raw();
     // SAFETY: a plain write of one byte from the stack; a bad descriptor gives EBADF.

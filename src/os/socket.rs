@@ -1,4 +1,4 @@
-//! Non-blocking reads and writes on connected sockets. It does not know what the bytes mean.
+//! Non-blocking reads and writes on connected sockets. Does not know what the bytes mean.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,17 +18,17 @@ use nix::unistd::Pid;
 
 use super::rights;
 
-/// What a read found.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// This many bytes were appended. `more` when the room was filled, so that the kernel may hold further ones.
+    /// This many bytes were appended. `more` when the room was filled, so that the kernel may have further ones.
     Bytes {
-        /// How many.
+        /// The number of bytes.
         count: usize,
-        /// Were there as many as asked for?
+        /// True if there were as many as asked for.
         more: bool,
     },
-    /// Nothing is there now.
+    /// Nothing can be read now.
     Nothing,
     /// The peer will send no more.
     Closed,
@@ -45,7 +45,7 @@ pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
     read
 }
 
-/// Appends what has come, as far as [`PEEKED`] goes, and leaves it in the kernel.
+/// Appends the bytes that have arrived, up to [`PEEKED`], and leaves them in the kernel.
 pub fn peek(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Read {
     let start = buffer.len();
     buffer.resize(start + PEEKED, 0);
@@ -59,17 +59,17 @@ pub fn peek(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Read {
     }
 }
 
-/// As [`read_into`], over bytes that are there.
+/// Reads as [`read_into`] does, over initialised bytes.
 pub fn read_slice(stream: BorrowedFd<'_>, room: &mut [u8]) -> Read {
     // SAFETY: MaybeUninit has the layout of what it holds, and only bytes are written through it.
     let room = unsafe { &mut *(ptr::from_mut(room) as *mut [MaybeUninit<u8>]) };
     read_into(stream, room)
 }
 
-/// Writes what is there to the front of `room`, which must not be empty. A reset is reported as [`Read::Closed`].
+/// Reads into the front of `room`, which must not be empty. A reset is reported as [`Read::Closed`].
 pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     loop {
-        // SAFETY: `room` is writable memory of so many bytes.
+        // SAFETY: `room` is writable memory of its length in bytes.
         let got = unsafe { receive(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
         match Errno::result(got) {
             Ok(0) => return Read::Closed,
@@ -84,28 +84,28 @@ pub fn read_into(stream: BorrowedFd<'_>, room: &mut [MaybeUninit<u8>]) -> Read {
     }
 }
 
-/// Sends what the kernel takes of `bytes` at once, and ends both directions. For a connection that somebody else holds and
-/// does not get rid of; it has to be open.
+/// Sends as much of `bytes` as the kernel takes at once, and ends both directions. For an open connection that another
+/// thread holds and does not give back.
 pub fn cut(stream: RawFd, bytes: &[u8]) {
     use nix::sys::socket::send;
-    // What fails here is the client's affair: the end follows in any case.
+    // A failure concerns only the client: the end follows in any case.
     let _ = send(stream, bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
     let _ = shutdown(stream, Shutdown::Both);
 }
 
-/// Does `step` with a connection that somebody else holds; it has to be open meanwhile, as for [`cut`].
+/// Calls `step` with a connection that another thread holds; it has to be open meanwhile, as for [`cut`].
 pub fn with_open(stream: RawFd, step: impl FnOnce(BorrowedFd<'_>)) {
     // SAFETY: the caller's promise.
     step(unsafe { BorrowedFd::borrow_raw(stream) });
 }
 
-/// As much as the longest header of a proxy.
+/// The length of the longest header of a proxy.
 const PEEKED: usize = 16 + u16::MAX as usize;
-/// An application that has the socket, too, may have it block.
+/// The application, which may have the socket too, may have made it blocking.
 const AT_ONCE: c_long = libc::MSG_DONTWAIT as c_long;
 const NO_SIZE: c_long = 0;
 
-/// Does anything follow what is written?
+/// The bytes after those that are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
     /// The rest of the message follows at once.
@@ -114,8 +114,8 @@ pub enum More {
     Ends,
 }
 
-/// Sends what the socket takes now of `pieces`, in one call. `Ok(0)` when it takes nothing; an error when the peer is
-/// gone. `more` lets the kernel wait for what follows before it sends a short packet.
+/// Sends as much of `pieces` as the socket takes now, in one call. `Ok(0)` when it takes nothing; an error when the
+/// peer is gone. `more` lets the kernel wait for the following bytes before it sends a short packet.
 pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more == More::Follows { libc::MSG_MORE } else { 0 };
     let stream = stream.as_raw_fd();
@@ -132,23 +132,26 @@ pub fn write(stream: BorrowedFd<'_>, pieces: &[&[u8]; 3], more: More) -> io::Res
     sent(|| unsafe { libc::sendmsg(stream, &raw const message, flags) })
 }
 
-/// recv(2) without glibc's own: in a process with threads that allows for cancellation, by two locked instructions a call.
+/// Calls recv(2) without glibc's wrapper, which allows for cancellation in a process with threads: two locked
+/// instructions a call.
 ///
 /// # Safety
 /// `start` is writable memory of `room` bytes.
 unsafe fn receive(stream: RawFd, start: *mut libc::c_void, room: usize) -> isize {
-    let nobody = ptr::null::<libc::c_void>();
+    let no_address = ptr::null::<libc::c_void>();
     // SAFETY: as above; the sender's address is not asked for.
-    let got = unsafe { libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, AT_ONCE, nobody, nobody) };
+    let got = unsafe {
+        libc::syscall(libc::SYS_recvfrom, c_long::from(stream), start, room, AT_ONCE, no_address, no_address)
+    };
     isize::try_from(got).unwrap_or(-1)
 }
 
-/// send(2), as [`receive`].
+/// Calls send(2), as [`receive`].
 ///
 /// # Safety
 /// `stream` is an open descriptor.
 unsafe fn send(stream: RawFd, bytes: &[u8], flags: libc::c_int) -> isize {
-    let nobody = ptr::null::<libc::c_void>();
+    let no_address = ptr::null::<libc::c_void>();
     // SAFETY: the kernel reads `bytes`; a connected socket needs no address.
     let sent = unsafe {
         libc::syscall(
@@ -157,14 +160,14 @@ unsafe fn send(stream: RawFd, bytes: &[u8], flags: libc::c_int) -> isize {
             bytes.as_ptr(),
             bytes.len(),
             c_long::from(flags),
-            nobody,
+            no_address,
             NO_SIZE,
         )
     };
     isize::try_from(sent).unwrap_or(-1)
 }
 
-/// What became of a send(2); one that a signal interrupts is made again.
+/// Returns the result of a send(2); one that a signal interrupts is made again.
 fn sent(send: impl Fn() -> isize) -> io::Result<usize> {
     loop {
         match Errno::result(send()) {
@@ -176,8 +179,8 @@ fn sent(send: impl Fn() -> isize) -> io::Result<usize> {
     }
 }
 
-/// Sends what the socket takes now of a file, at most `most` bytes from `offset` on (sendfile(2)). `Ok(None)` when it
-/// takes nothing, `Ok(Some(0))` at the file's end.
+/// Sends as much of a file as the socket takes now, at most `most` bytes from `offset` on (sendfile(2)). `Ok(None)`
+/// when it takes nothing, `Ok(Some(0))` at the file's end.
 pub fn send_file(stream: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, most: u64) -> io::Result<Option<u64>> {
     let mut offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -193,7 +196,8 @@ pub fn send_file(stream: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, most
     }
 }
 
-/// Bytes that were written and that the peer has not acknowledged (tcp(7), `SIOCOUTQ`); 0 where nobody knows.
+/// Returns the bytes that were written and not acknowledged by the peer (tcp(7), `SIOCOUTQ`); 0 where that is not
+/// known.
 pub fn unacknowledged(stream: BorrowedFd<'_>) -> u64 {
     let mut count: libc::c_int = 0;
     // SAFETY: the kernel writes one int.
@@ -201,7 +205,7 @@ pub fn unacknowledged(stream: BorrowedFd<'_>) -> u64 {
     if told == 0 { u64::try_from(count).unwrap_or(0) } else { 0 }
 }
 
-/// Has the kernel bytes that were not read (tcp(7), `SIOCINQ`)?
+/// True if the kernel has bytes that were not read (tcp(7), `SIOCINQ`).
 pub fn has_unread(stream: BorrowedFd<'_>) -> bool {
     let mut count: libc::c_int = 0;
     // SAFETY: the kernel writes one int.
@@ -229,8 +233,8 @@ fn wait(stream: BorrowedFd<'_>, limit: Duration, what: PollFlags) -> bool {
     }
 }
 
-/// Has the kernel send what it holds back for [`More::Follows`] (tcp(7), `TCP_NODELAY`: setting it sends what is pending).
-/// On anything but a TCP socket nothing happens.
+/// Has the kernel send the bytes that it holds back for [`More::Follows`] (tcp(7), `TCP_NODELAY`: setting it sends
+/// them). Does nothing on a socket other than TCP.
 pub fn push(stream: RawFd) {
     let on: libc::c_int = 1;
     let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
@@ -238,38 +242,39 @@ pub fn push(stream: RawFd) {
     unsafe { libc::setsockopt(stream, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size) };
 }
 
-/// Connects to a unix socket. `WouldBlock`: its backlog stayed full for so long. Descriptors that come from there are refused
-/// where the kernel can do that.
+/// Connects to a unix socket. `WouldBlock`: its backlog stayed full for all of `limit`. Descriptors that come from
+/// there are refused where the kernel can do that.
 pub fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     rights::refuse(stream.as_fd());
-    // What limits connect(2) is the limit of what is sent (unix(7)).
+    // connect(2) is limited by the send timeout (unix(7)).
     let stream = UnixStream::from(stream);
     stream.set_write_timeout(Some(limit))?;
     connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(stream)
 }
 
-/// The user on the other end of a unix socket, who connected or listens there, as the kernel says (unix(7), `SO_PEERCRED`).
+/// Returns the user on the other end of a unix socket, which connected or listens there, as the kernel reports it
+/// (unix(7), `SO_PEERCRED`).
 pub fn peer_user(stream: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
 }
 
-/// The process that listens on the other end of a unix socket that this one has connected.
+/// Returns the process that listens on the other end of a unix socket that this one has connected.
 pub fn peer_process(stream: BorrowedFd<'_>) -> Option<Pid> {
     let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|credentials| credentials.pid());
-    // One in a namespace that this process does not see has the number 0.
+    // A process in a namespace that this one does not see has the number 0.
     pid.filter(|pid| *pid > 0).map(Pid::from_raw)
 }
 
-/// From now on reads and writes do not wait, by whichever descriptor of this socket.
+/// Makes reads and writes non-blocking from now on, by every descriptor of this socket.
 pub fn never_block(stream: BorrowedFd<'_>) {
     let flags = fcntl(stream, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
     let _ = flags.and_then(|flags| fcntl(stream, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)));
 }
 
-/// Ends the connection in both directions, also where a forked child holds a copy of the descriptor.
+/// Ends the connection in both directions, also where a forked child has a copy of the descriptor.
 pub fn finish(stream: BorrowedFd<'_>) {
     let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
 }

@@ -1,5 +1,6 @@
-//! The way of a worker's Python stacks to the master. faulthandler writes them to a pipe on a signal, whatever the worker is
-//! stuck in, and hands the signal on to a handler that ends them with a zero byte. Knows nothing of what is written.
+//! The way of a worker's Python stacks to the master. On a signal, faulthandler writes them to a pipe, even if the
+//! worker is stuck, and passes the signal on to a handler that ends them with a zero byte. Does not know what is
+//! written.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::process;
 
-/// The signal on which a worker writes: a real-time one, beside that of [`process::trace_signal`].
+/// Returns the signal on which a worker writes: a real-time one, beside that of [`process::trace_signal`].
 pub fn signal() -> i32 {
     libc::SIGRTMIN() + 6
 }
@@ -25,27 +26,27 @@ pub struct Stacks {
     text: Vec<u8>,
 }
 
-/// What came of a look at the pipe.
+/// Result of a look at the pipe.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Told {
-    /// All of it; what is no UTF-8 is replaced.
+    /// All of it; bytes that are not UTF-8 are replaced.
     All(String),
-    /// Not yet.
+    /// Not complete yet.
     Nothing,
     /// The worker is gone.
     Gone,
 }
 
 impl Stacks {
-    /// A pipe; the other end is the worker's. A worker never waits for it to be read.
+    /// Makes a pipe, whose other end is the worker's. A worker never waits for it to be read.
     pub fn pipe() -> io::Result<(Stacks, OwnedFd)> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        // Room for the stacks of many threads, where the system allows it; what finds none is left out.
+        // Room for the stacks of many threads, where the system allows it; stacks that find none are left out.
         let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(ROOM));
         Ok((Stacks { pipe: read, text: Vec::new() }, write))
     }
 
-    /// Has the worker, a child of this process, write what its threads do. What it wrote before is forgotten.
+    /// Has the worker, a child of this process, write the stacks of its threads. Earlier output is dropped.
     pub fn ask(&mut self, pid: Pid) {
         let mut bytes = [0; 4096];
         while nix::unistd::read(&self.pipe, &mut bytes).is_ok_and(|count| count > 0) {}
@@ -56,7 +57,7 @@ impl Stacks {
         }
     }
 
-    /// What the worker has written since it was asked.
+    /// Returns the worker's output since it was asked.
     pub fn look(&mut self) -> Told {
         let mut bytes = [0; 4096];
         loop {
@@ -84,13 +85,13 @@ impl AsRawFd for Stacks {
     }
 }
 
-/// Until a process has its pipe, the signal means nothing to it; its default would be the end.
+/// Ignores the signal until a process has its pipe; the default action would end the process.
 pub fn ignore() -> io::Result<()> {
     act(SigHandler::SigIgn)
 }
 
-/// Takes this process's end of its pipe, which stays open, and ends with a zero byte what is written to it on the signal.
-/// Answers the descriptor that faulthandler is to write to, handing the signal on.
+/// Takes this process's end of its pipe, which stays open, and on the signal ends the written stacks with a zero byte.
+/// Returns the descriptor that faulthandler is to write to before it passes the signal on.
 pub fn take(pipe: OwnedFd) -> io::Result<RawFd> {
     let fd = pipe.into_raw_fd();
     PIPE.store(fd, Ordering::SeqCst);
@@ -116,11 +117,11 @@ extern "C" fn end(_: i32) {
 
 /// This process's end of its pipe.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
-/// faulthandler writes none: it escapes what is no printable ASCII.
+/// faulthandler writes no zero byte: it escapes everything except printable ASCII.
 const END: u8 = 0;
 /// faulthandler writes at most 100 threads with 100 frames each.
 const ROOM: i32 = 1 << 20;
-/// More than that no faulthandler wrote.
+/// More than faulthandler ever writes.
 const MOST: usize = 4 << 20;
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ mod tests {
     fn what_is_written_ends_with_a_zero_byte_and_what_was_before_is_forgotten() {
         let (mut stacks, worker) = Stacks::pipe().unwrap();
         nix::unistd::write(&worker, b"old\0old").unwrap();
-        // Nobody's child is signalled.
+        // The test signals no child.
         stacks.ask(Pid::this());
         assert_eq!(stacks.look(), Told::Nothing);
         nix::unistd::write(&worker, b"Thread 1\n  File \"a.py\"").unwrap();

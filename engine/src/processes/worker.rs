@@ -87,7 +87,7 @@ fn boot(
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
     fork_guard::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
-    log::part().map_err(|error| BootFailure::setup(&error))?;
+    log::reopen_sockets().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;
     for taken in signal::restore(OURS) {
         tracing::warn!(signal = taken.as_str(), "the application set a signal handler, rwsgi's own is restored");

@@ -1,4 +1,4 @@
-//! What is said of lines that were lost, and where. The error log hears of all logs; of the error log itself, syslog does.
+//! Reports of lost lines: in the error log for all logs, and in syslog for the error log itself.
 
 use std::process;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::{Hurry, Level, Outcome, Sink, Writer, line};
 
 impl Writer {
-    /// Writes a line about lost lines to the error log at once; none if it has no room either.
+    /// Writes a line about lost lines to the error log at once; `None` if it has no room either.
     pub(super) fn write_notice(&self, notice: &[u8]) -> Option<()> {
         let error = self.error.get()?;
         let (written, outcome) = error.sink.write(notice);
@@ -19,22 +19,23 @@ impl Writer {
         self.error.get().is_some_and(|error| Arc::ptr_eq(&error.sink, sink))
     }
 
-    /// Says that `sink` lost so many lines, if any. `say` takes the line about it, or none if it has no room either.
+    /// Reports that `sink` lost `lines` lines, if any. `say` takes the line about it, or returns `None` if it has no
+    /// room either.
     pub(super) fn say(&self, sink: &Sink, lines: u64, say: impl FnOnce(&[u8]) -> Option<()>) {
         if lines > 0 && say(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
             sink.add_dropped(lines);
         }
     }
 
-    /// The thread says it: in the error log, or where that is what takes none, to syslog.
+    /// Reports lost lines from the thread: in the error log, or in syslog where the error log takes none.
     pub(super) fn say_while_stuck(&self, sink: &Arc<Sink>) {
         let is_error_log = self.is_error_log(sink);
-        let far = if is_error_log { self.far().syslog } else { None };
-        if is_error_log && far.is_none() {
+        let syslog = if is_error_log { self.remote_outputs().syslog } else { None };
+        if is_error_log && syslog.is_none() {
             return;
         }
         let lines = sink.take_dropped_at_times();
-        if let (Some((output, syslog)), true) = (far, lines > 0) {
+        if let (Some((output, syslog)), true) = (syslog, lines > 0) {
             let words = format!("{} lines dropped n={lines}", sink.name());
             self.queue(&output, &syslog.error(Level::Warning, process::id(), &words), Hurry::Now);
             return;
@@ -47,7 +48,7 @@ impl Writer {
         self.queue(error, notice, Hurry::Now).then_some(())
     }
 
-    /// Says, without the thread, what was lost and is not said yet.
+    /// Reports, without the thread, lost lines that are not reported yet.
     pub(in crate::log) fn say_lost(&self) {
         if self.owner.load(Ordering::Relaxed) != process::id() {
             let sinks: Vec<Arc<Sink>> = self.lock().list.iter().map(|queue| Arc::clone(&queue.sink)).collect();

@@ -143,8 +143,8 @@ fn a_full_non_blocking_channel_would_block() {
     assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
 }
 
-/// A descriptor whose last close waits for an hour: in the queue of a socket stands a TCP socket that lingers. With it comes
-/// what keeps it so; dropped, that ends the wait.
+/// Returns a descriptor whose last close waits for an hour: in the queue of a socket there is a TCP socket that
+/// lingers. The second value keeps it so; dropping it ends the wait.
 fn lingering() -> (OwnedFd, (UnixStream, TcpStream)) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -168,7 +168,7 @@ fn soon<T: Send + 'static>(what: &str, step: impl FnOnce() -> T + Send + 'static
 }
 
 #[test]
-fn a_descriptor_that_is_refused_blocks_nobody_also_where_the_kernel_does_not_help() {
+fn a_descriptor_that_is_refused_does_not_block_also_where_the_kernel_does_not_help() {
     for passes_credentials in [false, true] {
         let (one, other) = Channel::pair().unwrap();
         let other = Channel(rights::Socket::refusing_unaided(other.into()));
@@ -184,7 +184,7 @@ fn a_descriptor_that_is_refused_blocks_nobody_also_where_the_kernel_does_not_hel
         drop(fd);
         let (found, other) = soon("receive", move || (other.receive(), other));
         assert_eq!(found.unwrap_err().kind(), io::ErrorKind::InvalidData, "credentials {passes_credentials}");
-        // It stays where it is.
+        // The message stays in the queue.
         assert_eq!(other.receive().unwrap_err().kind(), io::ErrorKind::InvalidData);
         soon("drop", move || drop(other));
     }

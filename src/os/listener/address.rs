@@ -25,7 +25,7 @@ pub(super) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Er
     Errno::result(got).map(drop)
 }
 
-/// Where a socket is bound; none for a family that is neither IP nor unix.
+/// Returns the address that a socket is bound to; `None` for a family that is neither IP nor unix.
 pub(super) fn name_of(socket: BorrowedFd<'_>) -> Result<Option<Address>, Errno> {
     let mut name = Name::empty();
     // SAFETY: `name.storage` is writable for `name.length` bytes.
@@ -41,13 +41,13 @@ pub(super) fn accept(socket: BorrowedFd<'_>) -> Result<(OwnedFd, Peer), Errno> {
     // SAFETY: `name.storage` is writable for `name.length` bytes.
     let got = unsafe { libc::accept4(socket.as_raw_fd(), (&raw mut name.storage).cast(), &raw mut name.length, flags) };
     let fd = Errno::result(got)?;
-    // SAFETY: the kernel just made this descriptor; nobody else has it.
+    // SAFETY: the kernel just made this descriptor; nothing else has it.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok((socket, name.ip().map_or(Peer::Unix, Peer::Tcp)))
 }
 
-/// How many connections wait at a listening TCP socket (tcp(7), `TCP_INFO`: for such a one, `tcpi_unacked` is the length of
-/// its queue); of another one, whether any does.
+/// Returns the number of connections that wait at a listening TCP socket (tcp(7), `TCP_INFO`: there, `tcpi_unacked` is
+/// the length of its queue). For another socket, 1 if one waits, else 0.
 pub(super) fn waiting(socket: BorrowedFd<'_>) -> usize {
     // SAFETY: tcp_info is a C struct for which all zeros is a valid value.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };

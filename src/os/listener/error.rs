@@ -1,4 +1,4 @@
-//! Why a socket does not listen, in words. Looks at nothing; the words are all it has.
+//! The reasons for which a socket does not listen, in words. Looks at nothing.
 
 use std::fmt;
 
@@ -6,10 +6,11 @@ use nix::errno::Errno;
 
 use super::Where;
 
-/// What was to be bound, and why it is not. Displays as `bind WHERE: cause`, with a `hint:` line where there is a remedy.
+/// An address that was to be bound, and the reason why it is not. Displays as `bind WHERE: cause`, with a `hint:` line
+/// where there is a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenError {
-    /// As it was asked for.
+    /// The address as it was asked for.
     pub at: Where,
     /// The reason.
     pub cause: Cause,
@@ -23,12 +24,12 @@ pub enum Cause {
         /// The port.
         port: u16,
     },
-    /// The kernel keeps the port from this user.
+    /// The kernel denies the port to this user.
     PortDenied {
         /// The port.
         port: u16,
     },
-    /// The IP address is none of this machine's.
+    /// No interface of this machine has the IP address.
     NotAvailable,
     /// The host name has no address; the resolver's words.
     Unresolvable(String),
@@ -51,7 +52,7 @@ pub enum Cause {
         /// Group.
         gid: u32,
     },
-    /// No such descriptor in this process.
+    /// This process has no such descriptor.
     NotOpen,
     /// No socket was passed under this name.
     NotPassed,
@@ -63,7 +64,7 @@ pub enum Cause {
     Kernel {
         /// The step.
         doing: &'static str,
-        /// The kernel's word.
+        /// The kernel's error.
         errno: Errno,
     },
 }
@@ -73,7 +74,7 @@ impl Cause {
         Cause::Kernel { doing, errno }
     }
 
-    /// The remedy, where there is one.
+    /// Returns the remedy, where there is one.
     fn hint(&self) -> Option<String> {
         Some(match self {
             Cause::InUse { port } => {

@@ -1,7 +1,7 @@
 //! The file of a unix socket: made, found stale, removed. Accepts nothing.
 //!
-//! A connection is refused until the socket listens, whatever the file's permissions say; so the file gets its mode and
-//! owner between bind and listen, and nobody who should not can connect in between. Mode and owner are set on the file
+//! A connection is refused until the socket listens, even if the file's permissions allow it. So the file gets its mode
+//! and owner between bind and listen, and no other user can connect in between. Mode and owner are set on the file
 //! itself, never through a symbolic link: in a directory that others may write to, the name may have been swapped.
 
 use std::fs;
@@ -23,13 +23,13 @@ use super::error::MAX_PATH;
 /// The file as it was made.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    /// Absolute, since the process may change its directory later.
+    /// The absolute path, since the process may change its directory later.
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-/// Binds `path`, sets mode and owner, listens.
+/// Binds `path`, sets mode and owner, and listens.
 pub(super) fn open(
     path: &Path,
     mode: Option<u32>,
@@ -49,7 +49,7 @@ pub(super) fn open(
     Ok((socket, file))
 }
 
-/// Fails as [`open`] would, but for a socket on which somebody listens; makes and removes nothing.
+/// Fails as [`open`] would, except for a socket on which a process listens; makes and removes nothing.
 pub(super) fn check(path: &Path) -> Result<(), Cause> {
     name_of(path)?;
     look(path)?;
@@ -68,7 +68,7 @@ fn name_of(path: &Path) -> Result<UnixAddr, Cause> {
     UnixAddr::new(path).map_err(|errno| Cause::kernel("bind", errno))
 }
 
-/// The socket file that is there, if anything is; what is no socket is an error.
+/// Returns the socket file, if the path exists; a file that is not a socket is an error.
 fn look(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
     match fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => Ok(Some(there)),
@@ -78,8 +78,8 @@ fn look(path: &Path) -> Result<Option<fs::Metadata>, Cause> {
     }
 }
 
-/// Removes a stale socket at `path`, one on which nobody listens; anything else there is an error. Two servers started on
-/// one path in the same instant may both take it for free: the kernel has no bind that replaces.
+/// Removes a stale socket at `path`, on which no process listens; anything else there is an error. Two servers started
+/// on one path in the same instant may both take it for free: the kernel has no bind that replaces.
 fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
     let Some(there) = look(path)? else {
         return Ok(());
@@ -91,7 +91,7 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
         Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => return Err(Cause::Served),
         Err(errno) => return Err(path_cause("connect", errno)),
     }
-    // Not what another server has put there meanwhile.
+    // Another server's new file is left alone.
     let stale = SocketFile { path: path.to_owned(), device: there.dev(), inode: there.ino() };
     if stale.is_there() {
         match fs::remove_file(path) {
@@ -107,7 +107,7 @@ fn make_room(path: &Path, name: &UnixAddr) -> Result<(), Cause> {
 pub(super) fn prepare(path: &Path, mode: Option<u32>, owner: Option<(u32, u32)>) -> Result<(), Cause> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| path_cause("open", errno))?;
-    // Who may write to the directory may have put another socket in its place: a hard link.
+    // A user with write permission to the directory may have put another socket in its place: a hard link.
     let about = fstat(&file).map_err(|errno| path_cause("stat", errno))?;
     if about.st_mode & libc::S_IFMT != libc::S_IFSOCK || about.st_nlink > 1 {
         return Err(Cause::NotASocket("what another user has put in its place"));
@@ -139,7 +139,7 @@ impl SocketFile {
         fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode))
     }
 
-    /// Removes the file if it is still this one; says whether it did.
+    /// Removes the file if it is still this one; true if it did.
     pub(super) fn unlink(&self) -> bool {
         self.is_there() && fs::remove_file(&self.path).is_ok()
     }
@@ -155,7 +155,7 @@ fn path_cause(doing: &'static str, errno: Errno) -> Cause {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => Cause::NoDirectory,
         Errno::EACCES | Errno::EPERM | Errno::EROFS => Cause::PathDenied,
-        // Made by another server since it was looked at.
+        // Another server made it since the last look.
         Errno::EADDRINUSE => Cause::Served,
         other => Cause::kernel(doing, other),
     }

@@ -41,7 +41,8 @@ fn open(at: &Where) -> Listener {
     Listener::open(at, 16).unwrap()
 }
 
-/// Opens what was just closed here. Another test may fork, and the child hold a copy of what was closed for a moment.
+/// Opens a socket that was just closed here. Another test may fork, and its child hold a copy of the closed one for a
+/// moment.
 fn eventually_open(at: &Where) -> Listener {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -66,10 +67,10 @@ fn tcp_address(listener: &Listener) -> SocketAddr {
     }
 }
 
-/// The next connection, for which the listener is polled.
+/// Returns the next connection, for which the listener is polled.
 fn accepted(listener: &Listener) -> (OwnedFd, Peer) {
     let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1, "nobody connected");
+    assert_eq!(poll(&mut waiting, PollTimeout::from(5000_u16)).unwrap(), 1, "no connection came");
     listener.accept().unwrap().unwrap()
 }
 
@@ -81,8 +82,8 @@ fn is_close_on_exec(fd: &impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GETFD).unwrap() == libc::FD_CLOEXEC
 }
 
-/// Runs `f` with a user's rights to files, whoever runs the tests. The kernel keeps this for each thread.
-fn as_nobody<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+/// Runs `f` with a user's rights to files, also if root runs the tests. The kernel keeps this for each thread.
+fn as_another_user<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let run = || {
         if geteuid().is_root() {
             setfsuid(nix::unistd::Uid::from_raw(65_534));
@@ -217,7 +218,7 @@ fn an_owner_that_may_not_be_is_an_error_and_leaves_no_file() {
     fs::set_permissions(&directory.0, PermissionsExt::from_mode(0o777)).unwrap();
     let path = directory.at("app.sock");
     let at = Where::Unix { path: path.clone(), mode: None, owner: Some((1, 1)) };
-    assert_eq!(as_nobody(|| cause(&at)), Cause::OwnerDenied { uid: 1, gid: 1 });
+    assert_eq!(as_another_user(|| cause(&at)), Cause::OwnerDenied { uid: 1, gid: 1 });
     assert!(!path.exists());
 }
 
@@ -237,7 +238,7 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
         )
     );
     let _client = UnixStream::connect(&path).unwrap();
-    // The look at whether it is served left a connection of its own, closed at once.
+    // The probe for a live server left a connection of its own, closed at once.
     drop((accepted(&listener), accepted(&listener)));
 }
 
@@ -276,7 +277,7 @@ fn paths_that_cannot_be_are_errors() {
     assert_eq!(cause(&unix("")), Cause::PathInvalid);
     assert_eq!(cause(&unix("\0hidden")), Cause::PathInvalid);
     let denied = if geteuid().is_root() { directory.at("app.sock") } else { Path::new("/app.sock").into() };
-    assert_eq!(as_nobody(|| cause(&unix(denied))), Cause::PathDenied);
+    assert_eq!(as_another_user(|| cause(&unix(denied))), Cause::PathDenied);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A directory with a directory `open` in it, to which everybody may write.
+/// Returns a directory with a directory `open` in it, to which every user may write.
 fn directory() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let open = directory.path().join("open");
@@ -49,7 +49,7 @@ fn where_others_can_write_a_file_must_be_a_file_with_one_name() {
     fs::write(own.path().join("secret"), "").unwrap();
     hard_link(own.path().join("secret"), open.join("link")).unwrap();
     assert_eq!(refusal(append(&open.join("link"))), Found::Names(2));
-    // Further down it is no different.
+    // The same applies further down.
     fs::create_dir(open.join("inner")).unwrap();
     mkfifo(&open.join("inner/fifo"), Mode::S_IRWXU).unwrap();
     assert_eq!(refusal(append(&open.join("inner/fifo"))), Found::Kind("a fifo"));
@@ -73,7 +73,7 @@ fn where_only_we_can_write_everything_may_be_named() {
     let (reader, writer) = io::pipe().unwrap();
     append(Path::new(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)))).unwrap();
     drop(reader);
-    // A link that we made is followed, and where it leads is judged.
+    // A link that we made is followed, and its target is judged.
     mkfifo(&open.join("fifo"), Mode::S_IRWXU).unwrap();
     symlink(open.join("fifo"), own.path().join("to-fifo")).unwrap();
     assert_eq!(refusal(append(&own.path().join("to-fifo"))), Found::Kind("a fifo"));
@@ -121,7 +121,7 @@ fn a_third_user_is_trusted_with_links_in_a_directory_of_their_own_and_an_applica
     let refused = |directory: PathBuf, user: u32| {
         assert_eq!(refusal(link(directory.clone())), Found::Link(directory.join("current"), user));
     };
-    // As releases are turned: the link is that of the user who deploys, whose group is their own.
+    // As deployments do it: the link belongs to the user that deploys, whose group is its own.
     link(of_user(&own, deploying, 0o755)).unwrap();
     link(of_user(&own, deploying, 0o775)).unwrap();
     refused(of_user(&own, deploying, 0o777), deploying);
@@ -131,7 +131,7 @@ fn a_third_user_is_trusted_with_links_in_a_directory_of_their_own_and_an_applica
     let shared = of_user(&own, deploying, 0o770);
     std::os::unix::fs::lchown(&shared, None, Some(serving)).unwrap();
     refused(shared, deploying);
-    // A file must be a file all the same.
+    // A file must be a file in any case.
     let directory = of_user(&own, deploying, 0o700);
     mkfifo(&directory.join("fifo"), Mode::S_IRWXU).unwrap();
     assert_eq!(refusal(append(&directory.join("fifo"))), Found::Kind("a fifo"));

@@ -86,7 +86,7 @@ fn what_one_mapping_writes_the_other_reads() {
     writes.leave(150);
     assert_eq!((reads.worked(900), reads.last_busy(900)), (50, 150));
     reads.clear();
-    assert_eq!((reads.worked(900), reads.last_busy(900)), (0, 150), "of whoever had the slot before");
+    assert_eq!((reads.worked(900), reads.last_busy(900)), (0, 150), "of the process that had the slot before");
     assert_eq!((writes.busy_since(), writes.requests(), writes.request_line()), (None, 0, String::new()));
     assert_eq!(master.slot(1).unwrap().requests(), 0);
 }

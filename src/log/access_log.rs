@@ -1,5 +1,5 @@
-//! The access log: gathers lines and hands them over in batches, and what statsd is told of requests. Knows not what is in a
-//! line.
+//! The access log: gathers lines and hands them over in batches, and counts requests for statsd. Does not know what is
+//! in a line.
 
 use std::io;
 use std::process;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::sink::Sink;
-use super::writer::{Far, Hurry, Output, Writer};
+use super::writer::{Hurry, Output, RemoteOutputs, Writer};
 use super::{ACCESS_LOG, Destination, WRITER};
 use crate::message::Statsd;
 
@@ -15,7 +15,7 @@ use crate::message::Statsd;
 pub struct AccessLog {
     writer: &'static Writer,
     file: Option<Gathered>,
-    /// Beside the lines, what stands before each.
+    /// The gathered lines, and the prefix of each.
     syslog: Option<(Gathered, Vec<u8>)>,
     statsd: Option<(Gathered, Statsd)>,
 }
@@ -26,10 +26,11 @@ struct Gathered {
 }
 
 impl AccessLog {
-    /// An access log to `destination`, to syslog if this process has one for it, and to statsd if it has one; none of all that
-    /// is none. `is_elsewhere`: somebody else writes the lines. One a process: what is opened stays open.
+    /// Opens an access log to `destination`, to syslog if this process has one for it, and to statsd if it has one;
+    /// returns `None` if there is none of these. `is_elsewhere` is true if another part of the process writes the
+    /// lines. Call it once in a process: the opened logs stay open.
     pub fn open(destination: Option<Destination>, is_elsewhere: bool) -> io::Result<Option<AccessLog>> {
-        let Far { syslog, statsd } = WRITER.far();
+        let RemoteOutputs { syslog, statsd } = WRITER.remote_outputs();
         let syslog = syslog.filter(|(_, syslog)| syslog.has_access && !is_elsewhere);
         let file = destination.filter(|_| !is_elsewhere).map(Destination::into_fd).transpose()?;
         if file.is_none() && syslog.is_none() && statsd.is_none() {
@@ -43,7 +44,7 @@ impl AccessLog {
         }))
     }
 
-    /// Does it take lines, or only count?
+    /// True if it takes lines, false if it only counts.
     pub fn takes_lines(&self) -> bool {
         self.file.is_some() || self.syslog.is_some()
     }
@@ -58,7 +59,7 @@ impl AccessLog {
         }
     }
 
-    /// Tells statsd of a request, if there is one.
+    /// Counts a request for statsd, if there is one.
     pub fn count(&self, status: u16, elapsed: Duration) {
         if let Some((gathered, statsd)) = &self.statsd {
             let mut bytes = gathered.bytes();
@@ -67,12 +68,12 @@ impl AccessLog {
         }
     }
 
-    /// Hands the gathered lines over. A worker does it before it sleeps, and about every 100 ms while it does not. Nothing
-    /// gathered costs next to nothing.
+    /// Hands the gathered lines over. A worker calls it before it sleeps, and about every 100 ms while it does not. It
+    /// costs next to nothing if there are none.
     pub fn hand_over(&self) {
-        let besides =
+        let remotes =
             [self.syslog.as_ref().map(|(gathered, _)| gathered), self.statsd.as_ref().map(|(gathered, _)| gathered)];
-        for gathered in self.file.iter().chain(besides.into_iter().flatten()) {
+        for gathered in self.file.iter().chain(remotes.into_iter().flatten()) {
             let mut bytes = gathered.bytes();
             if !bytes.is_empty() {
                 gathered.give(self.writer, &mut bytes);
@@ -115,5 +116,5 @@ impl Gathered {
     }
 }
 
-/// A batch is handed over at this size at the latest, in bytes: some 500 lines, a sixteenth of the queue.
+/// The size at which a batch is handed over at the latest, in bytes: some 500 lines, a sixteenth of the queue.
 const BATCH: usize = 64 * 1024;

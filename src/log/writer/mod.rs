@@ -1,17 +1,19 @@
 //! The queues of a process's logs and the one thread that empties them.
 //!
-//! The thread has three states. *Asleep* it waits for the first line and costs nothing. *Writing* it takes what is queued,
-//! writes without the lock, and goes on until nothing is left; a destination that is full is polled, the others go on.
-//! *Napping*, for a moment after it wrote, only an urgent line wakes it: a busy worker wakes it a few times a second, not
-//! once a line. *Stuck* is the same where a remote takes no more: what is on its way there waits, the others do not.
+//! The thread has four states. *Asleep* it waits for the first line and costs nothing. *Writing* it takes the queued
+//! lines, writes without the lock, and goes on until nothing is left; a destination that is full is polled, the others
+//! go on. *Napping*, for a moment after it wrote, only an urgent line wakes it: a busy worker wakes it a few times a
+//! second, not once a line. *Stuck* is the same while a socket of syslog or statsd takes no more: its lines wait, the
+//! others do not.
 //!
-//! Lost lines are counted, and said in the error log: once there is room again, and every few seconds while there is none.
+//! Lost lines are counted, and reported in the error log: once there is room again, and every few seconds while there
+//! is none.
 //!
-//! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application) touches
-//! no lock that its thread could have held at the fork, and writes directly.
+//! `owner` is the process whose thread runs. Any other process (before the thread, or forked by the application)
+//! touches no lock that its thread could have held at the fork, and writes directly.
 
-mod besides;
 mod lost;
+mod remotes;
 
 use std::io;
 use std::mem;
@@ -24,8 +26,8 @@ use std::time::Duration;
 use nix::poll::PollTimeout;
 
 use super::line::{self, Line};
-use super::remote::{Cut, Remote};
-use super::sink::{Outcome, Sink, wait_writable};
+use super::sink::{Sink, wait_writable};
+use super::socket::{Cut, LogSocket, Outcome};
 use super::{ERROR_LOG, Format, Level, STATSD, SYSLOG};
 use crate::message::{Statsd, Syslog};
 use crate::os::thread;
@@ -36,17 +38,17 @@ pub(super) struct Writer {
     level: AtomicU8,
     format: AtomicU8,
     error: OnceLock<Output>,
-    far: Mutex<Far>,
+    remotes: Mutex<RemoteOutputs>,
     queues: Mutex<Queues>,
-    /// The thread waits here.
+    /// Wakes the thread.
     wake: Condvar,
-    /// [`Writer::flush`] waits here.
+    /// Wakes [`Writer::flush`].
     rested: Condvar,
 }
 
-/// Where lines go besides.
+/// The outputs besides the files.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Far {
+pub(super) struct RemoteOutputs {
     pub(super) syslog: Option<(Output, Syslog)>,
     pub(super) statsd: Option<(Output, Statsd)>,
 }
@@ -61,7 +63,7 @@ pub(super) struct Output {
 pub(super) struct Queues {
     list: Vec<Queue>,
     state: State,
-    /// Something must not wait for the end of the nap.
+    /// True if a line must not wait for the end of the nap.
     hurried: bool,
 }
 
@@ -85,7 +87,7 @@ impl Writer {
             level: AtomicU8::new(Level::Info as u8),
             format: AtomicU8::new(Format::Text as u8),
             error: OnceLock::new(),
-            far: Mutex::new(Far { syslog: None, statsd: None }),
+            remotes: Mutex::new(RemoteOutputs { syslog: None, statsd: None }),
             queues: Mutex::new(Queues { list: Vec::new(), state: State::Asleep, hurried: false }),
             wake: Condvar::new(),
             rested: Condvar::new(),
@@ -107,7 +109,7 @@ impl Writer {
         if self.format.load(Ordering::Relaxed) == Format::Json as u8 { Format::Json } else { Format::Text }
     }
 
-    /// Gives the error log its destination, or another one.
+    /// Sets the error log's destination, or changes it.
     pub(super) fn set_error(&self, fd: OwnedFd) -> io::Result<()> {
         if let Some(output) = self.error.get() {
             return output.sink.redirect(&fd);
@@ -118,7 +120,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends the logs of this name to another file.
+    /// Leads the logs of this name to another file.
     pub(super) fn redirect(&self, name: &str, to: &OwnedFd) -> io::Result<()> {
         let queues = self.lock();
         queues.list.iter().filter(|queue| queue.sink.name() == name).try_for_each(|queue| queue.sink.redirect(to))
@@ -132,14 +134,14 @@ impl Writer {
         Output { sink, number: queues.list.len() - 1 }
     }
 
-    /// One line of the error log.
+    /// Writes one line to the error log.
     pub(super) fn error(&self, line: &str) {
         if let Some(output) = self.error.get() {
             self.push(output, line.as_bytes(), Hurry::Now);
         }
     }
 
-    /// Whole lines for the logs of this name.
+    /// Writes whole lines to the log of this name.
     pub(super) fn push_named(&self, name: &str, lines: &[u8]) {
         if self.owner.load(Ordering::Relaxed) != process::id() {
             return;
@@ -156,7 +158,7 @@ impl Writer {
         }
     }
 
-    /// Whole lines for a log.
+    /// Writes whole lines to a log.
     pub(super) fn push(&self, output: &Output, lines: &[u8], hurry: Hurry) {
         if lines.is_empty() {
             return;
@@ -186,9 +188,9 @@ impl Writer {
         true
     }
 
-    /// Without the thread: what does not go at once is lost and counted.
+    /// Writes without the thread: lines that do not go at once are lost and counted.
     fn write_now(&self, output: &Output, lines: &[u8]) {
-        // Of the error log before the next line, if it has room again.
+        // Lost lines of the error log are reported before the next line, if it has room again.
         if self.is_error_log(&output.sink) {
             self.say(&output.sink, output.sink.take_dropped(), |notice| self.write_notice(notice));
         }
@@ -212,8 +214,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until nothing is queued and nothing is being written; false if `limit` is over first. What was lost until then,
-    /// or is still on its way, is said in the error log.
+    /// Waits until nothing is queued and nothing is being written; false if `limit` is over first. Lines that are lost,
+    /// or are still on their way, are reported in the error log.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         if self.owner.load(Ordering::Relaxed) != process::id() {
             return true;
@@ -235,7 +237,7 @@ impl Writer {
         loop {
             self.collect(&mut batches);
             let full: Vec<&Sink> = batches.iter_mut().filter_map(|batch| self.advance(batch)).collect();
-            // Not for long: the other logs may have lines meanwhile.
+            // A short wait: the other logs may get lines meanwhile.
             if full.iter().any(|sink| !sink.is_remote()) {
                 let full: Vec<BorrowedFd<'_>> = full.iter().map(|sink| sink.as_fd()).collect();
                 wait_writable(&full, PollTimeout::from(STUCK));
@@ -245,7 +247,7 @@ impl Writer {
         }
     }
 
-    /// Waits for a remote, and for urgent lines of the other logs.
+    /// Waits for a socket, and for urgent lines of the other logs.
     fn nap_stuck(&self) {
         let mut queues = self.lock();
         queues.state = State::Stuck;
@@ -253,7 +255,7 @@ impl Writer {
         let _ = self.wake.wait_timeout_while(queues, limit, |queues| !queues.hurried);
     }
 
-    /// Takes what is queued for each log whose last batch is written; if all are, waits for something.
+    /// Takes the queued lines of each log whose last batch is written; if all are, waits for a line.
     fn collect(&self, batches: &mut Vec<Batch>) {
         let mut queues = self.lock();
         if batches.iter().all(Batch::is_done) {
@@ -284,7 +286,7 @@ impl Writer {
         self.wake.wait_while(queues, |queues| queues.is_empty()).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes on; returns the sink if it is full.
+    /// Writes the next part of a batch; returns the sink if it is full.
     fn advance<'a>(&self, batch: &'a mut Batch) -> Option<&'a Sink> {
         if batch.is_done() {
             return None;
@@ -307,7 +309,7 @@ impl Writer {
         (outcome == Outcome::Full).then_some(&*batch.sink)
     }
 
-    /// No code runs under this lock that could panic and leave it half changed.
+    /// Locks the queues. No code under this lock can panic and leave them half changed.
     pub(super) fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -319,14 +321,14 @@ impl Queues {
     }
 }
 
-/// Whether lines wake a napping thread.
+/// The urgency of lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hurry {
     Now,
     Later,
 }
 
-/// What the thread is writing to one log.
+/// The lines that the thread is writing to one log.
 struct Batch {
     sink: Arc<Sink>,
     bytes: Vec<u8>,
@@ -347,15 +349,15 @@ impl Batch {
     }
 }
 
-/// How much may be queued for each log, in bytes; as much again may be on its way to the file. Some ten thousand lines:
-/// what a stalled disk or a slow reader costs a busy worker in a second.
+/// The most bytes that may be queued for each log; as many again may be on their way to the file. Some ten thousand
+/// lines: a stalled disk or a slow reader costs a busy worker these in a second.
 const LIMIT: usize = 1 << 20;
 
-/// A buffer that once grew beyond this is given back, in bytes.
+/// The capacity beyond which an emptied buffer is freed, in bytes.
 const KEPT: usize = 256 * 1024;
 
-/// How long access log lines may wait for more of them. Who follows the log with the eye does not notice.
+/// The longest time that lines of the access log wait for more of them: too short for a reader to notice.
 const NAP: Duration = Duration::from_millis(50);
 
-/// How often the other logs are looked at while one is full, in milliseconds.
+/// The interval of looks at the other logs while one is full, in milliseconds.
 const STUCK: u8 = 50;

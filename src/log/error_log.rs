@@ -49,11 +49,11 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         let Found { message, fields } = found;
         let line = Line { wall: clock::wall(), pid: std::process::id(), level, message, fields };
         self.writer.error(&line.encode(self.writer.format()));
-        self.writer.far_line(&line);
+        self.writer.send_line(&line);
     }
 }
 
-/// The level of an event; none for TRACE, which is not written.
+/// Returns the level of an event; `None` for TRACE, which is not written.
 fn level(metadata: &Metadata<'_>) -> Option<Level> {
     match *metadata.level() {
         tracing::Level::ERROR if metadata.target() == CRITICAL => Some(Level::Critical),
@@ -106,11 +106,11 @@ impl Visit for Found {
         self.keep(field, value);
     }
 
-    /// A whole number is written as one: who reads `timeout=2` in one line does not read `timeout=2.0` in another.
+    /// Writes a whole number as one: `timeout=2` in one line is not `timeout=2.0` in another.
     fn record_f64(&mut self, field: &Field, value: f64) {
-        #[expect(clippy::cast_possible_truncation)] // What is cut off is looked at.
+        #[expect(clippy::cast_possible_truncation)] // The cut is compared below.
         let whole = value as i64;
-        #[expect(clippy::cast_precision_loss, clippy::float_cmp)] // Whether they are the same is the question.
+        #[expect(clippy::cast_precision_loss, clippy::float_cmp)] // The comparison checks for equality.
         let is_whole = whole as f64 == value;
         if is_whole { self.keep(field, whole) } else { self.keep(field, value) }
     }

@@ -1,7 +1,9 @@
-//! A socket to which lines go: syslog's or statsd's. Never waits; what does not go at once is the caller's to keep or to lose.
+//! A socket that lines are sent to: syslog's or statsd's. Never waits; the caller keeps or loses bytes that do not go
+//! at once.
 //!
-//! Datagrams are sent from an unconnected socket: so a daemon that starts anew, at the same path, gets what follows, and
-//! nobody's refusal of one datagram is told to the next. A connection that breaks is made anew, at most once a second.
+//! Datagrams are sent from an unconnected socket: a daemon that starts again, at the same path, gets the further ones,
+//! and a refusal of one datagram is not reported for the next. A connection that breaks is made again, at most once a
+//! second.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,37 +17,47 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, UnixAddr, recv, send, sendto};
 
-use super::sink::Outcome;
 use crate::message::Place;
 use crate::os::{clock, rights};
 
-/// Where lines go, and how they are cut.
+/// The address of a daemon, and the way in which lines are cut.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(super) struct LogSocket {
     place: Place,
-    /// Where that is, once it is looked up.
+    /// The address that was found for a host's name.
     found: OnceLock<Place>,
     cut: Cut,
-    /// When a connection was last tried for, in ns of the monotonic clock.
+    /// The moment of the last attempt to connect, in ns of the monotonic clock.
     tried: AtomicU64,
+}
+
+/// The result of a write that does not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is written.
+    Done,
+    /// The destination takes no more now.
+    Full,
+    /// The kernel refused: no space, no reader.
+    Refused,
 }
 
 /// How lines become datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// One each; a NUL ends it and goes along.
+    /// One line each; a NUL ends it and is sent, too.
     OneEach,
-    /// As many as fit so many bytes; a newline between them.
+    /// As many lines as fit this number of bytes; a newline between them.
     Packed(usize),
 }
 
 impl Cut {
-    /// The byte that ends a line.
+    /// Returns the byte that ends a line.
     pub(super) fn end(self) -> u8 {
         if self == Cut::OneEach { 0 } else { b'\n' }
     }
 
-    /// The length of what goes in one datagram, of bytes that hold whole lines.
+    /// Returns the length of the next datagram, of bytes that hold whole lines.
     fn next(self, bytes: &[u8]) -> usize {
         let most = if let Cut::Packed(most) = self { most } else { 0 };
         let fitting = &bytes[..bytes.len().min(most + 1)];
@@ -55,9 +67,9 @@ impl Cut {
     }
 }
 
-impl Remote {
-    pub(super) fn new(place: Place, cut: Cut) -> Remote {
-        Remote { place, found: OnceLock::new(), cut, tried: AtomicU64::new(0) }
+impl LogSocket {
+    pub(super) fn new(place: Place, cut: Cut) -> LogSocket {
+        LogSocket { place, found: OnceLock::new(), cut, tried: AtomicU64::new(0) }
     }
 
     pub(super) fn end(&self) -> u8 {
@@ -68,13 +80,14 @@ impl Remote {
         self.found.get().unwrap_or(&self.place)
     }
 
-    /// True if it is still to be looked up.
+    /// True if its name is still to be looked up.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(self.place(), Place::Awaited(..))
     }
 
-    /// It is looked up: answers a socket for it, in place of the one until now. A connection is not waited for.
-    pub(super) fn lead_to(&self, place: &Place) -> io::Result<OwnedFd> {
+    /// Notes the address that was found, and returns a socket for it, in place of the current one. Does not wait for a
+    /// connection.
+    pub(super) fn resolved(&self, place: &Place) -> io::Result<OwnedFd> {
         let place = self.found.get_or_init(|| place.clone());
         match place {
             Place::Tcp(to) => begin(to).map(OwnedFd::from),
@@ -82,7 +95,7 @@ impl Remote {
         }
     }
 
-    /// A socket for it. A connection is waited for, but not for long.
+    /// Opens a socket for it. Waits for a connection, but only briefly.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         match self.place() {
             Place::Udp(to) => {
@@ -98,14 +111,15 @@ impl Remote {
             }
             Place::UnixStream(path) => {
                 self.tried.store(clock::monotonic(), Ordering::Relaxed);
-                // Nobody there is no reason to have no log: the socket is one that is not connected, for now.
+                // Without a daemon there is still a log: the socket is one that is not connected, for now.
                 let stream = connect_at_once(path).or_else(|_| UnixStream::pair().map(|(one, _)| one.into()))?;
                 Ok(stream)
             }
         }
     }
 
-    /// Sends what goes at once; says how many bytes are dealt with. `renew` gets another socket in place of a broken one.
+    /// Sends as much as goes at once; returns the number of bytes that are done. `renew` gets another socket in place
+    /// of a broken one.
     pub(super) fn write(
         &self,
         socket: &OwnedFd,
@@ -124,7 +138,7 @@ impl Remote {
                 if outcome.1 == Outcome::Refused {
                     if let Some(socket) = self.again() {
                         if renew(&socket).is_ok() {
-                            // A line that is begun would have no beginning.
+                            // The rest of a line whose beginning is lost is not sent.
                             return if outcome.0 == 0 { stream(&socket, bytes) } else { outcome };
                         }
                     }
@@ -144,9 +158,9 @@ impl Remote {
                 if self.cut == Cut::OneEach { datagram } else { datagram.strip_suffix(b"\n").unwrap_or(datagram) };
             match sendto(socket.as_raw_fd(), datagram, to, flags) {
                 Err(Errno::EINTR) => {}
-                // poll(2) knows nothing of the room behind a unix socket that is not connected.
+                // poll(2) does not know the room behind a unix socket that is not connected.
                 Err(Errno::EAGAIN) if matches!(self.place(), Place::Udp(_)) => return (sent, Outcome::Full),
-                // A traceback that no datagram takes: the others are none the worse.
+                // A traceback that is too long for a datagram: the other lines are sent all the same.
                 Ok(_) | Err(Errno::EMSGSIZE) => sent += length,
                 Err(_) => return (sent, Outcome::Refused),
             }
@@ -154,7 +168,7 @@ impl Remote {
         (sent, Outcome::Done)
     }
 
-    /// Another connection, begun and not waited for; none if it is too early for that.
+    /// Begins another connection without waiting for it; `None` if it is too early for that.
     fn again(&self) -> Option<OwnedFd> {
         let now = clock::monotonic();
         let tried = self.tried.load(Ordering::Relaxed);
@@ -170,13 +184,13 @@ impl Remote {
     }
 }
 
-/// A connection that is being made.
+/// Begins a connection.
 fn begin(to: &SocketAddr) -> io::Result<std::net::TcpStream> {
     let stream = mio::net::TcpStream::connect(*to)?;
     Ok(OwnedFd::from(stream).into())
 }
 
-/// A daemon whose backlog is full is not waited for: that counts as nobody there.
+/// Connects to a daemon, and does not wait for one whose backlog is full: that counts as no daemon.
 fn connect_at_once(path: &Path) -> io::Result<OwnedFd> {
     let stream = OwnedFd::from(mio::net::UnixStream::connect(path)?);
     rights::refuse(stream.as_fd());
@@ -185,7 +199,7 @@ fn connect_at_once(path: &Path) -> io::Result<OwnedFd> {
 
 fn stream(socket: &OwnedFd, bytes: &[u8]) -> (usize, Outcome) {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    // A daemon that has left is told by the end of what it sends; a first write would succeed all the same.
+    // A daemon that has left shows by the end of its side; a first write would still succeed.
     if recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK) == Ok(0) {
         return (0, Outcome::Refused);
     }
@@ -201,9 +215,9 @@ fn stream(socket: &OwnedFd, bytes: &[u8]) -> (usize, Outcome) {
     (sent, Outcome::Done)
 }
 
-/// How long a process that starts waits for a connection.
+/// The longest wait for a connection in a process that starts.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a broken connection is tried for again, in ns.
+/// The interval of attempts to connect again, in ns.
 const AGAIN: u64 = 1_000_000_000;
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! Where lines go besides the files: the outputs of syslog and statsd, and what these are told.
+//! The outputs besides the files: syslog and statsd, and their messages.
 
 use std::io;
 use std::process;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Cut, Far, Hurry, Line, Output, Remote, STATSD, SYSLOG, Sink, Writer};
+use super::{Cut, Hurry, Line, LogSocket, Output, RemoteOutputs, STATSD, SYSLOG, Sink, Writer};
 use crate::message::{Place, Remotes, Statsd};
 
 impl Writer {
-    /// Lines go there besides, from now on.
-    pub(in crate::log) fn set_far(&self, remotes: &Remotes) -> io::Result<()> {
-        let Far { syslog, statsd } = self.far();
+    /// Sends lines to these from now on, too.
+    pub(in crate::log) fn connect(&self, remotes: &Remotes) -> io::Result<()> {
+        let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         let syslog = remotes.syslog.as_ref().map(|wanted| {
             let has = syslog.map(|(output, has)| (output, has.place));
             Ok::<_, io::Error>((self.lead_to(has, &wanted.place, Cut::OneEach, SYSLOG)?, wanted.clone()))
@@ -21,13 +21,13 @@ impl Writer {
             let cut = Cut::Packed(room(&wanted.place));
             Ok::<_, io::Error>((self.lead_to(has, &wanted.place, cut, STATSD)?, wanted.clone()))
         });
-        let far = Far { syslog: syslog.transpose()?, statsd: statsd.transpose()? };
-        *self.far.lock().unwrap_or_else(PoisonError::into_inner) = far;
+        let outputs = RemoteOutputs { syslog: syslog.transpose()?, statsd: statsd.transpose()? };
+        *self.remotes.lock().unwrap_or_else(PoisonError::into_inner) = outputs;
         Ok(())
     }
 
-    /// The output that leads to `wanted`: the one that this process has, if it leads there or waits for the name to be looked
-    /// up, else another one.
+    /// Returns the output that leads to `wanted`: the one that this process has, if it leads there or waits for the
+    /// name to be looked up, else a new one.
     fn lead_to(
         &self,
         has: Option<(Output, Place)>,
@@ -39,31 +39,31 @@ impl Writer {
             Some((output, place)) if place == *wanted => Ok(output),
             Some((output, _)) if output.sink.is_awaited() => {
                 if !matches!(wanted, Place::Awaited(..)) {
-                    output.sink.lead_to(wanted)?;
+                    output.sink.resolved(wanted)?;
                 }
                 Ok(output)
             }
-            _ => Ok(self.add(Sink::remote(Remote::new(wanted.clone(), cut), name)?)),
+            _ => Ok(self.add(Sink::to_socket(LogSocket::new(wanted.clone(), cut), name)?)),
         }
     }
 
-    /// Gives this process, which was forked, connections of its own.
-    pub(in crate::log) fn part(&self) -> io::Result<()> {
-        let Far { syslog, statsd } = self.far();
+    /// Gives this process, which was forked, sockets of its own.
+    pub(in crate::log) fn reopen_sockets(&self) -> io::Result<()> {
+        let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         let outputs = syslog.into_iter().map(|(output, _)| output).chain(statsd.into_iter().map(|(output, _)| output));
-        outputs.into_iter().try_for_each(|output| output.sink.part())
+        outputs.into_iter().try_for_each(|output| output.sink.reopen_socket())
     }
 
-    pub(in crate::log) fn far(&self) -> Far {
+    pub(in crate::log) fn remote_outputs(&self) -> RemoteOutputs {
         let is_own = self.owner.load(Ordering::Relaxed) == process::id();
-        // A child that the application has forked may find it locked for ever.
-        let held = if is_own { self.far.lock().ok() } else { self.far.try_lock().ok() };
-        held.map(|far| far.clone()).unwrap_or_default()
+        // In a child that the application has forked it may be locked for ever.
+        let held = if is_own { self.remotes.lock().ok() } else { self.remotes.try_lock().ok() };
+        held.map(|outputs| outputs.clone()).unwrap_or_default()
     }
 
-    /// The same line for those who are told besides.
-    pub(in crate::log) fn far_line(&self, line: &Line) {
-        let Far { syslog, statsd } = self.far();
+    /// Sends the same line to syslog, and counts it for statsd.
+    pub(in crate::log) fn send_line(&self, line: &Line) {
+        let RemoteOutputs { syslog, statsd } = self.remote_outputs();
         if let Some((output, syslog)) = syslog {
             self.push(&output, &syslog.error(line.level, line.pid, &line.words()), Hurry::Now);
         }
@@ -74,9 +74,9 @@ impl Writer {
         }
     }
 
-    /// Tells statsd, if there is one.
+    /// Sends metrics to statsd, if there is one.
     pub(in crate::log) fn measure(&self, tell: impl FnOnce(&Statsd, &mut Vec<u8>)) {
-        if let Some((output, statsd)) = self.far().statsd {
+        if let Some((output, statsd)) = self.remote_outputs().statsd {
             let mut told = Vec::new();
             tell(&statsd, &mut told);
             self.push(&output, &told, Hurry::Later);
@@ -84,8 +84,8 @@ impl Writer {
     }
 }
 
-/// What goes in one datagram, in bytes: what an Ethernet takes whole, less the heads of IPv6 and UDP; on a unix socket what
-/// daemons read at a time (Datadog's: 8 KiB).
+/// Returns the most bytes of one datagram: a whole Ethernet frame, less the heads of IPv6 and UDP; on a unix socket the
+/// usual buffer of daemons (Datadog's: 8 KiB).
 fn room(place: &Place) -> usize {
     if matches!(place, Place::Udp(_) | Place::Awaited(..)) { 1432 } else { 8192 }
 }

@@ -1,22 +1,23 @@
-//! The error log, by `tracing`, and the access log's batches: lines out, without ever making a request wait. Knows nothing
-//! of requests or settings; who logs says what. Both can go to syslog besides, and be counted by statsd.
+//! The error log, by `tracing`, and the access log's batches. Logging never makes a request wait. Knows nothing of
+//! requests or settings. Both logs can also go to syslog, and be counted by statsd.
 //!
-//! A process without the log's thread (master, zygote, the first moments of a worker) writes each line itself, and drops
-//! what the file cannot take at once. A worker calls [`start_thread`] after its fork; from then on lines go to a bounded
-//! queue. Either way a line that finds no room is counted, and the count is said: once there is room again, every few
-//! seconds while there is none and another log has room, and at the end: `log lines dropped n=17`. A child that the application forks has no thread and writes directly again.
+//! A process without the log's thread (master, zygote, the first moments of a worker) writes each line itself, and
+//! drops lines that the file cannot take at once. A worker calls [`start_thread`] after its fork; from then on lines go
+//! to a bounded queue. In both cases a line that finds no room is counted, and the count is logged as `log lines
+//! dropped n=17`: once there is room again, every few seconds while there is none and another log has room, and at the
+//! end. A child that the application forks has no thread and writes directly again.
 //!
 //! A text line is `[2026-11-20 10:05:38 +0000] [4711] [INFO] worker ready slot=0 gen=3`, with newlines in the message left
 //! as they are (tracebacks); a JSON one is an object of `time` (RFC 3339, UTC), `level`, `pid`, `message` and `fields`.
 //!
 //! SIGPIPE must be ignored, as Rust's runtime and `CPython` both have it.
 
-mod access;
-mod far;
+mod access_log;
+mod error_log;
 mod line;
-mod remote;
 mod sink;
-mod subscriber;
+mod socket;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,9 +27,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-pub use access::AccessLog;
+pub use access_log::AccessLog;
+use error_log::ErrorLog;
 pub use line::{escaped, escaped_json};
-use subscriber::ErrorLog;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;
@@ -37,7 +38,7 @@ use crate::message::Remotes;
 use crate::os::place;
 pub use crate::settings::types::{LogFormat as Format, LogLevel as Level};
 
-/// Where lines go.
+/// The destination of a log's lines.
 #[derive(Debug)]
 pub enum Destination {
     /// Descriptor 2 as it is now.
@@ -49,8 +50,9 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Opens a log file to append to, made with permissions 0666 less the umask, as far as it may be used (`os::place`). `/dev/stdout` and `/dev/stderr` are the
-    /// descriptors themselves, which cannot be opened by name when they are sockets (journald).
+    /// Opens a log file to append to, made with permissions 0666 less the umask, as far as it may be used
+    /// (`os::place`). `/dev/stdout` and `/dev/stderr` are the descriptors themselves, which cannot be opened by name
+    /// when they are sockets (journald).
     pub fn at(path: &Path) -> io::Result<Destination> {
         match path.to_str() {
             Some("/dev/stdout") => Ok(Destination::Stdout),
@@ -67,7 +69,7 @@ impl Destination {
         }
     }
 
-    /// Its descriptor.
+    /// Returns its descriptor.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
             Destination::Stderr => io::stderr().as_fd().try_clone_to_owned(),
@@ -82,27 +84,27 @@ impl Destination {
 pub fn init(level: Level, format: Format, error: Destination) -> io::Result<()> {
     WRITER.choose(level, format);
     WRITER.set_error(error.into_fd()?)?;
-    // An error says only that this process has a subscriber already: ours, from the first call.
+    // An error only means that this process has a subscriber already: ours, from the first call.
     let _ = tracing_subscriber::registry().with(ErrorLog::new(&WRITER)).try_init();
     tracing::callsite::rebuild_interest_cache();
     Ok(())
 }
 
-/// Sends what follows, and what is queued already, to other files: the log files were opened anew. A log that this process
-/// does not have is passed over.
+/// Leads further and queued lines to other files, because the log files were opened again. A log that this process does
+/// not have is passed over.
 pub fn redirect(error: Option<&OwnedFd>, access: Option<&OwnedFd>) -> io::Result<()> {
     error.map_or(Ok(()), |file| WRITER.redirect(ERROR_LOG, file))?;
     access.map_or(Ok(()), |file| WRITER.redirect(ACCESS_LOG, file))
 }
 
-/// Sends lines to syslog and statsd, too, from now on. Called again, as [`init`].
+/// Sends lines to syslog and statsd, too, from now on. A further call changes where they go.
 pub fn connect(remotes: &Remotes) -> io::Result<()> {
-    WRITER.set_far(remotes)
+    WRITER.connect(remotes)
 }
 
-/// Gives a process that was forked connections of its own to those.
-pub fn part() -> io::Result<()> {
-    WRITER.part()
+/// Gives a process that was forked its own sockets to syslog and statsd.
+pub fn reopen_sockets() -> io::Result<()> {
+    WRITER.reopen_sockets()
 }
 
 /// Makes a file this process's standard output and standard error.
@@ -110,34 +112,34 @@ pub fn capture(file: &OwnedFd) -> io::Result<()> {
     print_to(file, file)
 }
 
-/// Makes these this process's standard output and standard error.
+/// Makes these files this process's standard output and standard error.
 pub fn print_to(stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {
     nix::unistd::dup2_stdout(stdout)?;
     Ok(nix::unistd::dup2_stderr(stderr)?)
 }
 
-/// Tells statsd, if there is one, what is so now.
+/// Sends the current value of a gauge to statsd, if there is one.
 pub fn gauge(name: &str, value: u64) {
     WRITER.measure(|statsd, out| statsd.metric(name, &value.to_string(), "g", out));
 }
 
-/// Tells statsd, if there is one, one of many values of something.
+/// Sends one value of a distribution to statsd, if there is one.
 pub fn histogram(name: &str, value: u64) {
     WRITER.measure(|statsd, out| statsd.metric(name, &value.to_string(), "h", out));
 }
 
-/// Tells statsd, if there is one, of an exception that Python's logging was told of in this log's place.
+/// Counts an exception that Python's logging got in this log's place for statsd, if there is one.
 pub fn count_exception() {
     WRITER.measure(crate::message::Statsd::exception);
 }
 
-/// A line that an application writes to the access log, if this process has one.
+/// Writes an application's line to the access log, if this process has one.
 pub fn access(line: &str) {
     WRITER.push_named(ACCESS_LOG, format!("{line}\n").as_bytes());
 }
 
-/// What an application wrote to its error stream: lines as they are, or in a log of JSON the message of an object. Never
-/// waits and never fails; what finds no room is counted.
+/// Writes an application's text to the error log: lines as they are, or in a log of JSON the message of an object.
+/// Never waits and never fails; lines that find no room are counted.
 pub fn application(text: &str) {
     match WRITER.format() {
         Format::Text if text.ends_with('\n') => WRITER.error(text),
@@ -147,20 +149,20 @@ pub fn application(text: &str) {
 }
 
 /// Starts the one thread of this process that writes the logs, unless it runs. It takes no signals. If it cannot be
-/// started, lines go on being written directly, after a warning.
+/// started, lines are still written directly, after a warning.
 pub fn start_thread() {
     if let Err(error) = WRITER.start() {
         tracing::warn!(%error, "log thread not started");
     }
 }
 
-/// Waits until all that was queued is written, at most `limit`; answers whether it is, and says in the error log how many
-/// lines are lost. Hand the access log over before.
+/// Waits until all queued lines are written, at most `limit`; true if they are. Logs the number of lines that are lost.
+/// Hand the access log over before.
 pub fn flush(limit: Duration) -> bool {
     WRITER.flush(limit)
 }
 
-/// Says in the error log which lines a process without the thread has lost, if it has not said so yet.
+/// Logs the number of lines that a process without the thread has lost, if it has not done so yet.
 pub fn say_lost() {
     WRITER.say_lost();
 }
@@ -168,7 +170,7 @@ pub fn say_lost() {
 /// The target that makes an event of `tracing::error!` CRITICAL.
 pub const CRITICAL: &str = "critical";
 
-/// What the logs are called in the line about lost lines.
+/// The names of the logs in the line about lost lines.
 const ERROR_LOG: &str = "log";
 const ACCESS_LOG: &str = "access log";
 const SYSLOG: &str = "syslog";

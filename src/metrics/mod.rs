@@ -1,0 +1,3 @@
+//! Metrics of the server: their names, and the forms in which monitoring systems take them.
+
+mod statsd;
