@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Server, apps, directory, patient_seconds, run_command, rwsgi, virtualenv};
+use crate::support::{Server, apps, directory, expect_in_log, patient_seconds, run_command, rwsgi, virtualenv};
 
 /// The applications that cannot be served: words of the command line, exit code, what the log says.
 const WRONG: &[(&[&str], i32, &[&str])] = &[
@@ -182,13 +182,14 @@ fn an_import_that_hangs_is_ended_with_its_stack_in_the_log() {
     let files =
         directory(&[("stuck.py", "import threading\ndef wait_here():\n    threading.Event().wait()\nwait_here()")]);
     for more in [&[][..], &["--preload"]] {
-        // Long enough to get there.
-        let mut command = on_a_free_port(files.path(), &["stuck", "--boot-timeout", &patient_seconds(0.5)], more);
-        command.stdin(std::process::Stdio::null());
-        let (code, _, log) = run_command(command);
-        assert_eq!(code, 3, "{more:?}\n{log}");
-        assert!(log.contains("not ready in time, it is killed"), "{more:?}\n{log}");
-        assert!(log.contains("stuck.py\", line 3 in wait_here"), "{more:?}\n{log}");
+        expect_in_log(&["stuck.py\", line 3 in wait_here"], || {
+            // Long enough to get there.
+            let words = ["stuck", "--boot-timeout", &patient_seconds(0.5)];
+            let (code, _, log) = run_command(on_a_free_port(files.path(), &words, more));
+            assert_eq!(code, 3, "{more:?}\n{log}");
+            assert!(log.contains("not ready in time, it is killed"), "{more:?}\n{log}");
+            log
+        });
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{self, Gate, Response, Server, directory, is_over, pace, pass, wait_gone, wait_until};
+use crate::support::{
+    self, Gate, Response, Server, directory, expect_in_log, is_over, pace, pass, wait_gone, wait_until,
+};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {
@@ -66,17 +68,17 @@ fn what_no_exception_ends_is_answered_504_after_the_grace_and_its_worker_ends() 
     thread::scope(|scope| {
         for way in ["swallow", "c"] {
             scope.spawn(move || {
-                let mut server = server(1, &["--timeout", "0.4", "--timeout-grace", "0.6"]);
-                let (worker, began) = (server.workers()[0], Instant::now());
-                let mut stuck = server.begin(&format!("/{way}"));
-                let (status, elapsed) = answer(&mut stuck, began);
-                assert_eq!(status, 504, "{}", server.log());
-                assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
-                server.wait_for("request did not end, its connection is closed");
-                server.wait_for(&format!("in {way}\n"));
-                wait_gone(&[worker]);
-                assert_ne!(server.get("/").text(), worker.to_string());
-                server.stop();
+                expect_in_log(&["request did not end, its connection is closed", &format!("in {way}\n")], || {
+                    let mut server = server(1, &["--timeout", "0.4", "--timeout-grace", "0.6"]);
+                    let (worker, began) = (server.workers()[0], Instant::now());
+                    let mut stuck = server.begin(&format!("/{way}"));
+                    let (status, elapsed) = answer(&mut stuck, began);
+                    assert_eq!(status, 504, "{}", server.log());
+                    assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
+                    wait_gone(&[worker]);
+                    assert_ne!(server.get("/").text(), worker.to_string());
+                    server.stop()
+                });
             });
         }
     });
@@ -169,19 +171,22 @@ fn a_thread_that_computes_is_ended_and_the_others_finish_in_the_same_worker() {
 
 #[test]
 fn a_holder_of_pythons_lock_ends_by_its_deadline_and_its_worker_is_killed_with_its_stack() {
-    let mut server = server(3, &["--timeout", "0.4", "--timeout-grace", "0.6", "--graceful-timeout", "60"]);
-    let (worker, began) = (server.workers()[0], Instant::now());
-    let mut stuck = server.begin("/c");
-    let (status, elapsed) = answer(&mut stuck, began);
-    assert_eq!(status, 504, "{}", server.log());
-    assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
-    server.wait_for("something holds Python's lock");
-    server.wait_for("request timed out, its worker is killed");
-    wait_gone(&[worker]);
-    assert!(began.elapsed() >= Duration::from_secs(1));
-    server.wait_for("in c\n");
-    assert_ne!(server.get("/").text(), worker.to_string());
-    assert!(server.stop().contains("by=SIGKILL"));
+    expect_in_log(&["in c\n"], || {
+        let mut server = server(3, &["--timeout", "0.4", "--timeout-grace", "0.6", "--graceful-timeout", "60"]);
+        let (worker, began) = (server.workers()[0], Instant::now());
+        let mut stuck = server.begin("/c");
+        let (status, elapsed) = answer(&mut stuck, began);
+        assert_eq!(status, 504, "{}", server.log());
+        assert!(elapsed >= Duration::from_secs(1), "{elapsed:?}");
+        server.wait_for("something holds Python's lock");
+        server.wait_for("request timed out, its worker is killed");
+        wait_gone(&[worker]);
+        assert!(began.elapsed() >= Duration::from_secs(1));
+        assert_ne!(server.get("/").text(), worker.to_string());
+        let log = server.stop();
+        assert!(log.contains("by=SIGKILL"), "{log}");
+        log
+    });
 }
 
 #[test]
@@ -199,21 +204,24 @@ fn a_request_that_waits_for_a_worker_of_many_threads_does_not_keep_it_from_being
 #[test]
 fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stack() {
     for threads in [1, 2] {
-        let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "0.1"]);
-        let worker = server.workers()[0];
-        assert_eq!(server.get("/wedge").text(), worker.to_string());
-        let mut kept = server.connect();
-        // Until the thread has the lock, requests are answered.
-        let began = Instant::now();
-        let ask = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-        while kept.write_all(ask).is_ok() && Response::read(&mut kept).is_ok() {
-            assert!(!is_over(began), "{}", server.log());
-        }
-        server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
-        server.wait_for("in c\n");
-        wait_gone(&[worker]);
-        assert_ne!(server.get("/").text(), worker.to_string());
-        assert!(server.stop().contains("by=SIGKILL"));
+        expect_in_log(&["in c\n"], || {
+            let mut server = server(threads, &["--timeout", "0.5", "--timeout-grace", "0.1"]);
+            let worker = server.workers()[0];
+            assert_eq!(server.get("/wedge").text(), worker.to_string());
+            let mut kept = server.connect();
+            // Until the thread has the lock, requests are answered.
+            let began = Instant::now();
+            let ask = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+            while kept.write_all(ask).is_ok() && Response::read(&mut kept).is_ok() {
+                assert!(!is_over(began), "{}", server.log());
+            }
+            server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
+            wait_gone(&[worker]);
+            assert_ne!(server.get("/").text(), worker.to_string());
+            let log = server.stop();
+            assert!(log.contains("by=SIGKILL"), "{log}");
+            log
+        });
     }
 }
 

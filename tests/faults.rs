@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Gate, Response, Server, apps, directory, limit, pace, pass, patient, patient_seconds, rwsgi, status,
-    wait_gone, wait_until,
+    self, Gate, Response, Server, apps, directory, expect_in_log, limit, pace, pass, patient, patient_seconds, rwsgi,
+    status, wait_gone, wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -87,36 +87,39 @@ def application(environ, start_response):
 #[test]
 fn a_worker_whose_loop_hangs_without_a_request_is_killed_with_its_stack() {
     let files = directory(&[("handler.py", HANDLER)]);
-    let mut server = Server::start_in(files.path(), &["handler", "--timeout", "0.5", "--timeout-grace", "0.1"]);
-    let worker = server.workers()[0];
-    assert_eq!(server.get("/").text(), worker.to_string());
-    // Nobody asks for anything.
-    kill(worker, Signal::SIGALRM).unwrap();
-    server.wait_for("under way: handler");
-    server.wait_for("it is killed");
-    server.wait_for("in hang\n");
-    wait_gone(&[worker]);
-    assert_ne!(server.get("/").text(), worker.to_string());
-    let log = server.stop();
-    // It came before the worker slept, or ended its sleep.
-    assert!(log.contains("a signal handler of the application does not return"), "{log}");
+    expect_in_log(&["in hang\n"], || {
+        let mut server = Server::start_in(files.path(), &["handler", "--timeout", "0.5", "--timeout-grace", "0.1"]);
+        let worker = server.workers()[0];
+        assert_eq!(server.get("/").text(), worker.to_string());
+        // No client asks for anything.
+        kill(worker, Signal::SIGALRM).unwrap();
+        server.wait_for("under way: handler");
+        server.wait_for("it is killed");
+        wait_gone(&[worker]);
+        assert_ne!(server.get("/").text(), worker.to_string());
+        let log = server.stop();
+        // It came before the worker slept, or ended its sleep.
+        assert!(log.contains("a signal handler of the application does not return"), "{log}");
+        log
+    });
 }
 
 #[test]
 fn a_background_thread_that_keeps_pythons_lock_in_c_is_noticed_when_somebody_asks() {
-    let mut server = Server::start(&["stuck", "--timeout", "0.5", "--timeout-grace", "0.1"]);
-    let worker = server.workers()[0];
-    assert_eq!(server.get("/wedge").text(), worker.to_string());
-    // It is idle; the first one who comes then ends with it, the next one is served by another.
-    pass(Duration::from_secs(2));
-    assert!(server.tree().contains(&worker), "{}", server.log());
-    let mut lost = server.begin("/");
-    server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
-    server.wait_for("in c\n");
-    wait_gone(&[worker]);
-    assert!(Response::read(&mut lost).is_err());
-    assert_ne!(server.get("/").text(), worker.to_string());
-    server.stop();
+    expect_in_log(&["in c\n"], || {
+        let mut server = Server::start(&["stuck", "--timeout", "0.5", "--timeout-grace", "0.1"]);
+        let worker = server.workers()[0];
+        assert_eq!(server.get("/wedge").text(), worker.to_string());
+        // It is idle; the first request that comes then ends with it, the next one is served by another.
+        pass(Duration::from_secs(2));
+        assert!(server.tree().contains(&worker), "{}", server.log());
+        let mut lost = server.begin("/");
+        server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
+        wait_gone(&[worker]);
+        assert!(Response::read(&mut lost).is_err());
+        assert_ne!(server.get("/").text(), worker.to_string());
+        server.stop()
+    });
 }
 
 #[test]

@@ -443,6 +443,16 @@ fn read_line(stream: &mut impl Read) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
+/// Expects that the log that `run` returns holds these texts, once in five runs.
+///
+/// A worker that does not end has half a second to do so by itself before the master kills it, and a quarter of a second to
+/// write its stack. A machine that is slow may miss that now and then.
+pub fn expect_in_log(texts: &[&str], run: impl Fn() -> String) {
+    let lacks = |log: &String| texts.iter().any(|text| !log.contains(text));
+    let logs: Vec<String> = (0..5).map(|_| run()).take_while(lacks).collect();
+    assert!(logs.len() < 5, "expected {texts:?} once in five logs\n{}", logs.join("\n"));
+}
+
 /// Waits until no process of these is left.
 pub fn wait_gone(pids: &[Pid]) {
     let began = Instant::now();

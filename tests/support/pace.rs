@@ -64,6 +64,6 @@ pub fn pass(time: Duration) {
 /// 10 to 15 ms on an idle machine, in seconds. The times of the tests bear a machine that needs four times as long.
 const START_OF_PYTHON: f64 = 0.05;
 /// Bounds what one measurement can say that came at a bad moment.
-const MOST: f64 = 20.0;
+const MOST: f64 = 8.0;
 /// The largest pace so far that limits were counted by.
 static SLOWEST: Mutex<Option<f64>> = Mutex::new(None);
