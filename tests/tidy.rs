@@ -237,9 +237,8 @@ fn nothing_is_left_unfinished() {
 }
 
 /// Rooms whose comments and messages are in plain words. A room that becomes clean is added here.
-const PLAIN_ROOMS: &[&str] = &[
-    "http", "settings", "command", "metrics", "supervisor", "os", "log", "interpreter", "tls", "cli", "engine",
-];
+const PLAIN_ROOMS: &[&str] =
+    &["http", "settings", "command", "metrics", "supervisor", "os", "log", "interpreter", "tls", "cli", "engine"];
 
 /// Files of these rooms that are not clean yet.
 const PLAIN_EXCEPT: [&str; 1] = ["src/cli/ctl.rs"];
