@@ -16,7 +16,7 @@ endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build debug run check test test-door test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
+.PHONY: build debug run check test test-launch test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
 
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
@@ -38,9 +38,9 @@ check: debug $(VENV)/.filled ## formatting, clippy, unit tests, and the tests th
 
 # Those that start no server, and the one that sends the cases of tests/smuggling/ to one.
 DATA := docs:: from_gunicorn:: http:: settings:: smuggling::each_form supervisor:: tidy::
-ON_DEBUG = RWSGI_DOOR=$(or $(DOOR),executable) RWSGI_TEST_PROGRAM=$(TARGET)/debug/rwsgi RWSGI_TEST_VENV=$(VENV)
+ON_DEBUG = RWSGI_LAUNCH=$(or $(LAUNCH),executable) RWSGI_TEST_PROGRAM=$(TARGET)/debug/rwsgi RWSGI_TEST_VENV=$(VENV)
 
-test-one: debug $(VENV)/.filled ## one test or one file of them, with a debug build: T=threads::, DOOR=library for the other door
+test-one: debug $(VENV)/.filled ## one test or one file of them, with a debug build: T=threads::, LAUNCH=library for the other launch mode
 	@test -n "$(T)" || { echo "make test-one: which tests: T=threads:: or T=part_of_a_name" >&2; exit 1; }
 	$(ON_DEBUG) $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS) $(T)
 
@@ -51,16 +51,16 @@ test: needs build $(VENV)/.filled ## every test there is, those of the running s
 	$(VENV)/bin/python examples/django/manage.py test polls
 	$(CARGO) test --locked -p rwsgi --lib --bins
 	$(CARGO) test --locked -p rwsgi --doc
-	@$(MAKE) test-door DOOR=executable
-	@$(MAKE) test-door DOOR=library SKIP="$(DOORLESS)"
+	@$(MAKE) test-launch LAUNCH=executable
+	@$(MAKE) test-launch LAUNCH=library SKIP="$(LAUNCHLESS)"
 
-# What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the door to Python. Most
+# What the tests in tests/ are told: the program to drive, the virtualenv with Django and Flask, the launch mode. Most
 # of them wait most of the time, so that many run side by side.
 TEST_THREADS ?= 8
-# Tests that start no server, or compare what does not depend on the door: once is enough.
-DOORLESS := docs:: from_gunicorn:: gunicorn_side_by_side:: http:: settings:: smuggling:: supervisor:: tidy:: words::
-test-door:
-	RWSGI_DOOR=$(DOOR) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) \
+# Tests that start no server, or compare what does not depend on the launch mode: once is enough.
+LAUNCHLESS := docs:: from_gunicorn:: gunicorn_side_by_side:: http:: settings:: smuggling:: supervisor:: tidy:: words::
+test-launch:
+	RWSGI_LAUNCH=$(LAUNCH) RWSGI_TEST_PROGRAM=$(RWSGI) RWSGI_TEST_VENV=$(VENV) \
 	    $(CARGO) test --locked -p rwsgi --test all -- --test-threads $(TEST_THREADS) $(SKIP:%=--skip %)
 
 deny: ## licenses and sources of the crates, and crates in two versions, by cargo-deny where it is installed

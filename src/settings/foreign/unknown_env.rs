@@ -15,7 +15,7 @@ pub fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
 
 fn unknown_variable(name: &str) -> Option<String> {
     let setting = name.strip_prefix("RWSGI_")?;
-    let is_known = TABLE.iter().any(|row| row.env_name() == name) || LAUNCH.contains(&name);
+    let is_known = TABLE.iter().any(|row| row.env_name() == name) || name == LAUNCH;
     if is_known || is_of_kubernetes(name) {
         return None;
     }
@@ -36,7 +36,7 @@ fn is_of_kubernetes(name: &str) -> bool {
 }
 
 /// The variables that are no settings: they choose the launch mode in tests.
-const LAUNCH: [&str; 2] = ["RWSGI_LAUNCH", "RWSGI_DOOR"];
+const LAUNCH: &str = "RWSGI_LAUNCH";
 
 #[cfg(test)]
 mod tests {
