@@ -12,7 +12,7 @@ use crate::command::Command;
 /// What a master is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
+pub enum ControlRequest {
     /// How does the server stand?
     Status,
     /// Which requests are under way?
@@ -50,26 +50,26 @@ pub enum Scale {
     To(usize),
 }
 
-impl Ask {
+impl ControlRequest {
     /// The verb that asks this.
     pub fn verb(&self) -> Command {
         match self {
-            Ask::Status => Command::Status,
-            Ask::Requests => Command::Requests,
-            Ask::Stack(_) => Command::Stack,
-            Ask::Reload { .. } => Command::Reload,
-            Ask::Stop => Command::Stop,
-            Ask::Quit => Command::Quit,
-            Ask::Upgrade => Command::Upgrade,
-            Ask::Scale(_) => Command::Scale,
-            Ask::Recycle(_) => Command::Recycle,
-            Ask::ReopenLogs => Command::Reopen,
+            ControlRequest::Status => Command::Status,
+            ControlRequest::Requests => Command::Requests,
+            ControlRequest::Stack(_) => Command::Stack,
+            ControlRequest::Reload { .. } => Command::Reload,
+            ControlRequest::Stop => Command::Stop,
+            ControlRequest::Quit => Command::Quit,
+            ControlRequest::Upgrade => Command::Upgrade,
+            ControlRequest::Scale(_) => Command::Scale,
+            ControlRequest::Recycle(_) => Command::Recycle,
+            ControlRequest::ReopenLogs => Command::Reopen,
         }
     }
 
     /// What the words after `rwsgi` ask for: the verb's row of the table of commands, and what follows the verb. `wait`
     /// is whether `--wait` was given. An error says what was expected.
-    pub fn from_words(verb: Command, words: &[&str], wait: bool) -> Result<Ask, String> {
+    pub fn from_words(verb: Command, words: &[&str], wait: bool) -> Result<ControlRequest, String> {
         let slot = || match words {
             [] => Ok(None),
             [word @ ("all" | "*")] => {
@@ -79,16 +79,16 @@ impl Ask {
             [_, more, ..] => Err(format!("expected one slot, found also {more:?}")),
         };
         let ask = match verb {
-            Command::Stack => return slot().map(Ask::Stack),
-            Command::Recycle => return slot().map(Ask::Recycle),
-            Command::Scale => return scale(words).map(Ask::Scale),
-            Command::Status => Ask::Status,
-            Command::Requests => Ask::Requests,
-            Command::Reload => Ask::Reload { wait },
-            Command::Stop => Ask::Stop,
-            Command::Quit => Ask::Quit,
-            Command::Upgrade => Ask::Upgrade,
-            Command::Reopen => Ask::ReopenLogs,
+            Command::Stack => return slot().map(ControlRequest::Stack),
+            Command::Recycle => return slot().map(ControlRequest::Recycle),
+            Command::Scale => return scale(words).map(ControlRequest::Scale),
+            Command::Status => ControlRequest::Status,
+            Command::Requests => ControlRequest::Requests,
+            Command::Reload => ControlRequest::Reload { wait },
+            Command::Stop => ControlRequest::Stop,
+            Command::Quit => ControlRequest::Quit,
+            Command::Upgrade => ControlRequest::Upgrade,
+            Command::Reopen => ControlRequest::ReopenLogs,
             Command::Rest | Command::More | Command::Fewer => {
                 return Err("expected a verb, found a command that only a signal gives".to_owned());
             }
@@ -200,7 +200,7 @@ pub struct Status {
     /// How many workers there should be.
     pub wanted: usize,
     /// The workers, by slot.
-    pub workers: Vec<Worker>,
+    pub workers: Vec<WorkerStatus>,
     /// Why the last reload failed; nothing if it did not.
     pub failure: Option<String>,
     /// The process of a second master that was started beside this one (`rwsgi upgrade`).
@@ -208,12 +208,12 @@ pub struct Status {
     pub new_master: Option<i32>,
     /// How the number of workers follows the load; none if it does not.
     #[serde(default)]
-    pub scaling: Option<Scaled>,
+    pub scaling: Option<ScalingStatus>,
 }
 
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Worker {
+pub struct WorkerStatus {
     /// Its slot, by which other verbs name it.
     pub slot: usize,
     /// Its process; none while it is forked.
@@ -228,12 +228,12 @@ pub struct Worker {
     pub running: usize,
     /// What its connections do.
     #[serde(default)]
-    pub connections: Connections,
+    pub connections: ConnectionCounts,
 }
 
 /// How many connections of a worker do what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connections {
+pub struct ConnectionCounts {
     /// Idle after a request.
     pub idle: u32,
     /// Silent: nothing has come on them yet.
@@ -248,11 +248,11 @@ pub struct Connections {
     pub writing: u32,
 }
 
-impl Connections {
+impl ConnectionCounts {
     /// Adds those of another worker.
     #[must_use]
-    pub fn and(self, other: Connections) -> Connections {
-        Connections {
+    pub fn and(self, other: ConnectionCounts) -> ConnectionCounts {
+        ConnectionCounts {
             idle: self.idle.saturating_add(other.idle),
             silent: self.silent.saturating_add(other.silent),
             reading: self.reading.saturating_add(other.reading),
@@ -291,12 +291,12 @@ pub struct Stack {
     pub text: Option<String>,
     /// The threads that call the application; none while they are not there yet.
     #[serde(default)]
-    pub threads: Vec<Thread>,
+    pub threads: Vec<ThreadStatus>,
 }
 
 /// A thread that calls the application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Thread {
+pub struct ThreadStatus {
     /// Its number in its worker, as the log has it.
     pub thread: usize,
     /// Its number in Python (`threading.get_ident`), by which the stacks name it.
@@ -309,7 +309,7 @@ pub struct Thread {
 
 /// That the load decides how many workers there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scaled {
+pub struct ScalingStatus {
     /// There are at least so many,
     pub workers_min: usize,
     /// and at most so many.
@@ -319,12 +319,12 @@ pub struct Scaled {
     /// How many connections waited then.
     pub waiting: Option<usize>,
     /// The last time that the load changed the number.
-    pub last_change: Option<Change>,
+    pub last_change: Option<ScalingChange>,
 }
 
 /// A change of the number of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ScalingChange {
     /// How many there were to be before it.
     pub from: usize,
     /// How many since then.

@@ -16,7 +16,7 @@ use crate::settings::{Defined, Script, Settings};
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToZygote {
     /// The first word, read before Python is there. With it comes the engine's file.
-    Load(Load),
+    Load(LoadPython),
     /// Evaluate a configuration file, read by the engine before [`ToZygote::Start`].
     Configure(Configure),
     /// What to serve, read by the engine. With it come the descriptors that [`Start::descriptors`] counts.
@@ -140,7 +140,7 @@ pub struct Identity {
 
 /// Which Python to enter.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Load {
+pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
     /// The user of the application, if this process keeps more rights than that user has and the user is known: what
@@ -293,7 +293,7 @@ pub struct Fork {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromZygote {
     /// This Python will be entered.
-    Found(Found),
+    Found(FoundPython),
     /// What the configuration file defined.
     Configured(Defined),
     /// Ready to fork; the application is loaded if it is preloaded or checked.
@@ -313,7 +313,7 @@ pub enum FromZygote {
 
 /// The Python that was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Found {
+pub struct FoundPython {
     /// Its version, as `3.13.5`.
     pub version: String,
     /// The interpreter's path, a virtualenv's own.
@@ -332,14 +332,14 @@ pub enum FromWorker {
     /// The application could not be loaded; the worker ends.
     Failed(BootFailure),
     /// Replace me.
-    Spent(Spent),
+    Spent(SpentReason),
     /// A file of the application has changed, at this moment in ns of the clock that all processes share.
     Changed(u64),
 }
 
 /// Why a worker is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Spent {
+pub enum SpentReason {
     /// `max_requests` is reached.
     Requests,
     /// A request was ended by `timeout`; what it held may be broken.

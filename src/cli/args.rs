@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::ctl::Errand;
+use super::ctl::ControlCall;
 use super::gunicorn::translate;
 pub use super::invocation::{CMD_ARGS, Config, Invocation};
 use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
@@ -16,7 +16,7 @@ use super::unknown;
 pub use super::usage_error::UsageError;
 use super::verb;
 use crate::command::{self, Command};
-use crate::control::Ask;
+use crate::control::ControlRequest;
 use crate::settings::parse::FlagKind;
 use crate::settings::source_value::{Item, quoted};
 use crate::settings::types::Text as _;
@@ -32,7 +32,7 @@ pub enum Call {
     /// Print the settings and their origins.
     Settings(Invocation),
     /// Ask a running server, which the settings identify.
-    Tell(Errand, Invocation),
+    Tell(ControlCall, Invocation),
     /// Print this text on standard output: help or version.
     Print(String),
 }
@@ -91,7 +91,7 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
         let words = format!("{}: --{WAIT} is an option of reload only", verb.row().name);
         return Err(UsageError::usage(words));
     }
-    let ask = Ask::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
+    let ask = ControlRequest::from_words(verb, words, matches.get_flag(WAIT)).map_err(|problem| {
         match format!("{}: {problem}", verb.row().name) {
             words if words.contains("\nhint: ") => UsageError::of_words(words),
             words => UsageError::usage(words),
@@ -104,8 +104,8 @@ fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, Usa
             limit => Ok(limit),
         }
     });
-    let errand = Errand { ask, json: matches.get_flag(JSON), within: within.transpose()? };
-    Ok(Call::Tell(errand, invocation(matches, None)))
+    let call = ControlCall { request: ask, json: matches.get_flag(JSON), within: within.transpose()? };
+    Ok(Call::Tell(call, invocation(matches, None)))
 }
 
 fn invocation(matches: &ArgMatches, app: Option<&str>) -> Invocation {

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use crate::control::{Answer, Ask};
+use crate::control::{Answer, ControlRequest};
 use crate::log;
 use crate::os::{self, pidfile, process, socket};
 use crate::settings::Settings;
 
 /// What is asked of a running server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Errand {
+pub struct ControlCall {
     /// The question.
-    pub ask: Ask,
+    pub request: ControlRequest,
     /// Print for programs.
     pub json: bool,
     /// How long the whole may take; without it, what is done at once has a limit, and what takes its time has none.
@@ -27,24 +27,24 @@ pub struct Errand {
 }
 
 /// Asks and prints; says the exit code. `file` is the configuration file that was named.
-pub(super) fn run(errand: &Errand, settings: &Settings, file: Option<&str>) -> i32 {
+pub(super) fn run(call: &ControlCall, settings: &Settings, file: Option<&str>) -> i32 {
     let no_path = || match file {
-        Some(file) if settings.control_socket.is_none() => Trouble::NoPathIn(file.to_owned()),
-        _ => Trouble::NoPath,
+        Some(file) if settings.control_socket.is_none() => NoAnswer::NoPathIn(file.to_owned()),
+        _ => NoAnswer::NoPath,
     };
-    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(errand, &path, settings));
+    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(call, &path, settings));
     let (answer, code) = match asked {
         Ok(answer) => {
             let code = if answer.is_good() { 0 } else { EXIT_FAILED };
             (answer, code)
         }
-        Err(trouble) if errand.json => (Answer::Refused(trouble.to_string()), trouble.exit_code()),
+        Err(trouble) if call.json => (Answer::Refused(trouble.to_string()), trouble.exit_code()),
         Err(trouble) => {
             super::complain(&trouble);
             return trouble.exit_code();
         }
     };
-    if errand.json {
+    if call.json {
         super::print(&format!("{}\n", log::escaped_json(&answer.json())));
     } else if code == 0 {
         super::print(&format!("{}\n", log::escaped(&answer.to_string())));
@@ -56,7 +56,7 @@ pub(super) fn run(errand: &Errand, settings: &Settings, file: Option<&str>) -> i
 
 /// Why there is no answer.
 #[derive(Debug)]
-enum Trouble {
+enum NoAnswer {
     /// Nobody says where the socket is.
     NoPath,
     /// Neither does this file, by which the server was started.
@@ -73,38 +73,40 @@ enum Trouble {
     Garbled(PathBuf),
 }
 
-impl Trouble {
+impl NoAnswer {
     fn exit_code(&self) -> i32 {
         match self {
-            Trouble::NoPath | Trouble::NoPathIn(_) | Trouble::Unreachable(..) | Trouble::Stranger(..) => EXIT_NO_SERVER,
-            Trouble::Silent(..) | Trouble::Unfinished(..) | Trouble::Garbled(_) => EXIT_NO_ANSWER,
+            NoAnswer::NoPath | NoAnswer::NoPathIn(_) | NoAnswer::Unreachable(..) | NoAnswer::Stranger(..) => {
+                EXIT_NO_SERVER
+            }
+            NoAnswer::Silent(..) | NoAnswer::Unfinished(..) | NoAnswer::Garbled(_) => EXIT_NO_ANSWER,
         }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::NoPath => write!(
+            NoAnswer::NoPath => write!(
                 f,
                 "expected the control socket of a running server, found no word of where it is\nhint: --control-socket \
                  PATH, or the --pid FILE or --config FILE with which the server was started"
             ),
-            Trouble::NoPathIn(file) => write!(
+            NoAnswer::NoPathIn(file) => write!(
                 f,
                 "{file} sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile \
                  and start the server anew; meanwhile it obeys signals: kill -HUP loads code anew, kill -TERM stops it"
             ),
-            Trouble::Unreachable(path, error) => {
+            NoAnswer::Unreachable(path, error) => {
                 write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))
             }
-            Trouble::Stranger(path, user) => write!(
+            NoAnswer::Stranger(path, user) => write!(
                 f,
                 "{}: expected a server of root, of this user or of the process in the pid file, found one of user {user}; \
                  nothing was asked\nhint: if it is the right one, ask as that user, or by its --pid FILE",
                 path.display()
             ),
-            Trouble::Silent(path, limit, master) => {
+            NoAnswer::Silent(path, limit, master) => {
                 let (path, seconds) = (path.display(), limit.as_secs_f64());
                 let known = match master.map(|pid| (pid, process::is_stopped(pid))) {
                     Some((pid, Some(true))) => {
@@ -121,7 +123,7 @@ impl fmt::Display for Trouble {
                      be done"
                 )
             }
-            Trouble::Unfinished(path, limit, verb) => {
+            NoAnswer::Unfinished(path, limit, verb) => {
                 let (path, seconds) = (path.display(), limit.as_secs_f64());
                 write!(
                     f,
@@ -129,7 +131,7 @@ impl fmt::Display for Trouble {
                      rwsgi status shows how far it is, and the log how it ends"
                 )
             }
-            Trouble::Garbled(path) => {
+            NoAnswer::Garbled(path) => {
                 write!(f, "{}: expected an answer of rwsgi, found the end of the connection", path.display())
             }
         }
@@ -148,53 +150,55 @@ fn reach(path: &Path, error: &io::Error) -> &'static str {
     }
 }
 
-fn ask(errand: &Errand, path: &Path, settings: &Settings) -> Result<Answer, Trouble> {
-    let unreachable = |error| Trouble::Unreachable(path.to_owned(), error);
+fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, NoAnswer> {
+    let unreachable = |error| NoAnswer::Unreachable(path.to_owned(), error);
     let mut stream = match socket::connect_unix(path, AT_ONCE) {
         // It listens, and takes nobody.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(Trouble::Silent(path.to_owned(), AT_ONCE, None));
+            return Err(NoAnswer::Silent(path.to_owned(), AT_ONCE, None));
         }
         connected => connected.map_err(unreachable)?,
     };
     let master = socket::peer_process(stream.as_fd());
     believe(&stream, path, settings)?;
     stream.set_write_timeout(Some(AT_ONCE)).map_err(unreachable)?;
-    let line = serde_json::to_string(&errand.ask).unwrap_or_default();
+    let line = serde_json::to_string(&call.request).unwrap_or_default();
     // A server that refuses to hear says why before it closes, so that reading goes on.
     let _ = stream.write_all(format!("{line}\n").as_bytes());
     let began = Instant::now();
     let mut lines = BufReader::new(stream);
-    let limit = errand.within.unwrap_or(AT_ONCE);
+    let limit = call.within.unwrap_or(AT_ONCE);
     match hear(&mut lines, path, Some(limit))? {
-        Heard::Answer(Answer::Begun) => {}
-        Heard::Answer(answer) => return Ok(answer),
-        Heard::Nothing => return Err(Trouble::Silent(path.to_owned(), limit, master)),
-        Heard::End => return Err(Trouble::Garbled(path.to_owned())),
+        Reply::Answer(Answer::Begun) => {}
+        Reply::Answer(answer) => return Ok(answer),
+        Reply::Nothing => return Err(NoAnswer::Silent(path.to_owned(), limit, master)),
+        Reply::End => return Err(NoAnswer::Garbled(path.to_owned())),
     }
-    let left = errand.within.map(|within| within.saturating_sub(began.elapsed()).max(SHORTEST));
+    let left = call.within.map(|within| within.saturating_sub(began.elapsed()).max(SHORTEST));
     match hear(&mut lines, path, left)? {
-        Heard::Answer(answer) => Ok(answer),
+        Reply::Answer(answer) => Ok(answer),
         // The limit that was asked for, not what was left of it.
-        Heard::Nothing => Err(Trouble::Unfinished(path.to_owned(), limit, errand.ask.verb().row().name)),
-        Heard::End if matches!(errand.ask, Ask::Stop | Ask::Quit) => Ok(Answer::Done("stopped".to_owned())),
-        Heard::End => Err(Trouble::Garbled(path.to_owned())),
+        Reply::Nothing => Err(NoAnswer::Unfinished(path.to_owned(), limit, call.request.verb().row().name)),
+        Reply::End if matches!(call.request, ControlRequest::Stop | ControlRequest::Quit) => {
+            Ok(Answer::Done("stopped".to_owned()))
+        }
+        Reply::End => Err(NoAnswer::Garbled(path.to_owned())),
     }
 }
 
 /// Whoever may write to the directory of the socket can put one of their own in its place: the kernel says who listens
 /// there. The pid file's word counts where the settings do not say that the server is started as root.
-fn believe(stream: &UnixStream, path: &Path, settings: &Settings) -> Result<(), Trouble> {
+fn believe(stream: &UnixStream, path: &Path, settings: &Settings) -> Result<(), NoAnswer> {
     let own = nix::unistd::geteuid().as_raw();
     let listener = socket::peer_user(stream.as_fd()).unwrap_or(u32::MAX);
     let of_pid_file = || settings.pidfile.as_deref().filter(|_| settings.user.is_none()).and_then(pidfile::user_of);
     if listener == 0 || listener == own || of_pid_file() == Some(listener) {
         return Ok(());
     }
-    Err(Trouble::Stranger(path.to_owned(), listener))
+    Err(NoAnswer::Stranger(path.to_owned(), listener))
 }
 
-enum Heard {
+enum Reply {
     Answer(Answer),
     /// Not in time.
     Nothing,
@@ -203,16 +207,16 @@ enum Heard {
 }
 
 /// The next answer, or that there will be none.
-fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>) -> Result<Heard, Trouble> {
-    let garbled = || Trouble::Garbled(path.to_owned());
+fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>) -> Result<Reply, NoAnswer> {
+    let garbled = || NoAnswer::Garbled(path.to_owned());
     lines.get_ref().set_read_timeout(limit).map_err(|_| garbled())?;
     let mut line = String::new();
     match lines.read_line(&mut line) {
-        Ok(0) => Ok(Heard::End),
-        Ok(_) => serde_json::from_str(&line).map(Heard::Answer).map_err(|_| garbled()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(Heard::Nothing),
+        Ok(0) => Ok(Reply::End),
+        Ok(_) => serde_json::from_str(&line).map(Reply::Answer).map_err(|_| garbled()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(Reply::Nothing),
         // The server was killed with our question unread.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Heard::End),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Reply::End),
         Err(_) => Err(garbled()),
     }
 }

@@ -15,13 +15,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use args::Call;
-use ctl::Errand;
+use ctl::ControlCall;
 use invocation::{CMD_ARGS, Config, Invocation};
 use usage_error::UsageError;
 
 use crate::http::AccessFormat;
 use crate::log;
-use crate::master::{self, AnyError, Launch, Origins, PythonFile, Reading};
+use crate::master::{self, AnyError, Launch, Origins, PythonFile, ResolvedSettings};
 use crate::message::Predecessor;
 use crate::os::daemonize::{self, Background, Side};
 use crate::os::read_file::{self, Source};
@@ -47,7 +47,7 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
     match call {
         Call::Print(text) => print(&text),
         Call::Settings(invocation) => show(&invocation, engine),
-        Call::Tell(errand, invocation) => tell(&errand, &invocation, engine),
+        Call::Tell(call, invocation) => tell(&call, &invocation, engine),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
@@ -69,7 +69,7 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         Call::Start(invocation) => Call::Start(complete(invocation)?),
         Call::Check(invocation) => Call::Check(complete(invocation)?),
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
-        Call::Tell(errand, invocation) => Call::Tell(errand, complete(invocation)?),
+        Call::Tell(call, invocation) => Call::Tell(call, complete(invocation)?),
     })
 }
 
@@ -87,14 +87,14 @@ fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
     }
 }
 
-fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
+fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
     // If the path of the socket is given, a broken configuration file does not matter.
     let me = std::process::id();
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
     match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
         Ok(resolved) => {
-            ctl::run(errand, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
+            ctl::run(call, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
         }
         Err(problems) => {
             complain(&problems);
@@ -104,7 +104,7 @@ fn tell(errand: &Errand, invocation: &Invocation, engine: &[u8]) -> i32 {
                 .ok()
                 .filter(|settings| settings.control_path().is_some())
             {
-                Some(settings) => ctl::run(errand, &settings.seen_from_start(), None),
+                Some(settings) => ctl::run(call, &settings.seen_from_start(), None),
                 None => {
                     complain(&"hint: --pid FILE finds the running server without the other settings");
                     EXIT_CONFIG
@@ -221,7 +221,7 @@ fn attempt(
             Some(Config::Toml(path)) if invocation.read_once.get().is_none() => Some(PathBuf::from(path)),
             _ => None,
         };
-        Ok(Reading { settings: resolved.settings.seen_from_start(), origins: Origins(origins), file })
+        Ok(ResolvedSettings { settings: resolved.settings.seen_from_start(), origins: Origins(origins), file })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));

@@ -6,21 +6,25 @@ use super::*;
 #[test]
 fn words_after_a_verb_are_understood_or_refused() {
     for (verb, words, expected) in [
-        (Command::Scale, &["+1"][..], Ok(Ask::Scale(Scale::More(1)))),
-        (Command::Scale, &["-2"], Ok(Ask::Scale(Scale::Fewer(2)))),
-        (Command::Scale, &["3"], Ok(Ask::Scale(Scale::To(3)))),
+        (Command::Scale, &["+1"][..], Ok(ControlRequest::Scale(Scale::More(1)))),
+        (Command::Scale, &["-2"], Ok(ControlRequest::Scale(Scale::Fewer(2)))),
+        (Command::Scale, &["3"], Ok(ControlRequest::Scale(Scale::To(3)))),
         (Command::Scale, &[], Err("expected +N, -N or N workers, found nothing")),
         (Command::Scale, &["++1"], Err("expected +N, -N or N workers, found \"++1\"")),
         (Command::Scale, &["1", "2"], Err("expected +N, -N or N workers, found also \"2\"")),
-        (Command::Stack, &[], Ok(Ask::Stack(None))),
-        (Command::Stack, &["0"], Ok(Ask::Stack(Some(0)))),
+        (Command::Stack, &[], Ok(ControlRequest::Stack(None))),
+        (Command::Stack, &["0"], Ok(ControlRequest::Stack(Some(0)))),
         (Command::Recycle, &["x"], Err("expected the number of a slot, found \"x\"")),
         (Command::Recycle, &["1", "2"], Err("expected one slot, found also \"2\"")),
         (Command::Status, &["now"], Err("expected nothing after status, found \"now\"")),
-        (Command::Reload, &[], Ok(Ask::Reload { wait: true })),
+        (Command::Reload, &[], Ok(ControlRequest::Reload { wait: true })),
         (Command::Rest, &[], Err("expected a verb, found a command that only a signal gives")),
     ] {
-        assert_eq!(Ask::from_words(verb, words, true), expected.map_err(str::to_owned), "{verb:?} {words:?}");
+        assert_eq!(
+            ControlRequest::from_words(verb, words, true),
+            expected.map_err(str::to_owned),
+            "{verb:?} {words:?}"
+        );
     }
 }
 
@@ -48,14 +52,14 @@ fn everything_crosses_the_socket_as_one_line() {
 }
 
 fn status() -> Status {
-    let worker = |slot, state: &str| Worker {
+    let worker = |slot, state: &str| WorkerStatus {
         slot,
         pid: (state != "booting").then_some(4711 + i32::try_from(slot).unwrap()),
         generation: 2,
         state: state.to_owned(),
         requests: 12,
         running: 1,
-        connections: Connections { idle: 3, silent: 1, application: 1, ..Connections::default() },
+        connections: ConnectionCounts { idle: 3, silent: 1, application: 1, ..ConnectionCounts::default() },
     };
     Status {
         version: "0.1.0".to_owned(),
@@ -74,7 +78,7 @@ fn status() -> Status {
 }
 
 fn stack() -> Stack {
-    let thread = |thread, ident, request: Option<&str>| Thread {
+    let thread = |thread, ident, request: Option<&str>| ThreadStatus {
         thread,
         ident,
         seconds: request.map(|_| 1.23),
@@ -114,10 +118,10 @@ thread 0, idle (most recent call first):
 
 #[test]
 fn status_says_how_the_number_of_workers_follows_the_load() {
-    let mut scaling = Scaled { workers_min: 2, workers_max: 6, busy: None, waiting: None, last_change: None };
+    let mut scaling = ScalingStatus { workers_min: 2, workers_max: 6, busy: None, waiting: None, last_change: None };
     assert_eq!(scaling.to_string(), "2 to 6 workers as the load asks");
     let why = "there is much to do".to_owned();
-    scaling.last_change = Some(Change { from: 2, to: 3, seconds: 72.0, why });
+    scaling.last_change = Some(ScalingChange { from: 2, to: 3, seconds: 72.0, why });
     (scaling.busy, scaling.waiting) = (Some(71), Some(0));
     let says =
         "2 to 6 workers as the load asks: 71% busy, 0 connections wait; 2 became 3 1 min 12 s ago: there is much to do";

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Answer, Change, Connections, Running, Scaled, Stack, Status, Thread, Worker};
+use super::{
+    Answer, ConnectionCounts, Running, ScalingChange, ScalingStatus, Stack, Status, ThreadStatus, WorkerStatus,
+};
 
 /// For people; several lines, no newline at the end.
 impl fmt::Display for Answer {
@@ -38,7 +40,7 @@ impl fmt::Display for Stack {
         let Some(text) = &self.text else {
             return f.write_str("\n  no answer: it is stopped, or has not loaded the application");
         };
-        let known = |thread: &&Thread| thread.ident != 0;
+        let known = |thread: &&ThreadStatus| thread.ident != 0;
         match self.threads.iter().filter(|thread| thread.request.is_some()).count() {
             0 if self.threads.iter().any(|thread| known(&thread)) => f.write_str(", idle: no request is under way")?,
             0 => {}
@@ -62,7 +64,7 @@ impl fmt::Display for Stack {
     }
 }
 
-impl fmt::Display for Thread {
+impl fmt::Display for ThreadStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.request, self.seconds) {
             (Some(request), Some(seconds)) => write!(f, "thread {}, for {seconds:.1} s in {request}", self.thread),
@@ -71,22 +73,22 @@ impl fmt::Display for Thread {
     }
 }
 
-impl fmt::Display for Scaled {
+impl fmt::Display for ScalingStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {} workers as the load asks", self.workers_min, self.workers_max)?;
         if let (Some(busy), Some(waiting)) = (self.busy, self.waiting) {
             write!(f, ": {busy}% busy, {waiting} connections wait")?;
         }
-        if let Some(Change { from, to, seconds, why }) = &self.last_change {
+        if let Some(ScalingChange { from, to, seconds, why }) = &self.last_change {
             write!(f, "; {from} became {to} {} ago: {why}", span(*seconds))?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for Connections {
+impl fmt::Display for ConnectionCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Connections { idle, silent, reading, waiting, application, writing } = self;
+        let ConnectionCounts { idle, silent, reading, waiting, application, writing } = self;
         write!(f, "{idle} idle, {silent} silent, {reading} reading, {waiting} waiting for a thread, ")?;
         write!(f, "{application} in the application, {writing} writing")
     }
@@ -122,7 +124,7 @@ impl fmt::Display for Status {
             return Ok(());
         }
         f.write_str("\n\n")?;
-        let row = |worker: &Worker| {
+        let row = |worker: &WorkerStatus| {
             let pid = worker.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
             let numbers = [worker.generation, worker.requests, worker.running as u64].map(|number| number.to_string());
             let [generation, requests, running] = numbers;
@@ -130,7 +132,7 @@ impl fmt::Display for Status {
         };
         let heads = ["slot", "pid", "state", "generation", "requests", "under way"];
         table(f, heads, self.workers.iter().map(row).collect())?;
-        let all = self.workers.iter().fold(Connections::default(), |all, worker| all.and(worker.connections));
+        let all = self.workers.iter().fold(ConnectionCounts::default(), |all, worker| all.and(worker.connections));
         write!(f, "\n\nconnections: {all}")
     }
 }

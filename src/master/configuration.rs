@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::zygote::{self, Rights, Stage, Zygote};
+use super::zygote::{self, Zygote, ZygoteRights, ZygoteStage};
 use super::{AnyError, Master, ZYGOTES, now};
 use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, Identity, ToZygote};
 use crate::os::channel::Received;
@@ -32,13 +32,13 @@ pub struct PythonFile {
 }
 
 /// A zygote that evaluates the file for a reload.
-pub(super) struct Trial {
+pub(super) struct Evaluation {
     pub(super) number: u64,
     pub(super) zygote: Zygote,
     until: Option<Moment>,
 }
 
-impl Trial {
+impl Evaluation {
     /// When it has taken too long.
     pub(super) fn until(&self) -> Option<Moment> {
         self.until
@@ -62,7 +62,7 @@ pub(super) fn configured(
 ) -> Result<(Zygote, Defined), AnyError> {
     // A name that is not there is a problem of the settings, which are read later.
     let named = Identity::look_up(file.settings.user.as_deref(), file.settings.group.as_deref()).unwrap_or_default();
-    let mut zygote = zygote::start(program, &file.settings, Rights::Kept { untrusted: Some(&named) })?;
+    let mut zygote = zygote::start(program, &file.settings, ZygoteRights::Kept { untrusted: Some(&named) })?;
     let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
     loop {
         let Some(message) = hear(&zygote, until)? else {
@@ -70,13 +70,13 @@ pub(super) fn configured(
             return Err(late(file).into());
         };
         match (message, zygote.stage) {
-            (FromZygote::Found(found), Stage::Started) => {
+            (FromZygote::Found(found), ZygoteStage::Started) => {
                 zygote.found = Some(found);
-                zygote.stage = Stage::Configuring;
+                zygote.stage = ZygoteStage::Configuring;
                 say(&zygote, file, arguments)?;
             }
-            (FromZygote::Configured(defined), Stage::Configuring) => {
-                zygote.stage = Stage::Configured;
+            (FromZygote::Configured(defined), ZygoteStage::Configuring) => {
+                zygote.stage = ZygoteStage::Configured;
                 return Ok((zygote, defined));
             }
             (FromZygote::Failed(failure), _) => return Err(failure.to_string().into()),
@@ -137,19 +137,20 @@ pub(super) fn discard(zygote: &Zygote) {
 
 impl Master<'_> {
     /// Has the file evaluated for a reload, by the zygote of the generation to be.
-    pub(super) fn try_configuration(&mut self, number: u64) {
-        self.supersede_trial();
+    pub(super) fn start_evaluation(&mut self, number: u64) {
+        self.supersede_evaluation();
         let Some(file) = &self.file else { return };
         let untrusted = Some(&self.generations[&self.current].identity);
-        let started = zygote::start(&self.program, &file.settings, Rights::Kept { untrusted }).and_then(|zygote| {
-            let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
-            self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
-            Ok(zygote)
-        });
+        let started =
+            zygote::start(&self.program, &file.settings, ZygoteRights::Kept { untrusted }).and_then(|zygote| {
+                let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
+                self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
+                Ok(zygote)
+            });
         match started {
             Ok(zygote) => {
                 let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
-                self.trial = Some(Trial { number, zygote, until });
+                self.evaluation = Some(Evaluation { number, zygote, until });
             }
             Err(error) => {
                 tracing::error!(%error, "zygote not started");
@@ -161,8 +162,12 @@ impl Master<'_> {
     /// A zygote has found its Python, and there is a file to evaluate.
     pub(super) fn configure(&mut self, number: u64) {
         let Some(file) = self.file.clone() else { return };
-        let trial = self.trial.as_ref().filter(|trial| trial.number == number).map(|trial| &trial.zygote);
-        let zygote = trial.or_else(|| self.generations.get(&number)?.zygote.as_ref());
+        let evaluation = self
+            .evaluation
+            .as_ref()
+            .filter(|evaluation| evaluation.number == number)
+            .map(|evaluation| &evaluation.zygote);
+        let zygote = evaluation.or_else(|| self.generations.get(&number)?.zygote.as_ref());
         let said = zygote.map(|zygote| say(zygote, &file, &self.arguments));
         if let Some(Err(error)) = said {
             self.zygote_failed(number, &BootFailure::setup(&error));
@@ -171,10 +176,10 @@ impl Master<'_> {
 
     /// A zygote has evaluated the file: for a reload, or, if another one of its generation has died, for the hooks alone.
     pub(super) fn configured(&mut self, number: u64, defined: &Defined) {
-        if !self.is_tried(number) {
+        if !self.is_evaluating(number) {
             return self.zygote_configured(number);
         }
-        if let Some(Trial { zygote, .. }) = self.trial.take() {
+        if let Some(Evaluation { zygote, .. }) = self.evaluation.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
             self.try_generation(number, Some(defined), Some(zygote));
         }
@@ -184,60 +189,65 @@ impl Master<'_> {
     pub(super) fn zygote_configured(&mut self, number: u64) {
         let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
         let Some(zygote) = zygote else { return };
-        zygote.stage = Stage::Entering;
+        zygote.stage = ZygoteStage::Entering;
         if let Some(found) = zygote.found.clone() {
             self.zygote_found(number, &found);
         }
     }
 
-    pub(super) fn is_tried(&self, number: u64) -> bool {
-        self.trial.as_ref().is_some_and(|trial| trial.number == number)
+    pub(super) fn is_evaluating(&self, number: u64) -> bool {
+        self.evaluation.as_ref().is_some_and(|evaluation| evaluation.number == number)
     }
 
     /// The file could not be evaluated.
-    pub(super) fn trial_failed(&mut self, failure: &BootFailure) {
-        let Some(trial) = self.take_trial() else { return };
-        super::report::boot_failure(failure);
-        self.orders.failure = Some(failure.to_string());
-        self.not_reloaded(trial.number);
+    pub(super) fn evaluation_failed(&mut self, failure: &BootFailure) {
+        let Some(evaluation) = self.take_evaluation() else { return };
+        super::log_lines::boot_failure(failure);
+        self.requests.failure = Some(failure.to_string());
+        self.not_reloaded(evaluation.number);
     }
 
     /// Is this the process that evaluates a file? Then it has ended.
-    pub(super) fn is_trial(&mut self, pid: Pid) -> bool {
-        let Some(number) = self.trial.as_ref().filter(|trial| trial.zygote.pid == pid).map(|trial| trial.number) else {
+    pub(super) fn is_evaluator(&mut self, pid: Pid) -> bool {
+        let Some(number) = self
+            .evaluation
+            .as_ref()
+            .filter(|evaluation| evaluation.zygote.pid == pid)
+            .map(|evaluation| evaluation.number)
+        else {
             return false;
         };
         self.hear_zygote(number);
-        self.trial_failed(&BootFailure::setup(&"the process that evaluates the configuration file ended"));
+        self.evaluation_failed(&BootFailure::setup(&"the process that evaluates the configuration file ended"));
         true
     }
 
-    pub(super) fn end_late_trial(&mut self) {
-        if self.trial.as_ref().is_some_and(|trial| trial.until().is_some_and(|until| until <= now())) {
+    pub(super) fn end_late_evaluation(&mut self) {
+        if self.evaluation.as_ref().is_some_and(|evaluation| evaluation.until().is_some_and(|until| until <= now())) {
             let words = self.file.as_ref().map(late).unwrap_or_default();
-            self.trial_failed(&BootFailure::setup(&words));
+            self.evaluation_failed(&BootFailure::setup(&words));
         }
     }
 
     /// A newer reload has begun, or the server stops.
-    pub(super) fn supersede_trial(&mut self) {
-        if let Some(trial) = self.take_trial() {
-            tracing::warn!(generation = trial.number, "reload given up");
-            self.reload_dropped(trial.number, "given up for a newer reload");
+    pub(super) fn supersede_evaluation(&mut self) {
+        if let Some(evaluation) = self.take_evaluation() {
+            tracing::warn!(generation = evaluation.number, "reload given up");
+            self.reload_dropped(evaluation.number, "given up for a newer reload");
         }
     }
 
-    fn take_trial(&mut self) -> Option<Trial> {
-        let trial = self.trial.take()?;
-        let _ = self.poll.registry().deregister(&mut SourceFd(&trial.zygote.channel.as_raw_fd()));
-        discard(&trial.zygote);
-        Some(trial)
+    fn take_evaluation(&mut self) -> Option<Evaluation> {
+        let evaluation = self.evaluation.take()?;
+        let _ = self.poll.registry().deregister(&mut SourceFd(&evaluation.zygote.channel.as_raw_fd()));
+        discard(&evaluation.zygote);
+        Some(evaluation)
     }
 
     /// How the server stands, a file that is evaluated counted as a reload.
     pub(super) fn standing(&self) -> Standing {
         match self.supervisor.standing() {
-            Standing::Serving { .. } if self.trial.is_some() => Standing::Reloading,
+            Standing::Serving { .. } if self.evaluation.is_some() => Standing::Reloading,
             standing => standing,
         }
     }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::logs::Logs;
-use super::sockets::{self, Socket};
+use super::log_files::LogFiles;
+use super::sockets::{self, BoundSocket};
 use super::zygote::Zygote;
-use super::{AnyError, Hooks, Origins, Reading, certificates};
+use super::{AnyError, Hooks, Origins, ResolvedSettings, certificates};
 use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
 use crate::os::channel::Channel;
 use crate::os::identity::{Identity, IdentityError};
@@ -35,7 +35,7 @@ pub(super) struct Generation {
     file: Option<PathBuf>,
     board: Scoreboard,
     board_file: OwnedFd,
-    pub(super) logs: Logs,
+    pub(super) log_files: LogFiles,
     /// Where lines go besides.
     pub(super) remotes: Remotes,
     /// Settings that name hosts which were not found, and warned of.
@@ -43,7 +43,7 @@ pub(super) struct Generation {
     /// Certificates and keys, as a sealed file.
     tls: Option<OwnedFd>,
     /// Bound when its first zygote has found a Python.
-    pub(super) sockets: Vec<Rc<Socket>>,
+    pub(super) sockets: Vec<Rc<BoundSocket>>,
     pub(super) zygote: Option<Zygote>,
     pub(super) hooks: Hooks,
     /// Where these keep what they put on `server`.
@@ -54,22 +54,22 @@ pub(super) struct Generation {
 
 /// What a zygote gets for its hooks.
 #[derive(Default)]
-pub(super) struct ForHooks {
+pub(super) struct HookDescriptors {
     /// The memory of the generation before.
     pub(super) memory_before: Option<OwnedFd>,
     /// The keeper's end of its channel.
-    pub(super) keeper: Option<Channel>,
+    pub(super) hook_process: Option<Channel>,
     pub(super) workers_before: Option<usize>,
 }
 
 impl Generation {
-    /// Looks up and opens what the settings name, but for the sockets. `logs` opens the log files, which a check does not.
+    /// Looks up and opens what the settings name, but for the sockets. `open_logs` opens the log files, which a check does not.
     pub(super) fn new(
         number: u64,
-        reading: Reading,
-        logs: impl FnOnce(&Settings, &Origins, &Identity) -> Result<Logs, AnyError>,
+        reading: ResolvedSettings,
+        open_logs: impl FnOnce(&Settings, &Origins, &Identity) -> Result<LogFiles, AnyError>,
     ) -> Result<Generation, AnyError> {
-        let Reading { mut settings, origins, file } = reading;
+        let ResolvedSettings { mut settings, origins, file } = reading;
         let workers = settings.first_workers(process::usable_cpus());
         settings.workers = Workers::Count(u32::try_from(workers).unwrap_or(u32::MAX));
         settings.app()?;
@@ -78,7 +78,7 @@ impl Generation {
         let identity = look_up(&settings, &origins)?;
         check_file(file.as_deref(), &identity)?;
         place::suspect(&identity);
-        let logs = logs(&settings, &origins, &identity)?;
+        let log_files = open_logs(&settings, &origins, &identity)?;
         sockets::warn_of_memory(&settings, &origins);
         let tls = certificates::read(&settings, &origins)?;
         let (board, board_file) = Scoreboard::create(room(&settings) * settings.threads())?;
@@ -90,7 +90,7 @@ impl Generation {
             file,
             board,
             board_file,
-            logs,
+            log_files,
             remotes: Remotes::default(),
             unfound: BTreeSet::new(),
             tls,
@@ -153,7 +153,7 @@ impl Generation {
         arguments: &[String],
         occasion: Occasion,
         check: bool,
-        hooks: &ForHooks,
+        hooks: &HookDescriptors,
     ) -> Result<(), AnyError> {
         let Some(zygote) = &self.zygote else { return Ok(()) };
         let start = Start {
@@ -166,12 +166,12 @@ impl Generation {
             check,
             identity: self.identity.clone(),
             listeners: self.sockets.len(),
-            error_log: self.logs.error.is_some(),
-            access_log: self.logs.access.is_some(),
+            error_log: self.log_files.error.is_some(),
+            access_log: self.log_files.access.is_some(),
             hooks: message::ForHooks {
                 memory: self.memory.is_some(),
                 memory_before: hooks.memory_before.is_some(),
-                hook_process: hooks.keeper.is_some(),
+                hook_process: hooks.hook_process.is_some(),
                 workers_before: hooks.workers_before,
             },
             streams: if std_streams::kept().is_some() { Streams::Sent } else { Streams::Own },
@@ -180,11 +180,11 @@ impl Generation {
         let fds: Vec<_> = [self.board_file.as_fd()]
             .into_iter()
             .chain(self.sockets.iter().map(|socket| socket.listener.as_fd()))
-            .chain(self.logs.files())
+            .chain(self.log_files.files())
             .chain(self.tls.iter().map(AsFd::as_fd))
             .chain(self.memory.as_ref().map(AsFd::as_fd))
             .chain(hooks.memory_before.as_ref().map(AsFd::as_fd))
-            .chain(hooks.keeper.as_ref().map(AsFd::as_fd))
+            .chain(hooks.hook_process.as_ref().map(AsFd::as_fd))
             .chain(std_streams::kept().into_iter().flatten().map(AsFd::as_fd))
             .collect();
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
@@ -222,10 +222,10 @@ impl Generation {
 
     /// Opens the log files anew and passes them on to the zygote, for the workers to come.
     pub(super) fn reopen(&mut self) -> Result<Reopen, AnyError> {
-        self.logs = Logs::open(&self.settings, &self.origins, &self.identity)?;
-        let reopen = self.logs.reopen();
+        self.log_files = LogFiles::open(&self.settings, &self.origins, &self.identity)?;
+        let reopen = self.log_files.reopen();
         if let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.is_listening()) {
-            zygote.channel.say(&ToZygote::Reopen(reopen), &self.logs.files().collect::<Vec<_>>())?;
+            zygote.channel.say(&ToZygote::Reopen(reopen), &self.log_files.files().collect::<Vec<_>>())?;
         }
         Ok(reopen)
     }

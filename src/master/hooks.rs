@@ -2,16 +2,14 @@
 //! which does, and to the keeper, the process that called `when_ready` and lives as long as the server.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
-use super::zygote::Stage;
+use super::zygote::ZygoteStage;
 use super::{Generation, Master};
-use crate::message::{FromHookProcess, Gone, Note, ToHookProcess, ToZygote};
-use crate::os::channel::{Channel, Received};
-use crate::os::process::{self, Exit};
+use crate::message::{Gone, Note, ToZygote};
 use crate::settings::Defined;
 use crate::settings::python_file::HOOKS;
 
@@ -24,7 +22,7 @@ impl Hooks {
         Hooks(HOOKS.iter().copied().filter(|hook| defined.has_hook(hook)).collect())
     }
 
-    fn has(&self, hook: &str) -> bool {
+    pub(super) fn has(&self, hook: &str) -> bool {
         self.0.contains(&hook)
     }
 
@@ -37,34 +35,6 @@ impl Hooks {
     pub(super) fn memory(&self) -> io::Result<Option<OwnedFd>> {
         let make = || memfd_create(c"rwsgi hooks", MFdFlags::MFD_CLOEXEC);
         Ok((!self.0.is_empty()).then(make).transpose()?)
-    }
-}
-
-/// The process that called `when_ready`.
-pub(super) struct Keeper {
-    channel: Channel,
-    /// Known from its first word on.
-    pid: Option<Pid>,
-}
-
-impl Keeper {
-    /// With the end of its channel that it is to have.
-    fn new() -> io::Result<(Keeper, Channel)> {
-        let (ours, theirs) = Channel::pair()?;
-        let ours = ours.refuse_descriptors();
-        ours.set_nonblocking(true)?;
-        ours.pass_credentials()?;
-        Ok((Keeper { channel: ours, pid: None }, theirs))
-    }
-
-    /// Its process, once it has said its word.
-    fn pid(&mut self) -> Option<Pid> {
-        if self.pid.is_none() {
-            let Ok(Received::Packet(packet)) = self.channel.receive() else { return None };
-            let is_hello = matches!(serde_json::from_slice(&packet.bytes), Ok(FromHookProcess::Hello));
-            self.pid = packet.sender.map(Pid::from_raw).filter(|pid| is_hello && process::is_child(*pid));
-        }
-        self.pid
     }
 }
 
@@ -96,7 +66,7 @@ impl Generation {
     /// The server stops: does the zygote have hooks to call after that? Then it lets go of the sockets, and stays.
     pub(super) fn keep_zygote(&mut self) -> bool {
         let stays = self.hooks.have_last_words();
-        let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == Stage::Ready) else {
+        let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
             return false;
         };
         zygote.stays = true;
@@ -115,7 +85,7 @@ impl Master<'_> {
 
     /// The worker in `slot` is to end, sooner or later.
     pub(super) fn note_leaving(&mut self, slot: usize) {
-        if let Some(age) = self.pool.leaves(slot) {
+        if let Some(age) = self.workers.leaves(slot) {
             self.note(Note::Leaving(age));
         }
     }
@@ -131,7 +101,7 @@ impl Master<'_> {
     /// Is `pre_exec` to be called first? Then the zygote was asked.
     pub(super) fn asks_before_upgrade(&mut self) -> bool {
         let generation = &self.generations[&self.current];
-        let is_ready = generation.zygote.as_ref().is_some_and(|zygote| zygote.stage == Stage::Ready);
+        let is_ready = generation.zygote.as_ref().is_some_and(|zygote| zygote.stage == ZygoteStage::Ready);
         let asks = generation.hooks.has("pre_exec") && is_ready;
         if asks {
             self.note(Note::Upgrading);
@@ -139,57 +109,11 @@ impl Master<'_> {
         asks
     }
 
-    /// The other end of a keeper's channel, if the first zygote is to make one.
-    pub(super) fn make_keeper(&mut self) -> io::Result<Option<Channel>> {
-        if self.keeper.is_some() || !self.generations[&self.current].hooks.has("when_ready") {
-            return Ok(None);
-        }
-        let (keeper, theirs) = Keeper::new()?;
-        self.keeper = Some(keeper);
-        Ok(Some(theirs))
-    }
-
-    /// The first zygote is ready, and so is the keeper, if there is one: it has said its word.
-    pub(super) fn meet_keeper(&mut self) {
-        if self.keeper.as_mut().is_some_and(|keeper| keeper.pid().is_none()) {
-            tracing::error!("hook process: expected its first word, found none");
-        }
-    }
-
-    /// Was this process the keeper? What `when_ready` started is gone then.
-    pub(super) fn is_keeper(&mut self, pid: Pid, exit: Exit) -> bool {
-        let is_it = self.keeper.as_ref().is_some_and(|keeper| keeper.pid == Some(pid));
-        if is_it {
-            self.keeper = None;
-            if !self.supervisor.is_stopping() {
-                tracing::error!(pid = pid.as_raw(), by = %exit, "the process of when_ready ended, and what was started there");
-            }
-        }
-        is_it
-    }
-
-    /// The error log of the settings in charge becomes the keeper's.
-    pub(super) fn log_of_keeper(&self) {
-        let (Some(keeper), Some(file)) = (&self.keeper, &self.generations[&self.current].logs.error) else { return };
-        if let Err(error) = keeper.channel.say(&ToHookProcess::Reopen, &[file.as_fd()]) {
-            tracing::error!(%error, "the process of when_ready not told of a new log file");
-        }
-    }
-
     /// All workers are gone: the zygote calls `on_exit`, unless there is a keeper, which does that.
     pub(super) fn note_end(&mut self) {
-        if self.keeper.is_none() && !self.check {
+        if self.hook_process.is_none() && !self.check {
             self.note(Note::Ending);
         }
-    }
-
-    /// The keeper calls `on_exit`, where `when_ready` was called, and ends. Answers its pid, if there is one.
-    pub(super) fn end_keeper(&mut self) -> Option<Pid> {
-        let mut keeper = self.keeper.take()?;
-        if let Err(error) = keeper.channel.say(&ToHookProcess::End, &[]) {
-            tracing::error!(%error, "the process of when_ready not told to end");
-        }
-        keeper.pid()
     }
 
     /// Is there anything to wait for at the end but the interpreters' own?

@@ -25,7 +25,7 @@ pub(super) struct Meter {
 }
 
 /// When the load changed the number of workers last, and why.
-pub(super) struct Change {
+pub(super) struct LastScaling {
     pub(super) at: Moment,
     pub(super) from: usize,
     pub(super) to: usize,
@@ -95,20 +95,20 @@ impl Master<'_> {
             tracing::info!(workers = to, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
             why
         };
-        self.scaled_last = Some(Change { at: now(), from, to, why });
+        self.scaled_last = Some(LastScaling { at: now(), from, to, why });
         self.note(Note::Workers { new: to, old: from });
     }
 
     /// How the number of workers follows the load, if it does.
-    pub(super) fn scaling(&self) -> Option<control::Scaled> {
+    pub(super) fn scaling(&self) -> Option<control::ScalingStatus> {
         let (workers_min, workers_max) = self.settings().worker_bounds(1)?;
-        let change = |change: &Change| control::Change {
+        let change = |change: &LastScaling| control::ScalingChange {
             from: change.from,
             to: change.to,
             seconds: now().saturating_sub(change.at).as_secs_f64(),
             why: change.why.to_owned(),
         };
-        Some(control::Scaled {
+        Some(control::ScalingStatus {
             workers_min,
             workers_max,
             busy: self.meter.load.map(|load| load.busy),
@@ -147,8 +147,8 @@ impl Master<'_> {
     /// Ready workers of the generation in charge, with their threads and what these have worked.
     fn measured(&self, now: Moment) -> Vec<(Pid, usize, u64)> {
         let generation = &self.generations[&self.current];
-        let workers = self.pool.unspent().into_iter();
-        let current = workers.filter(|(slot, _)| self.pool.generation(*slot) == Some(self.current));
+        let workers = self.workers.unspent().into_iter();
+        let current = workers.filter(|(slot, _)| self.workers.generation(*slot) == Some(self.current));
         let now = nanoseconds(now);
         current
             .map(|(slot, pid)| {
@@ -161,7 +161,7 @@ impl Master<'_> {
     /// When a request was in the application last, in any generation.
     fn last_busy(&self, now: Moment) -> Moment {
         let of = |generation: &Generation| {
-            let slots = (0..self.pool.slots()).flat_map(|slot| generation.threads_of(slot));
+            let slots = (0..self.workers.slots()).flat_map(|slot| generation.threads_of(slot));
             slots.map(|thread| thread.last_busy(nanoseconds(now))).max()
         };
         Duration::from_nanos(self.generations.values().filter_map(of).max().unwrap_or(0))

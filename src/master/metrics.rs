@@ -27,7 +27,7 @@ impl Master<'_> {
         if self.settings().statsd_host.is_none() {
             return;
         }
-        let workers = self.pool.known().len();
+        let workers = self.workers.known().len();
         if self.metrics.workers != Some(workers) {
             self.metrics.workers = Some(workers);
             log::gauge("gunicorn.workers", workers as u64);

@@ -2,26 +2,27 @@
 //! and does not know a request.
 
 mod certificates;
-mod commands;
+mod command_source;
 mod configuration;
 mod control;
-mod conversation;
 mod generation;
+mod hook_process;
 mod hooks;
-mod kept;
 mod load;
-mod logs;
+mod log_files;
+mod log_lines;
+mod log_targets;
+mod messages;
 mod metrics;
-mod orders;
-mod pool;
 mod processes;
 mod reload;
-mod remotes;
-mod report;
-mod service;
+mod restart_only;
+mod signals;
 mod sockets;
+mod systemd;
 mod upgrade;
-mod watch;
+mod watchdog;
+mod workers;
 mod zygote;
 
 use std::collections::BTreeMap;
@@ -52,21 +53,22 @@ use crate::os::signal::Signals;
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
-use configuration::Trial;
-use control::Control;
+use configuration::Evaluation;
+use control::ControlSocket;
+use control::requests::ControlRequests;
 use generation::Generation;
-use hooks::{Hooks, Keeper};
-use kept::Kept;
+use hook_process::HookProcess;
+use hooks::Hooks;
 use load::Meter;
-use logs::Logs;
+use log_files::LogFiles;
+use log_targets::Lookups;
 use metrics::Metrics;
-use orders::Orders;
-use pool::Pool;
-use remotes::Lookups;
-use service::Service;
-use sockets::Socket;
-use upgrade::{OLD_MASTER, Other, Upgrading};
-use watch::Watch;
+use restart_only::RestartOnly;
+use sockets::BoundSocket;
+use systemd::ServiceManager;
+use upgrade::{OLD_MASTER, OtherMaster, PendingUpgrade};
+use watchdog::Watchdog;
+use workers::WorkerSlots;
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
@@ -85,7 +87,7 @@ impl Origins {
 
 /// One reading of the settings.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ResolvedSettings {
     /// All settings, resolved.
     pub settings: Settings,
     /// Where they come from.
@@ -95,14 +97,14 @@ pub struct Reading {
 }
 
 /// How settings are read, from where they come from.
-pub type Read<'a> = dyn Fn(Option<&Defined>) -> Result<Reading, AnyError> + 'a;
+pub type ReadSettings<'a> = dyn Fn(Option<&Defined>) -> Result<ResolvedSettings, AnyError> + 'a;
 
 /// What a master starts from.
 pub struct Launch<'a> {
     /// The configuration file, if it is in Python.
     pub file: Option<PythonFile>,
     /// Reads the settings, with what a Python file defined, or says everything that is wrong with them.
-    pub read: &'a Read<'a>,
+    pub read: &'a ReadSettings<'a>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
     /// How to start this program again.
@@ -132,18 +134,18 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
 }
 
 struct Master<'a> {
-    read: &'a Read<'a>,
+    read: &'a ReadSettings<'a>,
     file: Option<PythonFile>,
     /// A configuration file that is being evaluated for a reload.
-    trial: Option<Trial>,
+    evaluation: Option<Evaluation>,
     arguments: Vec<String>,
     command_line: CommandLine,
-    other: Other,
-    upgrading: Option<Upgrading>,
+    other: OtherMaster,
+    upgrading: Option<PendingUpgrade>,
     /// The process of `when_ready`, if there is one.
-    keeper: Option<Keeper>,
+    hook_process: Option<HookProcess>,
     /// Sockets of an old master that no generation has yet.
-    inherited: Vec<Rc<Socket>>,
+    inherited: Vec<Rc<BoundSocket>>,
     check: bool,
     background: Option<&'a Background>,
     program: Program,
@@ -152,7 +154,7 @@ struct Master<'a> {
     supervisor: Supervisor,
     /// All that are alive, by number.
     generations: BTreeMap<u64, Generation>,
-    kept: Kept,
+    restart_only: RestartOnly,
     /// The number of the one in charge.
     current: u64,
     /// The last number that was given.
@@ -160,12 +162,12 @@ struct Master<'a> {
     /// When the code was last about to be read.
     read_at: Moment,
     pidfile: Option<PidFile>,
-    service: Service,
-    orders: Orders,
-    pool: Pool,
-    watch: Watch,
+    service_manager: ServiceManager,
+    requests: ControlRequests,
+    workers: WorkerSlots,
+    watchdog: Watchdog,
     meter: Meter,
-    scaled_last: Option<load::Change>,
+    scaled_last: Option<load::LastScaling>,
     metrics: Metrics,
     lookups: Lookups,
     finish: Option<i32>,
@@ -179,7 +181,7 @@ impl<'a> Master<'a> {
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
         let lookups = Lookups::of_first(&mut first, check, poll.registry())?;
-        let other = Other::of(predecessor.as_ref(), addressed, &poll)?;
+        let other = OtherMaster::of(predecessor.as_ref(), addressed, &poll)?;
         let pidfile = pidfile(&first, &other, check)?;
         let inherited = predecessor.filter(|_| other.is_there());
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
@@ -192,13 +194,13 @@ impl<'a> Master<'a> {
         Ok(Master {
             read,
             file,
-            trial: None,
+            evaluation: None,
             arguments,
             command_line,
-            service: Service::new(announcer, other.is_successor()),
+            service_manager: ServiceManager::new(announcer, other.is_successor()),
             other,
             upgrading: None,
-            keeper: None,
+            hook_process: None,
             inherited: inherited.unwrap_or_default(),
             check,
             background,
@@ -206,15 +208,15 @@ impl<'a> Master<'a> {
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
-            kept: Kept::of(&first.settings),
+            restart_only: RestartOnly::of(&first.settings),
             generations: BTreeMap::from([(FIRST, first)]),
             current: FIRST,
             newest: FIRST,
             read_at: now(),
             pidfile,
-            orders: Orders::new(control, now()),
-            pool: Pool::default(),
-            watch: Watch::new(now()),
+            requests: ControlRequests::new(control, now()),
+            workers: WorkerSlots::default(),
+            watchdog: Watchdog::new(now()),
             meter: Meter::default(),
             scaled_last: None,
             metrics: Metrics::default(),
@@ -228,7 +230,7 @@ impl<'a> Master<'a> {
         self.tell(&Event::Tick);
         loop {
             let standing = self.standing();
-            self.service.look(standing, now());
+            self.service_manager.look(standing, now());
             if matches!(standing, Standing::Serving { .. }) {
                 self.leave_terminal();
             }
@@ -253,16 +255,16 @@ impl<'a> Master<'a> {
         let now = now();
         let wakes = [
             self.supervisor.wake_at(now),
-            self.watch.next_look(self.settings()),
+            self.watchdog.next_look(self.settings()),
             self.next_load(now),
             self.beat(now),
-            self.service.wake_at(),
-            self.orders.wake_at(),
-            self.trial.as_ref().and_then(Trial::until),
+            self.service_manager.wake_at(),
+            self.requests.wake_at(),
+            self.evaluation.as_ref().and_then(Evaluation::until),
             self.next_backlog(),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
-        self.watch.sleeps(now, limit);
+        self.watchdog.sleeps(now, limit);
         limit
     }
 
@@ -273,7 +275,7 @@ impl<'a> Master<'a> {
 
     /// Messages before exits: what a process said before it died counts.
     fn turn(&mut self, tokens: &[Token]) {
-        let gap = self.watch.wakes(now());
+        let gap = self.watchdog.wakes(now());
         self.note_gap(gap);
         if tokens.contains(&OLD_MASTER) {
             self.take_over();
@@ -289,16 +291,16 @@ impl<'a> Master<'a> {
         }
         self.take_looked_up();
         self.hear_clients(tokens);
-        for (slot, busy) in self.pool.look(&self.generations) {
+        for (slot, busy) in self.workers.look(&self.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
         self.look_at_load();
         self.look_at_memory();
-        self.end_late_trial();
+        self.end_late_evaluation();
         self.tell(&Event::Tick);
         self.forget_generations();
         self.tell_statsd();
-        let gap = self.watch.rests(now());
+        let gap = self.watchdog.rests(now());
         self.note_gap(gap);
     }
 
@@ -338,9 +340,9 @@ impl<'a> Master<'a> {
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
-                let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
+                let generation = self.workers.generation(slot).and_then(|number| self.generations.get(&number));
                 let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
-                report::kill(slot, pid, why, threads);
+                log_lines::kill(slot, pid, why, threads);
                 self.end(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
@@ -358,14 +360,14 @@ impl<'a> Master<'a> {
     }
 
     fn trace(&self, slot: usize, pid: i32, why: Why) {
-        let generation = self.pool.generation(slot).and_then(|number| self.generations.get(&number));
+        let generation = self.workers.generation(slot).and_then(|number| self.generations.get(&number));
         if let Some(generation) = generation {
             let oldest = generation.oldest_request(slot);
             let state = generation
                 .late_request(slot, now())
                 .or(oldest)
-                .filter(|thread| thread.busy_since().is_some() || !self.pool.is_stopped(slot));
-            report::stuck(slot, pid, why, state.as_ref(), &generation.settings);
+                .filter(|thread| thread.busy_since().is_some() || !self.workers.is_stopped(slot));
+            log_lines::stuck(slot, pid, why, state.as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
     }
@@ -377,9 +379,9 @@ impl<'a> Master<'a> {
 }
 
 /// Written, or only looked at by a check.
-fn pidfile(first: &Generation, other: &Other, check: bool) -> Result<Option<PidFile>, AnyError> {
+fn pidfile(first: &Generation, other: &OtherMaster, check: bool) -> Result<Option<PidFile>, AnyError> {
     if check {
-        logs::check_pidfile(&first.settings, &first.origins)?;
+        log_files::check_pidfile(&first.settings, &first.origins)?;
         return Ok(None);
     }
     other.write_pidfile(first).map_err(|error| first.origins.blame("pidfile", &error))
@@ -389,18 +391,18 @@ fn pidfile(first: &Generation, other: &Other, check: bool) -> Result<Option<PidF
 fn first_generation(
     program: &Program,
     file: Option<&PythonFile>,
-    read: &Read<'_>,
+    read: &ReadSettings<'_>,
     arguments: &[String],
     check: bool,
 ) -> Result<Generation, AnyError> {
     let evaluated = file.map(|file| configuration::configured(program, file, arguments)).transpose()?;
     let (zygote, defined) = evaluated.unzip();
-    let open = if check { Logs::check } else { Logs::open };
+    let open = if check { LogFiles::check } else { LogFiles::open };
     let reading = read(defined.as_ref()).inspect_err(|_| zygote.iter().for_each(configuration::discard))?;
     let mut first = Generation::new(FIRST, reading, |settings, origins, identity| {
-        let logs = open(settings, origins, identity)?;
-        logs.take(settings)?;
-        Ok(logs)
+        let log_files = open(settings, origins, identity)?;
+        log_files.take(settings)?;
+        Ok(log_files)
     })?;
     first.take_hooks(defined.as_ref())?;
     first.zygote = zygote;
@@ -408,13 +410,13 @@ fn first_generation(
 }
 
 /// The control socket; the old master has it until that is gone.
-fn control(check: bool, other: &Other, first: &Generation, poll: &Poll) -> Result<Control, AnyError> {
+fn control(check: bool, other: &OtherMaster, first: &Generation, poll: &Poll) -> Result<ControlSocket, AnyError> {
     if check {
-        Control::check(&first.settings, &first.origins)
+        ControlSocket::check(&first.settings, &first.origins)
     } else if other.is_successor() {
-        Ok(Control::default())
+        Ok(ControlSocket::default())
     } else {
-        Control::open(&first.settings, &first.origins, poll.registry())
+        ControlSocket::open(&first.settings, &first.origins, poll.registry())
     }
 }
 

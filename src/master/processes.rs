@@ -9,8 +9,8 @@ use mio::{Events, Interest, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::zygote::{Rights, Stage, Zygote};
-use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, now, report, zygote};
+use super::zygote::{Zygote, ZygoteRights, ZygoteStage};
+use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, log_lines, now, zygote};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, ToWorker};
 use crate::os::process::{self, Change, Exit};
@@ -19,10 +19,10 @@ use crate::supervisor::{Event, Moment};
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
         let Some(generation) = self.generations.get_mut(&number) else { return };
-        let waiting = generation.zygote.take().filter(|zygote| zygote.stage == Stage::Configured);
+        let waiting = generation.zygote.take().filter(|zygote| zygote.stage == ZygoteStage::Configured);
         // Whatever it is started for: nothing of it has more rights than the application, a configuration file included
         // that is evaluated again only for its hooks.
-        let rights = Rights::Dropped(&generation.identity);
+        let rights = ZygoteRights::Dropped(&generation.identity);
         let started =
             waiting.map_or_else(|| zygote::start(&self.program, &generation.settings, rights), Ok).and_then(|zygote| {
                 let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
@@ -31,7 +31,7 @@ impl Master<'_> {
             });
         match started {
             Ok(zygote) => {
-                let is_configured = zygote.stage == Stage::Configured;
+                let is_configured = zygote.stage == ZygoteStage::Configured;
                 generation.zygote = Some(zygote);
                 if is_configured {
                     self.zygote_configured(number);
@@ -70,12 +70,12 @@ impl Master<'_> {
 
     pub(super) fn fork(&mut self, slot: usize, number: u64) {
         let Some(generation) = self.generations.get(&number) else { return };
-        let asked = self.pool.ask(slot, generation).and_then(|fd| {
+        let asked = self.workers.ask(slot, generation).and_then(|fd| {
             self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
         });
         if let Err(error) = asked {
             tracing::error!(slot, %error, "worker not forked");
-            self.pool.forget(slot);
+            self.workers.forget(slot);
             self.tell(&Event::ForkFailed(slot));
         }
     }
@@ -84,15 +84,15 @@ impl Master<'_> {
     pub(super) fn retire(&mut self, slot: usize, pid: i32) {
         tracing::info!(slot, pid, "worker retires");
         self.note_leaving(slot);
-        self.pool.expect_end(slot);
-        if let Err(error) = self.pool.say(slot, &ToWorker::Retire, &[]) {
+        self.workers.expect_end(slot);
+        if let Err(error) = self.workers.say(slot, &ToWorker::Retire, &[]) {
             tracing::error!(slot, pid, %error, "worker not told to retire");
             self.end(slot, pid, Signal::SIGTERM);
         }
     }
 
     pub(super) fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
-        self.pool.expect_end(slot);
+        self.workers.expect_end(slot);
         if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
             tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");
         }
@@ -110,8 +110,8 @@ impl Master<'_> {
 
     /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
     fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
-        let Some(slot) = self.pool.slot_of(pid) else { return self.zygote_stood_still(pid, since.is_some()) };
-        self.pool.note_stopped(slot, since);
+        let Some(slot) = self.workers.slot_of(pid) else { return self.zygote_stood_still(pid, since.is_some()) };
+        self.workers.note_stopped(slot, since);
         let pid = pid.as_raw();
         match since {
             Some(_) => tracing::warn!(slot, pid, "worker was stopped by a signal, CONT lets it go on"),
@@ -149,17 +149,17 @@ impl Master<'_> {
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
         let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
-        if self.is_successor(pid, exit) || self.is_trial(pid) || self.is_keeper(pid, exit) {
+        if self.is_successor(pid, exit) || self.is_evaluator(pid) || self.is_hook_process(pid, exit) {
             return;
         }
         if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
             self.zygote_ended(number, exit);
-        } else if let Some(slot) = self.pool.slot_of(pid) {
+        } else if let Some(slot) = self.workers.slot_of(pid) {
             self.hear_worker(slot);
             self.worker_exited(slot, exit);
         } else {
             // A worker that has not been heard yet, or an orphan of the application.
-            self.pool.keep_exit(pid, exit);
+            self.workers.keep_exit(pid, exit);
         }
     }
 
@@ -171,7 +171,7 @@ impl Master<'_> {
             self.pre_exec_is_over(false);
         }
         if let Some(Zygote { pid, expected, .. }) = zygote {
-            self.pool.forget_zygote(pid);
+            self.workers.forget_zygote(pid);
             if self.finish.is_none() && !self.supervisor.is_stopping() && !expected {
                 tracing::error!(pid = pid.as_raw(), by = %exit, "zygote ended");
             }
@@ -180,36 +180,37 @@ impl Master<'_> {
     }
 
     pub(super) fn worker_exited(&mut self, slot: usize, exit: Exit) {
-        if let Some(fd) = self.pool.channel(slot) {
+        if let Some(fd) = self.workers.channel(slot) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
-        let worker = self.pool.forget(slot);
+        let worker = self.workers.forget(slot);
         if let Some(worker) = &worker {
             self.note_exit(worker.age, worker.pid);
         }
-        report::exit(slot, worker, exit);
+        let (pid, expected) = worker.map(|worker| (worker.pid, worker.expected)).unwrap_or_default();
+        log_lines::exit(slot, pid, expected, exit);
         self.tell(&Event::Exited(slot));
     }
 
     pub(super) fn look_at_memory(&mut self) {
         let settings = &self.generations[&self.current].settings;
         let Some(limit) = settings.reload_on_rss.limit() else { return };
-        if !self.watch.is_time_to_look(settings, now()) {
+        if !self.watchdog.is_time_to_look(settings, now()) {
             return;
         }
-        for (slot, pid) in self.pool.unspent() {
+        for (slot, pid) in self.workers.unspent() {
             let Some(rss) = process::resident_bytes(pid).filter(|rss| *rss > limit) else { continue };
             tracing::info!(slot, pid = pid.as_raw(), rss, "worker has grown beyond reload_on_rss, it will be replaced");
-            self.pool.note_spent(slot);
+            self.workers.note_spent(slot);
             self.tell(&Event::Spent(slot));
         }
     }
 
     /// The end: zygotes are told by their channels' end, given a moment for what the application does at exit, and killed.
     pub(super) fn close(&mut self, code: i32) {
-        self.supersede_trial();
+        self.supersede_evaluation();
         self.release_sockets(|_| true);
-        self.orders.control.close();
+        self.requests.socket.close();
         if let Some(pidfile) = &self.pidfile {
             pidfile.remove();
         }
@@ -219,8 +220,8 @@ impl Master<'_> {
         let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
         self.see_off(zygotes, patience);
         // After the zygotes: its hook comes last.
-        let keeper = self.end_keeper().into_iter().collect();
-        self.see_off(keeper, patience);
+        let hook_process = self.end_hook_process().into_iter().collect();
+        self.see_off(hook_process, patience);
         if !self.check {
             tracing::info!(code, "stopped");
         }

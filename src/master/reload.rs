@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::commands::By;
+use super::command_source::CommandSource;
+use super::control::requests::ReloadProgress;
 use super::load::Meter;
-use super::logs::Logs;
-use super::orders::Progress;
+use super::log_files::LogFiles;
 use super::zygote::Zygote;
-use super::{AnyError, Generation, Master, configuration, now, remotes, report, sockets};
+use super::{AnyError, Generation, Master, configuration, log_lines, log_targets, now, sockets};
 use crate::command::Command;
 use crate::os::pidfile::PidFile;
 use crate::os::proctitle;
@@ -16,17 +16,17 @@ use crate::supervisor::{Cause, Event, Moment};
 
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
-    pub(super) fn reload(&mut self, by: By) {
+    pub(super) fn reload(&mut self, by: CommandSource) {
         let number = self.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
         self.newest = number;
         self.renew_control();
         self.renew_pidfile();
         self.read_at = now();
-        self.orders.failure = None;
-        self.service.reload_begins(now());
+        self.requests.failure = None;
+        self.service_manager.reload_begins(now());
         if self.file.is_some() {
-            return self.try_configuration(number);
+            return self.start_evaluation(number);
         }
         self.try_generation(number, None, None);
     }
@@ -34,7 +34,7 @@ impl Master<'_> {
     /// A worker has seen a change. All see it, and what was read since then has it already.
     pub(super) fn code_changed(&mut self, at: Moment) {
         if self.settings().reload && at > self.read_at && at <= now() {
-            self.obey(Command::Reload, By::Change);
+            self.obey(Command::Reload, CommandSource::Change);
         }
     }
 
@@ -54,7 +54,7 @@ impl Master<'_> {
                     configuration::discard(&zygote);
                 }
                 tracing::error!("{error}");
-                self.orders.failure = Some(error.to_string());
+                self.requests.failure = Some(error.to_string());
                 self.not_reloaded(number);
             }
         }
@@ -62,7 +62,7 @@ impl Master<'_> {
 
     fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
         self.generations[&self.current].check_file()?;
-        let mut generation = Generation::new(number, (self.read)(defined)?, Logs::open)?;
+        let mut generation = Generation::new(number, (self.read)(defined)?, LogFiles::open)?;
         generation.take_hooks(defined)?;
         Ok(generation)
     }
@@ -72,22 +72,22 @@ impl Master<'_> {
         self.current = number;
         // What is measured is measured of its workers, and by its settings.
         self.meter = Meter::default();
-        let Generation { settings, logs, remotes, .. } = &self.generations[&number];
+        let Generation { settings, log_files, remotes, .. } = &self.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
-        self.orders.failure = None;
-        if let Err(error) = logs.take(settings) {
+        self.requests.failure = None;
+        if let Err(error) = log_files.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
-        self.log_of_keeper();
-        remotes::take(remotes);
+        self.reopen_log_of_hook_process();
+        log_targets::take(remotes);
         proctitle::set(&format!("rwsgi: master [{}]", settings.title()));
-        let mut remarks = self.kept.remarks(settings, self.orders.control.path());
+        let mut remarks = self.restart_only.remarks(settings, self.requests.socket.path());
         for remark in &remarks {
             tracing::warn!(generation = number, "{remark}");
         }
         remarks.extend(self.move_pidfile());
-        self.orders.remarks = remarks;
-        self.reload_came_to(number, Progress::Serves);
+        self.requests.remarks = remarks;
+        self.reload_came_to(number, ReloadProgress::Serves);
     }
 
     /// Writes the pid file again if somebody has removed it.
@@ -146,7 +146,7 @@ impl Master<'_> {
     pub(super) fn not_reloaded(&mut self, number: u64) {
         let workers = self.serving();
         tracing::error!(generation = number, serving = self.current, workers, "reload failed, nothing has changed");
-        let why = self.orders.failure.take();
+        let why = self.requests.failure.take();
         self.reload_failed(
             number,
             why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),
@@ -157,7 +157,7 @@ impl Master<'_> {
     pub(super) fn reloaded(&mut self, number: u64) {
         self.release_sockets(|other| other < number);
         let generation = &self.generations[&number];
-        report::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
+        log_lines::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
         self.fades(number);
     }
 
@@ -170,7 +170,7 @@ impl Master<'_> {
 
     /// Those of which no process is left.
     pub(super) fn forget_generations(&mut self) {
-        let (current, pool, unlink) = (self.current, &self.pool, !self.other.is_there());
+        let (current, pool, unlink) = (self.current, &self.workers, !self.other.is_there());
         self.generations.retain(|number, generation| {
             let is_alive = generation.zygote.is_some() || pool.of_generation(*number).next().is_some();
             if *number != current && !is_alive {

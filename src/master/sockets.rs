@@ -48,7 +48,7 @@ pub(super) fn warn_of_memory(settings: &Settings, origins: &Origins) {
 }
 
 /// A listening socket, and where settings asked for it.
-pub(super) struct Socket {
+pub(super) struct BoundSocket {
     at: Where,
     pub(super) listener: Listener,
 }
@@ -57,15 +57,15 @@ pub(super) struct Socket {
 pub(super) fn bind(
     settings: &Settings,
     identity: &Identity,
-    known: &[Rc<Socket>],
-) -> Result<Vec<Rc<Socket>>, ListenError> {
-    let mut sockets: Vec<Rc<Socket>> = Vec::new();
+    known: &[Rc<BoundSocket>],
+) -> Result<Vec<Rc<BoundSocket>>, ListenError> {
+    let mut sockets: Vec<Rc<BoundSocket>> = Vec::new();
     for bind in &settings.bind {
         let at = place(bind, settings, identity);
-        let is_kept = |socket: &&Rc<Socket>| is_same(&socket.at, &at) && socket.listener.is_reachable();
+        let is_kept = |socket: &&Rc<BoundSocket>| is_same(&socket.at, &at) && socket.listener.is_reachable();
         let opened = match known.iter().find(is_kept) {
             Some(socket) => socket.listener.renew(&at, settings.backlog).map(|()| Rc::clone(socket)),
-            None => Listener::open(&at, settings.backlog).map(|listener| Rc::new(Socket { at, listener })),
+            None => Listener::open(&at, settings.backlog).map(|listener| Rc::new(BoundSocket { at, listener })),
         };
         match opened {
             Ok(socket) => sockets.push(socket),
@@ -79,27 +79,27 @@ pub(super) fn bind(
 }
 
 /// Lets go of sockets: those that nobody else in this master has are closed, and their files removed if so wanted.
-pub(super) fn release(sockets: Vec<Rc<Socket>>, unlink: bool) {
+pub(super) fn release(sockets: Vec<Rc<BoundSocket>>, unlink: bool) {
     for socket in sockets.into_iter().filter_map(Rc::into_inner).filter(|_| unlink) {
         socket.listener.unlink();
     }
 }
 
 /// The sockets that an old master passes on. One that cannot be taken is bound anew, if that can be.
-pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<Socket>> {
+pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<BoundSocket>> {
     let mut sockets = Vec::new();
     for Inherited { fd, at } in &predecessor.sockets {
         let (Some(socket), Ok(bind)) = (reexec::inherited(*fd), Bind::parse(at)) else { continue };
         let at = place(&bind, settings, identity);
         match Listener::take_over(socket, &at) {
-            Ok(listener) => sockets.push(Rc::new(Socket { at, listener })),
+            Ok(listener) => sockets.push(Rc::new(BoundSocket { at, listener })),
             Err(error) => tracing::error!(%error, "inherited socket not taken"),
         }
     }
     sockets
 }
 
-impl Socket {
+impl BoundSocket {
     /// As the setting `bind` says it.
     pub(super) fn name(&self) -> String {
         self.at.to_string()

@@ -10,9 +10,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use nix::unistd::{Pid, getppid};
 
-use super::commands::By;
-use super::control::Control;
-use super::sockets::Socket;
+use super::command_source::CommandSource;
+use super::control::ControlSocket;
+use super::sockets::BoundSocket;
 use super::{AnyError, Generation, Master};
 use crate::control::Answer;
 use crate::message::{Inherited, Predecessor};
@@ -22,7 +22,7 @@ use crate::os::reexec;
 
 /// The other master, if there is one.
 #[derive(Default)]
-pub(super) struct Other {
+pub(super) struct OtherMaster {
     /// The one that this one was started by, and what becomes readable when that is gone.
     old: Option<(Pid, OwnedFd)>,
     /// The one that this one started.
@@ -31,19 +31,19 @@ pub(super) struct Other {
     addressed: Vec<&'static str>,
 }
 
-impl Other {
+impl OtherMaster {
     /// Of a master that was started by `predecessor`; of an ordinary one if that is not its parent, or gone already.
     pub(super) fn of(
         predecessor: Option<&Predecessor>,
         addressed: Vec<&'static str>,
         poll: &Poll,
-    ) -> io::Result<Other> {
+    ) -> io::Result<OtherMaster> {
         let Some(pid) = predecessor.map(|old| Pid::from_raw(old.pid)).filter(|pid| *pid == getppid()) else {
-            return Ok(Other { addressed, ..Other::default() });
+            return Ok(OtherMaster { addressed, ..OtherMaster::default() });
         };
         let end = reexec::watch(pid)?;
         poll.registry().register(&mut SourceFd(&end.as_raw_fd()), OLD_MASTER, Interest::READABLE)?;
-        Ok(Other { old: Some((pid, end)), new: None, addressed })
+        Ok(OtherMaster { old: Some((pid, end)), new: None, addressed })
     }
 
     /// Does another master serve on these sockets?
@@ -74,27 +74,27 @@ impl Other {
 
 /// Who wants another master, and waits for an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
-    pub(super) by: By,
+pub(super) struct UpgradeRequest {
+    pub(super) by: CommandSource,
     /// Who asked over the control socket.
     pub(super) client: Option<usize>,
 }
 
 /// An upgrade that waits for the hook `pre_exec`.
-pub(super) struct Upgrading {
-    wish: Wish,
+pub(super) struct PendingUpgrade {
+    wish: UpgradeRequest,
     /// The generation whose zygote calls it.
     generation: u64,
 }
 
 impl Master<'_> {
     /// Starts the program as it is now beside this master; after the hook `pre_exec`, if there is one.
-    pub(super) fn upgrade(&mut self, wish: Wish) {
+    pub(super) fn upgrade(&mut self, wish: UpgradeRequest) {
         if let Some(why_not) = self.keeps_from_upgrade() {
             tracing::warn!(signal = wish.by.signal(), verb = wish.by.verb(), "{why_not}");
             self.answer_upgrade(wish, Err(why_not));
         } else if self.asks_before_upgrade() {
-            self.upgrading = Some(Upgrading { wish, generation: self.current });
+            self.upgrading = Some(PendingUpgrade { wish, generation: self.current });
         } else {
             self.upgrade_now(wish);
         }
@@ -107,7 +107,7 @@ impl Master<'_> {
 
     /// `pre_exec` is through, or has raised.
     pub(super) fn pre_exec_is_over(&mut self, may: bool) {
-        let Some(Upgrading { wish, .. }) = self.upgrading.take() else { return };
+        let Some(PendingUpgrade { wish, .. }) = self.upgrading.take() else { return };
         if may {
             return self.upgrade_now(wish);
         }
@@ -129,7 +129,7 @@ impl Master<'_> {
         }
     }
 
-    fn upgrade_now(&mut self, wish: Wish) {
+    fn upgrade_now(&mut self, wish: UpgradeRequest) {
         let (signal, verb) = (wish.by.signal(), wish.by.verb());
         let started = self.start_successor();
         match &started {
@@ -142,18 +142,18 @@ impl Master<'_> {
         self.answer_upgrade(wish, started.map_err(|error| format!("new master not started: {error}")));
     }
 
-    fn answer_upgrade(&mut self, wish: Wish, outcome: Result<Pid, String>) {
+    fn answer_upgrade(&mut self, wish: UpgradeRequest, outcome: Result<Pid, String>) {
         let Some(client) = wish.client else { return };
         let answer = match outcome {
             Ok(pid) => Answer::Done(format!("new master started beside this one, its pid is {pid}")),
             Err(why) => Answer::Refused(why),
         };
-        self.orders.control.answer(client, &answer);
+        self.requests.socket.answer(client, &answer);
     }
 
     fn start_successor(&self) -> Result<Pid, AnyError> {
         let sockets = &self.generations[&self.current].sockets;
-        let named = |socket: &Rc<Socket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
+        let named = |socket: &Rc<BoundSocket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
         let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         let mut variables = vec![(Predecessor::VARIABLE, serde_json::to_string(&predecessor)?)];
@@ -189,10 +189,10 @@ impl Master<'_> {
         if let Some(beside) = beside {
             beside.remove();
         }
-        self.service.take_turn();
+        self.service_manager.take_turn();
         let Generation { settings, origins, .. } = &self.generations[&self.current];
-        match Control::open(settings, origins, self.poll.registry()) {
-            Ok(control) => self.orders.control = control,
+        match ControlSocket::open(settings, origins, self.poll.registry()) {
+            Ok(control) => self.requests.socket = control,
             Err(error) => tracing::error!(%error, "no control socket"),
         }
     }

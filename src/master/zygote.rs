@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::interpreter::{self, InterpreterError, LaunchOverride, PythonChoice};
-use crate::message::{BootCause, BootFailure, Found, FromZygote, Identity, Load, Predecessor, ToZygote};
+use crate::message::{BootCause, BootFailure, FoundPython, FromZygote, Identity, LoadPython, Predecessor, ToZygote};
 use crate::os::channel::{Channel, Received};
 use crate::os::process::{self, CHANNEL_FD, Role};
 use crate::os::program::Program;
@@ -21,11 +21,11 @@ pub const ROLE: &str = "__zygote";
 pub(super) struct Zygote {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
-    pub(super) stage: Stage,
-    /// As in [`Load::untrusted`].
+    pub(super) stage: ZygoteStage,
+    /// As in [`LoadPython::untrusted`].
     pub(super) untrusted: Option<Identity>,
     /// The Python that it has entered, kept while a configuration file is evaluated.
-    pub(super) found: Option<Found>,
+    pub(super) found: Option<FoundPython>,
     /// It was told to end.
     pub(super) expected: bool,
     /// A signal has stopped it.
@@ -38,19 +38,19 @@ impl Zygote {
     /// Tells it to end: by the end of what the master says. What it says itself is heard no more.
     pub(super) fn leave(&mut self) {
         self.expected = true;
-        self.stage = Stage::Unheard;
+        self.stage = ZygoteStage::Unheard;
         let _ = self.channel.shut_down();
     }
 
     /// Has it been told what to serve, and does it still listen?
     pub(super) fn is_listening(&self) -> bool {
-        matches!(self.stage, Stage::Entering | Stage::Ready)
+        matches!(self.stage, ZygoteStage::Entering | ZygoteStage::Ready)
     }
 }
 
 /// What a zygote has said, and so what it may say next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ZygoteStage {
     /// Nothing.
     Started,
     /// Which Python it enters; it was told to evaluate a configuration file.
@@ -69,7 +69,7 @@ pub(super) enum Stage {
 
 /// With which rights a zygote enters Python.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rights<'a> {
+pub(super) enum ZygoteRights<'a> {
     /// Those of the application: it has become this user before the program was executed.
     Dropped(&'a Identity),
     /// Those of the master, until it has evaluated a configuration file in Python and called the hooks that come first.
@@ -80,7 +80,7 @@ pub(super) enum Rights<'a> {
 }
 
 /// Starts a zygote and tells it which Python to enter.
-pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) -> io::Result<Zygote> {
+pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights<'_>) -> io::Result<Zygote> {
     let (ours, theirs) = Channel::pair()?;
     let ours = ours.refuse_descriptors();
     ours.set_nonblocking(true)?;
@@ -94,21 +94,21 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: Rights<'_>) 
         environment: &environment,
         hidden: &hidden,
         identity: match rights {
-            Rights::Dropped(identity) => Some(identity),
-            Rights::Kept { .. } => None,
+            ZygoteRights::Dropped(identity) => Some(identity),
+            ZygoteRights::Kept { .. } => None,
         },
     };
     let pid = process::start(&role)?;
     let python = settings.python.as_ref().map(|path| path.to_string_lossy().into_owned());
     let untrusted = match rights {
-        Rights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
-        Rights::Dropped(_) => None,
+        ZygoteRights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
+        ZygoteRights::Dropped(_) => None,
     };
-    ours.say(&ToZygote::Load(Load { python, untrusted: untrusted.clone() }), &[program.engine()])?;
+    ours.say(&ToZygote::Load(LoadPython { python, untrusted: untrusted.clone() }), &[program.engine()])?;
     Ok(Zygote {
         pid,
         channel: ours,
-        stage: Stage::Started,
+        stage: ZygoteStage::Started,
         untrusted,
         found: None,
         expected: false,
@@ -131,7 +131,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
     let failure = match find(&load, variable) {
         Err(failure) => failure,
         Ok(interpreter) => {
-            let found = Found {
+            let found = FoundPython {
                 version: interpreter.release.clone(),
                 executable: interpreter.executable.to_string_lossy().into_owned(),
                 launch: interpreter.launch.name().to_owned(),
@@ -145,7 +145,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
     let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
 }
 
-fn find(load: &Load, variable: impl Fn(&str) -> Option<String>) -> Result<interpreter::Interpreter, BootFailure> {
+fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<interpreter::Interpreter, BootFailure> {
     let launch = match launch_variable(&variable).map(|text| text.parse::<LaunchOverride>()) {
         Some(Err(wrong)) => {
             let message = format!("RWSGI_LAUNCH: {wrong}");

@@ -121,8 +121,8 @@ fn load<'py>(py: Python<'py>, inheritance: &Inheritance) -> Result<Bound<'py, Py
 
 fn ask_for_replacement(channel: &Channel, why: Spent) {
     let why = match why {
-        Spent::Requests => message::Spent::Requests,
-        Spent::Timeout => message::Spent::Timeout,
+        Spent::Requests => message::SpentReason::Requests,
+        Spent::Timeout => message::SpentReason::Timeout,
     };
     if let Err(error) = channel.say(&FromWorker::Spent(why), &[]) {
         tracing::error!(%error, "cannot ask for a replacement");

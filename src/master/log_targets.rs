@@ -22,28 +22,28 @@ use crate::settings::types::{HostPort, StatsdHost, SyslogAddress, UnixKind};
 
 /// Names that are being looked up.
 pub(super) struct Lookups {
-    answers: mpsc::Receiver<Answer>,
-    asked: Asked,
+    answers: mpsc::Receiver<LookupResult>,
+    context: LookupContext,
 }
 
 /// What a thread that looks up a name has of the master.
 #[derive(Clone)]
-struct Asked {
-    answer: mpsc::Sender<Answer>,
+struct LookupContext {
+    answer: mpsc::Sender<LookupResult>,
     waker: Arc<Waker>,
     /// The generation for which names were looked up last; those before it need none.
     newest: Arc<AtomicU64>,
 }
 
 /// What became of a name.
-struct Answer {
+struct LookupResult {
     generation: u64,
     setting: &'static str,
     outcome: Result<Place, String>,
 }
 
 /// A name to look up.
-struct Name {
+struct HostLookup {
     generation: u64,
     setting: &'static str,
     to: HostPort,
@@ -55,7 +55,7 @@ impl Lookups {
     pub(super) fn of_first(first: &mut Generation, check: bool, registry: &Registry) -> io::Result<Lookups> {
         let (answer, answers) = mpsc::channel();
         let waker = Arc::new(Waker::new(registry, LOOKED_UP)?);
-        let lookups = Lookups { answers, asked: Asked { answer, waker, newest: Arc::default() } };
+        let lookups = Lookups { answers, context: LookupContext { answer, waker, newest: Arc::default() } };
         if !check {
             first.remotes = lookups.begin(first.number, &first.settings, &first.origins);
             take(&first.remotes);
@@ -65,12 +65,12 @@ impl Lookups {
 
     /// What the settings name. Hosts come later, if they are given by names.
     pub(super) fn begin(&self, generation: u64, settings: &Settings, origins: &Origins) -> Remotes {
-        self.asked.newest.store(generation, Ordering::Relaxed);
+        self.context.newest.store(generation, Ordering::Relaxed);
         let host = &|setting, to: &HostPort, kind: fn(SocketAddr) -> Place| {
             if let Ok(address) = to.host.parse() {
                 return Ok(kind(SocketAddr::new(address, to.port)));
             }
-            self.asked.clone().start(Name { generation, setting, to: to.clone(), kind })?;
+            self.context.clone().start(HostLookup { generation, setting, to: to.clone(), kind })?;
             Ok(Place::Awaited(to.host.clone(), to.port))
         };
         let say = |setting: &'static str, found: io::Result<Place>| {
@@ -97,18 +97,18 @@ impl Lookups {
     }
 }
 
-impl Asked {
-    fn start(self, name: Name) -> io::Result<()> {
+impl LookupContext {
+    fn start(self, name: HostLookup) -> io::Result<()> {
         thread::start_large("rwsgi-resolve", move || self.look_up(&name))
     }
 
     /// Asks until there is an answer, or nobody needs it any more.
-    fn look_up(&self, name: &Name) {
-        let Name { generation, setting, to, kind } = name;
+    fn look_up(&self, name: &HostLookup) {
+        let HostLookup { generation, setting, to, kind } = name;
         while self.newest.load(Ordering::Relaxed) <= *generation {
             let outcome = resolve(to).map(kind);
             let is_found = outcome.is_ok();
-            if self.answer.send(Answer { generation: *generation, setting, outcome }).is_err() {
+            if self.answer.send(LookupResult { generation: *generation, setting, outcome }).is_err() {
                 return;
             }
             let _ = self.waker.wake();
@@ -138,7 +138,7 @@ impl Generation {
 impl Master<'_> {
     /// Passes on what was looked up meanwhile.
     pub(super) fn take_looked_up(&mut self) {
-        while let Ok(Answer { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
+        while let Ok(LookupResult { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
             let Some(generation) = self.generations.get_mut(&number) else { continue };
             match outcome {
                 Ok(place) => {
@@ -146,7 +146,7 @@ impl Master<'_> {
                     self.connect(number);
                 }
                 Err(error) if generation.unfound.insert(setting) => {
-                    tracing::warn!("{}; asked again every minute", generation.origins.blame(setting, &error));
+                    tracing::warn!("{}; context again every minute", generation.origins.blame(setting, &error));
                 }
                 Err(_) => {}
             }
@@ -162,8 +162,8 @@ impl Master<'_> {
                 tracing::error!(%error, "zygote not told of syslog and statsd");
             }
         }
-        for slot in self.pool.of_generation(number) {
-            if let Err(error) = self.pool.say(slot, &ToWorker::Connect(remotes.clone()), &[]) {
+        for slot in self.workers.of_generation(number) {
+            if let Err(error) = self.workers.say(slot, &ToWorker::Connect(remotes.clone()), &[]) {
                 tracing::error!(slot, %error, "worker not told of syslog and statsd");
             }
         }

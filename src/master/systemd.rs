@@ -26,7 +26,7 @@ enum Voice {
 }
 
 /// The service manager from the master's side.
-pub(super) struct Service {
+pub(super) struct ServiceManager {
     announcer: Announcer,
     voice: Voice,
     said: Option<Standing>,
@@ -38,10 +38,10 @@ pub(super) struct Service {
     is_warned: bool,
 }
 
-impl Service {
-    pub(super) fn new(announcer: Announcer, is_successor: bool) -> Service {
+impl ServiceManager {
+    pub(super) fn new(announcer: Announcer, is_successor: bool) -> ServiceManager {
         let voice = if is_successor { Voice::Older } else { Voice::Ours };
-        Service {
+        ServiceManager {
             announcer,
             voice,
             said: None,

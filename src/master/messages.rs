@@ -7,19 +7,19 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
-use super::generation::ForHooks;
-use super::pool::Heard;
-use super::zygote::{Stage, Zygote};
-use super::{AnyError, FIRST, Generation, Master, report, sockets};
+use super::generation::HookDescriptors;
+use super::workers::WorkerReport;
+use super::zygote::{Zygote, ZygoteStage};
+use super::{AnyError, FIRST, Generation, Master, log_lines, sockets};
 use crate::log;
-use crate::message::{BootFailure, Found, FromZygote, Occasion};
+use crate::message::{BootFailure, FoundPython, FromZygote, Occasion};
 use crate::os::channel::{Packet, Received};
 use crate::os::process;
 use crate::supervisor::Event;
 
 impl Master<'_> {
     pub(super) fn hear_zygote(&mut self, number: u64) {
-        while let Some(zygote) = self.zygote(number).filter(|zygote| zygote.stage != Stage::Unheard) {
+        while let Some(zygote) = self.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
             match zygote.channel.receive() {
                 Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
                 Ok(Received::Nothing) => return,
@@ -30,8 +30,8 @@ impl Master<'_> {
     }
 
     fn zygote(&mut self, number: u64) -> Option<&mut Zygote> {
-        if let Some(trial) = self.trial.as_mut().filter(|trial| trial.number == number) {
-            return Some(&mut trial.zygote);
+        if let Some(evaluation) = self.evaluation.as_mut().filter(|evaluation| evaluation.number == number) {
+            return Some(&mut evaluation.zygote);
         }
         self.generations.get_mut(&number)?.zygote.as_mut()
     }
@@ -40,7 +40,7 @@ impl Master<'_> {
     fn zygote_confused(&mut self, number: u64, error: &dyn std::fmt::Display) {
         if let Some(zygote) = self.zygote(number) {
             tracing::error!(%error, "zygote: expected a message");
-            zygote.stage = Stage::Unheard;
+            zygote.stage = ZygoteStage::Unheard;
             let _ = process::signal(zygote.pid, Signal::SIGKILL);
         }
         self.zygote_closed(number);
@@ -60,22 +60,22 @@ impl Master<'_> {
             Err(error) => return self.zygote_confused(number, &error),
         };
         match (message, zygote.stage) {
-            (FromZygote::Found(found), Stage::Started) if has_file => {
+            (FromZygote::Found(found), ZygoteStage::Started) if has_file => {
                 zygote.found = Some(found);
-                zygote.stage = Stage::Configuring;
+                zygote.stage = ZygoteStage::Configuring;
                 self.configure(number);
             }
-            (FromZygote::Configured(defined), Stage::Configuring) => {
-                zygote.stage = Stage::Configured;
+            (FromZygote::Configured(defined), ZygoteStage::Configuring) => {
+                zygote.stage = ZygoteStage::Configured;
                 self.configured(number, &defined);
             }
-            (FromZygote::Found(found), Stage::Started) => {
-                zygote.stage = Stage::Entering;
+            (FromZygote::Found(found), ZygoteStage::Started) => {
+                zygote.stage = ZygoteStage::Entering;
                 self.zygote_found(number, &found);
             }
-            (FromZygote::Ready, Stage::Entering) => {
-                zygote.stage = Stage::Ready;
-                self.meet_keeper();
+            (FromZygote::Ready, ZygoteStage::Entering) => {
+                zygote.stage = ZygoteStage::Ready;
+                self.meet_hook_process();
                 if self.check {
                     self.finish = Some(0);
                 } else {
@@ -84,36 +84,44 @@ impl Master<'_> {
             }
             (
                 FromZygote::Failed(failure),
-                Stage::Started | Stage::Configuring | Stage::Configured | Stage::Entering | Stage::Ready,
+                ZygoteStage::Started
+                | ZygoteStage::Configuring
+                | ZygoteStage::Configured
+                | ZygoteStage::Entering
+                | ZygoteStage::Ready,
             ) => {
-                zygote.stage = Stage::Failed;
+                zygote.stage = ZygoteStage::Failed;
                 self.zygote_failed(number, &failure);
             }
-            (FromZygote::ForkFailed { slot, error }, Stage::Ready)
-                if self.supervisor.is_forking(slot) && self.pool.generation(slot) == Some(number) =>
+            (FromZygote::ForkFailed { slot, error }, ZygoteStage::Ready)
+                if self.supervisor.is_forking(slot) && self.workers.generation(slot) == Some(number) =>
             {
-                tracing::error!(slot, error, "worker not forked");
-                self.pool.forget(slot);
-                self.tell(&Event::ForkFailed(slot));
+                self.zygote_could_not_fork(slot, &error);
             }
-            (FromZygote::MayUpgrade(may), Stage::Ready) if self.waits_for_pre_exec(number) => {
+            (FromZygote::MayUpgrade(may), ZygoteStage::Ready) if self.waits_for_pre_exec(number) => {
                 self.pre_exec_is_over(may);
             }
             _ => self.zygote_confused(number, &"a message out of its turn"),
         }
     }
 
-    pub(super) fn zygote_found(&mut self, number: u64, found: &Found) {
+    fn zygote_could_not_fork(&mut self, slot: usize, error: &str) {
+        tracing::error!(slot, error, "worker not forked");
+        self.workers.forget(slot);
+        self.tell(&Event::ForkFailed(slot));
+    }
+
+    pub(super) fn zygote_found(&mut self, number: u64, found: &FoundPython) {
         match self.start_serving(number) {
             Err(error) => self.zygote_failed(number, &BootFailure::setup(&error)),
-            Ok(is_first) if is_first && !self.check => report::found(&self.generations[&number], found),
+            Ok(is_first) if is_first && !self.check => log_lines::found(&self.generations[&number], found),
             Ok(_) => {}
         }
     }
 
     pub(super) fn zygote_failed(&mut self, number: u64, failure: &BootFailure) {
-        if self.is_tried(number) {
-            return self.trial_failed(failure);
+        if self.is_evaluating(number) {
+            return self.evaluation_failed(failure);
         }
         self.report(failure);
         self.tell(&Event::ZygoteFailed(number, failure.cause.exit_code()));
@@ -123,14 +131,14 @@ impl Master<'_> {
     /// log is a file. A check has no log.
     fn report(&mut self, failure: &BootFailure) {
         if self.supervisor.is_reloading() {
-            self.orders.failure = Some(failure.to_string());
+            self.requests.failure = Some(failure.to_string());
         }
-        if self.check || (self.generations[&self.current].logs.error.is_some() && !self.supervisor.has_served()) {
+        if self.check || (self.generations[&self.current].log_files.error.is_some() && !self.supervisor.has_served()) {
             // Nobody is left to tell if standard error is gone.
             let _ = writeln!(io::stderr(), "{}", log::escaped(&failure.to_string()));
         }
         if !self.check {
-            report::boot_failure(failure);
+            log_lines::boot_failure(failure);
         }
     }
 
@@ -152,7 +160,7 @@ impl Master<'_> {
             true if number == FIRST => Occasion::Starting,
             true => Occasion::Reloading,
         };
-        let for_hooks = if self.check { ForHooks::default() } else { self.for_hooks(number, occasion)? };
+        let for_hooks = if self.check { HookDescriptors::default() } else { self.for_hooks(number, occasion)? };
         if let Some(generation) = self.generations.get_mut(&number) {
             generation.start(&self.arguments, occasion, self.check, &for_hooks)?;
             generation.note_missed();
@@ -161,32 +169,36 @@ impl Master<'_> {
     }
 
     /// What a user has left is not for another one, who may have more rights, to unpickle.
-    fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<ForHooks, AnyError> {
+    fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<HookDescriptors, AnyError> {
         let (old, new) = (&self.generations[&self.current], &self.generations[&number]);
         let memory_before = match (occasion, &old.memory) {
             (Occasion::Reloading, Some(memory)) if old.identity == new.identity => Some(memory.try_clone()?),
             _ => None,
         };
         let is_start = occasion == Occasion::Starting;
-        let keeper = if is_start { self.make_keeper()? } else { None };
-        Ok(ForHooks { memory_before, keeper, workers_before: (!is_start).then(|| self.supervisor.workers()) })
+        let hook_process = if is_start { self.make_hook_process()? } else { None };
+        Ok(HookDescriptors {
+            memory_before,
+            hook_process,
+            workers_before: (!is_start).then(|| self.supervisor.workers()),
+        })
     }
 
     pub(super) fn hear_worker(&mut self, slot: usize) {
-        while let Some(heard) = self.pool.hear(slot) {
-            if let Heard::Vanished(age) = heard {
+        while let Some(heard) = self.workers.hear(slot) {
+            if let WorkerReport::Vanished(age) = heard {
                 self.note_exit(age, None);
             }
-            if let Heard::Failure(failure) = &heard {
+            if let WorkerReport::Failure(failure) = &heard {
                 self.report(failure);
             }
-            if let Heard::Changed(at) = heard {
+            if let WorkerReport::Changed(at) = heard {
                 self.code_changed(at);
                 continue;
             }
             self.tell(&heard.event(slot));
         }
-        if let Some(exit) = self.pool.take_early_exit(slot) {
+        if let Some(exit) = self.workers.take_early_exit(slot) {
             self.worker_exited(slot, exit);
         }
     }

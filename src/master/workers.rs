@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::{Generation, now, report};
+use super::{Generation, log_lines, now};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::channel::{Channel, Packet, Received};
 use crate::os::process::{self, Exit};
@@ -17,8 +17,8 @@ use crate::supervisor::{Event, Moment};
 
 /// All slots.
 #[derive(Default)]
-pub(super) struct Pool {
-    workers: Vec<Option<Worker>>,
+pub(super) struct WorkerSlots {
+    slots: Vec<Option<ForkedWorker>>,
     /// Workers asked for over the master's life.
     age: u64,
     /// Those that were asked for workers; they are children of the master, and no workers.
@@ -28,7 +28,7 @@ pub(super) struct Pool {
 }
 
 /// What a worker said.
-pub(super) enum Heard {
+pub(super) enum WorkerReport {
     Event(Event),
     /// Why it could not boot.
     Failure(BootFailure),
@@ -38,20 +38,20 @@ pub(super) enum Heard {
     Vanished(u64),
 }
 
-impl Heard {
+impl WorkerReport {
     /// As the supervisor takes it.
     pub(super) fn event(self, slot: usize) -> Event {
         match self {
-            Heard::Event(event) => event,
-            Heard::Vanished(_) => Event::Exited(slot),
-            Heard::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
-            Heard::Changed(_) => Event::Tick,
+            WorkerReport::Event(event) => event,
+            WorkerReport::Vanished(_) => Event::Exited(slot),
+            WorkerReport::Failure(failure) => Event::BootFailed(slot, failure.cause.exit_code()),
+            WorkerReport::Changed(_) => Event::Tick,
         }
     }
 }
 
 /// A worker that was asked for.
-pub(super) struct Worker {
+pub(super) struct ForkedWorker {
     channel: Channel,
     stacks: Stacks,
     generation: u64,
@@ -65,7 +65,7 @@ pub(super) struct Worker {
     pub(super) pid: Option<Pid>,
     /// Its channel has ended.
     closed: bool,
-    service: Service,
+    readiness: Readiness,
     /// Since when it is stopped by a signal.
     stopped: Option<Moment>,
     /// It was told to end, killed, or has said why it ends.
@@ -77,7 +77,7 @@ pub(super) struct Worker {
 
 /// What a worker can be relied on for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
+enum Readiness {
     /// Nothing yet.
     Booting,
     Ready,
@@ -85,7 +85,7 @@ enum Service {
     Spent,
 }
 
-impl Pool {
+impl WorkerSlots {
     /// Asks a generation's zygote for a worker; answers with the descriptor to listen on.
     pub(super) fn ask(&mut self, slot: usize, generation: &Generation) -> io::Result<RawFd> {
         let zygote = generation.zygote.as_ref().ok_or(io::ErrorKind::NotConnected)?;
@@ -101,10 +101,10 @@ impl Pool {
             self.zygotes.push(zygote.pid);
         }
         let fd = ours.as_raw_fd();
-        if self.workers.len() <= slot {
-            self.workers.resize_with(slot + 1, || None);
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
         }
-        self.workers[slot] = Some(Worker {
+        self.slots[slot] = Some(ForkedWorker {
             channel: ours,
             stacks,
             generation: generation.number,
@@ -113,7 +113,7 @@ impl Pool {
             lifetime: generation.draw_lifetime(),
             pid: None,
             closed: false,
-            service: Service::Booting,
+            readiness: Readiness::Booting,
             stopped: None,
             expected: false,
             words: 0,
@@ -129,16 +129,16 @@ impl Pool {
 
     /// Says something to the worker in `slot`, if there is one.
     pub(super) fn say(&self, slot: usize, word: &ToWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        match self.workers.get(slot).and_then(Option::as_ref) {
+        match self.slots.get(slot).and_then(Option::as_ref) {
             Some(worker) => worker.channel.say(word, fds),
             None => Ok(()),
         }
     }
 
     /// The next thing that the worker in `slot` said.
-    pub(super) fn hear(&mut self, slot: usize) -> Option<Heard> {
+    pub(super) fn hear(&mut self, slot: usize) -> Option<WorkerReport> {
         loop {
-            let worker = self.workers.get_mut(slot)?.as_mut()?;
+            let worker = self.slots.get_mut(slot)?.as_mut()?;
             if worker.closed {
                 return None;
             }
@@ -169,14 +169,14 @@ impl Pool {
                     if worker.pid.is_some() {
                         return None;
                     }
-                    return self.workers[slot].take().map(|worker| Heard::Vanished(worker.age));
+                    return self.slots[slot].take().map(|worker| WorkerReport::Vanished(worker.age));
                 }
             }
         }
     }
 
-    fn said(&mut self, slot: usize, packet: &Packet) -> Option<Heard> {
-        let worker = self.workers[slot].as_mut()?;
+    fn said(&mut self, slot: usize, packet: &Packet) -> Option<WorkerReport> {
+        let worker = self.slots[slot].as_mut()?;
         let message = match serde_json::from_slice(&packet.bytes) {
             Ok(message) => message,
             Err(error) => {
@@ -193,40 +193,40 @@ impl Pool {
                 }
                 let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
                 let taken =
-                    self.zygotes.contains(&pid) || self.workers.iter().flatten().any(|other| other.pid == Some(pid));
+                    self.zygotes.contains(&pid) || self.slots.iter().flatten().any(|other| other.pid == Some(pid));
                 if !known || taken {
                     tracing::error!(slot, pid = pid.as_raw(), "a process that is no worker said it were one");
                     return None;
                 }
-                self.workers[slot].as_mut()?.pid = Some(pid);
-                Some(Heard::Event(Event::Hello(slot, pid.as_raw())))
+                self.slots[slot].as_mut()?.pid = Some(pid);
+                Some(WorkerReport::Event(Event::Hello(slot, pid.as_raw())))
             }
             // Only the worker itself speaks for its slot, whoever got hold of its channel.
             (_, Some(pid)) if packet.sender != Some(pid.as_raw()) => {
                 tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
             }
-            (FromWorker::Ready, Some(pid)) if worker.service == Service::Booting => {
-                worker.service = Service::Ready;
+            (FromWorker::Ready, Some(pid)) if worker.readiness == Readiness::Booting => {
+                worker.readiness = Readiness::Ready;
                 tracing::info!(generation = worker.generation, slot, pid = pid.as_raw(), "worker ready");
-                Some(Heard::Event(Event::Ready(slot, worker.lifetime.map(|lifetime| now() + lifetime))))
+                Some(WorkerReport::Event(Event::Ready(slot, worker.lifetime.map(|lifetime| now() + lifetime))))
             }
-            (FromWorker::Failed(failure), Some(_)) if worker.service == Service::Booting => {
+            (FromWorker::Failed(failure), Some(_)) if worker.readiness == Readiness::Booting => {
                 // Its last word.
                 worker.closed = true;
                 worker.expected = true;
-                Some(Heard::Failure(failure))
+                Some(WorkerReport::Failure(failure))
             }
-            (FromWorker::Spent(spent), Some(pid)) if worker.service == Service::Ready => {
-                worker.service = Service::Spent;
+            (FromWorker::Spent(spent), Some(pid)) if worker.readiness == Readiness::Ready => {
+                worker.readiness = Readiness::Spent;
                 // Of one that ends already nobody takes the place because of this.
                 if !worker.expected {
-                    report::spent(slot, pid, spent);
+                    log_lines::spent(slot, pid, spent);
                 }
-                Some(Heard::Event(Event::Spent(slot)))
+                Some(WorkerReport::Event(Event::Spent(slot)))
             }
-            (FromWorker::Changed(at), Some(_)) if worker.service != Service::Booting => {
-                Some(Heard::Changed(Duration::from_nanos(at)))
+            (FromWorker::Changed(at), Some(_)) if worker.readiness != Readiness::Booting => {
+                Some(WorkerReport::Changed(Duration::from_nanos(at)))
             }
             (_, _) => None,
         }
@@ -234,30 +234,30 @@ impl Pool {
 
     /// Which slot a child belongs to.
     pub(super) fn slot_of(&self, pid: Pid) -> Option<usize> {
-        self.workers.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
+        self.slots.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
     }
 
     /// The descriptor of a slot's channel.
     pub(super) fn channel(&self, slot: usize) -> Option<RawFd> {
-        Some(self.workers.get(slot)?.as_ref()?.channel.as_raw_fd())
+        Some(self.slots.get(slot)?.as_ref()?.channel.as_raw_fd())
     }
 
     /// The worker in `slot` is about to be told to end.
     pub(super) fn expect_end(&mut self, slot: usize) {
-        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+        if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             worker.expected = true;
         }
     }
 
     /// The worker in `slot` is to end: answers its age, once.
     pub(super) fn leaves(&mut self, slot: usize) -> Option<u64> {
-        let worker = self.workers.get_mut(slot)?.as_mut()?;
+        let worker = self.slots.get_mut(slot)?.as_mut()?;
         (!std::mem::replace(&mut worker.leaving, true)).then_some(worker.age)
     }
 
     /// Empties a slot.
-    pub(super) fn forget(&mut self, slot: usize) -> Option<Worker> {
-        self.workers.get_mut(slot)?.take()
+    pub(super) fn forget(&mut self, slot: usize) -> Option<ForkedWorker> {
+        self.slots.get_mut(slot)?.take()
     }
 
     /// A child that no slot knows has ended. Orphans of the application end here, too.
@@ -270,77 +270,78 @@ impl Pool {
 
     /// The exit of the worker in `slot`, if it came before its first word was heard.
     pub(super) fn take_early_exit(&mut self, slot: usize) -> Option<Exit> {
-        let pid = self.workers.get(slot)?.as_ref()?.pid?;
+        let pid = self.slots.get(slot)?.as_ref()?.pid?;
         let at = self.early.iter().position(|(early, _)| *early == pid)?;
         self.early.remove(at).map(|(_, exit)| exit)
     }
 
     /// The generation of the worker in `slot`.
     pub(super) fn generation(&self, slot: usize) -> Option<u64> {
-        Some(self.workers.get(slot)?.as_ref()?.generation)
+        Some(self.slots.get(slot)?.as_ref()?.generation)
     }
 
     /// The slots of a generation's workers.
     pub(super) fn of_generation(&self, number: u64) -> impl Iterator<Item = usize> {
-        let is_its = move |worker: &Option<Worker>| worker.as_ref().is_some_and(|worker| worker.generation == number);
-        (0..self.workers.len()).filter(move |slot| is_its(&self.workers[*slot]))
+        let is_its =
+            move |worker: &Option<ForkedWorker>| worker.as_ref().is_some_and(|worker| worker.generation == number);
+        (0..self.slots.len()).filter(move |slot| is_its(&self.slots[*slot]))
     }
 
     /// How many slots there were so far.
     pub(super) fn slots(&self) -> usize {
-        self.workers.len()
+        self.slots.len()
     }
 
     /// The workers that have said a first word.
     pub(super) fn known(&self) -> Vec<(usize, Pid)> {
-        let known = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.pid?));
-        self.workers.iter().enumerate().filter_map(known).collect()
+        let known = |(slot, worker): (usize, &Option<ForkedWorker>)| Some((slot, worker.as_ref()?.pid?));
+        self.slots.iter().enumerate().filter_map(known).collect()
     }
 
     /// The stacks of the worker in `slot`.
     pub(super) fn stacks(&mut self, slot: usize) -> Option<&mut Stacks> {
-        Some(&mut self.workers.get_mut(slot)?.as_mut()?.stacks)
+        Some(&mut self.slots.get_mut(slot)?.as_mut()?.stacks)
     }
 
     /// Ready workers that are not to be replaced already.
     pub(super) fn unspent(&self) -> Vec<(usize, Pid)> {
-        let unspent = |(slot, worker): (usize, &Option<Worker>)| {
-            let worker = worker.as_ref().filter(|worker| worker.service == Service::Ready && !worker.expected)?;
+        let unspent = |(slot, worker): (usize, &Option<ForkedWorker>)| {
+            let worker = worker.as_ref().filter(|worker| worker.readiness == Readiness::Ready && !worker.expected)?;
             Some((slot, worker.pid?))
         };
-        self.workers.iter().enumerate().filter_map(unspent).collect()
+        self.slots.iter().enumerate().filter_map(unspent).collect()
     }
 
     /// The worker in `slot` is to be replaced.
     pub(super) fn note_spent(&mut self, slot: usize) {
-        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
-            worker.service = Service::Spent;
+        if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+            worker.readiness = Readiness::Spent;
         }
     }
 
     /// The worker in `slot` is stopped by a signal since then, or goes on.
     pub(super) fn note_stopped(&mut self, slot: usize, since: Option<Moment>) {
-        if let Some(worker) = self.workers.get_mut(slot).and_then(Option::as_mut) {
+        if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             worker.stopped = since;
         }
     }
 
     /// Is the worker in `slot` stopped by a signal?
     pub(super) fn is_stopped(&self, slot: usize) -> bool {
-        self.workers.get(slot).and_then(Option::as_ref).is_some_and(|worker| worker.stopped.is_some())
+        self.slots.get(slot).and_then(Option::as_ref).is_some_and(|worker| worker.stopped.is_some())
     }
 
     /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
     /// its threads run. Or since when it has done nothing, though it had to.
     pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
-        let ready = |(slot, worker): (usize, &Option<Worker>)| {
-            let worker = worker.as_ref().filter(|worker| worker.service != Service::Booting)?;
+        let ready = |(slot, worker): (usize, &Option<ForkedWorker>)| {
+            let worker = worker.as_ref().filter(|worker| worker.readiness != Readiness::Booting)?;
             let busy = generations.get(&worker.generation)?.oldest_request(slot);
             let busy = busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos);
             // A request that was extended does not make a stopped worker go on.
             Some((slot, busy.into_iter().chain(worker.stopped).min()))
         };
-        self.workers.iter().enumerate().filter_map(ready).collect()
+        self.slots.iter().enumerate().filter_map(ready).collect()
     }
 }
 

@@ -19,16 +19,16 @@ use crate::settings::types::LogTarget;
 
 /// The log files of one generation.
 #[derive(Debug, Default)]
-pub(super) struct Logs {
+pub(super) struct LogFiles {
     /// `None`: standard error.
     pub(super) error: Option<OwnedFd>,
     /// If there is to be an access log.
     pub(super) access: Option<OwnedFd>,
 }
 
-impl Logs {
+impl LogFiles {
     /// Opens them. Files belong to the user that the application runs as, as under gunicorn.
-    pub(super) fn open(settings: &Settings, origins: &Origins, identity: &Identity) -> Result<Logs, AnyError> {
+    pub(super) fn open(settings: &Settings, origins: &Origins, identity: &Identity) -> Result<LogFiles, AnyError> {
         if settings.daemon && settings.enable_stdio_inheritance {
             std_streams::keep()?;
         }
@@ -43,17 +43,17 @@ impl Logs {
                 Some(log_file(path, identity).map_err(|error| origins.blame("accesslog", &error))?)
             }
         };
-        Ok(Logs { error, access })
+        Ok(LogFiles { error, access })
     }
 
-    /// Fails as [`Logs::open`] would, and opens none.
-    pub(super) fn check(settings: &Settings, origins: &Origins, _: &Identity) -> Result<Logs, AnyError> {
+    /// Fails as [`LogFiles::open`] would, and opens none.
+    pub(super) fn check(settings: &Settings, origins: &Origins, _: &Identity) -> Result<LogFiles, AnyError> {
         for (name, target) in [("errorlog", Some(&settings.errorlog)), ("accesslog", settings.accesslog.as_ref())] {
             if let Some(LogTarget::File(path)) = target {
                 Destination::check(path).map_err(|error| origins.blame(name, &refused(path, &error)))?;
             }
         }
-        Ok(Logs::default())
+        Ok(LogFiles::default())
     }
 
     /// Makes the error log this process's.
@@ -77,9 +77,9 @@ impl Master<'_> {
     /// Who started a server in the background need not wait any more, and gets none of its log.
     pub(super) fn leave_terminal(&mut self) {
         let Some(background) = self.background.take() else { return };
-        let Generation { logs, settings, .. } = &self.generations[&self.current];
+        let Generation { log_files, settings, .. } = &self.generations[&self.current];
         background.serves(|| {
-            if let Err(error) = logs.take(settings) {
+            if let Err(error) = log_files.take(settings) {
                 tracing::error!(%error, "log file not taken");
             }
         });

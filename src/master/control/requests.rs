@@ -8,25 +8,27 @@ use mio::Token;
 use mio::unix::SourceFd;
 use nix::unistd::Pid;
 
-use super::commands::By;
-use super::control::Control;
-use super::upgrade::Wish;
-use super::{CLIENTS, CONTROL, Master, STACKS, now, report};
+use super::super::command_source::CommandSource;
+use super::super::upgrade::UpgradeRequest;
+use super::super::{CLIENTS, CONTROL, Master, STACKS, log_lines, now};
+use super::ControlSocket;
 use crate::command::Command;
-use crate::control::{Answer, Ask, Connections, Running, Scale, Stack, Status, Thread, Worker};
+use crate::control::{
+    Answer, ConnectionCounts, ControlRequest, Running, Scale, Stack, Status, ThreadStatus, WorkerStatus,
+};
 use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stack_dump::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
 
 /// The control socket, and who waits for an answer.
-pub(super) struct Orders {
-    pub(super) control: Control,
+pub(in crate::master) struct ControlRequests {
+    pub(in crate::master) socket: ControlSocket,
     /// When the master was started.
     born: Moment,
     /// Why the last reload failed, until the next one begins.
-    pub(super) failure: Option<String>,
+    pub(in crate::master) failure: Option<String>,
     /// What is to be known about the last one that did not, a sentence each.
-    pub(super) remarks: Vec<String>,
+    pub(in crate::master) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
     /// The generation whose workers alone take new connections, and when the kept ones of the others will have ended.
     fading: Option<(u64, Moment)>,
@@ -50,17 +52,17 @@ struct WaitingForStacks {
 
 /// What becomes of a reload.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::master) enum ReloadProgress {
     /// Its first worker serves.
     Serves,
     /// No worker of an earlier generation takes requests.
     ServesAlone,
 }
 
-impl Orders {
-    pub(super) fn new(control: Control, born: Moment) -> Orders {
-        Orders {
-            control,
+impl ControlRequests {
+    pub(in crate::master) fn new(socket: ControlSocket, born: Moment) -> ControlRequests {
+        ControlRequests {
+            socket,
             born,
             failure: None,
             remarks: Vec::new(),
@@ -71,25 +73,25 @@ impl Orders {
     }
 
     /// When somebody has waited long enough.
-    pub(super) fn wake_at(&self) -> Option<Moment> {
+    pub(in crate::master) fn wake_at(&self) -> Option<Moment> {
         self.stacks.iter().map(|waiting| waiting.until).chain(self.fading.map(|(_, until)| until)).min()
     }
 }
 
 impl Master<'_> {
     /// Where it was opened is where it comes back, whatever the settings say by now.
-    pub(super) fn renew_control(&mut self) {
-        self.orders.control.renew(self.poll.registry());
+    pub(in crate::master) fn renew_control(&mut self) {
+        self.requests.socket.renew(self.poll.registry());
     }
 
     /// Takes who knocks, hears who has something to ask.
-    pub(super) fn hear_clients(&mut self, tokens: &[Token]) {
+    pub(in crate::master) fn hear_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
-            self.orders.control.accept(self.poll.registry());
+            self.requests.socket.accept(self.poll.registry());
         }
         for token in tokens.iter().filter(|token| token.0 >= CLIENTS) {
             let client = token.0 - CLIENTS;
-            if let Some(ask) = self.orders.control.hear(client) {
+            if let Some(ask) = self.requests.socket.hear(client) {
                 self.asked(client, ask);
             }
         }
@@ -100,70 +102,77 @@ impl Master<'_> {
         self.answer_faded();
     }
 
-    fn asked(&mut self, client: usize, ask: Ask) {
-        let changes = !matches!(ask, Ask::Status | Ask::Requests | Ask::Stack(_) | Ask::Stop | Ask::Quit);
+    fn asked(&mut self, client: usize, ask: ControlRequest) {
+        let changes = !matches!(
+            ask,
+            ControlRequest::Status
+                | ControlRequest::Requests
+                | ControlRequest::Stack(_)
+                | ControlRequest::Stop
+                | ControlRequest::Quit
+        );
         if changes && self.supervisor.is_leaving() {
-            return self.orders.control.answer(client, &Answer::Refused("the server stops already".to_owned()));
+            return self.requests.socket.answer(client, &Answer::Refused("the server stops already".to_owned()));
         }
         let answer = match ask {
-            Ask::Status => Answer::Status(Box::new(self.status())),
-            Ask::Requests => Answer::Requests(self.running()),
-            Ask::Stack(slot) => return self.ask_stacks(client, slot),
-            Ask::Reload { wait } => return self.reload_for(client, wait),
-            Ask::Scale(scale) => self.scale_for(scale),
-            Ask::Recycle(slot) => self.recycle(slot),
-            Ask::ReopenLogs => self.reopen_for(),
-            Ask::Stop => return self.stop_for(client, Command::Stop),
-            Ask::Quit => return self.stop_for(client, Command::Quit),
-            Ask::Upgrade => {
-                let by = By::Verb(Command::Upgrade.row().name);
-                return self.upgrade(Wish { by, client: Some(client) });
+            ControlRequest::Status => Answer::Status(Box::new(self.status())),
+            ControlRequest::Requests => Answer::Requests(self.running()),
+            ControlRequest::Stack(slot) => return self.ask_stacks(client, slot),
+            ControlRequest::Reload { wait } => return self.reload_for(client, wait),
+            ControlRequest::Scale(scale) => self.scale_for(scale),
+            ControlRequest::Recycle(slot) => self.recycle(slot),
+            ControlRequest::ReopenLogs => self.reopen_for(),
+            ControlRequest::Stop => return self.stop_for(client, Command::Stop),
+            ControlRequest::Quit => return self.stop_for(client, Command::Quit),
+            ControlRequest::Upgrade => {
+                let by = CommandSource::Verb(Command::Upgrade.row().name);
+                return self.upgrade(UpgradeRequest { by, client: Some(client) });
             }
         };
-        self.orders.control.answer(client, &answer);
+        self.requests.socket.answer(client, &answer);
     }
 
     /// The client hears the master's end by the end of the connection.
     fn stop_for(&mut self, client: usize, command: Command) {
-        self.orders.control.answer(client, &Answer::Begun);
-        self.obey(command, By::Verb(command.row().name));
+        self.requests.socket.answer(client, &Answer::Begun);
+        self.obey(command, CommandSource::Verb(command.row().name));
     }
 
     fn reload_for(&mut self, client: usize, wait: bool) {
-        self.orders.control.answer(client, &Answer::Begun);
-        self.orders.reloads.push(WaitingForReload { client, generation: self.newest + 1, alone: wait });
-        self.obey(Command::Reload, By::Verb(Command::Reload.row().name));
+        self.requests.socket.answer(client, &Answer::Begun);
+        self.requests.reloads.push(WaitingForReload { client, generation: self.newest + 1, alone: wait });
+        self.obey(Command::Reload, CommandSource::Verb(Command::Reload.row().name));
     }
 
     /// A reload has come so far.
-    pub(super) fn reload_came_to(&mut self, generation: u64, progress: Progress) {
+    pub(in crate::master) fn reload_came_to(&mut self, generation: u64, progress: ReloadProgress) {
         let text = match progress {
-            Progress::Serves => match self.serving_before(generation) {
+            ReloadProgress::Serves => match self.serving_before(generation) {
                 0 => format!("the first worker of generation {generation} serves"),
                 1 => format!("the first worker of generation {generation} serves, one older one still does"),
                 older => format!("the first worker of generation {generation} serves, {older} older ones still do"),
             },
-            Progress::ServesAlone => format!("generation {generation} serves"),
+            ReloadProgress::ServesAlone => format!("generation {generation} serves"),
         };
-        let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == Progress::ServesAlone;
-        let lines: Vec<String> = std::iter::once(text).chain(self.orders.remarks.iter().cloned()).collect();
+        let is_met = |waiting: &WaitingForReload| !waiting.alone || progress == ReloadProgress::ServesAlone;
+        let lines: Vec<String> = std::iter::once(text).chain(self.requests.remarks.iter().cloned()).collect();
         self.settle_reload(generation, is_met, &Answer::Done(lines.join("\n")));
     }
 
     /// The workers of this generation alone take new connections. What still comes by kept ones may meet the older code.
-    pub(super) fn fades(&mut self, generation: u64) {
-        if let Some((earlier, _)) = self.orders.fading.take() {
-            self.reload_came_to(earlier, Progress::ServesAlone);
+    pub(in crate::master) fn fades(&mut self, generation: u64) {
+        if let Some((earlier, _)) = self.requests.fading.take() {
+            self.reload_came_to(earlier, ReloadProgress::ServesAlone);
         }
         let older = self.generations.range(..generation).map(|(_, older)| older.settings.time_to_fade());
-        self.orders.fading = Some((generation, now() + older.max().unwrap_or_default() + TOLD));
+        self.requests.fading = Some((generation, now() + older.max().unwrap_or_default() + TOLD));
     }
 
     fn answer_faded(&mut self) {
-        let Some((generation, until)) = self.orders.fading else { return };
+        let Some((generation, until)) = self.requests.fading else { return };
         if until <= now() || self.supervisor.seats().all(|seat| seat.generation >= generation) {
-            self.orders.fading = None;
-            self.reload_came_to(generation, Progress::ServesAlone);
+            self.requests.fading = None;
+            self.reload_came_to(generation, ReloadProgress::ServesAlone);
         }
     }
 
@@ -173,14 +182,14 @@ impl Master<'_> {
     }
 
     /// A reload has come to nothing.
-    pub(super) fn reload_failed(&mut self, generation: u64, why: &str) {
-        self.orders.failure = Some(why.to_owned());
-        self.service.reload_failed(why);
+    pub(in crate::master) fn reload_failed(&mut self, generation: u64, why: &str) {
+        self.requests.failure = Some(why.to_owned());
+        self.service_manager.reload_failed(why);
         self.reload_dropped(generation, why);
     }
 
     /// A reload was given up, not because it failed. Whoever asked for it reads at the end what serves now.
-    pub(super) fn reload_dropped(&mut self, generation: u64, why: &str) {
+    pub(in crate::master) fn reload_dropped(&mut self, generation: u64, why: &str) {
         let number = self.current;
         let rest = match self.serving() {
             0 => format!("nothing has changed: generation {number} stays, and has no worker that serves"),
@@ -191,21 +200,21 @@ impl Master<'_> {
     }
 
     /// How many workers serve, whatever is to become of them.
-    pub(super) fn serving(&self) -> usize {
+    pub(in crate::master) fn serving(&self) -> usize {
         self.supervisor.seats().filter(serves).count()
     }
 
     fn settle_reload(&mut self, generation: u64, is_met: impl Fn(&WaitingForReload) -> bool, answer: &Answer) {
         let (settled, waiting) =
-            self.orders.reloads.drain(..).partition(|waiting| waiting.generation == generation && is_met(waiting));
-        self.orders.reloads = waiting;
+            self.requests.reloads.drain(..).partition(|waiting| waiting.generation == generation && is_met(waiting));
+        self.requests.reloads = waiting;
         for WaitingForReload { client, .. } in settled {
-            self.orders.control.answer(client, answer);
+            self.requests.socket.answer(client, answer);
         }
     }
 
     fn scale_for(&mut self, scale: Scale) -> Answer {
-        match self.scale(By::Verb(Command::Scale.row().name), scale) {
+        match self.scale(CommandSource::Verb(Command::Scale.row().name), scale) {
             Ok(1) => Answer::Done("1 worker wanted".to_owned()),
             Ok(workers) => Answer::Done(format!("{workers} workers wanted")),
             Err(why) => Answer::Refused(why),
@@ -213,14 +222,14 @@ impl Master<'_> {
     }
 
     fn recycle(&mut self, slot: Option<usize>) -> Answer {
-        let mut ready = self.pool.unspent();
+        let mut ready = self.workers.unspent();
         ready.retain(|(ready, _)| slot.is_none_or(|slot| slot == *ready));
         if let Some(slot) = slot.filter(|_| ready.is_empty()) {
             return self.no_such_worker(slot, "a worker that is ready", |seat| seat.state == "ready");
         }
         for (slot, pid) in &ready {
             tracing::info!(slot, pid = pid.as_raw(), "worker will be replaced: rwsgi recycle");
-            self.pool.note_spent(*slot);
+            self.workers.note_spent(*slot);
             self.tell(&Event::Spent(*slot));
         }
         Answer::Done(format!("workers that will be replaced: {}", ready.len()))
@@ -234,7 +243,7 @@ impl Master<'_> {
     }
 
     fn reopen_for(&mut self) -> Answer {
-        match self.reopen(By::Verb(Command::Reopen.row().name)) {
+        match self.reopen(CommandSource::Verb(Command::Reopen.row().name)) {
             Ok(()) => Answer::Done("log files opened anew".to_owned()),
             Err(error) => Answer::Failed(error.to_string()),
         }
@@ -244,31 +253,31 @@ impl Master<'_> {
 
     fn ask_stacks(&mut self, client: usize, slot: Option<usize>) {
         let asked: Vec<(usize, Pid)> =
-            self.pool.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
+            self.workers.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
         if let Some(slot) = slot.filter(|_| asked.is_empty()) {
             let refused = self.no_such_worker(slot, "a worker", |seat| seat.pid.is_some());
-            return self.orders.control.answer(client, &refused);
+            return self.requests.socket.answer(client, &refused);
         }
         let missing: Vec<usize> = asked.iter().map(|(slot, _)| *slot).collect();
         for (slot, pid) in &asked {
             // Who is asked already answers everybody.
-            if self.orders.stacks.iter().any(|waiting| waiting.missing.contains(slot)) {
+            if self.requests.stacks.iter().any(|waiting| waiting.missing.contains(slot)) {
                 continue;
             }
             let registry = self.poll.registry();
-            if let Some(stacks) = self.pool.stacks(*slot) {
+            if let Some(stacks) = self.workers.stacks(*slot) {
                 let source = stacks.as_raw_fd();
                 let _ = registry.register(&mut SourceFd(&source), Token(STACKS + slot), mio::Interest::READABLE);
                 stacks.ask(*pid);
             }
         }
         let found = asked.into_iter().map(|(slot, pid)| (slot, pid, None)).collect();
-        self.orders.stacks.push(WaitingForStacks { client, until: now() + PATIENCE, found, missing });
+        self.requests.stacks.push(WaitingForStacks { client, until: now() + PATIENCE, found, missing });
         self.answer_late_stacks();
     }
 
     fn hear_stacks(&mut self, slot: usize) {
-        let Some(stacks) = self.pool.stacks(slot) else { return };
+        let Some(stacks) = self.workers.stacks(slot) else { return };
         let text = match stacks.look() {
             Told::Nothing => return,
             Told::All(text) => Some(text),
@@ -276,7 +285,7 @@ impl Master<'_> {
         };
         let source = stacks.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&source));
-        for waiting in &mut self.orders.stacks {
+        for waiting in &mut self.requests.stacks {
             waiting.missing.retain(|missing| *missing != slot);
             for (_, _, found) in waiting.found.iter_mut().filter(|(found, _, _)| *found == slot) {
                 found.clone_from(&text);
@@ -288,8 +297,8 @@ impl Master<'_> {
     fn answer_late_stacks(&mut self) {
         let now = now();
         let (answered, waiting) =
-            self.orders.stacks.drain(..).partition(|waiting| waiting.missing.is_empty() || waiting.until <= now);
-        self.orders.stacks = waiting;
+            self.requests.stacks.drain(..).partition(|waiting| waiting.missing.is_empty() || waiting.until <= now);
+        self.requests.stacks = waiting;
         for WaitingForStacks { client, found, .. } in answered {
             let stack = |(slot, pid, text): (usize, Pid, Option<String>)| Stack {
                 slot,
@@ -298,7 +307,7 @@ impl Master<'_> {
                 threads: self.threads_of(slot, pid),
             };
             let stacks = found.into_iter().map(stack).collect();
-            self.orders.control.answer(client, &Answer::Stacks(stacks));
+            self.requests.socket.answer(client, &Answer::Stacks(stacks));
         }
     }
 
@@ -317,23 +326,27 @@ impl Master<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: Pid::this().as_raw(),
             state: state.to_owned(),
-            seconds: now().saturating_sub(self.orders.born).as_secs_f64(),
+            seconds: now().saturating_sub(self.requests.born).as_secs_f64(),
             app: generation.settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default(),
-            listening: generation.sockets.iter().map(|socket| report::address(&generation.settings, socket)).collect(),
+            listening: generation
+                .sockets
+                .iter()
+                .map(|socket| log_lines::address(&generation.settings, socket))
+                .collect(),
             generation: self.current,
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
-            failure: self.orders.failure.clone(),
+            failure: self.requests.failure.clone(),
             new_master: self.other.successor().map(Pid::as_raw),
             scaling: self.scaling(),
         }
     }
 
-    fn worker(&self, seat: Seat) -> Worker {
+    fn worker(&self, seat: Seat) -> WorkerStatus {
         let Seat { slot, generation, pid, state } = seat;
         // Before it has a process of its own, the board holds what the slot's last worker left.
         let threads: Vec<BoardSlot> = if pid.is_some() { self.threads(seat).collect() } else { Vec::new() };
-        Worker {
+        WorkerStatus {
             slot,
             pid,
             generation,
@@ -356,14 +369,14 @@ impl Master<'_> {
     }
 
     /// What the threads of this worker do, unless another one has its slot by now.
-    fn threads_of(&self, slot: usize, pid: Pid) -> Vec<Thread> {
+    fn threads_of(&self, slot: usize, pid: Pid) -> Vec<ThreadStatus> {
         let Some(seat) = self.supervisor.seats().find(|seat| seat.slot == slot && seat.pid == Some(pid.as_raw()))
         else {
             return Vec::new();
         };
         let thread = |(thread, state): (usize, BoardSlot)| {
             let (seconds, request) = under_way(&state).unzip();
-            Thread { thread, ident: state.ident(), seconds, request }
+            ThreadStatus { thread, ident: state.ident(), seconds, request }
         };
         self.threads(seat).enumerate().map(thread).collect()
     }
@@ -379,9 +392,9 @@ fn serves(seat: &Seat) -> bool {
 }
 
 /// Returns what the connections of a worker do, as the slot of its first thread has it.
-fn connections(slot: &BoardSlot) -> Connections {
+fn connections(slot: &BoardSlot) -> ConnectionCounts {
     let [silent, heads, idle, more, waiting, application, sending] = slot.connections();
-    Connections { idle, silent, reading: heads.saturating_add(more), waiting, application, writing: sending }
+    ConnectionCounts { idle, silent, reading: heads.saturating_add(more), waiting, application, writing: sending }
 }
 
 /// For how many seconds which request has been in the application.

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::pool::Worker;
-use super::sockets::Socket;
+use super::sockets::BoundSocket;
 use super::{FIRST, Generation};
 use crate::log::CRITICAL;
-use crate::message::{BootFailure, Found, Spent};
+use crate::message::{BootFailure, FoundPython, SpentReason};
 use crate::os::clock;
 use crate::os::process::Exit;
 use crate::os::scoreboard::Slot;
@@ -18,7 +17,7 @@ use crate::settings::Settings;
 use crate::supervisor::Why;
 
 /// What is served, where, by which Python.
-pub(super) fn found(generation: &Generation, found: &Found) {
+pub(super) fn found(generation: &Generation, found: &FoundPython) {
     let Generation { number, settings, sockets, .. } = generation;
     if *number == FIRST {
         tracing::info!(pid = std::process::id(), "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
@@ -44,13 +43,13 @@ fn application(settings: &Settings) {
     tracing::info!(app, directory = %directory.display(), preload = settings.preload_app, "application");
 }
 
-fn addresses(settings: &Settings, sockets: &[Rc<Socket>]) -> String {
+fn addresses(settings: &Settings, sockets: &[Rc<BoundSocket>]) -> String {
     let addresses: Vec<String> = sockets.iter().map(|socket| address(settings, socket)).collect();
     addresses.join(",")
 }
 
 /// Where a client goes: `https://127.0.0.1:8000` with TLS.
-pub(super) fn address(settings: &Settings, socket: &Socket) -> String {
+pub(super) fn address(settings: &Settings, socket: &BoundSocket) -> String {
     let address = socket.listener.address().to_string();
     match address.strip_prefix("http://") {
         Some(place) if settings.tls().is_some() => format!("https://{place}"),
@@ -59,7 +58,7 @@ pub(super) fn address(settings: &Settings, socket: &Socket) -> String {
 }
 
 /// A reload is over.
-pub(super) fn reloaded(generation: u64, settings: &Settings, sockets: &[Rc<Socket>], workers: usize) {
+pub(super) fn reloaded(generation: u64, settings: &Settings, sockets: &[Rc<BoundSocket>], workers: usize) {
     tracing::info!(generation, workers, at = addresses(settings, sockets), timeout = %settings.timeout, "reload done");
 }
 
@@ -101,11 +100,11 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
 }
 
 /// Why a worker wants to be replaced.
-pub(super) fn spent(slot: usize, pid: Pid, why: Spent) {
+pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
     let pid = pid.as_raw();
     match why {
-        Spent::Requests => tracing::info!(slot, pid, "worker has served max_requests, it will be replaced"),
-        Spent::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
+        SpentReason::Requests => tracing::info!(slot, pid, "worker has served max_requests, it will be replaced"),
+        SpentReason::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
     }
 }
 
@@ -127,13 +126,12 @@ pub(super) fn kill(slot: usize, pid: i32, why: Why, threads: impl Iterator<Item 
     }
 }
 
-/// How a worker ended.
-pub(super) fn exit(slot: usize, worker: Option<Worker>, exit: Exit) {
-    let pid = worker.as_ref().and_then(|worker| worker.pid).map_or(0, Pid::as_raw);
-    let expected = worker.is_some_and(|worker| worker.expected);
+/// Logs how a worker ended. `expected` is true if it was told to end, killed, or has said why it ends.
+pub(super) fn exit(slot: usize, pid: Option<Pid>, expected: bool, exit: Exit) {
+    let pid = pid.map_or(0, Pid::as_raw);
     match exit {
         Exit::Code(0) => tracing::info!(slot, pid, "worker ended"),
-        // Why was said when it was killed, or failed to boot.
+        // The reason was logged when it was killed, or failed to boot.
         _ if expected => tracing::info!(slot, pid, by = %exit, "worker ended"),
         _ => tracing::error!(slot, pid, by = %exit, "worker died"),
     }

@@ -1,38 +1,12 @@
 //! The commands that the master obeys, as signals give them.
 
-use super::upgrade::Wish;
+use super::command_source::CommandSource;
+use super::upgrade::UpgradeRequest;
 use super::{AnyError, EXIT_SETUP, Generation, Master};
 use crate::command::{self, Command};
 use crate::control::Scale;
 use crate::message::{Note, ToWorker};
 use crate::supervisor::{Event, Standing, Stop};
-
-/// Who gave a command, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum By {
-    /// A signal, by name.
-    Signal(&'static str),
-    /// `rwsgi VERB`.
-    Verb(&'static str),
-    /// A file that has changed.
-    Change,
-}
-
-impl By {
-    pub(super) fn signal(self) -> Option<&'static str> {
-        match self {
-            By::Signal(name) => Some(name),
-            By::Verb(_) | By::Change => None,
-        }
-    }
-
-    pub(super) fn verb(self) -> Option<&'static str> {
-        match self {
-            By::Verb(name) => Some(name),
-            By::Signal(_) | By::Change => None,
-        }
-    }
-}
 
 impl Master<'_> {
     pub(super) fn obey_signals(&mut self) {
@@ -41,13 +15,13 @@ impl Master<'_> {
         signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
         for signal in signals {
             if let Some(command) = Command::by_signal(signal) {
-                self.obey(command, By::Signal(command::signal_name(signal).unwrap_or_default()));
+                self.obey(command, CommandSource::Signal(command::signal_name(signal).unwrap_or_default()));
             }
         }
         self.reap();
     }
 
-    pub(super) fn obey(&mut self, command: Command, by: By) {
+    pub(super) fn obey(&mut self, command: Command, by: CommandSource) {
         let is_stop = matches!(command, Command::Stop | Command::Quit);
         if (self.check || self.supervisor.is_leaving()) && !is_stop {
             tracing::info!(
@@ -73,17 +47,17 @@ impl Master<'_> {
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
                 // Without an answer they are nothing; the control socket gives them.
             }
-            Command::Upgrade => self.upgrade(Wish { by, client: None }),
+            Command::Upgrade => self.upgrade(UpgradeRequest { by, client: None }),
         }
     }
 
-    fn stop(&mut self, by: By, stop: Stop) {
+    fn stop(&mut self, by: CommandSource, stop: Stop) {
         tracing::info!(signal = by.signal(), verb = by.verb(), graceful = stop == Stop::Graceful, "stopping");
         if self.check {
             self.finish = Some(EXIT_SETUP);
         }
         if let Some(new) = self.other.successor() {
-            self.service.hand_over(new.as_raw());
+            self.service_manager.hand_over(new.as_raw());
         }
         self.tell(&Event::Stop(stop));
         if self.supervisor.standing() == Standing::Leaving {
@@ -94,7 +68,7 @@ impl Master<'_> {
 
     /// Answers how many workers are wanted from now on. An error says which numbers may be asked for, and changes nothing:
     /// who asks for more than there may be would count on it.
-    pub(super) fn scale(&mut self, by: By, scale: Scale) -> Result<usize, String> {
+    pub(super) fn scale(&mut self, by: CommandSource, scale: Scale) -> Result<usize, String> {
         let (least, most) = self.generations[&self.current].worker_range();
         let before = self.supervisor.workers();
         let workers = match scale.from(before) {
@@ -119,7 +93,7 @@ impl Master<'_> {
 
     /// Log files of all generations; those whose files cannot be opened keep the old ones.
     /// The error is the last one of them, and said in the log.
-    pub(super) fn reopen(&mut self, by: By) -> Result<(), AnyError> {
+    pub(super) fn reopen(&mut self, by: CommandSource) -> Result<(), AnyError> {
         tracing::info!(signal = by.signal(), verb = by.verb(), "log files are opened anew");
         let mut reopened = Vec::new();
         let mut outcome = Ok(());
@@ -133,20 +107,20 @@ impl Master<'_> {
             }
         }
         for (number, reopen) in reopened {
-            let Generation { logs, settings, .. } = &self.generations[&number];
+            let Generation { log_files, settings, .. } = &self.generations[&number];
             if number == self.current {
-                if let Err(error) = logs.take(settings) {
+                if let Err(error) = log_files.take(settings) {
                     tracing::error!(%error, "log file not taken");
                 }
             }
-            let files: Vec<_> = logs.files().collect();
-            for slot in self.pool.of_generation(number) {
-                if let Err(error) = self.pool.say(slot, &ToWorker::Reopen(reopen), &files) {
+            let files: Vec<_> = log_files.files().collect();
+            for slot in self.workers.of_generation(number) {
+                if let Err(error) = self.workers.say(slot, &ToWorker::Reopen(reopen), &files) {
                     tracing::error!(slot, %error, "worker not told of new log files");
                 }
             }
         }
-        self.log_of_keeper();
+        self.reopen_log_of_hook_process();
         tracing::info!("log files opened anew");
         outcome
     }

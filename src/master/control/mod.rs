@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+pub(super) mod requests;
+
 use super::{AnyError, CLIENTS, CONTROL, Origins};
-use crate::control::{Answer, Ask};
+use crate::control::{Answer, ControlRequest};
 use crate::os::listener::{Listener, Where};
 use crate::os::rights;
 use crate::os::socket::{self, More, Read};
@@ -17,14 +19,14 @@ use crate::settings::Settings;
 
 /// The socket and who is connected to it.
 #[derive(Default)]
-pub(super) struct Control {
-    door: Option<Door>,
+pub(super) struct ControlSocket {
+    listening: Option<ControlListener>,
     clients: BTreeMap<usize, Client>,
     next: usize,
 }
 
 /// Where people knock.
-struct Door {
+struct ControlListener {
     path: PathBuf,
     listener: Listener,
 }
@@ -39,29 +41,31 @@ struct Client {
     is_answered: bool,
 }
 
-impl Control {
+impl ControlSocket {
     /// Opens the socket that the settings name. One that nobody named, beside the pid file, is not worth a failed start.
-    pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<Control, AnyError> {
-        let Some(path) = settings.control_path() else { return Ok(Control::default()) };
+    pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<ControlSocket, AnyError> {
+        let Some(path) = settings.control_path() else { return Ok(ControlSocket::default()) };
         let path = std::path::absolute(&path).unwrap_or(path);
-        match Door::open(path, registry) {
-            Ok(door) => Ok(Control { door: Some(door), ..Control::default() }),
+        match ControlListener::open(path, registry) {
+            Ok(listening) => Ok(ControlSocket { listening: Some(listening), ..ControlSocket::default() }),
             Err(error) if settings.control_socket.is_some() => Err(origins.blame("control_socket", &error)),
             Err(error) => {
                 tracing::warn!(%error, "no control socket");
-                Ok(Control::default())
+                Ok(ControlSocket::default())
             }
         }
     }
 
     /// Makes the socket's file again if somebody has removed it. Who is connected stays.
     pub(super) fn renew(&mut self, registry: &Registry) {
-        let Some(door) = self.door.as_ref().filter(|door| !door.listener.is_reachable()) else { return };
-        match Door::open(door.path.clone(), registry) {
+        let Some(listening) = self.listening.as_ref().filter(|listening| !listening.listener.is_reachable()) else {
+            return;
+        };
+        match ControlListener::open(listening.path.clone(), registry) {
             Ok(opened) => {
-                let _ = registry.deregister(&mut SourceFd(&door.listener.as_raw_fd()));
+                let _ = registry.deregister(&mut SourceFd(&listening.listener.as_raw_fd()));
                 tracing::info!(path = %opened.path.display(), "the file of the control socket was gone, it is made again");
-                self.door = Some(opened);
+                self.listening = Some(opened);
             }
             Err(error) => tracing::error!(%error, "the file of the control socket is gone, and no other one is made"),
         }
@@ -69,22 +73,22 @@ impl Control {
 
     /// Where it is, if there is one.
     pub(super) fn path(&self) -> Option<&Path> {
-        self.door.as_ref().map(|door| door.path.as_path())
+        self.listening.as_ref().map(|listening| listening.path.as_path())
     }
 
-    /// Fails as [`Control::open`] would, and opens none.
-    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<Control, AnyError> {
+    /// Fails as [`ControlSocket::open`] would, and opens none.
+    pub(super) fn check(settings: &Settings, origins: &Origins) -> Result<ControlSocket, AnyError> {
         if let Some(path) = settings.control_path().filter(|_| settings.control_socket.is_some()) {
             Listener::check(&place(&path)).map_err(|error| origins.blame("control_socket", &error))?;
         }
-        Ok(Control::default())
+        Ok(ControlSocket::default())
     }
 
     /// Takes who knocks: root, and the user as whom this process runs. The socket's mode says the same, but a mode can be
     /// changed.
     pub(super) fn accept(&mut self, registry: &Registry) {
-        let Some(door) = &self.door else { return };
-        while let Ok(Some((stream, _))) = door.listener.accept() {
+        let Some(listening) = &self.listening else { return };
+        while let Ok(Some((stream, _))) = listening.listener.accept() {
             let user = socket::peer_user(stream.as_fd());
             if user.is_none_or(|user| user != 0 && user != nix::unistd::geteuid().as_raw()) {
                 tracing::warn!(user, "control socket: a user who may not ask, refused");
@@ -114,7 +118,7 @@ impl Control {
     }
 
     /// What a client asks, once that is whole; goes on with what it is to be sent.
-    pub(super) fn hear(&mut self, number: usize) -> Option<Ask> {
+    pub(super) fn hear(&mut self, number: usize) -> Option<ControlRequest> {
         let client = self.clients.get_mut(&number)?;
         let mut is_gone = false;
         while client.heard.len() <= LONGEST && !is_gone {
@@ -172,8 +176,8 @@ impl Control {
 
     /// Takes the socket's file away. Who waits for the end of the master has it when the process ends.
     pub(super) fn close(&mut self) {
-        if let Some(door) = self.door.take() {
-            door.listener.unlink();
+        if let Some(listening) = self.listening.take() {
+            listening.listener.unlink();
         }
     }
 }
@@ -189,11 +193,11 @@ fn line(answer: &Answer) -> Vec<u8> {
     line
 }
 
-impl Door {
-    fn open(path: PathBuf, registry: &Registry) -> Result<Door, AnyError> {
+impl ControlListener {
+    fn open(path: PathBuf, registry: &Registry) -> Result<ControlListener, AnyError> {
         let listener = Listener::open(&place(&path), BACKLOG)?;
         registry.register(&mut SourceFd(&listener.as_raw_fd()), CONTROL, Interest::READABLE)?;
-        Ok(Door { path, listener })
+        Ok(ControlListener { path, listener })
     }
 }
 

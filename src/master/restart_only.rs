@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::settings::Settings;
 
 /// What holds from the start to the end.
-pub(super) struct Kept {
+pub(super) struct RestartOnly {
     limit_nofile: u64,
     daemon: bool,
 }
 
-impl Kept {
-    pub(super) fn of(settings: &Settings) -> Kept {
-        Kept { limit_nofile: settings.limit_nofile, daemon: settings.daemon }
+impl RestartOnly {
+    pub(super) fn of(settings: &Settings) -> RestartOnly {
+        RestartOnly { limit_nofile: settings.limit_nofile, daemon: settings.daemon }
     }
 
     /// What of these settings does not hold before the next start. The control socket is at `control`, if there is one.

@@ -6,16 +6,16 @@ use crate::settings::Settings;
 use crate::supervisor::Moment;
 
 /// What the master measures of itself.
-pub(super) struct Watch {
+pub(super) struct Watchdog {
     /// When it is to wake up at the latest.
     expected: Option<Moment>,
     woke: Moment,
     looked: Moment,
 }
 
-impl Watch {
-    pub(super) fn new(now: Moment) -> Watch {
-        Watch { expected: None, woke: now, looked: now }
+impl Watchdog {
+    pub(super) fn new(now: Moment) -> Watchdog {
+        Watchdog { expected: None, woke: now, looked: now }
     }
 
     /// The master has done its turn: for how long it was held up in it, if that is worth a word.
