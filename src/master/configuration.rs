@@ -139,10 +139,10 @@ impl Master<'_> {
     /// Has the file evaluated for a reload, by the zygote of the generation to be.
     pub(super) fn start_evaluation(&mut self, number: u64) {
         self.supersede_evaluation();
-        let Some(file) = &self.file else { return };
-        let untrusted = Some(&self.generations[&self.current].identity);
+        let Some(file) = &self.startup.file else { return };
+        let untrusted = Some(&self.processes.in_charge().identity);
         let started =
-            zygote::start(&self.program, &file.settings, ZygoteRights::Kept { untrusted }).and_then(|zygote| {
+            zygote::start(&self.startup.program, &file.settings, ZygoteRights::Kept { untrusted }).and_then(|zygote| {
                 let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
                 self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
                 Ok(zygote)
@@ -150,7 +150,7 @@ impl Master<'_> {
         match started {
             Ok(zygote) => {
                 let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
-                self.evaluation = Some(Evaluation { number, zygote, until });
+                self.processes.evaluation = Some(Evaluation { number, zygote, until });
             }
             Err(error) => {
                 tracing::error!(%error, "zygote not started");
@@ -161,14 +161,15 @@ impl Master<'_> {
 
     /// A zygote has found its Python, and there is a file to evaluate.
     pub(super) fn configure(&mut self, number: u64) {
-        let Some(file) = self.file.clone() else { return };
+        let Some(file) = self.startup.file.clone() else { return };
         let evaluation = self
+            .processes
             .evaluation
             .as_ref()
             .filter(|evaluation| evaluation.number == number)
             .map(|evaluation| &evaluation.zygote);
-        let zygote = evaluation.or_else(|| self.generations.get(&number)?.zygote.as_ref());
-        let said = zygote.map(|zygote| say(zygote, &file, &self.arguments));
+        let zygote = evaluation.or_else(|| self.processes.generations.get(&number)?.zygote.as_ref());
+        let said = zygote.map(|zygote| say(zygote, &file, &self.startup.arguments));
         if let Some(Err(error)) = said {
             self.zygote_failed(number, &BootFailure::setup(&error));
         }
@@ -179,7 +180,7 @@ impl Master<'_> {
         if !self.is_evaluating(number) {
             return self.zygote_configured(number);
         }
-        if let Some(Evaluation { zygote, .. }) = self.evaluation.take() {
+        if let Some(Evaluation { zygote, .. }) = self.processes.evaluation.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&zygote.channel.as_raw_fd()));
             self.try_generation(number, Some(defined), Some(zygote));
         }
@@ -187,7 +188,7 @@ impl Master<'_> {
 
     /// A zygote that has evaluated the file is told what there is to serve.
     pub(super) fn zygote_configured(&mut self, number: u64) {
-        let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
+        let zygote = self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
         let Some(zygote) = zygote else { return };
         zygote.stage = ZygoteStage::Entering;
         if let Some(found) = zygote.found.clone() {
@@ -196,7 +197,7 @@ impl Master<'_> {
     }
 
     pub(super) fn is_evaluating(&self, number: u64) -> bool {
-        self.evaluation.as_ref().is_some_and(|evaluation| evaluation.number == number)
+        self.processes.evaluation.as_ref().is_some_and(|evaluation| evaluation.number == number)
     }
 
     /// The file could not be evaluated.
@@ -210,6 +211,7 @@ impl Master<'_> {
     /// Is this the process that evaluates a file? Then it has ended.
     pub(super) fn is_evaluator(&mut self, pid: Pid) -> bool {
         let Some(number) = self
+            .processes
             .evaluation
             .as_ref()
             .filter(|evaluation| evaluation.zygote.pid == pid)
@@ -223,8 +225,13 @@ impl Master<'_> {
     }
 
     pub(super) fn end_late_evaluation(&mut self) {
-        if self.evaluation.as_ref().is_some_and(|evaluation| evaluation.until().is_some_and(|until| until <= now())) {
-            let words = self.file.as_ref().map(late).unwrap_or_default();
+        if self
+            .processes
+            .evaluation
+            .as_ref()
+            .is_some_and(|evaluation| evaluation.until().is_some_and(|until| until <= now()))
+        {
+            let words = self.startup.file.as_ref().map(late).unwrap_or_default();
             self.evaluation_failed(&BootFailure::setup(&words));
         }
     }
@@ -238,7 +245,7 @@ impl Master<'_> {
     }
 
     fn take_evaluation(&mut self) -> Option<Evaluation> {
-        let evaluation = self.evaluation.take()?;
+        let evaluation = self.processes.evaluation.take()?;
         let _ = self.poll.registry().deregister(&mut SourceFd(&evaluation.zygote.channel.as_raw_fd()));
         discard(&evaluation.zygote);
         Some(evaluation)
@@ -247,7 +254,7 @@ impl Master<'_> {
     /// How the server stands, a file that is evaluated counted as a reload.
     pub(super) fn standing(&self) -> Standing {
         match self.supervisor.standing() {
-            Standing::Serving { .. } if self.evaluation.is_some() => Standing::Reloading,
+            Standing::Serving { .. } if self.processes.evaluation.is_some() => Standing::Reloading,
             standing => standing,
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
-use super::Master;
+use super::{Master, Processes};
 use crate::message::{FromHookProcess, ToHookProcess};
 use crate::os::channel::{Channel, Received};
 use crate::os::process::{self, Exit};
@@ -38,10 +38,10 @@ impl HookProcess {
     }
 }
 
-impl Master<'_> {
+impl Processes {
     /// The other end of a keeper's channel, if the first zygote is to make one.
     pub(super) fn make_hook_process(&mut self) -> io::Result<Option<Channel>> {
-        if self.hook_process.is_some() || !self.generations[&self.current].hooks.has("when_ready") {
+        if self.hook_process.is_some() || !self.in_charge().hooks.has("when_ready") {
             return Ok(None);
         }
         let (hook_process, theirs) = HookProcess::new()?;
@@ -56,22 +56,9 @@ impl Master<'_> {
         }
     }
 
-    /// Was this process the keeper? What `when_ready` started is gone then.
-    pub(super) fn is_hook_process(&mut self, pid: Pid, exit: Exit) -> bool {
-        let is_it = self.hook_process.as_ref().is_some_and(|hook_process| hook_process.pid == Some(pid));
-        if is_it {
-            self.hook_process = None;
-            if !self.supervisor.is_stopping() {
-                tracing::error!(pid = pid.as_raw(), by = %exit, "the process of when_ready ended, and what was started there");
-            }
-        }
-        is_it
-    }
-
     /// The error log of the settings in charge becomes the keeper's.
     pub(super) fn reopen_log_of_hook_process(&self) {
-        let (Some(hook_process), Some(file)) = (&self.hook_process, &self.generations[&self.current].log_files.error)
-        else {
+        let (Some(hook_process), Some(file)) = (&self.hook_process, &self.in_charge().log_files.error) else {
             return;
         };
         if let Err(error) = hook_process.channel.say(&ToHookProcess::Reopen, &[file.as_fd()]) {
@@ -86,5 +73,19 @@ impl Master<'_> {
             tracing::error!(%error, "the process of when_ready not told to end");
         }
         hook_process.pid()
+    }
+}
+
+impl Master<'_> {
+    /// Was this process the keeper? What `when_ready` started is gone then.
+    pub(super) fn is_hook_process(&mut self, pid: Pid, exit: Exit) -> bool {
+        let is_it = self.processes.hook_process.as_ref().is_some_and(|hook_process| hook_process.pid == Some(pid));
+        if is_it {
+            self.processes.hook_process = None;
+            if !self.supervisor.is_stopping() {
+                tracing::error!(pid = pid.as_raw(), by = %exit, "the process of when_ready ended, and what was started there");
+            }
+        }
+        is_it
     }
 }

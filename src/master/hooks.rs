@@ -8,7 +8,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
 use super::zygote::ZygoteStage;
-use super::{Generation, Master};
+use super::{Generation, Master, Processes};
 use crate::message::{Gone, Note, ToZygote};
 use crate::settings::Defined;
 use crate::settings::python_file::HOOKS;
@@ -75,7 +75,7 @@ impl Generation {
     }
 }
 
-impl Master<'_> {
+impl Processes {
     /// Tells the hooks of the generation in charge.
     pub(super) fn note(&mut self, note: Note) {
         if let Some(generation) = self.generations.get_mut(&self.current) {
@@ -100,7 +100,7 @@ impl Master<'_> {
 
     /// Is `pre_exec` to be called first? Then the zygote was asked.
     pub(super) fn asks_before_upgrade(&mut self) -> bool {
-        let generation = &self.generations[&self.current];
+        let generation = self.in_charge();
         let is_ready = generation.zygote.as_ref().is_some_and(|zygote| zygote.stage == ZygoteStage::Ready);
         let asks = generation.hooks.has("pre_exec") && is_ready;
         if asks {
@@ -108,17 +108,19 @@ impl Master<'_> {
         }
         asks
     }
+}
 
+impl Master<'_> {
     /// All workers are gone: the zygote calls `on_exit`, unless there is a keeper, which does that.
     pub(super) fn note_end(&mut self) {
-        if self.hook_process.is_none() && !self.check {
-            self.note(Note::Ending);
+        if self.processes.hook_process.is_none() && !self.startup.check {
+            self.processes.note(Note::Ending);
         }
     }
 
     /// Is there anything to wait for at the end but the interpreters' own?
     pub(super) fn has_last_hooks(&self) -> bool {
-        !self.check && self.generations[&self.current].hooks.have_last_words()
+        !self.startup.check && self.processes.in_charge().hooks.have_last_words()
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::{Generation, Master, now};
+use super::metrics::Metrics;
+use super::watchdog::Watchdog;
+use super::{Generation, Master, Processes, now};
 use crate::control;
 use crate::message::Note;
 use crate::supervisor::{Event, Load, Moment};
@@ -32,6 +34,25 @@ pub(super) struct LastScaling {
     pub(super) why: &'static str,
 }
 
+/// What the master measures of itself and of the workers.
+pub(super) struct Measurements {
+    pub(super) watchdog: Watchdog,
+    pub(super) meter: Meter,
+    pub(super) last_scaling: Option<LastScaling>,
+    pub(super) metrics: Metrics,
+}
+
+impl Measurements {
+    pub(super) fn new(now: Moment) -> Measurements {
+        Measurements {
+            watchdog: Watchdog::new(now),
+            meter: Meter::default(),
+            last_scaling: None,
+            metrics: Metrics::default(),
+        }
+    }
+}
+
 impl Meter {
     /// The share of time, in percent, that the threads of those workers were busy that served at the last look, too: each
     /// by its process, with how many threads it has and what they have worked so far. None at the first look.
@@ -52,101 +73,10 @@ impl Meter {
     }
 }
 
-impl Master<'_> {
-    /// When the load is to be looked at next, if anybody wants to know.
-    pub(super) fn next_load(&self, now: Moment) -> Option<Moment> {
-        if !self.supervisor.has_served() || self.supervisor.is_leaving() {
-            return None;
-        }
-        let settings = self.settings();
-        let measured = settings.worker_bounds(1).map(|_| self.meter.looked + EVERY);
-        let idle = settings.idle.limit().map(|idle| self.meter.quiet_since + idle);
-        // Who has just begun to look counts from now.
-        measured.into_iter().chain(idle).min().map(|at| if self.meter.looked.is_zero() { now } else { at })
-    }
-
-    pub(super) fn look_at_load(&mut self) {
-        let now = now();
-        if self.next_load(now).is_none_or(|at| at > now) {
-            return;
-        }
-        let is_first = self.meter.looked.is_zero();
-        self.look_for_quiet(now, is_first);
-        let workers = self.measured(now);
-        let busy = self.meter.measure(now, &workers);
-        if self.settings().worker_bounds(1).is_none() {
-            return;
-        }
-        let Some(busy) = busy else { return };
-        let waiting = self.generations[&self.current].sockets.iter().map(|socket| socket.listener.waiting()).sum();
-        let load = Load { busy, waiting };
-        self.meter.load = Some(load);
-        self.tell(&Event::Load(load));
-    }
-
-    /// The load, or that there was none, has changed how many workers are wanted; those that go hear it after this.
-    pub(super) fn scaled(&mut self, from: usize, to: usize) {
-        let why = if self.meter.is_quiet {
-            tracing::info!(workers = to, idle = %self.settings().idle, "no request has come, number of workers changed");
-            "no request has come"
-        } else {
-            let Load { busy, waiting } = self.meter.load.unwrap_or(Load { busy: 0, waiting: 0 });
-            let why = if to > from { "there is much to do" } else { "there is little to do" };
-            tracing::info!(workers = to, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
-            why
-        };
-        self.scaled_last = Some(LastScaling { at: now(), from, to, why });
-        self.note(Note::Workers { new: to, old: from });
-    }
-
-    /// How the number of workers follows the load, if it does.
-    pub(super) fn scaling(&self) -> Option<control::ScalingStatus> {
-        let (workers_min, workers_max) = self.settings().worker_bounds(1)?;
-        let change = |change: &LastScaling| control::ScalingChange {
-            from: change.from,
-            to: change.to,
-            seconds: now().saturating_sub(change.at).as_secs_f64(),
-            why: change.why.to_owned(),
-        };
-        Some(control::ScalingStatus {
-            workers_min,
-            workers_max,
-            busy: self.meter.load.map(|load| load.busy),
-            waiting: self.meter.load.map(|load| load.waiting),
-            last_change: self.scaled_last.as_ref().map(change),
-        })
-    }
-
-    /// Tells when no request has come for `idle`.
-    fn look_for_quiet(&mut self, now: Moment, is_first: bool) {
-        let Some(idle) = self.settings().idle.limit() else { return };
-        if is_first {
-            self.meter.quiet_since = now;
-            return;
-        }
-        let last = self.last_busy(now);
-        let quiet_since = self.meter.quiet_since.max(last);
-        self.meter.quiet_since = quiet_since;
-        if quiet_since + idle > now {
-            return;
-        }
-        // Not again before as long has passed once more.
-        self.meter.quiet_since = now;
-        // Another master serves, and knows of requests that this one does not.
-        if self.other.is_there() {
-            return;
-        }
-        self.meter.is_quiet = true;
-        self.tell(&Event::Quiet);
-        self.meter.is_quiet = false;
-        if self.supervisor.is_leaving() {
-            tracing::info!(idle = %self.settings().idle, "no request has come, stopping");
-        }
-    }
-
+impl Processes {
     /// Ready workers of the generation in charge, with their threads and what these have worked.
     fn measured(&self, now: Moment) -> Vec<(Pid, usize, u64)> {
-        let generation = &self.generations[&self.current];
+        let generation = self.in_charge();
         let workers = self.workers.unspent().into_iter();
         let current = workers.filter(|(slot, _)| self.workers.generation(*slot) == Some(self.current));
         let now = nanoseconds(now);
@@ -165,6 +95,99 @@ impl Master<'_> {
             slots.map(|thread| thread.last_busy(nanoseconds(now))).max()
         };
         Duration::from_nanos(self.generations.values().filter_map(of).max().unwrap_or(0))
+    }
+}
+
+impl Master<'_> {
+    /// When the load is to be looked at next, if anybody wants to know.
+    pub(super) fn next_load(&self, now: Moment) -> Option<Moment> {
+        if !self.supervisor.has_served() || self.supervisor.is_leaving() {
+            return None;
+        }
+        let settings = self.settings();
+        let measured = settings.worker_bounds(1).map(|_| self.measurements.meter.looked + EVERY);
+        let idle = settings.idle.limit().map(|idle| self.measurements.meter.quiet_since + idle);
+        // Who has just begun to look counts from now.
+        measured.into_iter().chain(idle).min().map(|at| if self.measurements.meter.looked.is_zero() { now } else { at })
+    }
+
+    pub(super) fn look_at_load(&mut self) {
+        let now = now();
+        if self.next_load(now).is_none_or(|at| at > now) {
+            return;
+        }
+        let is_first = self.measurements.meter.looked.is_zero();
+        self.look_for_quiet(now, is_first);
+        let workers = self.processes.measured(now);
+        let busy = self.measurements.meter.measure(now, &workers);
+        if self.settings().worker_bounds(1).is_none() {
+            return;
+        }
+        let Some(busy) = busy else { return };
+        let waiting = self.processes.in_charge().sockets.iter().map(|socket| socket.listener.waiting()).sum();
+        let load = Load { busy, waiting };
+        self.measurements.meter.load = Some(load);
+        self.tell(&Event::Load(load));
+    }
+
+    /// The load, or that there was none, has changed how many workers are wanted; those that go hear it after this.
+    pub(super) fn scaled(&mut self, from: usize, to: usize) {
+        let why = if self.measurements.meter.is_quiet {
+            tracing::info!(workers = to, idle = %self.settings().idle, "no request has come, number of workers changed");
+            "no request has come"
+        } else {
+            let Load { busy, waiting } = self.measurements.meter.load.unwrap_or(Load { busy: 0, waiting: 0 });
+            let why = if to > from { "there is much to do" } else { "there is little to do" };
+            tracing::info!(workers = to, busy = format!("{busy}%"), waiting, "{why}, number of workers changed");
+            why
+        };
+        self.measurements.last_scaling = Some(LastScaling { at: now(), from, to, why });
+        self.processes.note(Note::Workers { new: to, old: from });
+    }
+
+    /// How the number of workers follows the load, if it does.
+    pub(super) fn scaling(&self) -> Option<control::ScalingStatus> {
+        let (workers_min, workers_max) = self.settings().worker_bounds(1)?;
+        let change = |change: &LastScaling| control::ScalingChange {
+            from: change.from,
+            to: change.to,
+            seconds: now().saturating_sub(change.at).as_secs_f64(),
+            why: change.why.to_owned(),
+        };
+        Some(control::ScalingStatus {
+            workers_min,
+            workers_max,
+            busy: self.measurements.meter.load.map(|load| load.busy),
+            waiting: self.measurements.meter.load.map(|load| load.waiting),
+            last_change: self.measurements.last_scaling.as_ref().map(change),
+        })
+    }
+
+    /// Tells when no request has come for `idle`.
+    fn look_for_quiet(&mut self, now: Moment, is_first: bool) {
+        let Some(idle) = self.settings().idle.limit() else { return };
+        if is_first {
+            self.measurements.meter.quiet_since = now;
+            return;
+        }
+        let last = self.processes.last_busy(now);
+        let quiet_since = self.measurements.meter.quiet_since.max(last);
+        self.measurements.meter.quiet_since = quiet_since;
+        if quiet_since + idle > now {
+            return;
+        }
+        // Not again before as long has passed once more.
+        self.measurements.meter.quiet_since = now;
+        // Another master serves, and knows of requests that this one does not.
+        if self.succession.other.is_there() {
+            return;
+        }
+        self.measurements.meter.is_quiet = true;
+        self.tell(&Event::Quiet);
+        self.measurements.meter.is_quiet = false;
+        if self.supervisor.is_leaving() {
+            tracing::info!(idle = %self.settings().idle, "no request has come, stopping");
+        }
     }
 }
 

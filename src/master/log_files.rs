@@ -76,8 +76,8 @@ impl LogFiles {
 impl Master<'_> {
     /// Who started a server in the background need not wait any more, and gets none of its log.
     pub(super) fn leave_terminal(&mut self) {
-        let Some(background) = self.background.take() else { return };
-        let Generation { log_files, settings, .. } = &self.generations[&self.current];
+        let Some(background) = self.startup.background.take() else { return };
+        let Generation { log_files, settings, .. } = self.processes.in_charge();
         background.serves(|| {
             if let Err(error) = log_files.take(settings) {
                 tracing::error!(%error, "log file not taken");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token, Waker};
 
-use super::{CLIENTS, Generation, Master, Origins};
+use super::{CLIENTS, Generation, Master, Origins, Processes};
 use crate::log;
 use crate::message::{Place, Remotes, Statsd, Syslog, ToWorker, ToZygote};
 use crate::os::{self, thread};
@@ -135,24 +135,7 @@ impl Generation {
     }
 }
 
-impl Master<'_> {
-    /// Passes on what was looked up meanwhile.
-    pub(super) fn take_looked_up(&mut self) {
-        while let Ok(LookupResult { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
-            let Some(generation) = self.generations.get_mut(&number) else { continue };
-            match outcome {
-                Ok(place) => {
-                    generation.note_place(setting, place);
-                    self.connect(number);
-                }
-                Err(error) if generation.unfound.insert(setting) => {
-                    tracing::warn!("{}; context again every minute", generation.origins.blame(setting, &error));
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
+impl Processes {
     /// Every process of a generation is told where lines go besides.
     fn connect(&mut self, number: u64) {
         let Generation { remotes, zygote, .. } = &self.generations[&number];
@@ -169,6 +152,25 @@ impl Master<'_> {
         }
         if number == self.current {
             take(remotes);
+        }
+    }
+}
+
+impl Master<'_> {
+    /// Passes on what was looked up meanwhile.
+    pub(super) fn take_looked_up(&mut self) {
+        while let Ok(LookupResult { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
+            let Some(generation) = self.processes.generations.get_mut(&number) else { continue };
+            match outcome {
+                Ok(place) => {
+                    generation.note_place(setting, place);
+                    self.processes.connect(number);
+                }
+                Err(error) if generation.unfound.insert(setting) => {
+                    tracing::warn!("{}; context again every minute", generation.origins.blame(setting, &error));
+                }
+                Err(_) => {}
+            }
         }
     }
 }

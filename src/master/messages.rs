@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::generation::HookDescriptors;
 use super::workers::WorkerReport;
-use super::zygote::{Zygote, ZygoteStage};
+use super::zygote::ZygoteStage;
 use super::{AnyError, FIRST, Generation, Master, log_lines, sockets};
 use crate::log;
 use crate::message::{BootFailure, FoundPython, FromZygote, Occasion};
@@ -19,7 +19,7 @@ use crate::supervisor::Event;
 
 impl Master<'_> {
     pub(super) fn hear_zygote(&mut self, number: u64) {
-        while let Some(zygote) = self.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
+        while let Some(zygote) = self.processes.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
             match zygote.channel.receive() {
                 Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
                 Ok(Received::Nothing) => return,
@@ -29,16 +29,9 @@ impl Master<'_> {
         }
     }
 
-    fn zygote(&mut self, number: u64) -> Option<&mut Zygote> {
-        if let Some(evaluation) = self.evaluation.as_mut().filter(|evaluation| evaluation.number == number) {
-            return Some(&mut evaluation.zygote);
-        }
-        self.generations.get_mut(&number)?.zygote.as_mut()
-    }
-
     /// Nothing that follows could be trusted: it is killed, and replaced.
     fn zygote_confused(&mut self, number: u64, error: &dyn std::fmt::Display) {
-        if let Some(zygote) = self.zygote(number) {
+        if let Some(zygote) = self.processes.zygote(number) {
             tracing::error!(%error, "zygote: expected a message");
             zygote.stage = ZygoteStage::Unheard;
             let _ = process::signal(zygote.pid, Signal::SIGKILL);
@@ -47,14 +40,14 @@ impl Master<'_> {
     }
 
     pub(super) fn zygote_closed(&mut self, number: u64) {
-        let Some(fd) = self.zygote(number).map(|zygote| zygote.channel.as_raw_fd()) else { return };
+        let Some(fd) = self.processes.zygote(number).map(|zygote| zygote.channel.as_raw_fd()) else { return };
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 
     /// What is out of its turn was not said by rwsgi's own code, but by an application that shares its process.
     fn zygote_said(&mut self, number: u64, packet: &Packet) {
-        let has_file = self.file.is_some();
-        let Some(zygote) = self.zygote(number) else { return };
+        let has_file = self.startup.file.is_some();
+        let Some(zygote) = self.processes.zygote(number) else { return };
         let message = match serde_json::from_slice(&packet.bytes) {
             Ok(message) => message,
             Err(error) => return self.zygote_confused(number, &error),
@@ -75,8 +68,8 @@ impl Master<'_> {
             }
             (FromZygote::Ready, ZygoteStage::Entering) => {
                 zygote.stage = ZygoteStage::Ready;
-                self.meet_hook_process();
-                if self.check {
+                self.processes.meet_hook_process();
+                if self.startup.check {
                     self.finish = Some(0);
                 } else {
                     self.tell(&Event::ZygoteReady(number));
@@ -94,7 +87,7 @@ impl Master<'_> {
                 self.zygote_failed(number, &failure);
             }
             (FromZygote::ForkFailed { slot, error }, ZygoteStage::Ready)
-                if self.supervisor.is_forking(slot) && self.workers.generation(slot) == Some(number) =>
+                if self.supervisor.is_forking(slot) && self.processes.workers.generation(slot) == Some(number) =>
             {
                 self.zygote_could_not_fork(slot, &error);
             }
@@ -107,14 +100,16 @@ impl Master<'_> {
 
     fn zygote_could_not_fork(&mut self, slot: usize, error: &str) {
         tracing::error!(slot, error, "worker not forked");
-        self.workers.forget(slot);
+        self.processes.workers.forget(slot);
         self.tell(&Event::ForkFailed(slot));
     }
 
     pub(super) fn zygote_found(&mut self, number: u64, found: &FoundPython) {
         match self.start_serving(number) {
             Err(error) => self.zygote_failed(number, &BootFailure::setup(&error)),
-            Ok(is_first) if is_first && !self.check => log_lines::found(&self.generations[&number], found),
+            Ok(is_first) if is_first && !self.startup.check => {
+                log_lines::found(&self.processes.generations[&number], found);
+            }
             Ok(_) => {}
         }
     }
@@ -133,11 +128,12 @@ impl Master<'_> {
         if self.supervisor.is_reloading() {
             self.requests.failure = Some(failure.to_string());
         }
-        if self.check || (self.generations[&self.current].log_files.error.is_some() && !self.supervisor.has_served()) {
+        if self.startup.check || (self.processes.in_charge().log_files.error.is_some() && !self.supervisor.has_served())
+        {
             // Nobody is left to tell if standard error is gone.
             let _ = writeln!(io::stderr(), "{}", log::escaped(&failure.to_string()));
         }
-        if !self.check {
+        if !self.startup.check {
             log_lines::boot_failure(failure);
         }
     }
@@ -145,12 +141,12 @@ impl Master<'_> {
     /// The zygote has found its Python: binds, if it is the generation's first, and says what there is to serve. Answers
     /// whether it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
-        let mut known = std::mem::take(&mut self.inherited);
-        known.extend(self.generations.values().flat_map(|generation| generation.sockets.clone()));
-        let Some(generation) = self.generations.get_mut(&number) else { return Ok(false) };
+        let mut known = std::mem::take(&mut self.processes.inherited);
+        known.extend(self.processes.generations.values().flat_map(|generation| generation.sockets.clone()));
+        let Some(generation) = self.processes.generations.get_mut(&number) else { return Ok(false) };
         let Generation { settings, identity, sockets, .. } = generation;
         let is_first = sockets.is_empty();
-        if self.check {
+        if self.startup.check {
             sockets::check(settings, identity)?;
         } else if is_first {
             *sockets = sockets::bind(settings, identity, &known)?;
@@ -160,9 +156,9 @@ impl Master<'_> {
             true if number == FIRST => Occasion::Starting,
             true => Occasion::Reloading,
         };
-        let for_hooks = if self.check { HookDescriptors::default() } else { self.for_hooks(number, occasion)? };
-        if let Some(generation) = self.generations.get_mut(&number) {
-            generation.start(&self.arguments, occasion, self.check, &for_hooks)?;
+        let for_hooks = if self.startup.check { HookDescriptors::default() } else { self.for_hooks(number, occasion)? };
+        if let Some(generation) = self.processes.generations.get_mut(&number) {
+            generation.start(&self.startup.arguments, occasion, self.startup.check, &for_hooks)?;
             generation.note_missed();
         }
         Ok(is_first)
@@ -170,13 +166,13 @@ impl Master<'_> {
 
     /// What a user has left is not for another one, who may have more rights, to unpickle.
     fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<HookDescriptors, AnyError> {
-        let (old, new) = (&self.generations[&self.current], &self.generations[&number]);
+        let (old, new) = (self.processes.in_charge(), &self.processes.generations[&number]);
         let memory_before = match (occasion, &old.memory) {
             (Occasion::Reloading, Some(memory)) if old.identity == new.identity => Some(memory.try_clone()?),
             _ => None,
         };
         let is_start = occasion == Occasion::Starting;
-        let hook_process = if is_start { self.make_hook_process()? } else { None };
+        let hook_process = if is_start { self.processes.make_hook_process()? } else { None };
         Ok(HookDescriptors {
             memory_before,
             hook_process,
@@ -185,9 +181,9 @@ impl Master<'_> {
     }
 
     pub(super) fn hear_worker(&mut self, slot: usize) {
-        while let Some(heard) = self.workers.hear(slot) {
+        while let Some(heard) = self.processes.workers.hear(slot) {
             if let WorkerReport::Vanished(age) = heard {
-                self.note_exit(age, None);
+                self.processes.note_exit(age, None);
             }
             if let WorkerReport::Failure(failure) = &heard {
                 self.report(failure);
@@ -198,7 +194,7 @@ impl Master<'_> {
             }
             self.tell(&heard.event(slot));
         }
-        if let Some(exit) = self.workers.take_early_exit(slot) {
+        if let Some(exit) = self.processes.workers.take_early_exit(slot) {
             self.worker_exited(slot, exit);
         }
     }

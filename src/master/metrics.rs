@@ -19,7 +19,8 @@ impl Master<'_> {
     /// When the backlog is to be told next, if it is to be told.
     pub(super) fn next_backlog(&self) -> Option<Moment> {
         let settings = self.settings();
-        (settings.enable_backlog_metric && settings.statsd_host.is_some()).then(|| self.metrics.backlog + EVERY)
+        (settings.enable_backlog_metric && settings.statsd_host.is_some())
+            .then(|| self.measurements.metrics.backlog + EVERY)
     }
 
     /// Tells what has changed.
@@ -27,14 +28,14 @@ impl Master<'_> {
         if self.settings().statsd_host.is_none() {
             return;
         }
-        let workers = self.workers.known().len();
-        if self.metrics.workers != Some(workers) {
-            self.metrics.workers = Some(workers);
+        let workers = self.processes.workers.known().len();
+        if self.measurements.metrics.workers != Some(workers) {
+            self.measurements.metrics.workers = Some(workers);
             log::gauge("gunicorn.workers", workers as u64);
         }
         if self.next_backlog().is_some_and(|at| at <= now()) {
-            self.metrics.backlog = now();
-            let sockets = &self.generations[&self.current].sockets;
+            self.measurements.metrics.backlog = now();
+            let sockets = &self.processes.in_charge().sockets;
             let listeners = sockets.iter().map(|socket| &socket.listener);
             let tcp = listeners.filter(|listener| matches!(listener.address(), Address::Tcp(_)));
             log::histogram("gunicorn.backlog", tcp.map(|listener| listener.waiting() as u64).sum());

@@ -19,6 +19,7 @@ mod reload;
 mod restart_only;
 mod signals;
 mod sockets;
+mod startup;
 mod systemd;
 mod upgrade;
 mod watchdog;
@@ -29,7 +30,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -53,22 +53,18 @@ use crate::os::signal::Signals;
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
-use configuration::Evaluation;
 use control::ControlSocket;
 use control::requests::ControlRequests;
 use generation::Generation;
-use hook_process::HookProcess;
 use hooks::Hooks;
-use load::Meter;
+use load::Measurements;
 use log_files::LogFiles;
 use log_targets::Lookups;
-use metrics::Metrics;
+use processes::Processes;
 use restart_only::RestartOnly;
-use sockets::BoundSocket;
+use startup::Startup;
 use systemd::ServiceManager;
-use upgrade::{OLD_MASTER, OtherMaster, PendingUpgrade};
-use watchdog::Watchdog;
-use workers::WorkerSlots;
+use upgrade::{OLD_MASTER, OtherMaster, Succession};
 
 /// Something that keeps a server from starting, in words for a person.
 pub type AnyError = Box<dyn std::error::Error>;
@@ -133,43 +129,19 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     Ok(code)
 }
 
+/// The master.
 struct Master<'a> {
-    read: &'a ReadSettings<'a>,
-    file: Option<PythonFile>,
-    /// A configuration file that is being evaluated for a reload.
-    evaluation: Option<Evaluation>,
-    arguments: Vec<String>,
-    command_line: CommandLine,
-    other: OtherMaster,
-    upgrading: Option<PendingUpgrade>,
-    /// The process of `when_ready`, if there is one.
-    hook_process: Option<HookProcess>,
-    /// Sockets of an old master that no generation has yet.
-    inherited: Vec<Rc<BoundSocket>>,
-    check: bool,
-    background: Option<&'a Background>,
-    program: Program,
+    startup: Startup<'a>,
     poll: Poll,
     signals: Signals,
     supervisor: Supervisor,
-    /// All that are alive, by number.
-    generations: BTreeMap<u64, Generation>,
-    restart_only: RestartOnly,
-    /// The number of the one in charge.
-    current: u64,
-    /// The last number that was given.
-    newest: u64,
-    /// When the code was last about to be read.
-    read_at: Moment,
-    pidfile: Option<PidFile>,
-    service_manager: ServiceManager,
+    processes: Processes,
     requests: ControlRequests,
-    workers: WorkerSlots,
-    watchdog: Watchdog,
-    meter: Meter,
-    scaled_last: Option<load::LastScaling>,
-    metrics: Metrics,
+    service_manager: ServiceManager,
+    succession: Succession,
+    measurements: Measurements,
     lookups: Lookups,
+    /// The exit code, once the master is to end.
     finish: Option<i32>,
 }
 
@@ -191,35 +163,17 @@ impl<'a> Master<'a> {
         let signals = catch_signals(&poll)?;
         let control =
             control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
+        let restart_only = RestartOnly::of(&first.settings);
         Ok(Master {
-            read,
-            file,
-            evaluation: None,
-            arguments,
-            command_line,
-            service_manager: ServiceManager::new(announcer, other.is_successor()),
-            other,
-            upgrading: None,
-            hook_process: None,
-            inherited: inherited.unwrap_or_default(),
-            check,
-            background,
-            program,
+            startup: Startup { read, file, arguments, command_line, check, background, program, restart_only },
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
-            restart_only: RestartOnly::of(&first.settings),
-            generations: BTreeMap::from([(FIRST, first)]),
-            current: FIRST,
-            newest: FIRST,
-            read_at: now(),
-            pidfile,
+            processes: Processes::new(first, inherited.unwrap_or_default(), now()),
             requests: ControlRequests::new(control, now()),
-            workers: WorkerSlots::default(),
-            watchdog: Watchdog::new(now()),
-            meter: Meter::default(),
-            scaled_last: None,
-            metrics: Metrics::default(),
+            service_manager: ServiceManager::new(announcer, other.is_successor()),
+            succession: Succession { other, pending: None, pidfile },
+            measurements: Measurements::new(now()),
             lookups,
             finish: None,
         })
@@ -255,16 +209,16 @@ impl<'a> Master<'a> {
         let now = now();
         let wakes = [
             self.supervisor.wake_at(now),
-            self.watchdog.next_look(self.settings()),
+            self.measurements.watchdog.next_look(self.settings()),
             self.next_load(now),
             self.beat(now),
             self.service_manager.wake_at(),
             self.requests.wake_at(),
-            self.evaluation.as_ref().and_then(Evaluation::until),
+            self.processes.evaluation.as_ref().and_then(configuration::Evaluation::until),
             self.next_backlog(),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
-        self.watchdog.sleeps(now, limit);
+        self.measurements.watchdog.sleeps(now, limit);
         limit
     }
 
@@ -275,7 +229,7 @@ impl<'a> Master<'a> {
 
     /// Messages before exits: what a process said before it died counts.
     fn turn(&mut self, tokens: &[Token]) {
-        let gap = self.watchdog.wakes(now());
+        let gap = self.measurements.watchdog.wakes(now());
         self.note_gap(gap);
         if tokens.contains(&OLD_MASTER) {
             self.take_over();
@@ -291,16 +245,16 @@ impl<'a> Master<'a> {
         }
         self.take_looked_up();
         self.hear_clients(tokens);
-        for (slot, busy) in self.workers.look(&self.generations) {
+        for (slot, busy) in self.processes.workers.look(&self.processes.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
         self.look_at_load();
         self.look_at_memory();
         self.end_late_evaluation();
         self.tell(&Event::Tick);
-        self.forget_generations();
+        self.processes.forget_generations(!self.succession.other.is_there());
         self.tell_statsd();
-        let gap = self.watchdog.rests(now());
+        let gap = self.measurements.watchdog.rests(now());
         self.note_gap(gap);
     }
 
@@ -313,7 +267,7 @@ impl<'a> Master<'a> {
     /// Tells the supervisor and does what it says.
     fn tell(&mut self, event: &Event) {
         if let Event::Spent(slot) = *event {
-            self.note_leaving(slot);
+            self.processes.note_leaving(slot);
         }
         for action in self.supervisor.on(event, now()) {
             self.act(&action);
@@ -329,7 +283,7 @@ impl<'a> Master<'a> {
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
             // Another master serves on.
-            Action::Finish(slot, pid) if self.other.is_there() => self.retire(slot, pid),
+            Action::Finish(slot, pid) if self.succession.other.is_there() => self.retire(slot, pid),
             Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
                 self.end(slot, pid, Signal::SIGTERM);
@@ -340,14 +294,14 @@ impl<'a> Master<'a> {
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
-                let generation = self.workers.generation(slot).and_then(|number| self.generations.get(&number));
+                let generation = self.processes.generation_of(slot);
                 let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
                 log_lines::kill(slot, pid, why, threads);
                 self.end(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");
-                self.note_leaving(slot);
+                self.processes.note_leaving(slot);
             }
             Action::Scaled { old, new } => self.scaled(old, new),
             Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
@@ -360,13 +314,13 @@ impl<'a> Master<'a> {
     }
 
     fn trace(&self, slot: usize, pid: i32, why: Why) {
-        let generation = self.workers.generation(slot).and_then(|number| self.generations.get(&number));
+        let generation = self.processes.generation_of(slot);
         if let Some(generation) = generation {
             let oldest = generation.oldest_request(slot);
             let state = generation
                 .late_request(slot, now())
                 .or(oldest)
-                .filter(|thread| thread.busy_since().is_some() || !self.workers.is_stopped(slot));
+                .filter(|thread| thread.busy_since().is_some() || !self.processes.workers.is_stopped(slot));
             log_lines::stuck(slot, pid, why, state.as_ref(), &generation.settings);
         }
         process::trace(Pid::from_raw(pid));
@@ -374,7 +328,7 @@ impl<'a> Master<'a> {
 
     /// Settings of the generation in charge.
     fn settings(&self) -> &Settings {
-        &self.generations[&self.current].settings
+        self.processes.settings()
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the master does to zygotes and workers: starts, asks, kills, and hears of their ends.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -9,22 +11,111 @@ use mio::{Events, Interest, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::configuration::Evaluation;
+use super::hook_process::HookProcess;
+use super::sockets::{self, BoundSocket};
+use super::workers::WorkerSlots;
 use super::zygote::{Zygote, ZygoteRights, ZygoteStage};
 use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, log_lines, now, zygote};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, ToWorker};
 use crate::os::process::{self, Change, Exit};
+use crate::settings::Settings;
 use crate::supervisor::{Event, Moment};
+
+/// All processes of a server but the master.
+pub(super) struct Processes {
+    /// All generations that are alive, by number.
+    pub(super) generations: BTreeMap<u64, Generation>,
+    /// The number of the generation in charge.
+    pub(super) current: u64,
+    /// The last number that was given to a generation.
+    pub(super) newest: u64,
+    /// The last time that the code was about to be read.
+    pub(super) read_at: Moment,
+    pub(super) workers: WorkerSlots,
+    /// The process of `when_ready`, if there is one.
+    pub(super) hook_process: Option<HookProcess>,
+    /// A configuration file that is being evaluated for a reload.
+    pub(super) evaluation: Option<Evaluation>,
+    /// Sockets of an old master that no generation has taken yet.
+    pub(super) inherited: Vec<Rc<BoundSocket>>,
+}
+
+impl Processes {
+    /// Returns those of a master with its first generation.
+    pub(super) fn new(first: Generation, inherited: Vec<Rc<BoundSocket>>, now: Moment) -> Processes {
+        Processes {
+            current: first.number,
+            newest: first.number,
+            generations: BTreeMap::from([(first.number, first)]),
+            read_at: now,
+            workers: WorkerSlots::default(),
+            hook_process: None,
+            evaluation: None,
+            inherited,
+        }
+    }
+
+    /// Returns the generation in charge.
+    pub(super) fn in_charge(&self) -> &Generation {
+        &self.generations[&self.current]
+    }
+
+    /// Returns the settings of the generation in charge.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.in_charge().settings
+    }
+
+    /// Returns the generation of the worker in `slot`.
+    pub(super) fn generation_of(&self, slot: usize) -> Option<&Generation> {
+        self.workers.generation(slot).and_then(|number| self.generations.get(&number))
+    }
+
+    /// Returns the zygote of a generation, or the one that evaluates a configuration file for it.
+    pub(super) fn zygote(&mut self, number: u64) -> Option<&mut Zygote> {
+        if let Some(evaluation) = self.evaluation.as_mut().filter(|evaluation| evaluation.number == number) {
+            return Some(&mut evaluation.zygote);
+        }
+        self.generations.get_mut(&number)?.zygote.as_mut()
+    }
+
+    /// Returns the number of the generation that this process is the zygote of.
+    fn generation_of_zygote(&self, pid: Pid) -> Option<u64> {
+        let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
+        self.generations.values().find(is_its).map(|generation| generation.number)
+    }
+
+    /// Releases the sockets of those generations. A file of a socket that is closed by this is removed if `unlink` is set.
+    pub(super) fn release_sockets(&mut self, which: impl Fn(u64) -> bool, unlink: bool) {
+        for (_, generation) in self.generations.iter_mut().filter(|(number, _)| which(**number)) {
+            sockets::release(std::mem::take(&mut generation.sockets), unlink);
+        }
+    }
+
+    /// Drops generations with no live process, except the one in charge. `unlink` as in [`Processes::release_sockets`].
+    pub(super) fn forget_generations(&mut self, unlink: bool) {
+        let Processes { current, workers, .. } = self;
+        self.generations.retain(|number, generation| {
+            let is_alive = generation.zygote.is_some() || workers.of_generation(*number).next().is_some();
+            if number != current && !is_alive {
+                sockets::release(std::mem::take(&mut generation.sockets), unlink);
+            }
+            number == current || is_alive
+        });
+    }
+}
 
 impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
-        let Some(generation) = self.generations.get_mut(&number) else { return };
+        let Some(generation) = self.processes.generations.get_mut(&number) else { return };
         let waiting = generation.zygote.take().filter(|zygote| zygote.stage == ZygoteStage::Configured);
         // Whatever it is started for: nothing of it has more rights than the application, a configuration file included
         // that is evaluated again only for its hooks.
         let rights = ZygoteRights::Dropped(&generation.identity);
-        let started =
-            waiting.map_or_else(|| zygote::start(&self.program, &generation.settings, rights), Ok).and_then(|zygote| {
+        let started = waiting
+            .map_or_else(|| zygote::start(&self.startup.program, &generation.settings, rights), Ok)
+            .and_then(|zygote| {
                 let token = Token(ZYGOTES + usize::try_from(number).map_err(io::Error::other)?);
                 self.poll.registry().register(&mut SourceFd(&zygote.channel.as_raw_fd()), token, Interest::READABLE)?;
                 Ok(zygote)
@@ -48,7 +139,9 @@ impl Master<'_> {
     }
 
     pub(super) fn trace_zygote(&self, number: u64) {
-        let Some(Generation { zygote: Some(zygote), settings, .. }) = self.generations.get(&number) else { return };
+        let Some(Generation { zygote: Some(zygote), settings, .. }) = self.processes.generations.get(&number) else {
+            return;
+        };
         tracing::error!(
             target: CRITICAL, pid = zygote.pid.as_raw(), boot_timeout = %settings.boot_timeout,
             "zygote not ready in time, it is killed"
@@ -58,24 +151,26 @@ impl Master<'_> {
 
     /// Its channel's end tells it.
     pub(super) fn end_zygote(&mut self, number: u64) {
-        let is_last = self.supervisor.is_stopping() && number == self.current;
-        if is_last && self.generations.get_mut(&number).is_some_and(Generation::keep_zygote) {
+        let is_last = self.supervisor.is_stopping() && number == self.processes.current;
+        if is_last && self.processes.generations.get_mut(&number).is_some_and(Generation::keep_zygote) {
             return;
         }
         self.zygote_closed(number);
-        if let Some(zygote) = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut()) {
+        if let Some(zygote) =
+            self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut())
+        {
             zygote.leave();
         }
     }
 
     pub(super) fn fork(&mut self, slot: usize, number: u64) {
-        let Some(generation) = self.generations.get(&number) else { return };
-        let asked = self.workers.ask(slot, generation).and_then(|fd| {
+        let Some(generation) = self.processes.generations.get(&number) else { return };
+        let asked = self.processes.workers.ask(slot, generation).and_then(|fd| {
             self.poll.registry().register(&mut SourceFd(&fd), Token(WORKERS + slot), Interest::READABLE)
         });
         if let Err(error) = asked {
             tracing::error!(slot, %error, "worker not forked");
-            self.workers.forget(slot);
+            self.processes.workers.forget(slot);
             self.tell(&Event::ForkFailed(slot));
         }
     }
@@ -83,16 +178,16 @@ impl Master<'_> {
     /// Asks a worker to end while others serve. It is told by its channel: a signal could not say that there is time.
     pub(super) fn retire(&mut self, slot: usize, pid: i32) {
         tracing::info!(slot, pid, "worker retires");
-        self.note_leaving(slot);
-        self.workers.expect_end(slot);
-        if let Err(error) = self.workers.say(slot, &ToWorker::Retire, &[]) {
+        self.processes.note_leaving(slot);
+        self.processes.workers.expect_end(slot);
+        if let Err(error) = self.processes.workers.say(slot, &ToWorker::Retire, &[]) {
             tracing::error!(slot, pid, %error, "worker not told to retire");
             self.end(slot, pid, Signal::SIGTERM);
         }
     }
 
     pub(super) fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
-        self.workers.expect_end(slot);
+        self.processes.workers.expect_end(slot);
         if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
             tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");
         }
@@ -110,8 +205,10 @@ impl Master<'_> {
 
     /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
     fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
-        let Some(slot) = self.workers.slot_of(pid) else { return self.zygote_stood_still(pid, since.is_some()) };
-        self.workers.note_stopped(slot, since);
+        let Some(slot) = self.processes.workers.slot_of(pid) else {
+            return self.zygote_stood_still(pid, since.is_some());
+        };
+        self.processes.workers.note_stopped(slot, since);
         let pid = pid.as_raw();
         match since {
             Some(_) => tracing::warn!(slot, pid, "worker was stopped by a signal, CONT lets it go on"),
@@ -121,7 +218,7 @@ impl Master<'_> {
 
     /// The same of a zygote: nobody would notice before a worker is missing.
     fn zygote_stood_still(&mut self, pid: Pid, is_stopped: bool) {
-        let number = self.generations.values_mut().find_map(|generation| {
+        let number = self.processes.generations.values_mut().find_map(|generation| {
             let zygote = generation.zygote.as_mut().filter(|zygote| zygote.pid == pid)?;
             zygote.is_stopped = is_stopped;
             Some(generation.number)
@@ -139,7 +236,7 @@ impl Master<'_> {
 
     /// Kills a zygote, and says so if it was stopped: who hangs in its boot was traced, who was told to end is known.
     pub(super) fn kill_zygote(&self, number: u64) {
-        let Some(generation) = self.generations.get(&number) else { return };
+        let Some(generation) = self.processes.generations.get(&number) else { return };
         if let Some(zygote) = generation.zygote.as_ref().filter(|zygote| zygote.is_stopped && !zygote.expected) {
             let pid = zygote.pid.as_raw();
             tracing::error!(target: CRITICAL, pid, "zygote was stopped by a signal and did not go on, it is killed");
@@ -148,30 +245,29 @@ impl Master<'_> {
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
-        let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);
         if self.is_successor(pid, exit) || self.is_evaluator(pid) || self.is_hook_process(pid, exit) {
             return;
         }
-        if let Some(number) = self.generations.values().find(is_its).map(|generation| generation.number) {
+        if let Some(number) = self.processes.generation_of_zygote(pid) {
             self.zygote_ended(number, exit);
-        } else if let Some(slot) = self.workers.slot_of(pid) {
+        } else if let Some(slot) = self.processes.workers.slot_of(pid) {
             self.hear_worker(slot);
             self.worker_exited(slot, exit);
         } else {
             // A worker that has not been heard yet, or an orphan of the application.
-            self.workers.keep_exit(pid, exit);
+            self.processes.workers.keep_exit(pid, exit);
         }
     }
 
     fn zygote_ended(&mut self, number: u64, exit: Exit) {
         self.hear_zygote(number);
         self.zygote_closed(number);
-        let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.take());
+        let zygote = self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.take());
         if self.waits_for_pre_exec(number) {
             self.pre_exec_is_over(false);
         }
         if let Some(Zygote { pid, expected, .. }) = zygote {
-            self.workers.forget_zygote(pid);
+            self.processes.workers.forget_zygote(pid);
             if self.finish.is_none() && !self.supervisor.is_stopping() && !expected {
                 tracing::error!(pid = pid.as_raw(), by = %exit, "zygote ended");
             }
@@ -180,12 +276,12 @@ impl Master<'_> {
     }
 
     pub(super) fn worker_exited(&mut self, slot: usize, exit: Exit) {
-        if let Some(fd) = self.workers.channel(slot) {
+        if let Some(fd) = self.processes.workers.channel(slot) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
-        let worker = self.workers.forget(slot);
+        let worker = self.processes.workers.forget(slot);
         if let Some(worker) = &worker {
-            self.note_exit(worker.age, worker.pid);
+            self.processes.note_exit(worker.age, worker.pid);
         }
         let (pid, expected) = worker.map(|worker| (worker.pid, worker.expected)).unwrap_or_default();
         log_lines::exit(slot, pid, expected, exit);
@@ -193,15 +289,15 @@ impl Master<'_> {
     }
 
     pub(super) fn look_at_memory(&mut self) {
-        let settings = &self.generations[&self.current].settings;
+        let settings = &self.processes.in_charge().settings;
         let Some(limit) = settings.reload_on_rss.limit() else { return };
-        if !self.watchdog.is_time_to_look(settings, now()) {
+        if !self.measurements.watchdog.is_time_to_look(settings, now()) {
             return;
         }
-        for (slot, pid) in self.workers.unspent() {
+        for (slot, pid) in self.processes.workers.unspent() {
             let Some(rss) = process::resident_bytes(pid).filter(|rss| *rss > limit) else { continue };
             tracing::info!(slot, pid = pid.as_raw(), rss, "worker has grown beyond reload_on_rss, it will be replaced");
-            self.workers.note_spent(slot);
+            self.processes.workers.note_spent(slot);
             self.tell(&Event::Spent(slot));
         }
     }
@@ -211,18 +307,18 @@ impl Master<'_> {
         self.supersede_evaluation();
         self.release_sockets(|_| true);
         self.requests.socket.close();
-        if let Some(pidfile) = &self.pidfile {
+        if let Some(pidfile) = &self.succession.pidfile {
             pidfile.remove();
         }
         self.note_end();
         let patience = if self.has_last_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
-        let zygotes = self.generations.values_mut().filter_map(|generation| generation.zygote.take());
+        let zygotes = self.processes.generations.values_mut().filter_map(|generation| generation.zygote.take());
         let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
         self.see_off(zygotes, patience);
         // After the zygotes: its hook comes last.
-        let hook_process = self.end_hook_process().into_iter().collect();
+        let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.see_off(hook_process, patience);
-        if !self.check {
+        if !self.startup.check {
             tracing::info!(code, "stopped");
         }
     }

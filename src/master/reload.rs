@@ -5,9 +5,8 @@ use std::path::Path;
 use super::command_source::CommandSource;
 use super::control::requests::ReloadProgress;
 use super::load::Meter;
-use super::log_files::LogFiles;
 use super::zygote::Zygote;
-use super::{AnyError, Generation, Master, configuration, log_lines, log_targets, now, sockets};
+use super::{Generation, Master, configuration, log_lines, log_targets, now};
 use crate::command::Command;
 use crate::os::pidfile::PidFile;
 use crate::os::proctitle;
@@ -17,15 +16,15 @@ use crate::supervisor::{Cause, Event, Moment};
 impl Master<'_> {
     /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
     pub(super) fn reload(&mut self, by: CommandSource) {
-        let number = self.newest + 1;
+        let number = self.processes.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
-        self.newest = number;
+        self.processes.newest = number;
         self.renew_control();
         self.renew_pidfile();
-        self.read_at = now();
+        self.processes.read_at = now();
         self.requests.failure = None;
         self.service_manager.reload_begins(now());
-        if self.file.is_some() {
+        if self.startup.file.is_some() {
             return self.start_evaluation(number);
         }
         self.try_generation(number, None, None);
@@ -33,7 +32,7 @@ impl Master<'_> {
 
     /// A worker has seen a change. All see it, and what was read since then has it already.
     pub(super) fn code_changed(&mut self, at: Moment) {
-        if self.settings().reload && at > self.read_at && at <= now() {
+        if self.settings().reload && at > self.processes.read_at && at <= now() {
             self.obey(Command::Reload, CommandSource::Change);
         }
     }
@@ -41,12 +40,13 @@ impl Master<'_> {
     /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has
     /// evaluated that file.
     pub(super) fn try_generation(&mut self, number: u64, defined: Option<&Defined>, zygote: Option<Zygote>) {
-        match self.read_generation(number, defined) {
+        let checked = self.processes.in_charge().check_file();
+        match checked.and_then(|()| self.startup.read_generation(number, defined)) {
             Ok(mut generation) => {
                 let plan = generation.plan();
                 generation.zygote = zygote;
                 generation.remotes = self.lookups.begin(number, &generation.settings, &generation.origins);
-                self.generations.insert(number, generation);
+                self.processes.generations.insert(number, generation);
                 self.tell(&Event::Reload(number, plan));
             }
             Err(error) => {
@@ -60,28 +60,21 @@ impl Master<'_> {
         }
     }
 
-    fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
-        self.generations[&self.current].check_file()?;
-        let mut generation = Generation::new(number, (self.read)(defined)?, LogFiles::open)?;
-        generation.take_hooks(defined)?;
-        Ok(generation)
-    }
-
     /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
-        self.current = number;
+        self.processes.current = number;
         // What is measured is measured of its workers, and by its settings.
-        self.meter = Meter::default();
-        let Generation { settings, log_files, remotes, .. } = &self.generations[&number];
+        self.measurements.meter = Meter::default();
+        let Generation { settings, log_files, remotes, .. } = &self.processes.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
         self.requests.failure = None;
         if let Err(error) = log_files.take(settings) {
             tracing::error!(%error, "log file not taken");
         }
-        self.reopen_log_of_hook_process();
+        self.processes.reopen_log_of_hook_process();
         log_targets::take(remotes);
         proctitle::set(&format!("rwsgi: master [{}]", settings.title()));
-        let mut remarks = self.restart_only.remarks(settings, self.requests.socket.path());
+        let mut remarks = self.startup.restart_only.remarks(settings, self.requests.socket.path());
         for remark in &remarks {
             tracing::warn!(generation = number, "{remark}");
         }
@@ -93,11 +86,13 @@ impl Master<'_> {
     /// Writes the pid file again if somebody has removed it.
     fn renew_pidfile(&mut self) {
         let is_gone = |file: &&PidFile| matches!(file.path().try_exists(), Ok(false));
-        let Some(path) = self.pidfile.as_ref().filter(is_gone).map(|file| file.path().to_owned()) else { return };
+        let Some(path) = self.succession.pidfile.as_ref().filter(is_gone).map(|file| file.path().to_owned()) else {
+            return;
+        };
         match PidFile::write(&path) {
             Ok(written) => {
                 tracing::info!(path = %path.display(), "the pid file was gone, it is written again");
-                self.pidfile = Some(written);
+                self.succession.pidfile = Some(written);
             }
             Err(error) => tracing::error!(%error, "the pid file is gone, and no other one is written"),
         }
@@ -105,17 +100,17 @@ impl Master<'_> {
 
     /// The pid file is where the settings say from now on. What is to be known of that, if it is another place.
     fn move_pidfile(&mut self) -> Option<String> {
-        let wanted = self.settings().pidfile.as_deref().map(|path| self.other.pidfile(path));
+        let wanted = self.settings().pidfile.as_deref().map(|path| self.succession.other.pidfile(path));
         let wanted = wanted.map(|path| std::path::absolute(&path).unwrap_or(path));
-        let current = self.pidfile.as_ref().map(PidFile::path);
+        let current = self.succession.pidfile.as_ref().map(PidFile::path);
         if current == wanted.as_deref() {
             return None;
         }
         let place = |path: Option<&Path>| path.map_or("nowhere".to_owned(), |path| path.display().to_string());
         let (from, to) = (place(current), place(wanted.as_deref()));
-        match self.other.write_pidfile(&self.generations[&self.current]) {
+        match self.succession.other.write_pidfile(self.processes.in_charge()) {
             Ok(written) => {
-                if let Some(old) = std::mem::replace(&mut self.pidfile, written) {
+                if let Some(old) = std::mem::replace(&mut self.succession.pidfile, written) {
                     old.remove();
                 }
                 tracing::info!(from, to, "pid file moved");
@@ -145,7 +140,12 @@ impl Master<'_> {
 
     pub(super) fn not_reloaded(&mut self, number: u64) {
         let workers = self.serving();
-        tracing::error!(generation = number, serving = self.current, workers, "reload failed, nothing has changed");
+        tracing::error!(
+            generation = number,
+            serving = self.processes.current,
+            workers,
+            "reload failed, nothing has changed"
+        );
         let why = self.requests.failure.take();
         self.reload_failed(
             number,
@@ -156,27 +156,13 @@ impl Master<'_> {
     /// The generation serves alone: sockets that it does not have are closed.
     pub(super) fn reloaded(&mut self, number: u64) {
         self.release_sockets(|other| other < number);
-        let generation = &self.generations[&number];
+        let generation = &self.processes.generations[&number];
         log_lines::reloaded(number, &generation.settings, &generation.sockets, self.supervisor.workers());
         self.fades(number);
     }
 
-    /// Lets go of the sockets of those generations; what others have is kept.
+    /// Releases the sockets of those generations; sockets that other generations have too are kept open.
     pub(super) fn release_sockets(&mut self, which: impl Fn(u64) -> bool) {
-        for (_, generation) in self.generations.iter_mut().filter(|(number, _)| which(**number)) {
-            sockets::release(std::mem::take(&mut generation.sockets), !self.other.is_there());
-        }
-    }
-
-    /// Those of which no process is left.
-    pub(super) fn forget_generations(&mut self) {
-        let (current, pool, unlink) = (self.current, &self.workers, !self.other.is_there());
-        self.generations.retain(|number, generation| {
-            let is_alive = generation.zygote.is_some() || pool.of_generation(*number).next().is_some();
-            if *number != current && !is_alive {
-                sockets::release(std::mem::take(&mut generation.sockets), unlink);
-            }
-            *number == current || is_alive
-        });
+        self.processes.release_sockets(which, !self.succession.other.is_there());
     }
 }

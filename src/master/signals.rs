@@ -23,7 +23,7 @@ impl Master<'_> {
 
     pub(super) fn obey(&mut self, command: Command, by: CommandSource) {
         let is_stop = matches!(command, Command::Stop | Command::Quit);
-        if (self.check || self.supervisor.is_leaving()) && !is_stop {
+        if (self.startup.check || self.supervisor.is_leaving()) && !is_stop {
             tracing::info!(
                 signal = by.signal(),
                 verb = by.verb(),
@@ -39,7 +39,7 @@ impl Master<'_> {
             Command::Reopen => drop(self.reopen(by)),
             Command::Rest => {
                 tracing::info!(signal = by.signal(), verb = by.verb(), "the workers retire, the master stays");
-                self.note(Note::Workers { new: 0, old: self.supervisor.workers() });
+                self.processes.note(Note::Workers { new: 0, old: self.supervisor.workers() });
                 self.tell(&Event::Scale(0));
             }
             Command::More => drop(self.scale(by, Scale::More(1))),
@@ -53,10 +53,10 @@ impl Master<'_> {
 
     fn stop(&mut self, by: CommandSource, stop: Stop) {
         tracing::info!(signal = by.signal(), verb = by.verb(), graceful = stop == Stop::Graceful, "stopping");
-        if self.check {
+        if self.startup.check {
             self.finish = Some(EXIT_SETUP);
         }
-        if let Some(new) = self.other.successor() {
+        if let Some(new) = self.succession.other.successor() {
             self.service_manager.hand_over(new.as_raw());
         }
         self.tell(&Event::Stop(stop));
@@ -69,7 +69,7 @@ impl Master<'_> {
     /// Answers how many workers are wanted from now on. An error says which numbers may be asked for, and changes nothing:
     /// who asks for more than there may be would count on it.
     pub(super) fn scale(&mut self, by: CommandSource, scale: Scale) -> Result<usize, String> {
-        let (least, most) = self.generations[&self.current].worker_range();
+        let (least, most) = self.processes.in_charge().worker_range();
         let before = self.supervisor.workers();
         let workers = match scale.from(before) {
             // Where the workers rest, the first step is to the fewest that there may be.
@@ -79,7 +79,7 @@ impl Master<'_> {
         let (signal, verb) = (by.signal(), by.verb());
         if (least..=most).contains(&workers) {
             tracing::info!(signal, verb, workers, "number of workers changed");
-            self.note(Note::Workers { new: workers, old: before });
+            self.processes.note(Note::Workers { new: workers, old: before });
             self.tell(&Event::Scale(workers));
             return Ok(workers);
         }
@@ -97,7 +97,7 @@ impl Master<'_> {
         tracing::info!(signal = by.signal(), verb = by.verb(), "log files are opened anew");
         let mut reopened = Vec::new();
         let mut outcome = Ok(());
-        for generation in self.generations.values_mut() {
+        for generation in self.processes.generations.values_mut() {
             match generation.reopen() {
                 Ok(reopen) => reopened.push((generation.number, reopen)),
                 Err(error) => {
@@ -107,20 +107,20 @@ impl Master<'_> {
             }
         }
         for (number, reopen) in reopened {
-            let Generation { log_files, settings, .. } = &self.generations[&number];
-            if number == self.current {
+            let Generation { log_files, settings, .. } = &self.processes.generations[&number];
+            if number == self.processes.current {
                 if let Err(error) = log_files.take(settings) {
                     tracing::error!(%error, "log file not taken");
                 }
             }
             let files: Vec<_> = log_files.files().collect();
-            for slot in self.workers.of_generation(number) {
-                if let Err(error) = self.workers.say(slot, &ToWorker::Reopen(reopen), &files) {
+            for slot in self.processes.workers.of_generation(number) {
+                if let Err(error) = self.processes.workers.say(slot, &ToWorker::Reopen(reopen), &files) {
                     tracing::error!(slot, %error, "worker not told of new log files");
                 }
             }
         }
-        self.reopen_log_of_hook_process();
+        self.processes.reopen_log_of_hook_process();
         tracing::info!("log files opened anew");
         outcome
     }

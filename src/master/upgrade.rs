@@ -72,6 +72,13 @@ impl OtherMaster {
     }
 }
 
+/// The masters before and after this one, and the pid file, which names the one that serves.
+pub(super) struct Succession {
+    pub(super) other: OtherMaster,
+    pub(super) pending: Option<PendingUpgrade>,
+    pub(super) pidfile: Option<PidFile>,
+}
+
 /// Who wants another master, and waits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UpgradeRequest {
@@ -93,8 +100,8 @@ impl Master<'_> {
         if let Some(why_not) = self.keeps_from_upgrade() {
             tracing::warn!(signal = wish.by.signal(), verb = wish.by.verb(), "{why_not}");
             self.answer_upgrade(wish, Err(why_not));
-        } else if self.asks_before_upgrade() {
-            self.upgrading = Some(PendingUpgrade { wish, generation: self.current });
+        } else if self.processes.asks_before_upgrade() {
+            self.succession.pending = Some(PendingUpgrade { wish, generation: self.processes.current });
         } else {
             self.upgrade_now(wish);
         }
@@ -102,12 +109,12 @@ impl Master<'_> {
 
     /// Is it this generation's zygote that calls `pre_exec`?
     pub(super) fn waits_for_pre_exec(&self, number: u64) -> bool {
-        self.upgrading.as_ref().is_some_and(|upgrading| upgrading.generation == number)
+        self.succession.pending.as_ref().is_some_and(|upgrading| upgrading.generation == number)
     }
 
     /// `pre_exec` is through, or has raised.
     pub(super) fn pre_exec_is_over(&mut self, may: bool) {
-        let Some(PendingUpgrade { wish, .. }) = self.upgrading.take() else { return };
+        let Some(PendingUpgrade { wish, .. }) = self.succession.pending.take() else { return };
         if may {
             return self.upgrade_now(wish);
         }
@@ -119,12 +126,12 @@ impl Master<'_> {
     fn keeps_from_upgrade(&self) -> Option<String> {
         if Pid::this().as_raw() == 1 {
             Some("no new master: the end of process 1 would end all others; start a new container".to_owned())
-        } else if let Some(pid) = self.other.new {
+        } else if let Some(pid) = self.succession.other.new {
             Some(format!("no new master: there is one already, its pid is {pid}"))
-        } else if self.upgrading.is_some() {
+        } else if self.succession.pending.is_some() {
             Some("no new master: one is about to be started, the hook pre_exec runs".to_owned())
         } else {
-            let old = self.other.old.as_ref();
+            let old = self.succession.other.old.as_ref();
             old.map(|(pid, _)| format!("no new master: the old one is still there, its pid is {pid}"))
         }
     }
@@ -135,7 +142,7 @@ impl Master<'_> {
         match &started {
             Ok(pid) => {
                 tracing::info!(signal, verb, new = pid.as_raw(), "new master started");
-                self.other.new = Some(*pid);
+                self.succession.other.new = Some(*pid);
             }
             Err(error) => tracing::error!(signal, verb, %error, "new master not started"),
         }
@@ -152,24 +159,24 @@ impl Master<'_> {
     }
 
     fn start_successor(&self) -> Result<Pid, AnyError> {
-        let sockets = &self.generations[&self.current].sockets;
+        let sockets = &self.processes.in_charge().sockets;
         let named = |socket: &Rc<BoundSocket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
         let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         let mut variables = vec![(Predecessor::VARIABLE, serde_json::to_string(&predecessor)?)];
         // What the service manager passed to this master is meant for the new one as well, which knows this one's number.
-        variables.extend(self.other.addressed.iter().map(|name| (*name, Pid::this().to_string())));
-        Ok(self.command_line.start(&variables, &fds)?)
+        variables.extend(self.succession.other.addressed.iter().map(|name| (*name, Pid::this().to_string())));
+        Ok(self.startup.command_line.start(&variables, &fds)?)
     }
 
     /// Was this process the new master? Then this one goes on alone.
     pub(super) fn is_successor(&mut self, pid: Pid, exit: Exit) -> bool {
-        let is_it = self.other.new == Some(pid);
+        let is_it = self.succession.other.new == Some(pid);
         if is_it {
             tracing::warn!(new = pid.as_raw(), by = %exit, "new master ended, this one stays");
-            self.other.new = None;
+            self.succession.other.new = None;
             // One that was killed could not take its file away.
-            if let Some(file) = &self.pidfile {
+            if let Some(file) = &self.succession.pidfile {
                 pidfile::remove_of(&PidFile::beside(file.path()), pid.as_raw());
             }
         }
@@ -178,19 +185,19 @@ impl Master<'_> {
 
     /// The old master is gone.
     pub(super) fn take_over(&mut self) {
-        let Some((old, end)) = self.other.old.take() else { return };
+        let Some((old, end)) = self.succession.other.old.take() else { return };
         let _ = self.poll.registry().deregister(&mut SourceFd(&end.as_raw_fd()));
         tracing::info!(old = old.as_raw(), "the old master is gone, this one stays");
-        let beside = self.pidfile.take();
-        match self.other.write_pidfile(&self.generations[&self.current]) {
-            Ok(written) => self.pidfile = written,
+        let beside = self.succession.pidfile.take();
+        match self.succession.other.write_pidfile(self.processes.in_charge()) {
+            Ok(written) => self.succession.pidfile = written,
             Err(error) => tracing::error!(%error, "pid file not written"),
         }
         if let Some(beside) = beside {
             beside.remove();
         }
         self.service_manager.take_turn();
-        let Generation { settings, origins, .. } = &self.generations[&self.current];
+        let Generation { settings, origins, .. } = self.processes.in_charge();
         match ControlSocket::open(settings, origins, self.poll.registry()) {
             Ok(control) => self.requests.socket = control,
             Err(error) => tracing::error!(%error, "no control socket"),

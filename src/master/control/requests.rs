@@ -140,7 +140,7 @@ impl Master<'_> {
 
     fn reload_for(&mut self, client: usize, wait: bool) {
         self.requests.socket.answer(client, &Answer::Begun);
-        self.requests.reloads.push(WaitingForReload { client, generation: self.newest + 1, alone: wait });
+        self.requests.reloads.push(WaitingForReload { client, generation: self.processes.newest + 1, alone: wait });
         self.obey(Command::Reload, CommandSource::Verb(Command::Reload.row().name));
     }
 
@@ -164,7 +164,7 @@ impl Master<'_> {
         if let Some((earlier, _)) = self.requests.fading.take() {
             self.reload_came_to(earlier, ReloadProgress::ServesAlone);
         }
-        let older = self.generations.range(..generation).map(|(_, older)| older.settings.time_to_fade());
+        let older = self.processes.generations.range(..generation).map(|(_, older)| older.settings.time_to_fade());
         self.requests.fading = Some((generation, now() + older.max().unwrap_or_default() + TOLD));
     }
 
@@ -190,7 +190,7 @@ impl Master<'_> {
 
     /// A reload was given up, not because it failed. Whoever asked for it reads at the end what serves now.
     pub(in crate::master) fn reload_dropped(&mut self, generation: u64, why: &str) {
-        let number = self.current;
+        let number = self.processes.current;
         let rest = match self.serving() {
             0 => format!("nothing has changed: generation {number} stays, and has no worker that serves"),
             1 => format!("nothing has changed: generation {number} serves on with 1 worker"),
@@ -222,14 +222,14 @@ impl Master<'_> {
     }
 
     fn recycle(&mut self, slot: Option<usize>) -> Answer {
-        let mut ready = self.workers.unspent();
+        let mut ready = self.processes.workers.unspent();
         ready.retain(|(ready, _)| slot.is_none_or(|slot| slot == *ready));
         if let Some(slot) = slot.filter(|_| ready.is_empty()) {
             return self.no_such_worker(slot, "a worker that is ready", |seat| seat.state == "ready");
         }
         for (slot, pid) in &ready {
             tracing::info!(slot, pid = pid.as_raw(), "worker will be replaced: rwsgi recycle");
-            self.workers.note_spent(*slot);
+            self.processes.workers.note_spent(*slot);
             self.tell(&Event::Spent(*slot));
         }
         Answer::Done(format!("workers that will be replaced: {}", ready.len()))
@@ -252,8 +252,13 @@ impl Master<'_> {
     // Stacks.
 
     fn ask_stacks(&mut self, client: usize, slot: Option<usize>) {
-        let asked: Vec<(usize, Pid)> =
-            self.workers.known().into_iter().filter(|(known, _)| slot.is_none_or(|slot| slot == *known)).collect();
+        let asked: Vec<(usize, Pid)> = self
+            .processes
+            .workers
+            .known()
+            .into_iter()
+            .filter(|(known, _)| slot.is_none_or(|slot| slot == *known))
+            .collect();
         if let Some(slot) = slot.filter(|_| asked.is_empty()) {
             let refused = self.no_such_worker(slot, "a worker", |seat| seat.pid.is_some());
             return self.requests.socket.answer(client, &refused);
@@ -265,7 +270,7 @@ impl Master<'_> {
                 continue;
             }
             let registry = self.poll.registry();
-            if let Some(stacks) = self.workers.stacks(*slot) {
+            if let Some(stacks) = self.processes.workers.stacks(*slot) {
                 let source = stacks.as_raw_fd();
                 let _ = registry.register(&mut SourceFd(&source), Token(STACKS + slot), mio::Interest::READABLE);
                 stacks.ask(*pid);
@@ -277,7 +282,7 @@ impl Master<'_> {
     }
 
     fn hear_stacks(&mut self, slot: usize) {
-        let Some(stacks) = self.workers.stacks(slot) else { return };
+        let Some(stacks) = self.processes.workers.stacks(slot) else { return };
         let text = match stacks.look() {
             Told::Nothing => return,
             Told::All(text) => Some(text),
@@ -314,7 +319,7 @@ impl Master<'_> {
     // How things stand.
 
     fn status(&self) -> Status {
-        let generation = &self.generations[&self.current];
+        let generation = self.processes.in_charge();
         let state = match self.standing() {
             Standing::Starting => "starting",
             Standing::Serving { .. } => "serving",
@@ -333,11 +338,11 @@ impl Master<'_> {
                 .iter()
                 .map(|socket| log_lines::address(&generation.settings, socket))
                 .collect(),
-            generation: self.current,
+            generation: self.processes.current,
             wanted: self.supervisor.workers(),
             workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
             failure: self.requests.failure.clone(),
-            new_master: self.other.successor().map(Pid::as_raw),
+            new_master: self.succession.other.successor().map(Pid::as_raw),
             scaling: self.scaling(),
         }
     }
@@ -383,7 +388,11 @@ impl Master<'_> {
 
     /// What the board says of the threads of a worker.
     fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
-        self.generations.get(&seat.generation).into_iter().flat_map(move |generation| generation.threads_of(seat.slot))
+        self.processes
+            .generations
+            .get(&seat.generation)
+            .into_iter()
+            .flat_map(move |generation| generation.threads_of(seat.slot))
     }
 }
 
