@@ -1,5 +1,5 @@
-//! What `rwsgi VERB` and a master say to each other over the control socket, and how an answer reads: a line of JSON each
-//! way, and before an answer that takes time a line that says so. Values and words; opens no socket.
+//! Messages between `rwsgi VERB` and a master over the control socket, and the text of the answers: one line of JSON
+//! each way, and before a slow answer a line that says so. Values and words; opens no socket.
 
 mod words;
 
@@ -9,49 +9,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 
-/// What a master is asked.
+/// A request to a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlRequest {
-    /// How does the server stand?
+    /// The state of the server.
     Status,
-    /// Which requests are under way?
+    /// The requests under way.
     Requests,
-    /// What does a worker do, or each of them?
+    /// The stacks of a worker, or of each of them.
     Stack(Option<usize>),
-    /// Read settings and code anew. The answer comes when the new code serves or has failed.
+    /// Read settings and code again. The answer comes when the new code serves or has failed.
     Reload {
-        /// It comes when the new code serves alone.
+        /// True if the answer waits until only the new code serves.
         wait: bool,
     },
-    /// Finish what is being served, then end. The end of the connection is the master's end.
+    /// Finish the requests under way, then end. The end of the connection is the master's end.
     Stop,
     /// End at once.
     Quit,
     /// Start a new master beside this one.
     Upgrade,
-    /// More workers, fewer, or so many.
+    /// Change the number of workers.
     Scale(Scale),
     /// Replace a worker, or each of them, by a new one of the same generation.
     Recycle(Option<usize>),
-    /// Open the log files anew.
+    /// Reopen the log files.
     ReopenLogs,
 }
 
-/// How many workers are wanted.
+/// A change of the number of workers wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// So many more than now.
+    /// This number more than now.
     More(usize),
-    /// So many fewer than now.
+    /// This number fewer than now.
     Fewer(usize),
-    /// So many.
+    /// This number.
     To(usize),
 }
 
 impl ControlRequest {
-    /// The verb that asks this.
+    /// Returns the verb of this request.
     pub fn verb(&self) -> Command {
         match self {
             ControlRequest::Status => Command::Status,
@@ -67,8 +67,8 @@ impl ControlRequest {
         }
     }
 
-    /// What the words after `rwsgi` ask for: the verb's row of the table of commands, and what follows the verb. `wait`
-    /// is whether `--wait` was given. An error says what was expected.
+    /// Parses the words after `rwsgi`: the verb's row of the table of commands, and the words after the verb. `wait` is
+    /// true if `--wait` was given. An error says what was expected.
     pub fn from_words(verb: Command, words: &[&str], wait: bool) -> Result<ControlRequest, String> {
         let slot = || match words {
             [] => Ok(None),
@@ -120,7 +120,7 @@ fn scale(words: &[&str]) -> Result<Scale, String> {
     number.map(kind).ok_or_else(|| found(&format!("{word:?}")))
 }
 
-/// As it is typed.
+/// Writes it as it is typed.
 impl fmt::Display for Scale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -132,7 +132,7 @@ impl fmt::Display for Scale {
 }
 
 impl Scale {
-    /// How many that is, from `now`.
+    /// Returns the number of workers, from `now`.
     pub fn from(self, now: usize) -> usize {
         match self {
             Scale::More(count) => now.saturating_add(count),
@@ -142,33 +142,33 @@ impl Scale {
     }
 }
 
-/// What a master answers.
+/// An answer of a master.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// It is being done; another answer follows.
+    /// The request is being carried out; another answer follows.
     Begun,
-    /// It is done; a sentence.
+    /// It is done, with a sentence.
     Done(String),
-    /// It was tried, and failed; why, with a traceback where there is one.
+    /// It was tried, and failed: the reason, with a traceback if there is one.
     Failed(String),
-    /// It was not tried: not understood, or not possible now.
+    /// It was not tried: invalid, or not possible now.
     Refused(String),
-    /// How the server stands.
+    /// The state of the server.
     Status(Box<Status>),
-    /// What is under way.
+    /// The requests under way.
     Requests(Vec<Running>),
-    /// What workers do.
+    /// The stacks of workers.
     Stacks(Vec<Stack>),
 }
 
 impl Answer {
-    /// Was it done?
+    /// True unless the request failed or was refused.
     pub fn is_good(&self) -> bool {
         !matches!(self, Answer::Failed(_) | Answer::Refused(_))
     }
 
-    /// For programs: one value, on one line.
+    /// Returns the answer for programs: one value, on one line.
     pub fn json(&self) -> String {
         let text = match self {
             Answer::Status(status) => serde_json::to_string(status),
@@ -180,7 +180,7 @@ impl Answer {
     }
 }
 
-/// How a server stands.
+/// The state of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The server's version.
@@ -193,20 +193,20 @@ pub struct Status {
     pub seconds: f64,
     /// The application's name.
     pub app: String,
-    /// Where it listens.
+    /// The addresses on which it listens.
     pub listening: Vec<String>,
     /// The generation in charge: 1 and one for each reload that was begun.
     pub generation: u64,
-    /// How many workers there should be.
+    /// The number of workers wanted.
     pub wanted: usize,
     /// The workers, by slot.
     pub workers: Vec<WorkerStatus>,
-    /// Why the last reload failed; nothing if it did not.
+    /// The reason why the last reload failed; `None` if it did not.
     pub failure: Option<String>,
     /// The process of a second master that was started beside this one (`rwsgi upgrade`).
     #[serde(default)]
     pub new_master: Option<i32>,
-    /// How the number of workers follows the load; none if it does not.
+    /// The scaling by load; `None` if it does not.
     #[serde(default)]
     pub scaling: Option<ScalingStatus>,
 }
@@ -226,17 +226,17 @@ pub struct WorkerStatus {
     pub requests: u64,
     /// Requests that are under way.
     pub running: usize,
-    /// What its connections do.
+    /// The numbers of its connections, by state.
     #[serde(default)]
     pub connections: ConnectionCounts,
 }
 
-/// How many connections of a worker do what.
+/// The numbers of a worker's connections, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionCounts {
     /// Idle after a request.
     pub idle: u32,
-    /// Silent: nothing has come on them yet.
+    /// Silent: nothing has been received on them yet.
     pub silent: u32,
     /// A head or a body is being received.
     pub reading: u32,
@@ -279,7 +279,7 @@ pub struct Running {
     pub request: String,
 }
 
-/// What the threads of a worker do.
+/// The stacks of a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
     /// The worker's slot.
@@ -307,16 +307,16 @@ pub struct ThreadStatus {
     pub request: Option<String>,
 }
 
-/// That the load decides how many workers there are.
+/// The scaling of the number of workers by load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScalingStatus {
-    /// There are at least so many,
+    /// The fewest workers.
     pub workers_min: usize,
-    /// and at most so many.
+    /// The most workers.
     pub workers_max: usize,
-    /// For how much of the time the threads were in the application when they were looked at last, in percent.
+    /// The share of time that the threads were in the application, in percent, at the last measurement.
     pub busy: Option<u32>,
-    /// How many connections waited then.
+    /// The connections that waited then.
     pub waiting: Option<usize>,
     /// The last time that the load changed the number.
     pub last_change: Option<ScalingChange>,
@@ -325,13 +325,13 @@ pub struct ScalingStatus {
 /// A change of the number of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScalingChange {
-    /// How many there were to be before it.
+    /// The number before it.
     pub from: usize,
-    /// How many since then.
+    /// The number after it.
     pub to: usize,
     /// Seconds since then.
     pub seconds: f64,
-    /// Why, a few words.
+    /// The reason, in a few words.
     pub why: String,
 }
 

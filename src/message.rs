@@ -1,4 +1,4 @@
-//! What master, zygote and workers say to each other: a JSON object a packet, over a channel of `os::channel`.
+//! Messages between master, zygote and workers: a JSON object a packet, over a channel of `os::channel`.
 //!
 //! Master and zygote are two copies of this crate in two files, so nothing crosses but these values and descriptors.
 //! What comes from a zygote or a worker that has dropped its privileges is hostile to the master: it is bounded in
@@ -12,44 +12,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Defined, Script, Settings};
 
-/// What the master says to a zygote.
+/// A message from the master to a zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToZygote {
-    /// The first word, read before Python is there. With it comes the engine's file.
+    /// The first message, read before Python is loaded. With it comes the engine's file.
     Load(LoadPython),
     /// Evaluate a configuration file, read by the engine before [`ToZygote::Start`].
     Configure(Configure),
-    /// What to serve, read by the engine. With it come the descriptors that [`Start::descriptors`] counts.
+    /// The application to serve, read by the engine. With it come the descriptors that [`Start::descriptors`] counts.
     Start(Box<Start>),
     /// Fork a worker for a slot. With it comes the worker's end of its channel.
     Fork(Fork),
-    /// The log files were opened anew. With it come those that it names.
+    /// The log files were reopened. With it come those that it names.
     Reopen(Reopen),
-    /// The name of a host was looked up: where lines go besides from now on.
+    /// The name of a host was looked up: the new outputs of the logs beside their files.
     Connect(Remotes),
-    /// What has happened, for hooks that gunicorn's master calls.
+    /// An event for hooks that gunicorn's master calls.
     Note(Note),
 }
 
-/// What happens in the master and is the business of hooks, which it has called elsewhere.
+/// An event in the master that hooks are called for, in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// So many workers are wanted, no longer so many (`nworkers_changed`).
+    /// The number of workers wanted has changed (`nworkers_changed`).
     Workers {
-        /// From now on.
+        /// The new number.
         new: usize,
-        /// Until now.
+        /// The number before.
         old: usize,
     },
-    /// The worker of this [`Fork::age`] is to be replaced, or to end without.
+    /// The worker of this [`Fork::age`] is to be replaced, or to end.
     Leaving(u64),
     /// A worker has ended.
     Exited(Gone),
     /// Another master is about to be started beside this one (`pre_exec`): answered by [`FromZygote::MayUpgrade`].
     Upgrading,
-    /// The server stops: let go of the listeners, and stay.
+    /// The server stops: close the listeners, and stay.
     Closing,
-    /// All workers are gone (`on_exit`), and the zygote, too, is to go.
+    /// All workers are gone (`on_exit`), and the zygote is to end.
     Ending,
 }
 
@@ -58,9 +58,9 @@ pub enum Note {
 pub struct Gone {
     /// Its [`Fork::age`].
     pub age: u64,
-    /// Its pid, unless it ended before its first word.
+    /// Its pid, unless it ended before its first message.
     pub pid: Option<i32>,
-    /// Is this the zygote that calls `child_exit`?
+    /// True if this is the zygote that calls `child_exit`.
     pub call: bool,
 }
 
@@ -76,7 +76,7 @@ pub enum ToHookProcess {
 /// A message from the hook process: the first to the master, the others to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromHookProcess {
-    /// The packet's credentials say the pid.
+    /// The first message; the packet's credentials give the pid.
     Hello,
     /// `when_ready` has returned.
     Ready,
@@ -84,7 +84,7 @@ pub enum FromHookProcess {
     Failed(BootFailure),
 }
 
-/// What a master says to the one that it starts beside itself, in an environment variable.
+/// The values that a master passes to the one that it starts beside itself, in an environment variable.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Predecessor {
     /// Its process.
@@ -103,27 +103,27 @@ impl Predecessor {
 pub struct Inherited {
     /// Its number.
     pub fd: i32,
-    /// Where it listens, as the setting `bind` says it.
+    /// Its address, as in the setting `bind`.
     pub at: String,
 }
 
-/// What the master says to a worker.
+/// A message from the master to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Finish what there is and end; others serve on.
+    /// Finish the requests under way and end; others continue to serve.
     Retire,
-    /// The log files were opened anew. With it come those that it names.
+    /// The log files were reopened. With it come those that it names.
     Reopen(Reopen),
-    /// The name of a host was looked up: where lines go besides from now on.
+    /// The name of a host was looked up: the new outputs of the logs beside their files.
     Connect(Remotes),
 }
 
-/// Which log files come with a message, in this order.
+/// The log files that come with a message, in this order.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reopen {
-    /// The error log's.
+    /// True if the error log's comes.
     pub error_log: bool,
-    /// The access log's.
+    /// True if the access log's comes.
     pub access_log: bool,
 }
 
@@ -138,13 +138,13 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// Which Python to enter.
+/// The Python to enter.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
-    /// The user of the application, if this process keeps more rights than that user has and the user is known: what
-    /// that user may write to is not run.
+    /// The user of the application, if this process keeps more rights than that user and the user is known: no file
+    /// that this user may write to is run.
     pub untrusted: Option<Identity>,
 }
 
@@ -163,7 +163,7 @@ pub struct Configure {
     pub has_file: bool,
 }
 
-/// What a zygote needs to know.
+/// The values that a zygote needs.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Start {
     /// The program's [`BUILD_ID`]; the engine's own must be the same.
@@ -172,28 +172,28 @@ pub struct Start {
     pub settings: Settings,
     /// The words of the command line, for `sys.argv`.
     pub arguments: Vec<String>,
-    /// What this zygote is started for.
+    /// The occasion of this zygote's start.
     pub occasion: Occasion,
     /// The number of this generation, from 1.
     pub generation: u64,
     /// The master's pid, which is to become every worker's parent.
     pub master: i32,
-    /// Load the application and report, serve nothing (`rwsgi check`).
+    /// True for `rwsgi check`: loads the application, reports and serves nothing.
     pub check: bool,
     /// The user and the group to become, unless the process has become them before it was executed.
     pub identity: Identity,
-    /// How many listeners come with this message.
+    /// The number of listeners that come with this message.
     pub listeners: usize,
-    /// Does the error log's file come with this message (else standard error is the log)?
+    /// True if the error log's file comes with this message; otherwise standard error is the log.
     pub error_log: bool,
-    /// Does the access log's file come with this message? Behind it comes what TLS needs, as a sealed file, where the settings
-    /// ask for TLS.
+    /// True if the access log's file comes with this message. After it come certificates and keys, as a sealed file, if
+    /// the settings use TLS.
     pub access_log: bool,
-    /// What comes for the hooks of a configuration file.
+    /// The descriptors that come for the hooks of a configuration file.
     pub hooks: ForHooks,
     /// Its standard output and standard error.
     pub streams: Streams,
-    /// Where lines go besides.
+    /// The outputs of the logs beside their files.
     pub remotes: Remotes,
 }
 
@@ -202,24 +202,24 @@ pub struct Start {
 pub enum Streams {
     /// Those that it was started with.
     Own,
-    /// They come, last of all: it was started without, before there were settings.
+    /// They come last in this message: it was started without them, before there were settings.
     Sent,
 }
 
-/// What a zygote gets for the hooks of a configuration file, after the log files.
+/// The descriptors that a zygote gets for the hooks of a configuration file, after the log files.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ForHooks {
-    /// Does the file come in which this generation's hooks keep what they put on `server`?
+    /// True if the file comes in which this generation's hooks keep the attributes that they set on `server`.
     pub memory: bool,
-    /// Does that of the generation before come?
+    /// True if that of the generation before comes.
     pub memory_before: bool,
     /// True if the hook process's end of its channel comes, so that one is to be started.
     pub hook_process: bool,
-    /// How many workers were wanted before this zygote was started; none if it is the first.
+    /// The number of workers wanted before this zygote was started; `None` for the first.
     pub workers_before: Option<usize>,
 }
 
-/// Where lines go besides the files of the logs.
+/// The outputs of the logs beside their files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remotes {
     /// Messages.
@@ -231,24 +231,24 @@ pub struct Remotes {
 /// A daemon that takes messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Syslog {
-    /// Where it is.
+    /// Its address.
     pub place: Place,
-    /// What this server is called there.
+    /// The name of this server there.
     pub name: String,
     /// The facility's code (RFC 3164 section 4.1.1).
     pub facility: u8,
-    /// Does the access log go there, too?
+    /// True if the access log goes there, too.
     pub has_access: bool,
 }
 
 /// A daemon that takes metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statsd {
-    /// Where it is.
+    /// Its address.
     pub place: Place,
-    /// What stands before each name, its point included.
+    /// The text before each name, with its final dot.
     pub prefix: String,
-    /// What stands behind each value, if anything.
+    /// The text after each value, if any.
     pub tags: String,
 }
 
@@ -263,11 +263,11 @@ pub enum Place {
     UnixDatagrams(PathBuf),
     /// A connection, a path.
     UnixStream(PathBuf),
-    /// A host whose name is being looked up, and a port: what is sent until then is lost, and counted.
+    /// A host whose name is being looked up, and a port: lines are lost until then, and counted.
     Awaited(String, u16),
 }
 
-/// What a zygote is started for, and so which hooks it calls.
+/// The occasion of a zygote's start, which decides the hooks that it calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Occasion {
     /// The server starts.
@@ -289,12 +289,12 @@ pub struct Fork {
     pub max_requests: u64,
 }
 
-/// What a zygote says to the master.
+/// A message from a zygote to the master.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromZygote {
-    /// This Python will be entered.
+    /// The Python that will be entered.
     Found(FoundPython),
-    /// What the configuration file defined.
+    /// The definitions of the configuration file.
     Configured(Defined),
     /// Ready to fork; the application is loaded if it is preloaded or checked.
     Ready,
@@ -304,10 +304,10 @@ pub enum FromZygote {
     ForkFailed {
         /// The slot that was asked for.
         slot: usize,
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// `pre_exec` is through; `false` if it raised.
+    /// `pre_exec` has returned; `false` if it raised.
     MayUpgrade(bool),
 }
 
@@ -322,34 +322,34 @@ pub struct FoundPython {
     pub launch: String,
 }
 
-/// What a worker says to the master. The channel says which slot it speaks for.
+/// A message from a worker to the master. The channel gives its slot.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// The first word; the packet's credentials say the pid.
+    /// The first message; the packet's credentials give the pid.
     Hello,
     /// The application is loaded and the loop runs.
     Ready,
     /// The application could not be loaded; the worker ends.
     Failed(BootFailure),
-    /// Replace me.
+    /// The worker asks to be replaced.
     Spent(SpentReason),
     /// A file of the application has changed, at this moment in ns of the clock that all processes share.
     Changed(u64),
 }
 
-/// Why a worker is to be replaced.
+/// The reason why a worker is to be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpentReason {
     /// `max_requests` is reached.
     Requests,
-    /// A request was ended by `timeout`; what it held may be broken.
+    /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
 }
 
-/// Why a zygote or a worker could not start.
+/// The reason why a zygote or a worker could not start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootFailure {
-    /// What kind of failure, and with it the exit code.
+    /// The kind of failure, which decides the exit code.
     pub cause: BootCause,
     /// One sentence, with hints on lines of their own.
     pub message: String,
@@ -369,7 +369,7 @@ pub enum BootCause {
 }
 
 impl BootCause {
-    /// The exit code of a server that could not start for this cause (gunicorn's codes).
+    /// Returns the exit code of a server that could not start for this cause (gunicorn's codes).
     pub fn exit_code(self) -> i32 {
         match self {
             BootCause::Setup => 1,
@@ -380,12 +380,12 @@ impl BootCause {
 }
 
 impl BootFailure {
-    /// A failure of the surroundings.
+    /// Returns a failure of the surroundings.
     pub fn setup(error: &dyn fmt::Display) -> BootFailure {
         BootFailure { cause: BootCause::Setup, message: error.to_string(), traceback: None }
     }
 
-    /// This failure, its texts cut so that it fits a packet.
+    /// Returns this failure, with its texts cut to fit a packet.
     #[must_use]
     pub fn bounded(mut self) -> BootFailure {
         let mut limit = PACKET_LIMIT / 2;
@@ -400,7 +400,7 @@ impl BootFailure {
     }
 }
 
-/// The sentence, and below it the traceback.
+/// Writes the sentence, and below it the traceback.
 impl fmt::Display for BootFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -411,7 +411,7 @@ impl fmt::Display for BootFailure {
     }
 }
 
-/// Keeps the end of a long text: a traceback says what happened in its last lines.
+/// Keeps the end of a long text: the last lines of a traceback give the error.
 fn cut_front(text: &mut String, limit: usize) {
     if text.len() > limit {
         let mut from = text.len() - limit;

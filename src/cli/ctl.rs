@@ -1,5 +1,5 @@
-//! `rwsgi VERB`: finds the running server's control socket, asks, waits, prints. Decides nothing about a server; the words
-//! are those of `control`.
+//! `rwsgi VERB`: finds the running server's control socket, sends a request, waits, and prints the answer. `control`
+//! has the words.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,18 +15,18 @@ use crate::log;
 use crate::os::{self, pidfile, process, socket};
 use crate::settings::Settings;
 
-/// What is asked of a running server.
+/// A request to a running server, with its options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlCall {
-    /// The question.
+    /// The request.
     pub request: ControlRequest,
-    /// Print for programs.
+    /// True to print JSON, for programs.
     pub json: bool,
-    /// How long the whole may take; without it, what is done at once has a limit, and what takes its time has none.
+    /// The limit for the whole call. Without it, an immediate answer has a limit, and a slow one has none.
     pub within: Option<Duration>,
 }
 
-/// Asks and prints; says the exit code. `file` is the configuration file that was named.
+/// Sends the request, prints the answer and returns the exit code. `file` is the configuration file that was named.
 pub(super) fn run(call: &ControlCall, settings: &Settings, file: Option<&str>) -> i32 {
     let no_path = || match file {
         Some(file) if settings.control_socket.is_none() => NoAnswer::NoPathIn(file.to_owned()),
@@ -54,22 +54,22 @@ pub(super) fn run(call: &ControlCall, settings: &Settings, file: Option<&str>) -
     code
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 enum NoAnswer {
-    /// Nobody says where the socket is.
+    /// No setting gives the path of the socket.
     NoPath,
-    /// Neither does this file, by which the server was started.
+    /// This file, by which the server was started, does not give it.
     NoPathIn(String),
     /// The socket cannot be connected to.
     Unreachable(PathBuf, io::Error),
-    /// This user listens there, who is not to be believed.
+    /// This user, which is not trusted, listens there.
     Stranger(PathBuf, u32),
-    /// Nothing came in time; whose socket it is.
+    /// Nothing came in time; the process that owns the socket.
     Silent(PathBuf, Duration, Option<Pid>),
-    /// It has begun, and was not over in time.
+    /// The request was begun, and not complete in time.
     Unfinished(PathBuf, Duration, &'static str),
-    /// What came is no answer.
+    /// An invalid answer came.
     Garbled(PathBuf),
 }
 
@@ -138,7 +138,7 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// What would help where the socket cannot be connected to.
+/// Returns a hint for a socket that cannot be connected to.
 fn reach(path: &Path, error: &io::Error) -> &'static str {
     let is_number = |stem: &std::ffi::OsStr| stem.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     match error.kind() {
@@ -153,7 +153,7 @@ fn reach(path: &Path, error: &io::Error) -> &'static str {
 fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, NoAnswer> {
     let unreachable = |error| NoAnswer::Unreachable(path.to_owned(), error);
     let mut stream = match socket::connect_unix(path, AT_ONCE) {
-        // It listens, and takes nobody.
+        // The socket listens, and accepts no connection.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             return Err(NoAnswer::Silent(path.to_owned(), AT_ONCE, None));
         }
@@ -163,7 +163,7 @@ fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, N
     believe(&stream, path, settings)?;
     stream.set_write_timeout(Some(AT_ONCE)).map_err(unreachable)?;
     let line = serde_json::to_string(&call.request).unwrap_or_default();
-    // A server that refuses to hear says why before it closes, so that reading goes on.
+    // A server that refuses a client says why before it closes, so that reading continues.
     let _ = stream.write_all(format!("{line}\n").as_bytes());
     let began = Instant::now();
     let mut lines = BufReader::new(stream);
@@ -177,7 +177,7 @@ fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, N
     let left = call.within.map(|within| within.saturating_sub(began.elapsed()).max(SHORTEST));
     match hear(&mut lines, path, left)? {
         Reply::Answer(answer) => Ok(answer),
-        // The limit that was asked for, not what was left of it.
+        // This is the limit that was requested, not the rest of it.
         Reply::Nothing => Err(NoAnswer::Unfinished(path.to_owned(), limit, call.request.verb().row().name)),
         Reply::End if matches!(call.request, ControlRequest::Stop | ControlRequest::Quit) => {
             Ok(Answer::Done("stopped".to_owned()))
@@ -186,8 +186,8 @@ fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, N
     }
 }
 
-/// Whoever may write to the directory of the socket can put one of their own in its place: the kernel says who listens
-/// there. The pid file's word counts where the settings do not say that the server is started as root.
+/// Checks that a trusted user listens on the socket: anyone that may write to its directory can replace it. The owner
+/// of the pid file counts unless the settings say that the server is started as root.
 fn believe(stream: &UnixStream, path: &Path, settings: &Settings) -> Result<(), NoAnswer> {
     let own = nix::unistd::geteuid().as_raw();
     let listener = socket::peer_user(stream.as_fd()).unwrap_or(u32::MAX);
@@ -200,13 +200,13 @@ fn believe(stream: &UnixStream, path: &Path, settings: &Settings) -> Result<(), 
 
 enum Reply {
     Answer(Answer),
-    /// Not in time.
+    /// Nothing came in time.
     Nothing,
-    /// Nor later.
+    /// The connection has ended.
     End,
 }
 
-/// The next answer, or that there will be none.
+/// Receives the next answer, or the end of the connection.
 fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>) -> Result<Reply, NoAnswer> {
     let garbled = || NoAnswer::Garbled(path.to_owned());
     lines.get_ref().set_read_timeout(limit).map_err(|_| garbled())?;
@@ -215,13 +215,13 @@ fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>)
         Ok(0) => Ok(Reply::End),
         Ok(_) => serde_json::from_str(&line).map(Reply::Answer).map_err(|_| garbled()),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(Reply::Nothing),
-        // The server was killed with our question unread.
+        // The server was killed before it read the request.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Reply::End),
         Err(_) => Err(garbled()),
     }
 }
 
-/// What a master that is not stopped needs to say that it has heard; its turns take milliseconds.
+/// The time for a master to acknowledge a request; its work takes milliseconds.
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// The kernel takes no limit of 0.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! What verbs understand, and how answers read.
+//! Tests of verbs and the text of answers.
 
 use super::words::span;
 use super::*;

@@ -1,4 +1,4 @@
-//! How answers read for people: sentences and tables. Asks nobody anything.
+//! The text of answers for people: sentences and tables.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{
     Answer, ConnectionCounts, Running, ScalingChange, ScalingStatus, Stack, Status, ThreadStatus, WorkerStatus,
 };
 
-/// For people; several lines, no newline at the end.
+/// Writes the answer for people: several lines, no newline at the end.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,7 +33,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// The threads that call the application by their numbers, with what they do; others as faulthandler calls them.
+/// Writes the threads that call the application by their numbers, with what they do; others as faulthandler names them.
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slot {}, pid {}", self.slot, self.pid)?;
@@ -137,7 +137,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Columns with two blanks between; the last one is as long as it is.
+/// Writes columns with two blanks between; the last one keeps its length.
 fn table<const N: usize>(f: &mut fmt::Formatter<'_>, heads: [&str; N], rows: Vec<[String; N]>) -> fmt::Result {
     let rows: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
@@ -148,9 +148,9 @@ fn table<const N: usize>(f: &mut fmt::Formatter<'_>, heads: [&str; N], rows: Vec
     f.write_str(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The two largest units: `3 h 12 min`.
+/// Returns the two largest units: `3 h 12 min`.
 pub(super) fn span(seconds: f64) -> String {
-    // What is not a time of this machine is shown as none.
+    // An invalid time is shown as none.
     let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     let (days, hours, minutes) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60);
     match (days, hours, minutes) {

@@ -8,7 +8,7 @@ use crate::os::memfd;
 use crate::settings::Settings;
 use crate::tls::Material;
 
-/// What TLS needs, checked, in a sealed file; none where there is no TLS.
+/// Returns certificates and keys, checked, in a sealed file; `None` without TLS.
 pub(super) fn read(settings: &Settings, origins: &Origins) -> Result<Option<OwnedFd>, AnyError> {
     let Some(terms) = settings.tls() else { return Ok(None) };
     let material = Material::read(&terms).map_err(|problem| origins.blame(problem.setting, &problem))?;

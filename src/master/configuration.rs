@@ -1,5 +1,6 @@
-//! The configuration file in Python, from the master's side: a zygote evaluates it before there are settings, and is then the
-//! zygote of the generation that these make. At the start the master waits for it; at a reload it goes on with its work.
+//! The configuration file in Python, from the master's side: a zygote evaluates it before there are settings, and
+//! becomes the zygote of the generation that they make. At the start the master waits for it; at a reload it continues
+//! its work.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -21,13 +22,13 @@ use crate::os::{process, read_file};
 use crate::settings::{Defined, Script, Settings};
 use crate::supervisor::{Moment, Standing};
 
-/// A configuration file in Python, and the settings of the environment and the command line, which say by which Python it
-/// is read and how long that may take.
+/// A configuration file in Python, and the settings of the environment and the command line, which name its Python and
+/// limit its time.
 #[derive(Clone, Debug)]
 pub struct PythonFile {
     /// The file.
     pub script: Script,
-    /// What the other sources say.
+    /// The settings of the other sources.
     pub settings: Settings,
 }
 
@@ -39,16 +40,16 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
-    /// When it has taken too long.
+    /// Returns its deadline, if there is one.
     pub(super) fn until(&self) -> Option<Moment> {
         self.until
     }
 }
 
-/// What the file defines; nothing is left running. `engine` as in [`super::Launch`].
+/// Evaluates the file and returns its definitions; leaves no process running. `engine` as in [`super::Launch`].
 pub fn evaluate(engine: &[u8], file: &PythonFile, arguments: &[String]) -> Result<Defined, AnyError> {
     let program = Program::open(engine)?;
-    // A verb answers on standard output, whatever the file prints.
+    // A verb prints its answer to standard output; the file must not print there.
     let (zygote, defined) = process::with_stdout_apart(|| configured(&program, file, arguments))??;
     discard(&zygote);
     Ok(defined)
@@ -60,7 +61,7 @@ pub(super) fn configured(
     file: &PythonFile,
     arguments: &[String],
 ) -> Result<(Zygote, Defined), AnyError> {
-    // A name that is not there is a problem of the settings, which are read later.
+    // An unknown name is reported later, when the settings are read.
     let named = Identity::look_up(file.settings.user.as_deref(), file.settings.group.as_deref()).unwrap_or_default();
     let mut zygote = zygote::start(program, &file.settings, ZygoteRights::Kept { untrusted: Some(&named) })?;
     let until = file.settings.boot_timeout.limit().map(|limit| now() + limit);
@@ -85,7 +86,7 @@ pub(super) fn configured(
     }
 }
 
-/// Its next word; nothing when the time is up.
+/// Receives its next message; `None` when the time is up.
 fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, AnyError> {
     loop {
         match zygote.channel.receive()? {
@@ -99,14 +100,14 @@ fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, An
         }
         let limit = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         let mut waited = [PollFd::new(zygote.channel.as_fd(), PollFlags::POLLIN)];
-        // A signal is no word: it is asked again.
+        // A signal ends the poll early; the loop polls again.
         let _ = poll(&mut waited, limit);
     }
 }
 
 fn say(zygote: &Zygote, file: &PythonFile, arguments: &[String]) -> io::Result<()> {
     let opened = match &file.script {
-        // Where it cannot be opened here, the zygote says why.
+        // If the file cannot be opened here, the zygote reports the reason.
         Script::File(path) => read_file::open_regular(Path::new(path)).ok(),
         Script::Module(_) => None,
     };
@@ -130,13 +131,13 @@ fn late(file: &PythonFile) -> String {
     )
 }
 
-/// Nobody needs it any more.
+/// Kills a zygote that is not needed any more.
 pub(super) fn discard(zygote: &Zygote) {
     let _ = process::signal(zygote.pid, Signal::SIGKILL);
 }
 
 impl Master<'_> {
-    /// Has the file evaluated for a reload, by the zygote of the generation to be.
+    /// Starts to evaluate the file for a reload, with the zygote of the next generation.
     pub(super) fn start_evaluation(&mut self, number: u64) {
         self.supersede_evaluation();
         let Some(file) = &self.startup.file else { return };
@@ -159,7 +160,7 @@ impl Master<'_> {
         }
     }
 
-    /// A zygote has found its Python, and there is a file to evaluate.
+    /// Sends the file to evaluate to a zygote that has found its Python.
     pub(super) fn configure(&mut self, number: u64) {
         let Some(file) = self.startup.file.clone() else { return };
         let evaluation = self
@@ -175,7 +176,8 @@ impl Master<'_> {
         }
     }
 
-    /// A zygote has evaluated the file: for a reload, or, if another one of its generation has died, for the hooks alone.
+    /// Handles the definitions of a file that a zygote has evaluated: for a reload, or only for the hooks if an earlier
+    /// zygote of its generation has died.
     pub(super) fn configured(&mut self, number: u64, defined: &Defined) {
         if !self.is_evaluating(number) {
             return self.zygote_configured(number);
@@ -186,7 +188,7 @@ impl Master<'_> {
         }
     }
 
-    /// A zygote that has evaluated the file is told what there is to serve.
+    /// Tells a zygote that has evaluated the file what to serve.
     pub(super) fn zygote_configured(&mut self, number: u64) {
         let zygote = self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
         let Some(zygote) = zygote else { return };
@@ -200,7 +202,7 @@ impl Master<'_> {
         self.processes.evaluation.as_ref().is_some_and(|evaluation| evaluation.number == number)
     }
 
-    /// The file could not be evaluated.
+    /// Reports that the file could not be evaluated.
     pub(super) fn evaluation_failed(&mut self, failure: &BootFailure) {
         let Some(evaluation) = self.take_evaluation() else { return };
         super::log_lines::boot_failure(failure);
@@ -208,7 +210,7 @@ impl Master<'_> {
         self.not_reloaded(evaluation.number);
     }
 
-    /// Is this the process that evaluates a file? Then it has ended.
+    /// True if this process was evaluating a file; reports its end.
     pub(super) fn is_evaluator(&mut self, pid: Pid) -> bool {
         let Some(number) = self
             .processes
@@ -236,7 +238,7 @@ impl Master<'_> {
         }
     }
 
-    /// A newer reload has begun, or the server stops.
+    /// Ends an evaluation, because a newer reload begins or the server stops.
     pub(super) fn supersede_evaluation(&mut self) {
         if let Some(evaluation) = self.take_evaluation() {
             tracing::warn!(generation = evaluation.number, "reload given up");
@@ -251,7 +253,7 @@ impl Master<'_> {
         Some(evaluation)
     }
 
-    /// How the server stands, a file that is evaluated counted as a reload.
+    /// Returns the state of the server. The evaluation of a file counts as a reload.
     pub(super) fn standing(&self) -> Standing {
         match self.supervisor.standing() {
             Standing::Serving { .. } if self.processes.evaluation.is_some() => Standing::Reloading,

@@ -1,5 +1,5 @@
-//! A generation from the master's side: what one reading of the settings has opened, and the zygote that was started from
-//! it. When it comes and goes is the supervisor's business.
+//! A generation from the master's side: one reading of the settings, the files and sockets opened for it, and its
+//! zygote. The supervisor decides when it begins and ends.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +25,7 @@ use crate::os::std_streams;
 use crate::settings::{Defined, Settings, Workers};
 use crate::supervisor::{Moment, Plan, Scaling};
 
-/// One reading of the settings, and what came of it.
+/// One reading of the settings, and the resources opened for it.
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) settings: Settings,
@@ -36,34 +36,35 @@ pub(super) struct Generation {
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) log_files: LogFiles,
-    /// Where lines go besides.
+    /// The outputs of the logs beside their files.
     pub(super) remotes: Remotes,
-    /// Settings that name hosts which were not found, and warned of.
+    /// Settings with hosts that were not found, of which the log has warned.
     pub(super) unfound: BTreeSet<&'static str>,
     /// Certificates and keys, as a sealed file.
     tls: Option<OwnedFd>,
-    /// Bound when its first zygote has found a Python.
+    /// The sockets, bound when the first zygote has found its Python.
     pub(super) sockets: Vec<Rc<BoundSocket>>,
     pub(super) zygote: Option<Zygote>,
     pub(super) hooks: Hooks,
-    /// Where these keep what they put on `server`.
+    /// The file in which the hooks keep the attributes that they set on `server`.
     pub(super) memory: Option<OwnedFd>,
-    /// What they are to be told when there is a zygote again.
+    /// The events that a new zygote is to be told.
     pub(super) missed: Vec<Note>,
 }
 
-/// What a zygote gets for its hooks.
+/// The descriptors and values that a zygote gets for its hooks.
 #[derive(Default)]
 pub(super) struct HookDescriptors {
     /// The memory of the generation before.
     pub(super) memory_before: Option<OwnedFd>,
-    /// The keeper's end of its channel.
+    /// The hook process's end of its channel.
     pub(super) hook_process: Option<Channel>,
     pub(super) workers_before: Option<usize>,
 }
 
 impl Generation {
-    /// Looks up and opens what the settings name, but for the sockets. `open_logs` opens the log files, which a check does not.
+    /// Looks up and opens everything that the settings name, except the sockets. `open_logs` opens the log files; a
+    /// check passes one that opens none.
     pub(super) fn new(
         number: u64,
         reading: ResolvedSettings,
@@ -102,19 +103,19 @@ impl Generation {
         })
     }
 
-    /// Fails if the user of this generation's application could have changed what the next one is read from.
+    /// Fails if the user of this generation's application could have changed the file that the next one is read from.
     pub(super) fn check_file(&self) -> Result<(), AnyError> {
         check_file(self.file.as_deref(), &self.identity)
     }
 
-    /// The hooks of the file that the settings come from.
+    /// Takes the hooks of the file that the settings come from.
     pub(super) fn take_hooks(&mut self, defined: Option<&Defined>) -> Result<(), AnyError> {
         self.hooks = defined.map(Hooks::of).unwrap_or_default();
         self.memory = self.hooks.memory()?;
         Ok(())
     }
 
-    /// What the supervisor decides by.
+    /// Returns the values that the supervisor decides by.
     pub(super) fn plan(&self) -> Plan {
         let settings = &self.settings;
         let workers = settings.workers.number(1);
@@ -140,14 +141,14 @@ impl Generation {
         }
     }
 
-    /// How few and how many workers may be asked for: as many as the settings take, each with room for a replacement, and
-    /// where the load decides, what it may decide.
+    /// Returns the fewest and the most workers that may be requested: up to the limit of the settings, each with room
+    /// for a replacement; with scaling by load, within its bounds.
     pub(super) fn worker_range(&self) -> (usize, usize) {
         let most = (room(&self.settings) / 2).clamp(1, Workers::MOST as usize);
         self.settings.worker_bounds(1).map_or((1, most), |(least, scaled)| (least.min(most), scaled.min(most)))
     }
 
-    /// Says to the zygote what there is to serve.
+    /// Tells the zygote what to serve.
     pub(super) fn start(
         &self,
         arguments: &[String],
@@ -190,27 +191,28 @@ impl Generation {
         Ok(zygote.channel.say(&ToZygote::Start(Box::new(start)), &fds)?)
     }
 
-    /// Sets how many files this process and those that it starts may have open.
+    /// Sets the limit of open files for this process and its children.
     pub(super) fn limit_files(&self) -> Result<(), AnyError> {
         limits::open_files(Some(self.settings.limit_nofile).filter(|files| *files > 0))
             .map_err(|error| self.origins.blame("limit_nofile", &crate::os::words(&error)))
     }
 
-    /// What the board says of the threads of a worker.
+    /// Returns the scoreboard slots of the threads of a worker.
     pub(super) fn threads_of(&self, slot: usize) -> impl Iterator<Item = Slot> {
         let threads = self.settings.threads();
         let first = slot.saturating_mul(threads);
         (first..first.saturating_add(threads)).filter_map(|number| self.board.slot(number))
     }
 
-    /// The slot of the thread whose request is due first among those of a worker; none when no thread runs one.
+    /// Returns the slot of the thread whose request is due first among those of a worker; `None` when no thread runs
+    /// one.
     pub(super) fn oldest_request(&self, slot: usize) -> Option<Slot> {
         let busy = self.threads_of(slot).filter_map(|slot| slot.counts_from().map(|from| (from, slot)));
         busy.min_by_key(|(from, _)| *from).map(|(_, slot)| slot)
     }
 
-    /// The slot of a thread whose request has taken too long by now. Others may have waited for Python's lock for longer than
-    /// that: they were there when it began.
+    /// Returns the slot of a thread whose request has exceeded its time. Other threads may have waited longer for the
+    /// GIL: they were there when the request began.
     pub(super) fn late_request(&self, slot: usize, now: Moment) -> Option<Slot> {
         let limit = now.saturating_sub(self.settings.timeout.duration());
         let is_late = |thread: &Slot| {
@@ -220,7 +222,7 @@ impl Generation {
         self.threads_of(slot).find(is_late)
     }
 
-    /// Opens the log files anew and passes them on to the zygote, for the workers to come.
+    /// Reopens the log files and passes them on to the zygote, for the workers to come.
     pub(super) fn reopen(&mut self) -> Result<Reopen, AnyError> {
         self.log_files = LogFiles::open(&self.settings, &self.origins, &self.identity)?;
         let reopen = self.log_files.reopen();
@@ -230,7 +232,7 @@ impl Generation {
         Ok(reopen)
     }
 
-    /// After how many requests a worker is to be replaced; 0 is never.
+    /// Draws the number of requests after which a worker is to be replaced; 0 is never.
     pub(super) fn draw_max_requests(&self) -> u64 {
         match self.settings.max_requests {
             0 => 0,
@@ -238,7 +240,7 @@ impl Generation {
         }
     }
 
-    /// How long a worker is to live, if there is a limit.
+    /// Draws the lifetime of a worker, if there is a limit.
     pub(super) fn draw_lifetime(&self) -> Option<Duration> {
         let jitter = u64::try_from(self.settings.max_worker_lifetime_jitter.duration().as_millis()).unwrap_or(u64::MAX);
         let limit = self.settings.max_worker_lifetime.limit()?;
@@ -253,13 +255,13 @@ impl Generation {
     }
 }
 
-/// How many workers a generation has room for: those wanted, their replacements, those that are ending, and what TTIN adds.
-/// The pages of a board that nobody writes to are not there.
+/// Returns the number of workers that a generation has room for: those wanted, their replacements, those that are
+/// ending, and those that TTIN adds. Pages of a scoreboard that are never written take no memory.
 fn room(settings: &Settings) -> usize {
     (MAX_SLOTS / settings.threads().max(1)).clamp(1, MOST_ROOM)
 }
 
-/// Files that are to be watched are there, but for patterns.
+/// Checks that the watched files exist, except patterns.
 fn check_watched(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
     let directory = settings.chdir.as_deref().unwrap_or(Path::new(""));
     let is_pattern = |file: &Path| file.to_string_lossy().contains(['*', '?', '[']);

@@ -13,12 +13,12 @@ use crate::os::process::{self, Exit};
 /// The process that called `when_ready`.
 pub(super) struct HookProcess {
     channel: Channel,
-    /// Known from its first word on.
+    /// The process id, known from its first message on.
     pid: Option<Pid>,
 }
 
 impl HookProcess {
-    /// With the end of its channel that it is to have.
+    /// Returns the master's side, and the end of the channel for the process.
     fn new() -> io::Result<(HookProcess, Channel)> {
         let (ours, theirs) = Channel::pair()?;
         let ours = ours.refuse_descriptors();
@@ -27,7 +27,7 @@ impl HookProcess {
         Ok((HookProcess { channel: ours, pid: None }, theirs))
     }
 
-    /// Its process, once it has said its word.
+    /// Returns its process id, once its first message has come.
     fn pid(&mut self) -> Option<Pid> {
         if self.pid.is_none() {
             let Ok(Received::Packet(packet)) = self.channel.receive() else { return None };
@@ -39,7 +39,7 @@ impl HookProcess {
 }
 
 impl Processes {
-    /// The other end of a keeper's channel, if the first zygote is to make one.
+    /// Returns the other end of the hook process's channel, if the first zygote is to start one.
     pub(super) fn make_hook_process(&mut self) -> io::Result<Option<Channel>> {
         if self.hook_process.is_some() || !self.in_charge().hooks.has("when_ready") {
             return Ok(None);
@@ -49,14 +49,14 @@ impl Processes {
         Ok(Some(theirs))
     }
 
-    /// The first zygote is ready, and so is the keeper, if there is one: it has said its word.
+    /// Reads the first message of the hook process: when the first zygote is ready, it has been sent.
     pub(super) fn meet_hook_process(&mut self) {
         if self.hook_process.as_mut().is_some_and(|hook_process| hook_process.pid().is_none()) {
             tracing::error!("hook process: expected its first word, found none");
         }
     }
 
-    /// The error log of the settings in charge becomes the keeper's.
+    /// Sends the error log of the generation in charge to the hook process.
     pub(super) fn reopen_log_of_hook_process(&self) {
         let (Some(hook_process), Some(file)) = (&self.hook_process, &self.in_charge().log_files.error) else {
             return;
@@ -66,7 +66,7 @@ impl Processes {
         }
     }
 
-    /// The keeper calls `on_exit`, where `when_ready` was called, and ends. Answers its pid, if there is one.
+    /// Tells the hook process to call `on_exit` and end. Returns its pid, if there is one.
     pub(super) fn end_hook_process(&mut self) -> Option<Pid> {
         let mut hook_process = self.hook_process.take()?;
         if let Err(error) = hook_process.channel.say(&ToHookProcess::End, &[]) {
@@ -77,7 +77,8 @@ impl Processes {
 }
 
 impl Master<'_> {
-    /// Was this process the keeper? What `when_ready` started is gone then.
+    /// True if this process was the hook process, which is forgotten then. Everything that `when_ready` started ends
+    /// with it.
     pub(super) fn is_hook_process(&mut self, pid: Pid, exit: Exit) -> bool {
         let is_it = self.processes.hook_process.as_ref().is_some_and(|hook_process| hook_process.pid == Some(pid));
         if is_it {

@@ -1,5 +1,5 @@
-//! Hooks of a configuration file, from the master's side. It calls none: it says what has happened to the zygote in charge,
-//! which does, and to the keeper, the process that called `when_ready` and lives as long as the server.
+//! Hooks of a configuration file, from the master's side. The master calls none: it tells the zygote in charge and the
+//! hook process what has happened, and they call the hooks.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::message::{Gone, Note, ToZygote};
 use crate::settings::Defined;
 use crate::settings::python_file::HOOKS;
 
-/// Which hooks a file defines.
+/// The hooks that a file defines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hooks(Vec<&'static str>);
 
@@ -26,12 +26,13 @@ impl Hooks {
         self.0.contains(&hook)
     }
 
-    /// Has the zygote anything to call once the server stops? Then it stays until all workers are gone.
+    /// True if the zygote has hooks to call once the server stops. It stays until all workers are gone then.
     fn have_last_words(&self) -> bool {
         self.has("child_exit") || self.has("on_exit")
     }
 
-    /// Where the hooks of a generation keep what they put on `server`, for the zygote that follows.
+    /// Returns a file in which the hooks of a generation keep the attributes that they set on `server`, for the next
+    /// zygote.
     pub(super) fn memory(&self) -> io::Result<Option<OwnedFd>> {
         let make = || memfd_create(c"rwsgi hooks", MFdFlags::MFD_CLOEXEC);
         Ok((!self.0.is_empty()).then(make).transpose()?)
@@ -39,8 +40,8 @@ impl Hooks {
 }
 
 impl Generation {
-    /// Tells the zygote what has happened, if that is of interest there. While there is none, ends of workers are kept for
-    /// the next one.
+    /// Tells the zygote what has happened, if it has hooks. Without a zygote, the ends of workers are kept for the next
+    /// one.
     fn note(&mut self, note: Note) {
         if self.hooks.0.is_empty() {
             return;
@@ -56,14 +57,14 @@ impl Generation {
         }
     }
 
-    /// The zygote listens now.
+    /// Tells the zygote everything that happened before it listened.
     pub(super) fn note_missed(&mut self) {
         for note in std::mem::take(&mut self.missed) {
             self.note(note);
         }
     }
 
-    /// The server stops: does the zygote have hooks to call after that? Then it lets go of the sockets, and stays.
+    /// True if the zygote has hooks to call after the server has stopped. The zygote closes its sockets and stays then.
     pub(super) fn keep_zygote(&mut self) -> bool {
         let stays = self.hooks.have_last_words();
         let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
@@ -83,14 +84,14 @@ impl Processes {
         }
     }
 
-    /// The worker in `slot` is to end, sooner or later.
+    /// Tells the hooks that the worker in `slot` is to end, sooner or later.
     pub(super) fn note_leaving(&mut self, slot: usize) {
         if let Some(age) = self.workers.leaves(slot) {
             self.note(Note::Leaving(age));
         }
     }
 
-    /// Every zygote knows the workers that there are; the one in charge calls the hook.
+    /// Tells each zygote that a worker has ended. The zygote in charge calls the hook.
     pub(super) fn note_exit(&mut self, age: u64, pid: Option<Pid>) {
         for (number, generation) in &mut self.generations {
             let call = *number == self.current;
@@ -98,7 +99,7 @@ impl Processes {
         }
     }
 
-    /// Is `pre_exec` to be called first? Then the zygote was asked.
+    /// True if `pre_exec` is to be called first. The zygote has been told then.
     pub(super) fn asks_before_upgrade(&mut self) -> bool {
         let generation = self.in_charge();
         let is_ready = generation.zygote.as_ref().is_some_and(|zygote| zygote.stage == ZygoteStage::Ready);
@@ -111,18 +112,19 @@ impl Processes {
 }
 
 impl Master<'_> {
-    /// All workers are gone: the zygote calls `on_exit`, unless there is a keeper, which does that.
+    /// Tells the zygote to call `on_exit`, as all workers are gone. A hook process does that instead, if there is one.
     pub(super) fn note_end(&mut self) {
         if self.processes.hook_process.is_none() && !self.startup.check {
             self.processes.note(Note::Ending);
         }
     }
 
-    /// Is there anything to wait for at the end but the interpreters' own?
+    /// True if there are hooks to wait for at the end.
     pub(super) fn has_last_hooks(&self) -> bool {
         !self.startup.check && self.processes.in_charge().hooks.have_last_words()
     }
 }
 
-/// Ends of workers that are kept while no zygote listens; a fork needs one, so that there are at most as many as workers.
+/// The most ends of workers that are kept while no zygote listens. A fork needs a zygote, so there are at most as many
+/// as workers.
 const MISSED: usize = 4096;

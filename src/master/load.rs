@@ -1,5 +1,5 @@
-//! How busy the workers are, by their scoreboards and the queues of the sockets: measured while somebody wants to know.
-//! What follows from it, the supervisor says.
+//! The load of the workers, by their scoreboards and the queues of the sockets: measured while a setting needs it. The
+//! supervisor decides what follows from it.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::control;
 use crate::message::Note;
 use crate::supervisor::{Event, Load, Moment};
 
-/// What the master remembers between two measures.
+/// The values that the master keeps between two measurements.
 #[derive(Default)]
 pub(super) struct Meter {
     looked: Moment,
-    /// How long the threads of each worker that served then had been in the application, in ns.
+    /// The time that the threads of each worker of the last measurement had spent in the application, in ns.
     worked: Vec<(Pid, u64)>,
-    /// Since when there has been no request, as far as anybody has looked.
+    /// The time since which no request was seen.
     quiet_since: Moment,
-    /// What was found at the last look.
+    /// The load at the last measurement.
     load: Option<Load>,
-    /// What is looked at just now is how long no request has come.
+    /// True while the supervisor is told that no request has come.
     is_quiet: bool,
 }
 
-/// When the load changed the number of workers last, and why.
+/// The last time that the load changed the number of workers, with the reason.
 pub(super) struct LastScaling {
     pub(super) at: Moment,
     pub(super) from: usize,
@@ -34,7 +34,7 @@ pub(super) struct LastScaling {
     pub(super) why: &'static str,
 }
 
-/// What the master measures of itself and of the workers.
+/// The measurements of the master itself and of the workers.
 pub(super) struct Measurements {
     pub(super) watchdog: Watchdog,
     pub(super) meter: Meter,
@@ -54,8 +54,9 @@ impl Measurements {
 }
 
 impl Meter {
-    /// The share of time, in percent, that the threads of those workers were busy that served at the last look, too: each
-    /// by its process, with how many threads it has and what they have worked so far. None at the first look.
+    /// Returns the share of time, in percent, that the threads were busy, over the workers that were also there at the
+    /// last measurement: each with its process, its number of threads and the time that they have worked. `None` at the
+    /// first measurement.
     fn measure(&mut self, now: Moment, workers: &[(Pid, usize, u64)]) -> Option<u32> {
         let elapsed = now.saturating_sub(std::mem::replace(&mut self.looked, now)).as_nanos();
         let before = std::mem::take(&mut self.worked);
@@ -74,7 +75,8 @@ impl Meter {
 }
 
 impl Processes {
-    /// Ready workers of the generation in charge, with their threads and what these have worked.
+    /// Returns the ready workers of the generation in charge, with the number of their threads and the time that these
+    /// have worked.
     fn measured(&self, now: Moment) -> Vec<(Pid, usize, u64)> {
         let generation = self.in_charge();
         let workers = self.workers.unspent().into_iter();
@@ -88,7 +90,7 @@ impl Processes {
             .collect()
     }
 
-    /// When a request was in the application last, in any generation.
+    /// Returns the last time that a request was in the application, in any generation.
     fn last_busy(&self, now: Moment) -> Moment {
         let of = |generation: &Generation| {
             let slots = (0..self.workers.slots()).flat_map(|slot| generation.threads_of(slot));
@@ -99,7 +101,7 @@ impl Processes {
 }
 
 impl Master<'_> {
-    /// When the load is to be looked at next, if anybody wants to know.
+    /// Returns the time of the next measurement, if a setting needs one.
     pub(super) fn next_load(&self, now: Moment) -> Option<Moment> {
         if !self.supervisor.has_served() || self.supervisor.is_leaving() {
             return None;
@@ -107,7 +109,7 @@ impl Master<'_> {
         let settings = self.settings();
         let measured = settings.worker_bounds(1).map(|_| self.measurements.meter.looked + EVERY);
         let idle = settings.idle.limit().map(|idle| self.measurements.meter.quiet_since + idle);
-        // Who has just begun to look counts from now.
+        // The first measurement is due at once.
         measured.into_iter().chain(idle).min().map(|at| if self.measurements.meter.looked.is_zero() { now } else { at })
     }
 
@@ -130,7 +132,8 @@ impl Master<'_> {
         self.tell(&Event::Load(load));
     }
 
-    /// The load, or that there was none, has changed how many workers are wanted; those that go hear it after this.
+    /// Logs that the load, or its absence, has changed the number of workers wanted. Workers that are to end are told
+    /// after this.
     pub(super) fn scaled(&mut self, from: usize, to: usize) {
         let why = if self.measurements.meter.is_quiet {
             tracing::info!(workers = to, idle = %self.settings().idle, "no request has come, number of workers changed");
@@ -145,7 +148,7 @@ impl Master<'_> {
         self.processes.note(Note::Workers { new: to, old: from });
     }
 
-    /// How the number of workers follows the load, if it does.
+    /// Returns how the number of workers follows the load, if it does.
     pub(super) fn scaling(&self) -> Option<control::ScalingStatus> {
         let (workers_min, workers_max) = self.settings().worker_bounds(1)?;
         let change = |change: &LastScaling| control::ScalingChange {
@@ -163,7 +166,7 @@ impl Master<'_> {
         })
     }
 
-    /// Tells when no request has come for `idle`.
+    /// Tells the supervisor when no request has come for `idle`.
     fn look_for_quiet(&mut self, now: Moment, is_first: bool) {
         let Some(idle) = self.settings().idle.limit() else { return };
         if is_first {
@@ -176,9 +179,9 @@ impl Master<'_> {
         if quiet_since + idle > now {
             return;
         }
-        // Not again before as long has passed once more.
+        // The next time is due after as long a pause again.
         self.measurements.meter.quiet_since = now;
-        // Another master serves, and knows of requests that this one does not.
+        // Another master serves, and may have requests that this one does not see.
         if self.succession.other.is_there() {
             return;
         }
@@ -195,7 +198,7 @@ fn nanoseconds(moment: Moment) -> u64 {
     u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// As often as uWSGI's `cheaper`.
+/// The interval of uWSGI's `cheaper`.
 const EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The files that a server writes, opened by the master: as whoever started it, before privileges are dropped. A check looks
-//! whether that would work, and makes none.
+//! The files that a server writes, opened by the master: with the rights of the user that started it, before privileges
+//! are dropped. A check tests whether that would work, and creates none.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ use crate::settings::types::LogTarget;
 pub(super) struct LogFiles {
     /// `None`: standard error.
     pub(super) error: Option<OwnedFd>,
-    /// If there is to be an access log.
+    /// The access log, if there is one.
     pub(super) access: Option<OwnedFd>,
 }
 
@@ -56,25 +56,26 @@ impl LogFiles {
         Ok(LogFiles::default())
     }
 
-    /// Makes the error log this process's.
+    /// Makes the error log that of this process.
     pub(super) fn take(&self, settings: &Settings) -> io::Result<()> {
         let destination = self.error.as_ref().map(|file| file.try_clone().map(Destination::Fd)).transpose()?;
         log::init(settings.loglevel, settings.log_format, destination.unwrap_or(Destination::Stderr))
     }
 
-    /// Their descriptors, as messages take them along.
+    /// Returns their descriptors, as messages take them along.
     pub(super) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.error.iter().chain(&self.access).map(AsFd::as_fd)
     }
 
-    /// Which there are.
+    /// Returns which of them exist.
     pub(super) fn reopen(&self) -> Reopen {
         Reopen { error_log: self.error.is_some(), access_log: self.access.is_some() }
     }
 }
 
 impl Master<'_> {
-    /// Who started a server in the background need not wait any more, and gets none of its log.
+    /// Tells the process that started a server in the background that it serves, and moves the log from the terminal to
+    /// its file.
     pub(super) fn leave_terminal(&mut self) {
         let Some(background) = self.startup.background.take() else { return };
         let Generation { log_files, settings, .. } = self.processes.in_charge();
@@ -86,7 +87,7 @@ impl Master<'_> {
     }
 }
 
-/// Fails as writing the pid file would.
+/// Fails as writing the pid file would, and writes none.
 pub(super) fn check_pidfile(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
     settings.pidfile.as_deref().map_or(Ok(()), PidFile::check).map_err(|error| origins.blame("pidfile", &error))
 }

@@ -1,4 +1,4 @@
-//! What the master says in the error log about starts, exits and kills.
+//! Lines of the master in the error log about starts, exits and kills.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::os::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::supervisor::Why;
 
-/// What is served, where, by which Python.
+/// Logs the application, its addresses and its Python.
 pub(super) fn found(generation: &Generation, found: &FoundPython) {
     let Generation { number, settings, sockets, .. } = generation;
     if *number == FIRST {
@@ -48,7 +48,7 @@ fn addresses(settings: &Settings, sockets: &[Rc<BoundSocket>]) -> String {
     addresses.join(",")
 }
 
-/// Where a client goes: `https://127.0.0.1:8000` with TLS.
+/// Returns the address for a client: `https://127.0.0.1:8000` with TLS.
 pub(super) fn address(settings: &Settings, socket: &BoundSocket) -> String {
     let address = socket.listener.address().to_string();
     match address.strip_prefix("http://") {
@@ -57,17 +57,17 @@ pub(super) fn address(settings: &Settings, socket: &BoundSocket) -> String {
     }
 }
 
-/// A reload is over.
+/// Logs that a reload is complete.
 pub(super) fn reloaded(generation: u64, settings: &Settings, sockets: &[Rc<BoundSocket>], workers: usize) {
     tracing::info!(generation, workers, at = addresses(settings, sockets), timeout = %settings.timeout, "reload done");
 }
 
-/// One traceback and one sentence.
+/// Logs one traceback and one sentence.
 pub(super) fn boot_failure(failure: &BootFailure) {
     tracing::error!("{failure}");
 }
 
-/// What a worker is stuck in, as far as the master knows; its own stacks follow in the log.
+/// Logs what a worker is stuck in, as far as the master can see; its own stacks follow in the log.
 pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, settings: &Settings) {
     let request = state.filter(|slot| slot.busy_since().is_some());
     match why {
@@ -99,7 +99,7 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
     }
 }
 
-/// Why a worker wants to be replaced.
+/// Logs why a worker asks to be replaced.
 pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
     let pid = pid.as_raw();
     match why {
@@ -108,7 +108,8 @@ pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
     }
 }
 
-/// That a worker is killed, and if nobody said so before, why, and what is lost with it.
+/// Logs that a worker is killed; for a stop also the requests that are lost with it. The other reasons have been logged
+/// before.
 pub(super) fn kill(slot: usize, pid: i32, why: Why, threads: impl Iterator<Item = Slot>) {
     match why {
         Why::Timeout | Why::Boot => return tracing::debug!(slot, pid, "worker killed"),

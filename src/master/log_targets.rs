@@ -1,6 +1,5 @@
-//! Where syslog and statsd are: names of hosts are looked up by the master, for all processes of a generation, in threads that
-//! nothing waits for. What cannot be found is warned of and tried again: a server does not stay down because nobody counts
-//! its requests.
+//! Addresses of syslog and statsd: the master looks up the names of hosts for all processes of a generation, in threads
+//! that nothing waits for. A name that is not found is logged and tried again: a server starts without its metrics.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,22 +19,22 @@ use crate::os::{self, thread};
 use crate::settings::Settings;
 use crate::settings::types::{HostPort, StatsdHost, SyslogAddress, UnixKind};
 
-/// Names that are being looked up.
+/// Lookups of names under way.
 pub(super) struct Lookups {
     answers: mpsc::Receiver<LookupResult>,
     context: LookupContext,
 }
 
-/// What a thread that looks up a name has of the master.
+/// The values that a lookup thread shares with the master.
 #[derive(Clone)]
 struct LookupContext {
     answer: mpsc::Sender<LookupResult>,
     waker: Arc<Waker>,
-    /// The generation for which names were looked up last; those before it need none.
+    /// The generation for which names were looked up last; earlier ones do not need theirs.
     newest: Arc<AtomicU64>,
 }
 
-/// What became of a name.
+/// The result of a lookup.
 struct LookupResult {
     generation: u64,
     setting: &'static str,
@@ -51,7 +50,7 @@ struct HostLookup {
 }
 
 impl Lookups {
-    /// Those of the first generation, which a check does not ask for; `registry` is woken when there is an answer.
+    /// Starts those of the first generation, except for a check. `registry` is woken by each result.
     pub(super) fn of_first(first: &mut Generation, check: bool, registry: &Registry) -> io::Result<Lookups> {
         let (answer, answers) = mpsc::channel();
         let waker = Arc::new(Waker::new(registry, LOOKED_UP)?);
@@ -63,7 +62,7 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// What the settings name. Hosts come later, if they are given by names.
+    /// Returns the addresses that the settings name. Names of hosts are resolved later.
     pub(super) fn begin(&self, generation: u64, settings: &Settings, origins: &Origins) -> Remotes {
         self.context.newest.store(generation, Ordering::Relaxed);
         let host = &|setting, to: &HostPort, kind: fn(SocketAddr) -> Place| {
@@ -102,7 +101,7 @@ impl LookupContext {
         thread::start_large("rwsgi-resolve", move || self.look_up(&name))
     }
 
-    /// Asks until there is an answer, or nobody needs it any more.
+    /// Repeats the lookup until it succeeds, or a newer generation begins.
     fn look_up(&self, name: &HostLookup) {
         let HostLookup { generation, setting, to, kind } = name;
         while self.newest.load(Ordering::Relaxed) <= *generation {
@@ -124,7 +123,7 @@ impl LookupContext {
 }
 
 impl Generation {
-    /// A host of this setting is there.
+    /// Records the address of the host of a setting.
     fn note_place(&mut self, setting: &str, place: Place) {
         let Remotes { syslog, statsd } = &mut self.remotes;
         match (syslog, statsd) {
@@ -136,10 +135,10 @@ impl Generation {
 }
 
 impl Processes {
-    /// Every process of a generation is told where lines go besides.
+    /// Tells every process of a generation the outputs of the logs beside their files.
     fn connect(&mut self, number: u64) {
         let Generation { remotes, zygote, .. } = &self.generations[&number];
-        // One that does not listen yet is told with all the rest.
+        // A zygote that does not listen yet is told with its start message.
         if let Some(zygote) = zygote.as_ref().filter(|zygote| zygote.is_listening()) {
             if let Err(error) = zygote.channel.say(&ToZygote::Connect(remotes.clone()), &[]) {
                 tracing::error!(%error, "zygote not told of syslog and statsd");
@@ -157,7 +156,7 @@ impl Processes {
 }
 
 impl Master<'_> {
-    /// Passes on what was looked up meanwhile.
+    /// Passes on the results of lookups.
     pub(super) fn take_looked_up(&mut self) {
         while let Ok(LookupResult { generation: number, setting, outcome }) = self.lookups.answers.try_recv() {
             let Some(generation) = self.processes.generations.get_mut(&number) else { continue };
@@ -175,14 +174,14 @@ impl Master<'_> {
     }
 }
 
-/// Makes them this process's.
+/// Makes them those of this process.
 pub(super) fn take(remotes: &Remotes) {
     if let Err(error) = log::connect(remotes) {
         tracing::warn!(%error, "no socket for syslog or statsd");
     }
 }
 
-/// Where a host is, as far as that is known at once.
+/// Returns the address of a host, as far as it is known at once.
 type Host<'a> = &'a dyn Fn(&'static str, &HostPort, fn(SocketAddr) -> Place) -> io::Result<Place>;
 
 fn syslog_place(address: &SyslogAddress, host: Host<'_>) -> io::Result<Place> {
@@ -211,14 +210,14 @@ fn statsd_place(place: &StatsdHost, host: Host<'_>) -> io::Result<Place> {
     })
 }
 
-/// It may come later; what is sent until then is lost.
+/// Warns of a socket without a listener. It may be created later; lines are lost until then.
 fn warn_of_absent(path: &Path) {
     if !path.metadata().is_ok_and(|file| file.file_type().is_socket()) {
         tracing::warn!(path = %path.display(), "nobody listens on this socket yet");
     }
 }
 
-/// The first address of a host.
+/// Returns the first address of a host.
 fn resolve(to: &HostPort) -> Result<SocketAddr, String> {
     let HostPort { host, port } = to;
     let mut found = (host.as_str(), *port).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
@@ -228,7 +227,7 @@ fn resolve(to: &HostPort) -> Result<SocketAddr, String> {
 /// The settings that name hosts.
 const SYSLOG: &str = "syslog_addr";
 const STATSD: &str = "statsd_host";
-/// A name was looked up.
+/// The token of a lookup's result.
 const LOOKED_UP: Token = Token(CLIENTS - 2);
-/// How soon a name is asked for again: most name servers tell how long a refusal holds, and a minute is little of it.
+/// The time until a failed lookup is repeated. Name servers mostly cache a refusal for longer.
 const AGAIN: Duration = Duration::from_secs(60);

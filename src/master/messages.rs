@@ -1,5 +1,5 @@
-//! What the master hears from zygote and workers, and what it answers. A word out of its turn was not said by rwsgi's own
-//! code, but by an application that shares its process.
+//! Messages from zygotes and workers, and the master's answers. A message that is not allowed now does not come from
+//! rwsgi's own code, but from an application in the same process.
 
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -29,7 +29,7 @@ impl Master<'_> {
         }
     }
 
-    /// Nothing that follows could be trusted: it is killed, and replaced.
+    /// Kills a zygote that sent an invalid message: nothing that follows could be trusted. It is replaced.
     fn zygote_confused(&mut self, number: u64, error: &dyn std::fmt::Display) {
         if let Some(zygote) = self.processes.zygote(number) {
             tracing::error!(%error, "zygote: expected a message");
@@ -44,7 +44,7 @@ impl Master<'_> {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 
-    /// What is out of its turn was not said by rwsgi's own code, but by an application that shares its process.
+    /// Handles a message of a zygote; one that is not allowed in its stage is an error.
     fn zygote_said(&mut self, number: u64, packet: &Packet) {
         let has_file = self.startup.file.is_some();
         let Some(zygote) = self.processes.zygote(number) else { return };
@@ -122,15 +122,15 @@ impl Master<'_> {
         self.tell(&Event::ZygoteFailed(number, failure.cause.exit_code()));
     }
 
-    /// Says why something could not boot: in the log, and on the terminal, where whoever starts a server looks when its
-    /// log is a file. A check has no log.
+    /// Reports why something could not boot: in the log, and on the terminal if the log is a file, as people look there
+    /// at a start. A check has no log.
     fn report(&mut self, failure: &BootFailure) {
         if self.supervisor.is_reloading() {
             self.requests.failure = Some(failure.to_string());
         }
         if self.startup.check || (self.processes.in_charge().log_files.error.is_some() && !self.supervisor.has_served())
         {
-            // Nobody is left to tell if standard error is gone.
+            // An error is ignored: standard error may be closed.
             let _ = writeln!(io::stderr(), "{}", log::escaped(&failure.to_string()));
         }
         if !self.startup.check {
@@ -138,8 +138,7 @@ impl Master<'_> {
         }
     }
 
-    /// The zygote has found its Python: binds, if it is the generation's first, and says what there is to serve. Answers
-    /// whether it is the first.
+    /// Binds, if this zygote is the first of its generation, and tells it what to serve. True if it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
         let mut known = std::mem::take(&mut self.processes.inherited);
         known.extend(self.processes.generations.values().flat_map(|generation| generation.sockets.clone()));
@@ -164,7 +163,8 @@ impl Master<'_> {
         Ok(is_first)
     }
 
-    /// What a user has left is not for another one, who may have more rights, to unpickle.
+    /// Returns the descriptors for the hooks. The memory of one user is not given to another, which may have more
+    /// rights and would unpickle it.
     fn for_hooks(&mut self, number: u64, occasion: Occasion) -> Result<HookDescriptors, AnyError> {
         let (old, new) = (self.processes.in_charge(), &self.processes.generations[&number]);
         let memory_before = match (occasion, &old.memory) {

@@ -1,5 +1,5 @@
-//! What the master itself tells statsd: how many workers there are, and how many connections wait to be accepted. Costs
-//! nothing where no statsd is named.
+//! Metrics that the master itself sends to statsd: the number of workers, and the connections that wait to be accepted.
+//! Costs nothing without statsd.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::log;
 use crate::os::listener::Address;
 use crate::supervisor::Moment;
 
-/// What was told last.
+/// The values that were sent last.
 #[derive(Default)]
 pub(super) struct Metrics {
     workers: Option<usize>,
@@ -16,14 +16,14 @@ pub(super) struct Metrics {
 }
 
 impl Master<'_> {
-    /// When the backlog is to be told next, if it is to be told.
+    /// Returns the time to send the backlog next, if it is to be sent.
     pub(super) fn next_backlog(&self) -> Option<Moment> {
         let settings = self.settings();
         (settings.enable_backlog_metric && settings.statsd_host.is_some())
             .then(|| self.measurements.metrics.backlog + EVERY)
     }
 
-    /// Tells what has changed.
+    /// Sends what has changed.
     pub(super) fn tell_statsd(&mut self) {
         if self.settings().statsd_host.is_none() {
             return;
@@ -43,5 +43,5 @@ impl Master<'_> {
     }
 }
 
-/// gunicorn's master looks up so often.
+/// The interval of gunicorn's master.
 const EVERY: Duration = Duration::from_secs(1);

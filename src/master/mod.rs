@@ -1,5 +1,5 @@
-//! The master: one loop that waits, asks the supervisor, and does. It holds the sockets and the signals, runs no Python
-//! and does not know a request.
+//! The master: one loop that waits for events, tells the supervisor and carries out its actions. It owns the sockets
+//! and the signals, runs no Python and handles no request.
 
 mod certificates;
 mod command_source;
@@ -66,15 +66,15 @@ use startup::Startup;
 use systemd::ServiceManager;
 use upgrade::{OLD_MASTER, OtherMaster, Succession};
 
-/// Something that keeps a server from starting, in words for a person.
+/// An error that prevents a start, as a sentence for people.
 pub type AnyError = Box<dyn std::error::Error>;
 
-/// Where settings come from, by name, as a problem with one calls it: `rwsgi.toml:3: chdir`.
+/// The source of each setting, by its name, as an error message gives it: `rwsgi.toml:3: chdir`.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(pub BTreeMap<&'static str, String>);
 
 impl Origins {
-    /// The problem, with where it is to be mended before it.
+    /// Returns the problem with its source before it.
     fn blame(&self, name: &str, problem: &dyn fmt::Display) -> AnyError {
         let origin = self.0.get(name).map_or(name, String::as_str);
         format!("{origin}: {problem}").into()
@@ -86,24 +86,24 @@ impl Origins {
 pub struct ResolvedSettings {
     /// All settings, resolved.
     pub settings: Settings,
-    /// Where they come from.
+    /// Their sources.
     pub origins: Origins,
     /// The configuration file, if it is in TOML and can be read again.
     pub file: Option<std::path::PathBuf>,
 }
 
-/// How settings are read, from where they come from.
+/// Reads the settings, with the definitions of a Python file.
 pub type ReadSettings<'a> = dyn Fn(Option<&Defined>) -> Result<ResolvedSettings, AnyError> + 'a;
 
-/// What a master starts from.
+/// The values to start a master with.
 pub struct Launch<'a> {
     /// The configuration file, if it is in Python.
     pub file: Option<PythonFile>,
-    /// Reads the settings, with what a Python file defined, or says everything that is wrong with them.
+    /// Reads the settings with the definitions of a Python file, or returns everything that is wrong with them.
     pub read: &'a ReadSettings<'a>,
     /// The words of the command line, for the application's `sys.argv`.
     pub arguments: Vec<String>,
-    /// How to start this program again.
+    /// The command to start this program again.
     pub command_line: CommandLine,
     /// The master that this one is started beside.
     pub predecessor: Option<Predecessor>,
@@ -111,15 +111,15 @@ pub struct Launch<'a> {
     pub engine: &'a [u8],
     /// The service manager, if one has started this process.
     pub announcer: Announcer,
-    /// The variables by which it names this process, if it does.
+    /// The variables of the environment by which it names this process.
     pub addressed: Vec<&'static str>,
-    /// Load the application and say whether that works, serve nothing.
+    /// True for a check: loads the application, reports the result and serves nothing.
     pub check: bool,
-    /// This process, if it is in the background.
+    /// The state of this process as a daemon, if it is one.
     pub background: Option<&'a Background>,
 }
 
-/// Serves until told to stop, and says with which code the process is to end. An error is one of the surroundings:
+/// Serves until it is told to stop, and returns the exit code of the process. An error is one of the surroundings:
 /// nothing was started.
 pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     let mut master = Master::new(launch)?;
@@ -194,6 +194,7 @@ impl<'a> Master<'a> {
             let limit = self.sleep_limit();
             match self.poll.poll(&mut events, limit) {
                 Ok(()) => {}
+                // The poll also ends early when the process was stopped and continues.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 Err(error) => {
                     tracing::error!(target: CRITICAL, %error, "waiting for events");
@@ -222,12 +223,14 @@ impl<'a> Master<'a> {
         limit
     }
 
-    /// While somebody works towards a deadline the master looks up often enough to notice that it stood still itself.
+    /// Returns the time of the next wake-up while there are deadlines: often enough to notice that the master itself
+    /// was held up.
     fn beat(&self, now: Moment) -> Option<Moment> {
         self.supervisor.is_timing().then_some(now + BEAT)
     }
 
-    /// Messages before exits: what a process said before it died counts.
+    /// Handles the events of one wake-up. Messages come before exits: a message of a process counts although it has
+    /// died since.
     fn turn(&mut self, tokens: &[Token]) {
         let gap = self.measurements.watchdog.wakes(now());
         self.note_gap(gap);
@@ -264,7 +267,7 @@ impl<'a> Master<'a> {
         self.tell(&Event::Late(gap));
     }
 
-    /// Tells the supervisor and does what it says.
+    /// Tells the supervisor an event and carries out its actions.
     fn tell(&mut self, event: &Event) {
         if let Event::Spent(slot) = *event {
             self.processes.note_leaving(slot);
@@ -282,7 +285,7 @@ impl<'a> Master<'a> {
             Action::KillZygote(generation) => self.kill_zygote(generation),
             Action::Fork(slot, generation) => self.fork(slot, generation),
             Action::Retire(slot, pid) => self.retire(slot, pid),
-            // Another master serves on.
+            // Another master continues to serve.
             Action::Finish(slot, pid) if self.succession.other.is_there() => self.retire(slot, pid),
             Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
@@ -326,13 +329,13 @@ impl<'a> Master<'a> {
         process::trace(Pid::from_raw(pid));
     }
 
-    /// Settings of the generation in charge.
+    /// Returns the settings of the generation in charge.
     fn settings(&self) -> &Settings {
         self.processes.settings()
     }
 }
 
-/// Written, or only looked at by a check.
+/// Writes the pid file; a check only tests whether that would work.
 fn pidfile(first: &Generation, other: &OtherMaster, check: bool) -> Result<Option<PidFile>, AnyError> {
     if check {
         log_files::check_pidfile(&first.settings, &first.origins)?;
@@ -341,7 +344,7 @@ fn pidfile(first: &Generation, other: &OtherMaster, check: bool) -> Result<Optio
     other.write_pidfile(first).map_err(|error| first.origins.blame("pidfile", &error))
 }
 
-/// What is opened for the first reading of the settings.
+/// Opens the generation of the first reading of the settings.
 fn first_generation(
     program: &Program,
     file: Option<&PythonFile>,
@@ -363,7 +366,7 @@ fn first_generation(
     Ok(first)
 }
 
-/// The control socket; the old master has it until that is gone.
+/// Opens the control socket; an old master keeps it until it ends.
 fn control(check: bool, other: &OtherMaster, first: &Generation, poll: &Poll) -> Result<ControlSocket, AnyError> {
     if check {
         ControlSocket::check(&first.settings, &first.origins)
@@ -395,12 +398,12 @@ const WORKERS: usize = 2;
 const ZYGOTES: usize = 1 << 32;
 /// Tokens from here on are the stacks of workers, by slot.
 const STACKS: usize = 1 << 48;
-/// Tokens from here on are who asks over the control socket.
+/// Tokens from here on are clients of the control socket.
 const CLIENTS: usize = 1 << 56;
 const CONTROL: Token = Token(CLIENTS - 1);
 /// gunicorn's code for a configuration that cannot be served.
 const EXIT_SETUP: i32 = 1;
-/// How often the master looks up while there are deadlines.
+/// The interval of wake-ups while there are deadlines.
 const BEAT: Duration = Duration::from_secs(1);
-/// epoll counts milliseconds: a deadline is met late rather than looked at twice.
+/// epoll counts milliseconds: waking late by less than one saves a second wake-up.
 const ROUND_UP: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! What the master does to zygotes and workers: starts, asks, kills, and hears of their ends.
+//! Processes of a server: starting zygotes and workers, asking them to end, killing and reaping them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -110,8 +110,8 @@ impl Master<'_> {
     pub(super) fn start_zygote(&mut self, number: u64) {
         let Some(generation) = self.processes.generations.get_mut(&number) else { return };
         let waiting = generation.zygote.take().filter(|zygote| zygote.stage == ZygoteStage::Configured);
-        // Whatever it is started for: nothing of it has more rights than the application, a configuration file included
-        // that is evaluated again only for its hooks.
+        // The zygote never has more rights than the application, not even to evaluate a configuration file again for
+        // its hooks.
         let rights = ZygoteRights::Dropped(&generation.identity);
         let started = waiting
             .map_or_else(|| zygote::start(&self.startup.program, &generation.settings, rights), Ok)
@@ -149,7 +149,7 @@ impl Master<'_> {
         process::trace(zygote.pid);
     }
 
-    /// Its channel's end tells it.
+    /// Ends a zygote by closing its channel, unless it has hooks to call at the end.
     pub(super) fn end_zygote(&mut self, number: u64) {
         let is_last = self.supervisor.is_stopping() && number == self.processes.current;
         if is_last && self.processes.generations.get_mut(&number).is_some_and(Generation::keep_zygote) {
@@ -175,7 +175,8 @@ impl Master<'_> {
         }
     }
 
-    /// Asks a worker to end while others serve. It is told by its channel: a signal could not say that there is time.
+    /// Asks a worker to end while others serve. The message goes over its channel: a signal could not say that there is
+    /// time.
     pub(super) fn retire(&mut self, slot: usize, pid: i32) {
         tracing::info!(slot, pid, "worker retires");
         self.processes.note_leaving(slot);
@@ -203,7 +204,7 @@ impl Master<'_> {
         }
     }
 
-    /// A child was stopped by a signal, or goes on. A worker that stands still serves nobody who is with it already.
+    /// Records that a child was stopped by a signal, or continues. A stopped worker serves none of its connections.
     fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
         let Some(slot) = self.processes.workers.slot_of(pid) else {
             return self.zygote_stood_still(pid, since.is_some());
@@ -216,7 +217,7 @@ impl Master<'_> {
         }
     }
 
-    /// The same of a zygote: nobody would notice before a worker is missing.
+    /// Records the same of a zygote, which would be noticed only when a worker is missing.
     fn zygote_stood_still(&mut self, pid: Pid, is_stopped: bool) {
         let number = self.processes.generations.values_mut().find_map(|generation| {
             let zygote = generation.zygote.as_mut().filter(|zygote| zygote.pid == pid)?;
@@ -234,7 +235,8 @@ impl Master<'_> {
         }
     }
 
-    /// Kills a zygote, and says so if it was stopped: who hangs in its boot was traced, who was told to end is known.
+    /// Kills a zygote, and logs that if it was stopped. One that hangs in its boot was traced before, and the end of
+    /// one that was told to end is expected.
     pub(super) fn kill_zygote(&self, number: u64) {
         let Some(generation) = self.processes.generations.get(&number) else { return };
         if let Some(zygote) = generation.zygote.as_ref().filter(|zygote| zygote.is_stopped && !zygote.expected) {
@@ -254,7 +256,7 @@ impl Master<'_> {
             self.hear_worker(slot);
             self.worker_exited(slot, exit);
         } else {
-            // A worker that has not been heard yet, or an orphan of the application.
+            // This is a worker whose first message has not been read, or an orphan of the application.
             self.processes.workers.keep_exit(pid, exit);
         }
     }
@@ -302,7 +304,8 @@ impl Master<'_> {
         }
     }
 
-    /// The end: zygotes are told by their channels' end, given a moment for what the application does at exit, and killed.
+    /// Ends the server: closes the channels of the zygotes, waits a moment for their atexit handlers, and kills the
+    /// rest.
     pub(super) fn close(&mut self, code: i32) {
         self.supersede_evaluation();
         self.release_sockets(|_| true);
@@ -315,7 +318,7 @@ impl Master<'_> {
         let zygotes = self.processes.generations.values_mut().filter_map(|generation| generation.zygote.take());
         let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
         self.see_off(zygotes, patience);
-        // After the zygotes: its hook comes last.
+        // The hook process comes after the zygotes: its hook is the last one.
         let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.see_off(hook_process, patience);
         if !self.startup.check {
@@ -323,7 +326,7 @@ impl Master<'_> {
         }
     }
 
-    /// Waits until these have ended, at most so long, and then ends them.
+    /// Waits until these have ended or the time is up, and then kills the rest.
     fn see_off(&mut self, mut pids: Vec<Pid>, patience: Duration) {
         let end = now() + patience.max(ZYGOTE_END);
         pids.retain(|pid| process::is_child(*pid));
@@ -341,5 +344,5 @@ impl Master<'_> {
     }
 }
 
-/// What a zygote may take for atexit handlers.
+/// The time for atexit handlers of a zygote.
 const ZYGOTE_END: Duration = Duration::from_secs(1);

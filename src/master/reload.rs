@@ -1,4 +1,4 @@
-//! Reloading: a generation is read, tried, promoted or given up. When, the supervisor says.
+//! Reloading: a generation is read, tried, and promoted or dropped. The supervisor decides when.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::settings::Defined;
 use crate::supervisor::{Cause, Event, Moment};
 
 impl Master<'_> {
-    /// Reads the settings anew and has them tried. What is wrong with them is said, and changes nothing.
+    /// Begins a reload: reads the settings again and tries them. Errors are logged, and change nothing.
     pub(super) fn reload(&mut self, by: CommandSource) {
         let number = self.processes.newest + 1;
         tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
@@ -30,14 +30,15 @@ impl Master<'_> {
         self.try_generation(number, None, None);
     }
 
-    /// A worker has seen a change. All see it, and what was read since then has it already.
+    /// Reloads after a worker has seen a changed file. All workers see it, and a reload that has begun since then
+    /// includes it.
     pub(super) fn code_changed(&mut self, at: Moment) {
         if self.settings().reload && at > self.processes.read_at && at <= now() {
             self.obey(Command::Reload, CommandSource::Change);
         }
     }
 
-    /// Reads the settings, with what a Python file defined, and has the generation tried, with the zygote that has
+    /// Reads the settings with the definitions of a Python file, and tries the generation, with the zygote that has
     /// evaluated that file.
     pub(super) fn try_generation(&mut self, number: u64, defined: Option<&Defined>, zygote: Option<Zygote>) {
         let checked = self.processes.in_charge().check_file();
@@ -60,10 +61,10 @@ impl Master<'_> {
         }
     }
 
-    /// A generation has shown that it can serve: what the master itself does by settings is done by its settings from now on.
+    /// Puts a generation in charge that has a worker that serves: the master itself follows its settings from now on.
     pub(super) fn promote(&mut self, number: u64) {
         self.processes.current = number;
-        // What is measured is measured of its workers, and by its settings.
+        // Measurements are those of its workers, by its settings.
         self.measurements.meter = Meter::default();
         let Generation { settings, log_files, remotes, .. } = &self.processes.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
@@ -83,7 +84,7 @@ impl Master<'_> {
         self.reload_came_to(number, ReloadProgress::Serves);
     }
 
-    /// Writes the pid file again if somebody has removed it.
+    /// Writes the pid file again if it was removed.
     fn renew_pidfile(&mut self) {
         let is_gone = |file: &&PidFile| matches!(file.path().try_exists(), Ok(false));
         let Some(path) = self.succession.pidfile.as_ref().filter(is_gone).map(|file| file.path().to_owned()) else {
@@ -98,7 +99,7 @@ impl Master<'_> {
         }
     }
 
-    /// The pid file is where the settings say from now on. What is to be known of that, if it is another place.
+    /// Moves the pid file if the settings name another path. Returns a sentence about that.
     fn move_pidfile(&mut self) -> Option<String> {
         let wanted = self.settings().pidfile.as_deref().map(|path| self.succession.other.pidfile(path));
         let wanted = wanted.map(|path| std::path::absolute(&path).unwrap_or(path));
@@ -153,7 +154,7 @@ impl Master<'_> {
         );
     }
 
-    /// The generation serves alone: sockets that it does not have are closed.
+    /// Completes a reload: closes the sockets that this generation does not have.
     pub(super) fn reloaded(&mut self, number: u64) {
         self.release_sockets(|other| other < number);
         let generation = &self.processes.generations[&number];

@@ -1,11 +1,10 @@
-//! What a reload leaves as it was at the start although the new settings say otherwise, a sentence each: whoever has changed
-//! it is told.
+//! Settings that only a restart changes. A reload that finds new values for them returns a sentence for each.
 
 use std::path::{Path, PathBuf};
 
 use crate::settings::Settings;
 
-/// What holds from the start to the end.
+/// The values of these settings at the start.
 pub(super) struct RestartOnly {
     limit_nofile: u64,
     daemon: bool,
@@ -16,7 +15,8 @@ impl RestartOnly {
         RestartOnly { limit_nofile: settings.limit_nofile, daemon: settings.daemon }
     }
 
-    /// What of these settings does not hold before the next start. The control socket is at `control`, if there is one.
+    /// Returns a sentence for each of these settings that takes effect only after a restart. The control socket is at
+    /// `control`, if there is one.
     pub(super) fn remarks(&self, settings: &Settings, control: Option<&Path>) -> Vec<String> {
         let wanted = settings.control_path().map(|path| std::path::absolute(&path).unwrap_or(path));
         let at = |path: &PathBuf| format!("would be {}", path.display());

@@ -1,4 +1,4 @@
-//! The commands that the master obeys, as signals give them.
+//! Signals, and the commands that they give to the master.
 
 use super::command_source::CommandSource;
 use super::upgrade::UpgradeRequest;
@@ -11,7 +11,7 @@ use crate::supervisor::{Event, Standing, Stop};
 impl Master<'_> {
     pub(super) fn obey_signals(&mut self) {
         let mut signals: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();
-        // Of reloads that were asked for at once, one is enough.
+        // One reload is enough for all that were requested at once.
         signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
         for signal in signals {
             if let Some(command) = Command::by_signal(signal) {
@@ -45,7 +45,7 @@ impl Master<'_> {
             Command::More => drop(self.scale(by, Scale::More(1))),
             Command::Fewer => drop(self.scale(by, Scale::Fewer(1))),
             Command::Status | Command::Requests | Command::Stack | Command::Scale | Command::Recycle => {
-                // Without an answer they are nothing; the control socket gives them.
+                // The control socket handles these: without an answer they have no effect.
             }
             Command::Upgrade => self.upgrade(UpgradeRequest { by, client: None }),
         }
@@ -66,13 +66,13 @@ impl Master<'_> {
         }
     }
 
-    /// Answers how many workers are wanted from now on. An error says which numbers may be asked for, and changes nothing:
-    /// who asks for more than there may be would count on it.
+    /// Changes the number of workers wanted and returns it. An error gives the numbers that are allowed; nothing
+    /// changes then, as the caller would rely on the number requested.
     pub(super) fn scale(&mut self, by: CommandSource, scale: Scale) -> Result<usize, String> {
         let (least, most) = self.processes.in_charge().worker_range();
         let before = self.supervisor.workers();
         let workers = match scale.from(before) {
-            // Where the workers rest, the first step is to the fewest that there may be.
+            // If the workers rest, the first step is to the fewest allowed.
             1.. if before == 0 && matches!(scale, Scale::More(_)) => scale.from(before).max(least),
             workers => workers,
         };
@@ -91,8 +91,8 @@ impl Master<'_> {
         ))
     }
 
-    /// Log files of all generations; those whose files cannot be opened keep the old ones.
-    /// The error is the last one of them, and said in the log.
+    /// Reopens the log files of all generations; those whose files cannot be opened keep the old ones. Returns the last
+    /// error, which is also logged.
     pub(super) fn reopen(&mut self, by: CommandSource) -> Result<(), AnyError> {
         tracing::info!(signal = by.signal(), verb = by.verb(), "log files are opened anew");
         let mut reopened = Vec::new();

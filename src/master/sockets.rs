@@ -1,4 +1,5 @@
-//! What settings name in the world: addresses become listening sockets, directories are looked for before anything starts.
+//! Addresses and directories that settings name: addresses become listening sockets, directories are checked before
+//! anything starts.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use crate::os::reexec;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
 
-/// Looks whether the directories that settings name are there: better now than with the first upload.
+/// Checks that the directories of the settings exist, before the first upload would need them.
 pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Result<(), AnyError> {
     let named = [
         ("chdir", &settings.chdir),
@@ -32,12 +33,12 @@ pub(super) fn check_directories(settings: &Settings, origins: &Origins) -> Resul
     Ok(())
 }
 
-/// Relative to `chdir`, once that is entered.
+/// Returns a path relative to `chdir`, once that is entered.
 fn from_chdir(settings: &Settings, path: &Path) -> PathBuf {
     settings.chdir.as_ref().map_or_else(|| path.to_owned(), |base| base.join(path))
 }
 
-/// gunicorn's heartbeat files are well off in memory; what rwsgi has there is uploads.
+/// Warns of a directory in memory: right for gunicorn's heartbeat files, but rwsgi keeps uploads there.
 pub(super) fn warn_of_memory(settings: &Settings, origins: &Origins) {
     let Some(path) = settings.worker_tmp_dir.as_ref().map(|path| from_chdir(settings, path)) else { return };
     if os::is_in_memory(&path) {
@@ -47,13 +48,14 @@ pub(super) fn warn_of_memory(settings: &Settings, origins: &Origins) {
     }
 }
 
-/// A listening socket, and where settings asked for it.
+/// A listening socket with its address in the settings.
 pub(super) struct BoundSocket {
     at: Where,
     pub(super) listener: Listener,
 }
 
-/// Binds all addresses, or none. Those of `known` that are asked for again are kept: who waits there does not notice.
+/// Binds all addresses, or none. Those of `known` that are requested again are kept, with the connections that wait
+/// there.
 pub(super) fn bind(
     settings: &Settings,
     identity: &Identity,
@@ -78,14 +80,14 @@ pub(super) fn bind(
     Ok(sockets)
 }
 
-/// Lets go of sockets: those that nobody else in this master has are closed, and their files removed if so wanted.
+/// Releases sockets: those with no other owner in this master are closed, and their files removed if `unlink` is set.
 pub(super) fn release(sockets: Vec<Rc<BoundSocket>>, unlink: bool) {
     for socket in sockets.into_iter().filter_map(Rc::into_inner).filter(|_| unlink) {
         socket.listener.unlink();
     }
 }
 
-/// The sockets that an old master passes on. One that cannot be taken is bound anew, if that can be.
+/// Takes over the sockets of an old master. One that cannot be taken over is bound again later.
 pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity: &Identity) -> Vec<Rc<BoundSocket>> {
     let mut sockets = Vec::new();
     for Inherited { fd, at } in &predecessor.sockets {
@@ -100,13 +102,13 @@ pub(super) fn inherited(predecessor: &Predecessor, settings: &Settings, identity
 }
 
 impl BoundSocket {
-    /// As the setting `bind` says it.
+    /// Returns the address as in the setting `bind`.
     pub(super) fn name(&self) -> String {
         self.at.to_string()
     }
 }
 
-/// Do both ask for one socket? Mode and owner of its file can be changed.
+/// True if both mean the same socket. The mode and the owner of its file may differ.
 fn is_same(one: &Where, other: &Where) -> bool {
     match (one, other) {
         (Where::Unix { path: one, .. }, Where::Unix { path: other, .. }) => one == other,
@@ -114,7 +116,7 @@ fn is_same(one: &Where, other: &Where) -> bool {
     }
 }
 
-/// Fails as [`bind`] would, as far as that can be told without binding: whether an address is free, it does not ask.
+/// Fails as [`bind`] would, as far as that can be told without binding. Does not test whether an address is free.
 pub(super) fn check(settings: &Settings, identity: &Identity) -> Result<(), ListenError> {
     settings.bind.iter().try_for_each(|bind| Listener::check(&place(bind, settings, identity)))
 }

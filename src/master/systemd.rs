@@ -1,5 +1,5 @@
-//! What the service manager is told of this server's life, and when (sd_notify(3)): a look at how the server stands,
-//! compared with what was said last. It decides nothing about the server.
+//! Messages to the service manager about the state of this server (sd_notify(3)): the current state is compared with
+//! the one that was sent last. Decides nothing about the server.
 //!
 //! | the server | the manager hears |
 //! |---|---|
@@ -14,14 +14,14 @@
 use crate::os::sd_notify::Announcer;
 use crate::supervisor::{Moment, Standing};
 
-/// Whose turn it is to speak for the service.
+/// The master that reports to the service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Voice {
-    /// This master's.
+    /// This master.
     Ours,
-    /// The older one's, beside which this one was started.
+    /// The older master, beside which this one was started.
     Older,
-    /// The newer one's, which stays.
+    /// The newer master, which stays.
     Newer,
 }
 
@@ -31,9 +31,9 @@ pub(super) struct ServiceManager {
     voice: Voice,
     said: Option<Standing>,
     status: String,
-    /// How the last reload failed, until the next one begins.
+    /// The error of the last reload, until the next one begins.
     failure: Option<String>,
-    /// When the manager is to hear next that this process lives.
+    /// The time of the next sign of life.
     alive: Moment,
     is_warned: bool,
 }
@@ -52,7 +52,7 @@ impl ServiceManager {
         }
     }
 
-    /// Says what has changed, and that the master lives.
+    /// Sends what has changed, and a sign of life.
     pub(super) fn look(&mut self, standing: Standing, now: Moment) {
         if !self.announcer.is_heard() || self.voice == Voice::Newer {
             return;
@@ -65,8 +65,8 @@ impl ServiceManager {
         self.say(&lines);
     }
 
-    /// A reload begins; the one before may still be under way. systemd takes both lines from one datagram only
-    /// (`Type=notify-reload`).
+    /// Reports that a reload begins; the one before may still be under way. systemd accepts both lines only from one
+    /// datagram (`Type=notify-reload`).
     pub(super) fn reload_begins(&mut self, now: Moment) {
         self.failure = None;
         self.status.clear();
@@ -76,17 +76,17 @@ impl ServiceManager {
         }
     }
 
-    /// The reload has failed; a word why. What serves goes on.
+    /// Records why a reload has failed. The server continues.
     pub(super) fn reload_failed(&mut self, why: &str) {
         self.failure = Some(why.lines().next().unwrap_or_default().to_owned());
     }
 
-    /// The older master is gone.
+    /// Begins to report: the older master is gone.
     pub(super) fn take_turn(&mut self) {
         self.voice = Voice::Ours;
     }
 
-    /// This master stops, and the one of this number stays: it is the service from now on.
+    /// Reports that the master with this pid is the main process from now on, and ends the reports of this one.
     pub(super) fn hand_over(&mut self, to: i32) {
         if self.voice == Voice::Ours {
             self.say(&[format!("MAINPID={to}")]);
@@ -94,12 +94,12 @@ impl ServiceManager {
         }
     }
 
-    /// When it wants to look again, if nothing happens until then.
+    /// Returns the time of the next sign of life.
     pub(super) fn wake_at(&self) -> Option<Moment> {
         self.announcer.watchdog().filter(|_| self.voice != Voice::Newer).map(|_| self.alive)
     }
 
-    /// What has changed since it was said.
+    /// Returns the lines about what has changed.
     fn news(&mut self, standing: Standing) -> Vec<String> {
         let mut lines = self.turn(standing);
         let status = self.words(standing);
@@ -111,7 +111,7 @@ impl ServiceManager {
         lines
     }
 
-    /// The lines by which the manager follows the state of the service.
+    /// Returns the lines by which the manager follows the state of the service.
     fn turn(&self, standing: Standing) -> Vec<String> {
         let is_serving = |standing: &Standing| matches!(standing, Standing::Serving { .. });
         match (standing, self.said) {
@@ -125,7 +125,7 @@ impl ServiceManager {
         }
     }
 
-    /// The sentence for people (`systemctl status`).
+    /// Returns the sentence for people (`systemctl status`).
     fn words(&self, standing: Standing) -> String {
         match standing {
             Standing::Starting => "loading the application".to_owned(),

@@ -1,5 +1,5 @@
-//! A new master beside this one, on the same sockets: USR2, and what the new one does differently. Either may end; the one
-//! that stays goes on alone.
+//! A new master beside this one, on the same sockets: USR2, and the differences of a master that was started by another
+//! one. Either may end; the other one continues alone.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,16 +23,17 @@ use crate::os::reexec;
 /// The other master, if there is one.
 #[derive(Default)]
 pub(super) struct OtherMaster {
-    /// The one that this one was started by, and what becomes readable when that is gone.
+    /// The master that started this one, and a descriptor that becomes readable when it is gone.
     old: Option<(Pid, OwnedFd)>,
-    /// The one that this one started.
+    /// The master that this one started.
     new: Option<Pid>,
     /// The variables by which the service manager names this process.
     addressed: Vec<&'static str>,
 }
 
 impl OtherMaster {
-    /// Of a master that was started by `predecessor`; of an ordinary one if that is not its parent, or gone already.
+    /// Returns the state of a master that was started by `predecessor`; of an ordinary one if that is not its parent,
+    /// or gone already.
     pub(super) fn of(
         predecessor: Option<&Predecessor>,
         addressed: Vec<&'static str>,
@@ -46,22 +47,22 @@ impl OtherMaster {
         Ok(OtherMaster { old: Some((pid, end)), new: None, addressed })
     }
 
-    /// Does another master serve on these sockets?
+    /// True if another master serves on these sockets.
     pub(super) fn is_there(&self) -> bool {
         self.old.is_some() || self.new.is_some()
     }
 
-    /// Is this master a new one, beside the one that started it?
+    /// True if this master was started by another one that still serves.
     pub(super) fn is_successor(&self) -> bool {
         self.old.is_some()
     }
 
-    /// The new master beside this one.
+    /// Returns the new master beside this one.
     pub(super) fn successor(&self) -> Option<Pid> {
         self.new
     }
 
-    /// While an old master has the pid file, a new one writes its own beside it.
+    /// Returns the path for the pid file: beside the given one while an old master owns that.
     pub(super) fn pidfile(&self, path: &Path) -> PathBuf {
         if self.old.is_some() { PidFile::beside(path) } else { path.to_owned() }
     }
@@ -79,11 +80,11 @@ pub(super) struct Succession {
     pub(super) pidfile: Option<PidFile>,
 }
 
-/// Who wants another master, and waits for an answer.
+/// A request for another master.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UpgradeRequest {
     pub(super) by: CommandSource,
-    /// Who asked over the control socket.
+    /// The client of the control socket that waits for an answer, if it was one.
     pub(super) client: Option<usize>,
 }
 
@@ -107,12 +108,12 @@ impl Master<'_> {
         }
     }
 
-    /// Is it this generation's zygote that calls `pre_exec`?
+    /// True if this generation's zygote calls `pre_exec`.
     pub(super) fn waits_for_pre_exec(&self, number: u64) -> bool {
         self.succession.pending.as_ref().is_some_and(|upgrading| upgrading.generation == number)
     }
 
-    /// `pre_exec` is through, or has raised.
+    /// Continues an upgrade after `pre_exec`; `may` is false if it raised.
     pub(super) fn pre_exec_is_over(&mut self, may: bool) {
         let Some(PendingUpgrade { wish, .. }) = self.succession.pending.take() else { return };
         if may {
@@ -164,18 +165,18 @@ impl Master<'_> {
         let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };
         let fds: Vec<_> = sockets.iter().map(|socket| socket.listener.as_fd()).collect();
         let mut variables = vec![(Predecessor::VARIABLE, serde_json::to_string(&predecessor)?)];
-        // What the service manager passed to this master is meant for the new one as well, which knows this one's number.
+        // The values of the service manager are meant for the new master as well, which is given this one's pid.
         variables.extend(self.succession.other.addressed.iter().map(|name| (*name, Pid::this().to_string())));
         Ok(self.startup.command_line.start(&variables, &fds)?)
     }
 
-    /// Was this process the new master? Then this one goes on alone.
+    /// True if this process was the new master. This one continues alone then.
     pub(super) fn is_successor(&mut self, pid: Pid, exit: Exit) -> bool {
         let is_it = self.succession.other.new == Some(pid);
         if is_it {
             tracing::warn!(new = pid.as_raw(), by = %exit, "new master ended, this one stays");
             self.succession.other.new = None;
-            // One that was killed could not take its file away.
+            // A master that was killed could not remove its file.
             if let Some(file) = &self.succession.pidfile {
                 pidfile::remove_of(&PidFile::beside(file.path()), pid.as_raw());
             }
@@ -183,7 +184,7 @@ impl Master<'_> {
         is_it
     }
 
-    /// The old master is gone.
+    /// Takes over from an old master that is gone.
     pub(super) fn take_over(&mut self) {
         let Some((old, end)) = self.succession.other.old.take() else { return };
         let _ = self.poll.registry().deregister(&mut SourceFd(&end.as_raw_fd()));
@@ -205,5 +206,5 @@ impl Master<'_> {
     }
 }
 
-/// Readable when the old master is gone.
+/// The token of an old master's end.
 pub(super) const OLD_MASTER: Token = Token(1);

@@ -1,5 +1,5 @@
-//! The workers that the master knows: a slot each, with its channel. What comes over a channel speaks for that slot
-//! alone; the kernel says who sent it, and only a live child of the master becomes a worker.
+//! The workers that the master knows: one slot each, with its channel. A message counts only for the slot of its
+//! channel; the kernel gives its sender, and only a live child of the master becomes a worker.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,31 +15,31 @@ use crate::os::process::{self, Exit};
 use crate::os::stack_dump::Stacks;
 use crate::supervisor::{Event, Moment};
 
-/// All slots.
+/// The slots of all workers.
 #[derive(Default)]
 pub(super) struct WorkerSlots {
     slots: Vec<Option<ForkedWorker>>,
-    /// Workers asked for over the master's life.
+    /// The number of workers requested over the master's life.
     age: u64,
-    /// Those that were asked for workers; they are children of the master, and no workers.
+    /// The zygotes that were asked for workers; they are children of the master, and no workers.
     zygotes: Vec<Pid>,
-    /// Exits of processes that have not said which slot is theirs.
+    /// Exits of processes whose slot is not known yet.
     early: VecDeque<(Pid, Exit)>,
 }
 
-/// What a worker said.
+/// The report of a worker.
 pub(super) enum WorkerReport {
     Event(Event),
-    /// Why it could not boot.
+    /// The reason why it could not boot.
     Failure(BootFailure),
-    /// When a file of the application changed.
+    /// The time at which a file of the application changed.
     Changed(Moment),
-    /// It ended before its first word; this is its age.
+    /// It ended before its first message; this is its age.
     Vanished(u64),
 }
 
 impl WorkerReport {
-    /// As the supervisor takes it.
+    /// Returns the event for the supervisor.
     pub(super) fn event(self, slot: usize) -> Event {
         match self {
             WorkerReport::Event(event) => event,
@@ -50,32 +50,32 @@ impl WorkerReport {
     }
 }
 
-/// A worker that was asked for.
+/// A worker that was requested.
 pub(super) struct ForkedWorker {
     channel: Channel,
     stacks: Stacks,
     generation: u64,
-    /// As [`Fork::age`] says it.
+    /// As in [`Fork::age`].
     pub(super) age: u64,
-    /// The hooks know that it is to end.
+    /// True if the hooks know that it is to end.
     leaving: bool,
-    /// How long it is to live once it is ready.
+    /// Its lifetime once it is ready.
     lifetime: Option<Duration>,
-    /// Known from its first word on.
+    /// Its process, known from its first message on.
     pub(super) pid: Option<Pid>,
-    /// Its channel has ended.
+    /// True if its channel has ended.
     closed: bool,
     readiness: Readiness,
-    /// Since when it is stopped by a signal.
+    /// The time since which it is stopped by a signal.
     stopped: Option<Moment>,
-    /// It was told to end, killed, or has said why it ends.
+    /// True if it was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
-    /// Messages that came over its channel, and how many may.
+    /// The number of messages that came over its channel, and the most that are allowed.
     words: u32,
     most_words: u32,
 }
 
-/// What a worker can be relied on for.
+/// The state of a worker, as it has reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Readiness {
     /// Nothing yet.
@@ -86,7 +86,7 @@ enum Readiness {
 }
 
 impl WorkerSlots {
-    /// Asks a generation's zygote for a worker; answers with the descriptor to listen on.
+    /// Asks a generation's zygote for a worker; returns the descriptor to poll.
     pub(super) fn ask(&mut self, slot: usize, generation: &Generation) -> io::Result<RawFd> {
         let zygote = generation.zygote.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let (ours, theirs) = Channel::pair()?;
@@ -122,12 +122,12 @@ impl WorkerSlots {
         Ok(fd)
     }
 
-    /// A zygote is gone; its pid may be another process's soon.
+    /// Forgets a zygote that is gone; its pid may be reused soon.
     pub(super) fn forget_zygote(&mut self, pid: Pid) {
         self.zygotes.retain(|zygote| *zygote != pid);
     }
 
-    /// Says something to the worker in `slot`, if there is one.
+    /// Sends a message to the worker in `slot`, if there is one.
     pub(super) fn say(&self, slot: usize, word: &ToWorker, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self.slots.get(slot).and_then(Option::as_ref) {
             Some(worker) => worker.channel.say(word, fds),
@@ -135,7 +135,7 @@ impl WorkerSlots {
         }
     }
 
-    /// The next thing that the worker in `slot` said.
+    /// Returns the next report of the worker in `slot`.
     pub(super) fn hear(&mut self, slot: usize) -> Option<WorkerReport> {
         loop {
             let worker = self.slots.get_mut(slot)?.as_mut()?;
@@ -159,8 +159,8 @@ impl WorkerSlots {
                         return Some(heard);
                     }
                 }
-                // It is gone, or no longer to be understood; its exit tells the rest. One that never said a word has
-                // no pid to exit by.
+                // The worker is gone, or its messages are invalid; its exit ends the slot. One without a first message
+                // has no pid to match an exit.
                 closed => {
                     worker.closed = true;
                     if let Err(error) = closed {
@@ -188,7 +188,7 @@ impl WorkerSlots {
             (FromWorker::Hello, None) => {
                 let pid = Pid::from_raw(packet.sender?);
                 if process::is_child(pid) {
-                    // It has not been reaped, so an exit of this pid is that of an orphan which had it before.
+                    // The child has not been reaped, so an exit of this pid is that of an orphan which had it before.
                     self.early.retain(|(early, _)| *early != pid);
                 }
                 let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
@@ -201,7 +201,7 @@ impl WorkerSlots {
                 self.slots[slot].as_mut()?.pid = Some(pid);
                 Some(WorkerReport::Event(Event::Hello(slot, pid.as_raw())))
             }
-            // Only the worker itself speaks for its slot, whoever got hold of its channel.
+            // Only messages of the worker itself count, as other processes may have got its channel.
             (_, Some(pid)) if packet.sender != Some(pid.as_raw()) => {
                 tracing::error!(slot, sender = packet.sender, "a message that is not the worker's own, ignored");
                 None
@@ -212,14 +212,14 @@ impl WorkerSlots {
                 Some(WorkerReport::Event(Event::Ready(slot, worker.lifetime.map(|lifetime| now() + lifetime))))
             }
             (FromWorker::Failed(failure), Some(_)) if worker.readiness == Readiness::Booting => {
-                // Its last word.
+                // This is its last message.
                 worker.closed = true;
                 worker.expected = true;
                 Some(WorkerReport::Failure(failure))
             }
             (FromWorker::Spent(spent), Some(pid)) if worker.readiness == Readiness::Ready => {
                 worker.readiness = Readiness::Spent;
-                // Of one that ends already nobody takes the place because of this.
+                // A worker that ends already is not replaced because of this.
                 if !worker.expected {
                     log_lines::spent(slot, pid, spent);
                 }
@@ -232,24 +232,24 @@ impl WorkerSlots {
         }
     }
 
-    /// Which slot a child belongs to.
+    /// Returns the slot of a child.
     pub(super) fn slot_of(&self, pid: Pid) -> Option<usize> {
         self.slots.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.pid == Some(pid)))
     }
 
-    /// The descriptor of a slot's channel.
+    /// Returns the descriptor of a slot's channel.
     pub(super) fn channel(&self, slot: usize) -> Option<RawFd> {
         Some(self.slots.get(slot)?.as_ref()?.channel.as_raw_fd())
     }
 
-    /// The worker in `slot` is about to be told to end.
+    /// Records that the worker in `slot` is about to be told to end.
     pub(super) fn expect_end(&mut self, slot: usize) {
         if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             worker.expected = true;
         }
     }
 
-    /// The worker in `slot` is to end: answers its age, once.
+    /// Records that the worker in `slot` is to end. Returns its age, once.
     pub(super) fn leaves(&mut self, slot: usize) -> Option<u64> {
         let worker = self.slots.get_mut(slot)?.as_mut()?;
         (!std::mem::replace(&mut worker.leaving, true)).then_some(worker.age)
@@ -260,7 +260,7 @@ impl WorkerSlots {
         self.slots.get_mut(slot)?.take()
     }
 
-    /// A child that no slot knows has ended. Orphans of the application end here, too.
+    /// Keeps the exit of a child without a known slot. Orphans of the application end here, too.
     pub(super) fn keep_exit(&mut self, pid: Pid, exit: Exit) {
         if self.early.len() == EARLY {
             self.early.pop_front();
@@ -268,42 +268,42 @@ impl WorkerSlots {
         self.early.push_back((pid, exit));
     }
 
-    /// The exit of the worker in `slot`, if it came before its first word was heard.
+    /// Returns the exit of the worker in `slot`, if it came before its first message was read.
     pub(super) fn take_early_exit(&mut self, slot: usize) -> Option<Exit> {
         let pid = self.slots.get(slot)?.as_ref()?.pid?;
         let at = self.early.iter().position(|(early, _)| *early == pid)?;
         self.early.remove(at).map(|(_, exit)| exit)
     }
 
-    /// The generation of the worker in `slot`.
+    /// Returns the generation of the worker in `slot`.
     pub(super) fn generation(&self, slot: usize) -> Option<u64> {
         Some(self.slots.get(slot)?.as_ref()?.generation)
     }
 
-    /// The slots of a generation's workers.
+    /// Returns the slots of a generation's workers.
     pub(super) fn of_generation(&self, number: u64) -> impl Iterator<Item = usize> {
         let is_its =
             move |worker: &Option<ForkedWorker>| worker.as_ref().is_some_and(|worker| worker.generation == number);
         (0..self.slots.len()).filter(move |slot| is_its(&self.slots[*slot]))
     }
 
-    /// How many slots there were so far.
+    /// Returns the number of slots so far.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The workers that have said a first word.
+    /// Returns the workers that have sent a first message.
     pub(super) fn known(&self) -> Vec<(usize, Pid)> {
         let known = |(slot, worker): (usize, &Option<ForkedWorker>)| Some((slot, worker.as_ref()?.pid?));
         self.slots.iter().enumerate().filter_map(known).collect()
     }
 
-    /// The stacks of the worker in `slot`.
+    /// Returns the stacks of the worker in `slot`.
     pub(super) fn stacks(&mut self, slot: usize) -> Option<&mut Stacks> {
         Some(&mut self.slots.get_mut(slot)?.as_mut()?.stacks)
     }
 
-    /// Ready workers that are not to be replaced already.
+    /// Returns the ready workers that are not to be replaced already.
     pub(super) fn unspent(&self) -> Vec<(usize, Pid)> {
         let unspent = |(slot, worker): (usize, &Option<ForkedWorker>)| {
             let worker = worker.as_ref().filter(|worker| worker.readiness == Readiness::Ready && !worker.expected)?;
@@ -312,44 +312,45 @@ impl WorkerSlots {
         self.slots.iter().enumerate().filter_map(unspent).collect()
     }
 
-    /// The worker in `slot` is to be replaced.
+    /// Records that the worker in `slot` is to be replaced.
     pub(super) fn note_spent(&mut self, slot: usize) {
         if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             worker.readiness = Readiness::Spent;
         }
     }
 
-    /// The worker in `slot` is stopped by a signal since then, or goes on.
+    /// Records that the worker in `slot` has been stopped by a signal since then, or continues.
     pub(super) fn note_stopped(&mut self, slot: usize, since: Option<Moment>) {
         if let Some(worker) = self.slots.get_mut(slot).and_then(Option::as_mut) {
             worker.stopped = since;
         }
     }
 
-    /// Is the worker in `slot` stopped by a signal?
+    /// True if the worker in `slot` is stopped by a signal.
     pub(super) fn is_stopped(&self, slot: usize) -> bool {
         self.slots.get(slot).and_then(Option::as_ref).is_some_and(|worker| worker.stopped.is_some())
     }
 
-    /// Since when each ready worker has been in a request, by the scoreboard of its generation: in the oldest of those that
-    /// its threads run. Or since when it has done nothing, though it had to.
+    /// Returns for each ready worker the time since which it has been in a request, by the scoreboard of its
+    /// generation: in the oldest one of its threads. Or the time since which it has done nothing although requests
+    /// wait.
     pub(super) fn look(&self, generations: &BTreeMap<u64, Generation>) -> Vec<(usize, Option<Moment>)> {
         let ready = |(slot, worker): (usize, &Option<ForkedWorker>)| {
             let worker = worker.as_ref().filter(|worker| worker.readiness != Readiness::Booting)?;
             let busy = generations.get(&worker.generation)?.oldest_request(slot);
             let busy = busy.and_then(|thread| thread.counts_from()).map(Duration::from_nanos);
-            // A request that was extended does not make a stopped worker go on.
+            // An extended timeout of a request does not make a stopped worker continue.
             Some((slot, busy.into_iter().chain(worker.stopped).min()))
         };
         self.slots.iter().enumerate().filter_map(ready).collect()
     }
 }
 
-/// An honest worker says hello, ready or failed, and spent. What a dishonest one says more neither fills the log nor keeps
-/// the master from its other work.
+/// The most messages of a worker: hello, ready or failed, and spent are expected. More of them neither fill the log nor
+/// keep the master busy.
 const WORDS: u32 = 8;
-/// With `reload`: so often may somebody save code that does not load.
+/// The most messages with `reload`, where each saved file that does not load is one.
 const CHANGES: u32 = 1000;
-/// Exits that are kept. Between a fork and its first word there are at most as many as there are slots starting;
+/// The most exits that are kept. Between a fork and its first message there are at most as many as slots that start;
 /// orphans of the application push old ones out.
 const EARLY: usize = 256;

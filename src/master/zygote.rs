@@ -1,4 +1,4 @@
-//! The zygote from the master's side: starting it, and what a freshly started process does before it becomes Python.
+//! The zygote from the master's side: starting it, and the code that a new process runs before it becomes Python.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::os::program::Program;
 use crate::os::sd_notify;
 use crate::settings::{Settings, socket_activation};
 
-/// The word that makes this program a zygote; people have no use for it.
+/// The argument that makes this program a zygote; it is not for people.
 pub const ROLE: &str = "__zygote";
 
 /// A zygote that was started.
@@ -24,53 +24,53 @@ pub(super) struct Zygote {
     pub(super) stage: ZygoteStage,
     /// As in [`LoadPython::untrusted`].
     pub(super) untrusted: Option<Identity>,
-    /// The Python that it has entered, kept while a configuration file is evaluated.
+    /// The Python that it has found, kept while a configuration file is evaluated.
     pub(super) found: Option<FoundPython>,
-    /// It was told to end.
+    /// True if it was told to end.
     pub(super) expected: bool,
-    /// A signal has stopped it.
+    /// True if a signal has stopped it.
     pub(super) is_stopped: bool,
-    /// The server stops, and it has hooks to call until all workers are gone.
+    /// True if the server stops and it has hooks to call until all workers are gone.
     pub(super) stays: bool,
 }
 
 impl Zygote {
-    /// Tells it to end: by the end of what the master says. What it says itself is heard no more.
+    /// Tells it to end by closing the master's side of the channel. Its own messages are ignored from now on.
     pub(super) fn leave(&mut self) {
         self.expected = true;
         self.stage = ZygoteStage::Unheard;
         let _ = self.channel.shut_down();
     }
 
-    /// Has it been told what to serve, and does it still listen?
+    /// True if it has been told what to serve, and still reads messages.
     pub(super) fn is_listening(&self) -> bool {
         matches!(self.stage, ZygoteStage::Entering | ZygoteStage::Ready)
     }
 }
 
-/// What a zygote has said, and so what it may say next.
+/// The last message of a zygote, which decides the next one that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ZygoteStage {
-    /// Nothing.
+    /// It has sent nothing.
     Started,
-    /// Which Python it enters; it was told to evaluate a configuration file.
+    /// The Python that it enters; it was told to evaluate a configuration file.
     Configuring,
-    /// What that file defined; it waits for what there is to serve.
+    /// The definitions of that file; it waits to be told what to serve.
     Configured,
-    /// Which Python it enters, and what a configuration file defined, if there is one.
+    /// The Python that it enters, and the definitions of a configuration file, if there is one.
     Entering,
-    /// That it can fork.
+    /// It can fork.
     Ready,
-    /// Why it ends.
+    /// The reason why it ends.
     Failed,
-    /// What it may not, or that it is not needed any more: nobody listens.
+    /// An invalid message, or it is not needed any more: the master ignores it.
     Unheard,
 }
 
-/// With which rights a zygote enters Python.
+/// The rights with which a zygote enters Python.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ZygoteRights<'a> {
-    /// Those of the application: it has become this user before the program was executed.
+    /// Those of the application: it has become this user before the program is executed.
     Dropped(&'a Identity),
     /// Those of the master, until it has evaluated a configuration file in Python and called the hooks that come first.
     Kept {
@@ -117,8 +117,8 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
     })
 }
 
-/// What the started process does: finds the interpreter, says which, and becomes it. Returns when it cannot, and then
-/// the master knows why. `variable` reads the environment.
+/// Runs in the new process: finds the interpreter, reports it, and becomes it. Returns only on an error, which the
+/// master has been told then. `variable` reads the environment.
 pub fn run(variable: impl Fn(&str) -> Option<String>) {
     let channel = Channel::from_fd(process::inherited_channel());
     let _ = process::die_with_parent(Signal::SIGKILL);

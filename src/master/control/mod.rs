@@ -1,5 +1,5 @@
-//! The control socket: who knocks, what is asked, what is answered. What an answer is, `orders` decides; nobody here waits
-//! for anybody.
+//! The control socket: accepts clients, reads their requests and writes the answers. `requests` makes the answers;
+//! nothing here blocks.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::os::rights;
 use crate::os::socket::{self, More, Read};
 use crate::settings::Settings;
 
-/// The socket and who is connected to it.
+/// The socket and its clients.
 #[derive(Default)]
 pub(super) struct ControlSocket {
     listening: Option<ControlListener>,
@@ -25,7 +25,7 @@ pub(super) struct ControlSocket {
     next: usize,
 }
 
-/// Where people knock.
+/// The listener of the socket.
 struct ControlListener {
     path: PathBuf,
     listener: Listener,
@@ -35,14 +35,15 @@ struct Client {
     stream: OwnedFd,
     heard: Vec<u8>,
     unsent: Vec<u8>,
-    /// It has asked; nothing more is expected of it.
+    /// True if its request has been read; nothing more is expected of it.
     has_asked: bool,
-    /// It is answered, and closed when that is sent.
+    /// True if it is answered, and to be closed when that is sent.
     is_answered: bool,
 }
 
 impl ControlSocket {
-    /// Opens the socket that the settings name. One that nobody named, beside the pid file, is not worth a failed start.
+    /// Opens the socket that the settings name. An error ends the start only if the setting names it, not for the
+    /// default path beside the pid file.
     pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<ControlSocket, AnyError> {
         let Some(path) = settings.control_path() else { return Ok(ControlSocket::default()) };
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -56,7 +57,7 @@ impl ControlSocket {
         }
     }
 
-    /// Makes the socket's file again if somebody has removed it. Who is connected stays.
+    /// Creates the socket's file again if it was removed. Connected clients stay.
     pub(super) fn renew(&mut self, registry: &Registry) {
         let Some(listening) = self.listening.as_ref().filter(|listening| !listening.listener.is_reachable()) else {
             return;
@@ -71,7 +72,7 @@ impl ControlSocket {
         }
     }
 
-    /// Where it is, if there is one.
+    /// Returns its path, if there is one.
     pub(super) fn path(&self) -> Option<&Path> {
         self.listening.as_ref().map(|listening| listening.path.as_path())
     }
@@ -84,7 +85,7 @@ impl ControlSocket {
         Ok(ControlSocket::default())
     }
 
-    /// Takes who knocks: root, and the user as whom this process runs. The socket's mode says the same, but a mode can be
+    /// Accepts clients: only root and the user of this process. The socket's mode says the same, but a mode can be
     /// changed.
     pub(super) fn accept(&mut self, registry: &Registry) {
         let Some(listening) = &self.listening else { return };
@@ -97,7 +98,7 @@ impl ControlSocket {
                 continue;
             }
             if self.clients.len() >= MOST_CLIENTS {
-                // Who asks nothing keeps nobody else from asking.
+                // A client without a request gives way to others.
                 match self.clients.iter().find(|(_, client)| !client.has_asked).map(|(number, _)| *number) {
                     Some(idle) => drop(self.clients.remove(&idle)),
                     None => {
@@ -117,7 +118,7 @@ impl ControlSocket {
         }
     }
 
-    /// What a client asks, once that is whole; goes on with what it is to be sent.
+    /// Returns the request of a client, once it is whole; continues to send its answer.
     pub(super) fn hear(&mut self, number: usize) -> Option<ControlRequest> {
         let client = self.clients.get_mut(&number)?;
         let mut is_gone = false;
@@ -125,7 +126,7 @@ impl ControlSocket {
             match socket::read(client.stream.as_fd(), &mut client.heard, PIECE) {
                 Read::Bytes { .. } => {}
                 Read::Nothing => break,
-                // One that has asked may have closed its own side only.
+                // A client may close its own side after its request.
                 Read::Closed => is_gone = true,
             }
         }
@@ -152,7 +153,7 @@ impl ControlSocket {
         }
     }
 
-    /// Answers a client; after anything but [`Answer::Begun`] it is closed.
+    /// Answers a client, which is closed after any answer except [`Answer::Begun`].
     pub(super) fn answer(&mut self, number: usize, answer: &Answer) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.unsent.extend(line(answer));
@@ -174,7 +175,7 @@ impl ControlSocket {
         }
     }
 
-    /// Takes the socket's file away. Who waits for the end of the master has it when the process ends.
+    /// Removes the socket's file. A client that waits for the end of the master gets it when the process ends.
     pub(super) fn close(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.listener.unlink();
@@ -182,7 +183,7 @@ impl ControlSocket {
     }
 }
 
-/// Says to somebody who is not listened to why that is so.
+/// Tells a client why it is refused.
 fn refuse(stream: &OwnedFd, why: &str) {
     let _ = socket::write(stream.as_fd(), &[&line(&Answer::Refused(why.to_owned())), b"", b""], More::Ends);
 }
@@ -205,9 +206,9 @@ fn place(path: &Path) -> Where {
     Where::Unix { path: path.to_owned(), mode: Some(0o600), owner: None }
 }
 
-/// People and scripts, one at a time mostly.
+/// Connections are few: people and scripts.
 const BACKLOG: u32 = 64;
 const MOST_CLIENTS: usize = 32;
-/// A question is a few words.
+/// The most bytes of a request, which is a few words.
 const LONGEST: usize = 4096;
 const PIECE: usize = 1024;

@@ -1,5 +1,5 @@
-//! What is asked over the control socket, done and answered: at once, or when a reload has come to an end, or when workers
-//! have written what they do. Who asks is `control`'s business.
+//! Requests over the control socket, carried out and answered: at once, when a reload has ended, or when workers have
+//! written their stacks.
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -20,17 +20,18 @@ use crate::os::scoreboard::Slot as BoardSlot;
 use crate::os::stack_dump::Told;
 use crate::supervisor::{Event, Moment, Seat, Standing};
 
-/// The control socket, and who waits for an answer.
+/// The control socket, and the clients that wait for an answer.
 pub(in crate::master) struct ControlRequests {
     pub(in crate::master) socket: ControlSocket,
-    /// When the master was started.
+    /// The time at which the master was started.
     born: Moment,
-    /// Why the last reload failed, until the next one begins.
+    /// The reason why the last reload failed, until the next one begins.
     pub(in crate::master) failure: Option<String>,
-    /// What is to be known about the last one that did not, a sentence each.
+    /// Sentences about the last reload that did not fail.
     pub(in crate::master) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
-    /// The generation whose workers alone take new connections, and when the kept ones of the others will have ended.
+    /// The only generation whose workers take new connections, and the time at which the kept ones of the others will
+    /// have ended.
     fading: Option<(u64, Moment)>,
     stacks: Vec<WaitingForStacks>,
 }
@@ -38,19 +39,19 @@ pub(in crate::master) struct ControlRequests {
 struct WaitingForReload {
     client: usize,
     generation: u64,
-    /// Until it serves alone.
+    /// True if it waits until that generation serves alone.
     alone: bool,
 }
 
 struct WaitingForStacks {
     client: usize,
     until: Moment,
-    /// Slot, process, and what it wrote.
+    /// Slot, process, and its text.
     found: Vec<(usize, Pid, Option<String>)>,
     missing: Vec<usize>,
 }
 
-/// What becomes of a reload.
+/// The progress of a reload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::master) enum ReloadProgress {
     /// Its first worker serves.
@@ -72,19 +73,20 @@ impl ControlRequests {
         }
     }
 
-    /// When somebody has waited long enough.
+    /// Returns the earliest time at which a wait ends.
     pub(in crate::master) fn wake_at(&self) -> Option<Moment> {
         self.stacks.iter().map(|waiting| waiting.until).chain(self.fading.map(|(_, until)| until)).min()
     }
 }
 
 impl Master<'_> {
-    /// Where it was opened is where it comes back, whatever the settings say by now.
+    /// Creates the control socket's file again at the path where it was opened, even if the settings name another by
+    /// now.
     pub(in crate::master) fn renew_control(&mut self) {
         self.requests.socket.renew(self.poll.registry());
     }
 
-    /// Takes who knocks, hears who has something to ask.
+    /// Accepts clients and handles their requests.
     pub(in crate::master) fn hear_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
             self.requests.socket.accept(self.poll.registry());
@@ -132,7 +134,7 @@ impl Master<'_> {
         self.requests.socket.answer(client, &answer);
     }
 
-    /// The client hears the master's end by the end of the connection.
+    /// Stops the server. The client sees the end of the master by the end of the connection.
     fn stop_for(&mut self, client: usize, command: Command) {
         self.requests.socket.answer(client, &Answer::Begun);
         self.obey(command, CommandSource::Verb(command.row().name));
@@ -144,7 +146,7 @@ impl Master<'_> {
         self.obey(Command::Reload, CommandSource::Verb(Command::Reload.row().name));
     }
 
-    /// A reload has come so far.
+    /// Answers the clients that wait for this progress of a reload.
     pub(in crate::master) fn reload_came_to(&mut self, generation: u64, progress: ReloadProgress) {
         let text = match progress {
             ReloadProgress::Serves => match self.serving_before(generation) {
@@ -159,7 +161,8 @@ impl Master<'_> {
         self.settle_reload(generation, is_met, &Answer::Done(lines.join("\n")));
     }
 
-    /// The workers of this generation alone take new connections. What still comes by kept ones may meet the older code.
+    /// Records that only the workers of this generation take new connections. Requests on kept connections may still be
+    /// served by older code.
     pub(in crate::master) fn fades(&mut self, generation: u64) {
         if let Some((earlier, _)) = self.requests.fading.take() {
             self.reload_came_to(earlier, ReloadProgress::ServesAlone);
@@ -176,19 +179,19 @@ impl Master<'_> {
         }
     }
 
-    /// How many workers of earlier generations serve and are to be replaced.
+    /// Returns the number of workers of earlier generations that serve and are to be replaced.
     fn serving_before(&self, generation: u64) -> usize {
         self.supervisor.seats().filter(|seat| seat.generation < generation && serves(seat)).count()
     }
 
-    /// A reload has come to nothing.
+    /// Records that a reload has failed, and answers its client.
     pub(in crate::master) fn reload_failed(&mut self, generation: u64, why: &str) {
         self.requests.failure = Some(why.to_owned());
         self.service_manager.reload_failed(why);
         self.reload_dropped(generation, why);
     }
 
-    /// A reload was given up, not because it failed. Whoever asked for it reads at the end what serves now.
+    /// Answers the client of a reload that was dropped. The answer says what serves now.
     pub(in crate::master) fn reload_dropped(&mut self, generation: u64, why: &str) {
         let number = self.processes.current;
         let rest = match self.serving() {
@@ -199,7 +202,7 @@ impl Master<'_> {
         self.settle_reload(generation, |_| true, &Answer::Failed(format!("{}\n{rest}", why.trim_end())));
     }
 
-    /// How many workers serve, whatever is to become of them.
+    /// Returns the number of workers that serve, including those to be replaced.
     pub(in crate::master) fn serving(&self) -> usize {
         self.supervisor.seats().filter(serves).count()
     }
@@ -265,7 +268,7 @@ impl Master<'_> {
         }
         let missing: Vec<usize> = asked.iter().map(|(slot, _)| *slot).collect();
         for (slot, pid) in &asked {
-            // Who is asked already answers everybody.
+            // A worker that was asked already answers all clients.
             if self.requests.stacks.iter().any(|waiting| waiting.missing.contains(slot)) {
                 continue;
             }
@@ -298,7 +301,7 @@ impl Master<'_> {
         }
     }
 
-    /// Answers who has everything, or has waited long enough for a worker that is stopped.
+    /// Answers the clients that have all stacks, or whose wait for a stopped worker is over.
     fn answer_late_stacks(&mut self) {
         let now = now();
         let (answered, waiting) =
@@ -316,7 +319,7 @@ impl Master<'_> {
         }
     }
 
-    // How things stand.
+    // State.
 
     fn status(&self) -> Status {
         let generation = self.processes.in_charge();
@@ -349,7 +352,7 @@ impl Master<'_> {
 
     fn worker(&self, seat: Seat) -> WorkerStatus {
         let Seat { slot, generation, pid, state } = seat;
-        // Before it has a process of its own, the board holds what the slot's last worker left.
+        // Without a process, the scoreboard still holds the values of the slot's last worker.
         let threads: Vec<BoardSlot> = if pid.is_some() { self.threads(seat).collect() } else { Vec::new() };
         WorkerStatus {
             slot,
@@ -373,7 +376,7 @@ impl Master<'_> {
         self.supervisor.seats().flat_map(of_seat).collect()
     }
 
-    /// What the threads of this worker do, unless another one has its slot by now.
+    /// Returns what the threads of this worker do; nothing if another one has its slot by now.
     fn threads_of(&self, slot: usize, pid: Pid) -> Vec<ThreadStatus> {
         let Some(seat) = self.supervisor.seats().find(|seat| seat.slot == slot && seat.pid == Some(pid.as_raw()))
         else {
@@ -386,7 +389,7 @@ impl Master<'_> {
         self.threads(seat).enumerate().map(thread).collect()
     }
 
-    /// What the board says of the threads of a worker.
+    /// Returns the scoreboard slots of the threads of a worker.
     fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
         self.processes
             .generations
@@ -406,15 +409,15 @@ fn connections(slot: &BoardSlot) -> ConnectionCounts {
     ConnectionCounts { idle, silent, reading: heads.saturating_add(more), waiting, application, writing: sending }
 }
 
-/// For how many seconds which request has been in the application.
+/// Returns the request of a thread, with the seconds that it has been in the application.
 fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
     let (since, _) = thread.busy_since()?;
     let seconds = now().saturating_sub(Duration::from_nanos(since)).as_secs_f64();
     Some((seconds, thread.request_line()))
 }
 
-/// A worker writes its stacks within milliseconds, or is stopped.
+/// The time to wait for stacks. A worker writes them within milliseconds, or is stopped.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A worker hears its order, and the last of its clients reads the end, within this time.
+/// The time in which a worker receives its message, and the last of its clients reads the end.
 const TOLD: Duration = Duration::from_millis(250);
