@@ -309,8 +309,8 @@ fn what_a_reload_moves_and_what_it_cannot_change_is_said_in_its_answer() {
     let place = |name: &str| fs::canonicalize(files.path()).unwrap().join(name).display().to_string();
     set("pidfile = \"two.pid\"\nlimit_nofile = 512\n");
     let (socket, then) = (place("one.ctl"), place("two.ctl"));
-    let stays = format!("control_socket: stays {socket} until the server is started anew, where it would be {then}");
-    let files_stay = "limit_nofile: stays 0 until the server is started anew, where it would be 512";
+    let stays = format!("control_socket: stays {socket} until the server is restarted, where it would be {then}");
+    let files_stay = "limit_nofile: stays 0 until the server is restarted, where it would be 512";
     let moved = format!("pidfile: moved from {} to {}", place("one.pid"), place("two.pid"));
     let expected = format!("generation 2 serves\n{stays}\n{files_stay}\n{moved}\n");
     assert_eq!(reload(), (0, expected, String::new()));
@@ -408,8 +408,8 @@ fn reopen_logs_writes_on_in_new_files() {
     let tell = |words: &[&str]| run(files.path(), words.iter().copied().chain(["--pid", pid.to_str().unwrap()]));
     wait_until("it serves", || fs::read_to_string(&log).is_ok_and(|text| text.contains("worker ready")));
     fs::rename(&log, files.path().join("old.log")).unwrap();
-    assert_eq!(tell(&["reopen-logs"]), (0, "log files opened anew\n".to_owned(), String::new()));
-    assert!(fs::read_to_string(&log).unwrap().contains("log files opened anew"));
+    assert_eq!(tell(&["reopen-logs"]), (0, "log files reopened\n".to_owned(), String::new()));
+    assert!(fs::read_to_string(&log).unwrap().contains("log files reopened"));
     // Nothing can be opened where a directory stands.
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
@@ -453,7 +453,7 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
     for (words, says) in [
         (
             &["status"][..],
-            "expected the control socket of a running server, found no word of where it is\nhint: --control",
+            "expected the control socket of a running server, found no setting that gives its path\nhint: --control",
         ),
         (&["status", "--control-socket", "nowhere"], "nowhere: no such file or directory\nhint: is the server running"),
         (
@@ -617,7 +617,7 @@ fn only_root_and_the_servers_user_may_ask() {
     fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
     let (code, _, err) = ask();
     assert_eq!((code, err.as_str()), (1, "only root and the user that started the server may ask\n"));
-    site.server.wait_for("control socket: a user who may not ask, refused user=65534");
+    site.server.wait_for("control socket: refused a user without permission user=65534");
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stac
             while kept.write_all(ask).is_ok() && Response::read(&mut kept).is_ok() {
                 assert!(!is_over(began), "{}", server.log());
             }
-            server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
+            server.wait_for("worker cannot acquire the GIL for requests that wait, it is killed");
             wait_gone(&[worker]);
             assert_ne!(server.get("/").text(), worker.to_string());
             let log = server.stop();

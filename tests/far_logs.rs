@@ -311,12 +311,12 @@ fn logs_that_are_opened_anew_go_on_everywhere() {
     wait_until("a line in the file", || read().contains("/one"));
     fs::rename(&path, files.path().join("old.log")).unwrap();
     server.signal(Signal::SIGUSR1);
-    server.wait_for("log files opened anew");
+    server.wait_for("log files reopened");
     wait_until("a line in the new file", || {
         server.get("/two");
         read().contains("/two")
     });
-    messages(|| syslog.next(), &["GET /one", "GET /two", "log files opened anew"]);
+    messages(|| syslog.next(), &["GET /one", "GET /two", "log files reopened"]);
     metrics(&statsd, &["gunicorn.requests"]);
     server.stop();
 }

@@ -114,7 +114,7 @@ fn a_background_thread_that_keeps_pythons_lock_in_c_is_noticed_when_somebody_ask
         pass(Duration::from_secs(2));
         assert!(server.tree().contains(&worker), "{}", server.log());
         let mut lost = server.begin("/");
-        server.wait_for("worker cannot get Python's lock to serve what waits, it is killed");
+        server.wait_for("worker cannot acquire the GIL for requests that wait, it is killed");
         wait_gone(&[worker]);
         assert!(Response::read(&mut lost).is_err());
         assert_ne!(server.get("/").text(), worker.to_string());

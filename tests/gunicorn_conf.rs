@@ -372,10 +372,7 @@ fn a_file_that_hangs_is_waited_for_as_long_as_a_boot_may_take() {
     let _gate = Gate::closed(files.path().join("gate"));
     let (code, _, log) = run_command(command(&files, &["app", "-b", "127.0.0.1:0", "--boot-timeout", "0.3"]));
     assert_eq!(code, 1, "{log}");
-    assert!(
-        log.starts_with("gunicorn.conf.py: expected the file to be through within 0.3 s, found it running\n"),
-        "{log}"
-    );
+    assert!(log.starts_with("gunicorn.conf.py: expected the file to end within 0.3 s, found it running\n"), "{log}");
 }
 
 #[test]

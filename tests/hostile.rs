@@ -181,7 +181,7 @@ fn who_may_not_ask_cannot_stop_the_master_with_a_descriptor_either() {
     let mut site = Site::start_with(directory(&[("app.py", LINGERS)]), rooms, &["-e", &env]);
     fs::set_permissions(&control, Permissions::from_mode(0o666)).unwrap();
     site.server.get("/backlog");
-    site.server.wait_for("control socket: a user who may not ask, refused user=65534");
+    site.server.wait_for("control socket: refused a user without permission user=65534");
     site.assert_obeys();
 }
 
@@ -216,8 +216,7 @@ fn a_fifo_in_the_place_of_a_log_is_refused_and_nobody_waits_for_a_reader() {
     swap(&log, fifo);
     let (code, out, err) = site.tell(&["reopen-logs"]);
     assert!(code == 1 && err.contains(&refusal(&site, "a fifo")), "{out}{err}\n{}", site.server.log());
-    site.server
-        .wait_for(&format!("log files not opened anew generation=1 error=\"--access-logfile: {}", log.display()));
+    site.server.wait_for(&format!("log files not reopened generation=1 error=\"--access-logfile: {}", log.display()));
     let (code, out, err) = site.tell(&["reload"]);
     assert!(code == 1 && err.contains(&refusal(&site, "a fifo")), "{out}{err}\n{}", site.server.log());
     assert!(err.contains("nothing has changed: generation 1 serves on"), "{err}");

@@ -546,7 +546,7 @@ fn usr1_opens_the_log_files_anew_in_every_process() {
         fs::rename(at(name), at(&format!("{name}.1"))).unwrap();
     }
     kill(server.pid, Signal::SIGUSR1).unwrap();
-    wait_until("the master writes to the new file", || log("error.log").contains("log files opened anew"));
+    wait_until("the master writes to the new file", || log("error.log").contains("log files reopened"));
     server.get("/second");
     wait_until("the worker, too", || log("access.log").contains("GET /second"));
     assert!(!log("access.log.1").contains("/second"));

@@ -184,7 +184,7 @@ fn the_application_inherits_nothing_of_the_managers() {
 fn a_manager_that_cannot_be_reached_gets_one_warning_and_the_server_serves() {
     for (address, warning) in [
         ("nonsense", "warning: NOTIFY_SOCKET: expected an absolute path or @ and an abstract name, found \"nonsense\""),
-        ("/nowhere/notify", "the service manager at NOTIFY_SOCKET does not hear"),
+        ("/nowhere/notify", "the service manager at NOTIFY_SOCKET receives no messages"),
     ] {
         let mut command = rwsgi(&apps(), ["hello", "-b", "127.0.0.1:0"]);
         command.env("NOTIFY_SOCKET", address);

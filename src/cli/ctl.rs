@@ -89,13 +89,13 @@ impl fmt::Display for NoAnswer {
         match self {
             NoAnswer::NoPath => write!(
                 f,
-                "expected the control socket of a running server, found no word of where it is\nhint: --control-socket \
+                "expected the control socket of a running server, found no setting that gives its path\nhint: --control-socket \
                  PATH, or the --pid FILE or --config FILE with which the server was started"
             ),
             NoAnswer::NoPathIn(file) => write!(
                 f,
                 "{file} sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile \
-                 and start the server anew; meanwhile it obeys signals: kill -HUP loads code anew, kill -TERM stops it"
+                 and restart the server; until then it obeys signals: kill -HUP reloads the code, kill -TERM stops it"
             ),
             NoAnswer::Unreachable(path, error) => {
                 write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))

@@ -81,7 +81,7 @@ pub(super) fn configured(
                 return Ok((zygote, defined));
             }
             (FromZygote::Failed(failure), _) => return Err(failure.to_string().into()),
-            _ => return Err("zygote: a message out of its turn".into()),
+            _ => return Err("zygote: a message that is not allowed now".into()),
         }
     }
 }
@@ -126,9 +126,7 @@ fn late(file: &PythonFile) -> String {
         Script::File(name) | Script::Module(name) => name,
     };
     let limit = file.settings.boot_timeout;
-    format!(
-        "{name}: expected the file to be through within {limit} s, found it running\nhint: boot_timeout sets this limit"
-    )
+    format!("{name}: expected the file to end within {limit} s, found it running\nhint: boot_timeout sets this limit")
 }
 
 /// Kills a zygote that is not needed any more.
@@ -221,7 +219,7 @@ impl Master<'_> {
         else {
             return false;
         };
-        self.hear_zygote(number);
+        self.read_zygote(number);
         self.evaluation_failed(&BootFailure::setup(&"the process that evaluates the configuration file ended"));
         true
     }

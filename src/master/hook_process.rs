@@ -52,7 +52,7 @@ impl Processes {
     /// Reads the first message of the hook process: when the first zygote is ready, it has been sent.
     pub(super) fn meet_hook_process(&mut self) {
         if self.hook_process.as_mut().is_some_and(|hook_process| hook_process.pid().is_none()) {
-            tracing::error!("hook process: expected its first word, found none");
+            tracing::error!("hook process: expected its first message, found none");
         }
     }
 

@@ -27,7 +27,7 @@ impl Hooks {
     }
 
     /// True if the zygote has hooks to call once the server stops. It stays until all workers are gone then.
-    fn have_last_words(&self) -> bool {
+    fn have_final_hooks(&self) -> bool {
         self.has("child_exit") || self.has("on_exit")
     }
 
@@ -66,7 +66,7 @@ impl Generation {
 
     /// True if the zygote has hooks to call after the server has stopped. The zygote closes its sockets and stays then.
     pub(super) fn keep_zygote(&mut self) -> bool {
-        let stays = self.hooks.have_last_words();
+        let stays = self.hooks.have_final_hooks();
         let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
             return false;
         };
@@ -120,8 +120,8 @@ impl Master<'_> {
     }
 
     /// True if there are hooks to wait for at the end.
-    pub(super) fn has_last_hooks(&self) -> bool {
-        !self.startup.check && self.processes.in_charge().hooks.have_last_words()
+    pub(super) fn has_final_hooks(&self) -> bool {
+        !self.startup.check && self.processes.in_charge().hooks.have_final_hooks()
     }
 }
 

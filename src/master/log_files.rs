@@ -97,7 +97,7 @@ fn log_file(path: &Path, identity: &Identity) -> Result<OwnedFd, String> {
     let Destination::Fd(file) = opened else { return opened.into_fd().map_err(|error| refused(path, &error)) };
     let file = File::from(file);
     if let Err(error) = place::give(&file, identity.user, identity.group) {
-        tracing::warn!(path = %path.display(), %error, "the log file stays as it is, it was to be the application's user's");
+        tracing::warn!(path = %path.display(), %error, "the owner of the log file could not be changed to the application's user");
     }
     Ok(file.into())
 }

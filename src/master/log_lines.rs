@@ -77,12 +77,12 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
         ),
         Why::Timeout if request.is_none() && state.is_some_and(Slot::is_waiting) => tracing::error!(
             target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker cannot get Python's lock to serve what waits, it is killed\n\
-             hint: a thread holds the lock in C, or a signal handler of the application does not return"
+            "worker cannot acquire the GIL for requests that wait, it is killed\n\
+             hint: a thread holds the GIL in C code, or a signal handler of the application does not return"
         ),
         Why::Timeout if request.is_none() => tracing::error!(
             target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker does not come back to what waits, it is killed\n\
+            "worker does not return to requests that wait, it is killed\n\
              hint: a signal handler of the application does not return, or a disk does not answer"
         ),
         Why::Timeout => {

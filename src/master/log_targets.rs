@@ -213,7 +213,7 @@ fn statsd_place(place: &StatsdHost, host: Host<'_>) -> io::Result<Place> {
 /// Warns of a socket without a listener. It may be created later; lines are lost until then.
 fn warn_of_absent(path: &Path) {
     if !path.metadata().is_ok_and(|file| file.file_type().is_socket()) {
-        tracing::warn!(path = %path.display(), "nobody listens on this socket yet");
+        tracing::warn!(path = %path.display(), "no process listens on this socket yet");
     }
 }
 

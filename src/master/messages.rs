@@ -18,19 +18,19 @@ use crate::os::process;
 use crate::supervisor::Event;
 
 impl Master<'_> {
-    pub(super) fn hear_zygote(&mut self, number: u64) {
+    pub(super) fn read_zygote(&mut self, number: u64) {
         while let Some(zygote) = self.processes.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
             match zygote.channel.receive() {
                 Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(number),
-                Err(error) => return self.zygote_confused(number, &error),
+                Err(error) => return self.reject_zygote(number, &error),
             }
         }
     }
 
     /// Kills a zygote that sent an invalid message: nothing that follows could be trusted. It is replaced.
-    fn zygote_confused(&mut self, number: u64, error: &dyn std::fmt::Display) {
+    fn reject_zygote(&mut self, number: u64, error: &dyn std::fmt::Display) {
         if let Some(zygote) = self.processes.zygote(number) {
             tracing::error!(%error, "zygote: expected a message");
             zygote.stage = ZygoteStage::Unheard;
@@ -50,7 +50,7 @@ impl Master<'_> {
         let Some(zygote) = self.processes.zygote(number) else { return };
         let message = match serde_json::from_slice(&packet.bytes) {
             Ok(message) => message,
-            Err(error) => return self.zygote_confused(number, &error),
+            Err(error) => return self.reject_zygote(number, &error),
         };
         match (message, zygote.stage) {
             (FromZygote::Found(found), ZygoteStage::Started) if has_file => {
@@ -94,7 +94,7 @@ impl Master<'_> {
             (FromZygote::MayUpgrade(may), ZygoteStage::Ready) if self.waits_for_pre_exec(number) => {
                 self.pre_exec_is_over(may);
             }
-            _ => self.zygote_confused(number, &"a message out of its turn"),
+            _ => self.reject_zygote(number, &"a message that is not allowed now"),
         }
     }
 
@@ -180,7 +180,7 @@ impl Master<'_> {
         })
     }
 
-    pub(super) fn hear_worker(&mut self, slot: usize) {
+    pub(super) fn read_worker(&mut self, slot: usize) {
         while let Some(heard) = self.processes.workers.hear(slot) {
             if let WorkerReport::Vanished(age) = heard {
                 self.processes.note_exit(age, None);

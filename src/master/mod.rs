@@ -233,21 +233,21 @@ impl<'a> Master<'a> {
     /// died since.
     fn turn(&mut self, tokens: &[Token]) {
         let gap = self.measurements.watchdog.wakes(now());
-        self.note_gap(gap);
+        self.log_gap(gap);
         if tokens.contains(&OLD_MASTER) {
             self.take_over();
         }
         for token in tokens.iter().filter(|token| (ZYGOTES..STACKS).contains(&token.0)) {
-            self.hear_zygote((token.0 - ZYGOTES) as u64);
+            self.read_zygote((token.0 - ZYGOTES) as u64);
         }
         for token in tokens.iter().filter(|token| (WORKERS..ZYGOTES).contains(&token.0)) {
-            self.hear_worker(token.0 - WORKERS);
+            self.read_worker(token.0 - WORKERS);
         }
         if tokens.contains(&SIGNALS) {
             self.obey_signals();
         }
         self.take_looked_up();
-        self.hear_clients(tokens);
+        self.read_clients(tokens);
         for (slot, busy) in self.processes.workers.look(&self.processes.generations) {
             self.tell(&Event::Seen(slot, busy));
         }
@@ -258,10 +258,10 @@ impl<'a> Master<'a> {
         self.processes.forget_generations(!self.succession.other.is_there());
         self.tell_statsd();
         let gap = self.measurements.watchdog.rests(now());
-        self.note_gap(gap);
+        self.log_gap(gap);
     }
 
-    fn note_gap(&mut self, gap: Option<Duration>) {
+    fn log_gap(&mut self, gap: Option<Duration>) {
         let Some(gap) = gap else { return };
         tracing::warn!(?gap, "the master was held up, deadlines move by as much");
         self.tell(&Event::Late(gap));

@@ -198,16 +198,16 @@ impl Master<'_> {
         while let Some((pid, change)) = process::reap() {
             match change {
                 Change::Ended(exit) => self.reaped(pid, exit),
-                Change::Stopped => self.stood_still(pid, Some(now())),
-                Change::Continued => self.stood_still(pid, None),
+                Change::Stopped => self.stopped_or_continued(pid, Some(now())),
+                Change::Continued => self.stopped_or_continued(pid, None),
             }
         }
     }
 
     /// Records that a child was stopped by a signal, or continues. A stopped worker serves none of its connections.
-    fn stood_still(&mut self, pid: Pid, since: Option<Moment>) {
+    fn stopped_or_continued(&mut self, pid: Pid, since: Option<Moment>) {
         let Some(slot) = self.processes.workers.slot_of(pid) else {
-            return self.zygote_stood_still(pid, since.is_some());
+            return self.zygote_stopped_or_continued(pid, since.is_some());
         };
         self.processes.workers.note_stopped(slot, since);
         let pid = pid.as_raw();
@@ -218,7 +218,7 @@ impl Master<'_> {
     }
 
     /// Records the same of a zygote, which would be noticed only when a worker is missing.
-    fn zygote_stood_still(&mut self, pid: Pid, is_stopped: bool) {
+    fn zygote_stopped_or_continued(&mut self, pid: Pid, is_stopped: bool) {
         let number = self.processes.generations.values_mut().find_map(|generation| {
             let zygote = generation.zygote.as_mut().filter(|zygote| zygote.pid == pid)?;
             zygote.is_stopped = is_stopped;
@@ -253,7 +253,7 @@ impl Master<'_> {
         if let Some(number) = self.processes.generation_of_zygote(pid) {
             self.zygote_ended(number, exit);
         } else if let Some(slot) = self.processes.workers.slot_of(pid) {
-            self.hear_worker(slot);
+            self.read_worker(slot);
             self.worker_exited(slot, exit);
         } else {
             // This is a worker whose first message has not been read, or an orphan of the application.
@@ -262,7 +262,7 @@ impl Master<'_> {
     }
 
     fn zygote_ended(&mut self, number: u64, exit: Exit) {
-        self.hear_zygote(number);
+        self.read_zygote(number);
         self.zygote_closed(number);
         let zygote = self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.take());
         if self.waits_for_pre_exec(number) {
@@ -314,20 +314,20 @@ impl Master<'_> {
             pidfile.remove();
         }
         self.note_end();
-        let patience = if self.has_last_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
+        let patience = if self.has_final_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
         let zygotes = self.processes.generations.values_mut().filter_map(|generation| generation.zygote.take());
         let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
-        self.see_off(zygotes, patience);
+        self.wait_and_kill(zygotes, patience);
         // The hook process comes after the zygotes: its hook is the last one.
         let hook_process = self.processes.end_hook_process().into_iter().collect();
-        self.see_off(hook_process, patience);
+        self.wait_and_kill(hook_process, patience);
         if !self.startup.check {
             tracing::info!(code, "stopped");
         }
     }
 
     /// Waits until these have ended or the time is up, and then kills the rest.
-    fn see_off(&mut self, mut pids: Vec<Pid>, patience: Duration) {
+    fn wait_and_kill(&mut self, mut pids: Vec<Pid>, patience: Duration) {
         let end = now() + patience.max(ZYGOTE_END);
         pids.retain(|pid| process::is_child(*pid));
         while !pids.is_empty() && now() < end {

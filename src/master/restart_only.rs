@@ -23,20 +23,19 @@ impl RestartOnly {
         let socket = match (control, wanted) {
             (Some(now), wanted) if wanted.as_deref() != Some(now) => {
                 let (now, then) = (now.display(), wanted.as_ref().map_or_else(|| "would not be".to_owned(), at));
-                Some(format!("control_socket: stays {now} until the server is started anew, where it {then}"))
+                Some(format!("control_socket: stays {now} until the server is restarted, where it {then}"))
             }
-            (None, Some(wanted)) => Some(format!(
-                "control_socket: there is none until the server is started anew, where it {}",
-                at(&wanted)
-            )),
+            (None, Some(wanted)) => {
+                Some(format!("control_socket: there is none until the server is restarted, where it {}", at(&wanted)))
+            }
             _ => None,
         };
         let (now, then) = (self.limit_nofile, settings.limit_nofile);
         let files = (now != then)
-            .then(|| format!("limit_nofile: stays {now} until the server is started anew, where it would be {then}"));
+            .then(|| format!("limit_nofile: stays {now} until the server is restarted, where it would be {then}"));
         let (now, then) = (self.daemon, settings.daemon);
         let daemon = (now != then)
-            .then(|| format!("daemon: stays {now} until the server is started anew, where it would be {then}"));
+            .then(|| format!("daemon: stays {now} until the server is restarted, where it would be {then}"));
         [socket, files, daemon].into_iter().flatten().collect()
     }
 }

@@ -94,14 +94,14 @@ impl Master<'_> {
     /// Reopens the log files of all generations; those whose files cannot be opened keep the old ones. Returns the last
     /// error, which is also logged.
     pub(super) fn reopen(&mut self, by: CommandSource) -> Result<(), AnyError> {
-        tracing::info!(signal = by.signal(), verb = by.verb(), "log files are opened anew");
+        tracing::info!(signal = by.signal(), verb = by.verb(), "log files are being reopened");
         let mut reopened = Vec::new();
         let mut outcome = Ok(());
         for generation in self.processes.generations.values_mut() {
             match generation.reopen() {
                 Ok(reopen) => reopened.push((generation.number, reopen)),
                 Err(error) => {
-                    tracing::error!(generation = generation.number, %error, "log files not opened anew");
+                    tracing::error!(generation = generation.number, %error, "log files not reopened");
                     outcome = Err(error);
                 }
             }
@@ -121,7 +121,7 @@ impl Master<'_> {
             }
         }
         self.processes.reopen_log_of_hook_process();
-        tracing::info!("log files opened anew");
+        tracing::info!("log files reopened");
         outcome
     }
 }

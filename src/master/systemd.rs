@@ -149,7 +149,7 @@ impl ServiceManager {
             Ok(()) => self.is_warned = false,
             Err(error) if !self.is_warned => {
                 self.is_warned = true;
-                tracing::warn!(%error, "the service manager at NOTIFY_SOCKET does not hear");
+                tracing::warn!(%error, "the service manager at NOTIFY_SOCKET receives no messages");
             }
             Err(_) => {}
         }

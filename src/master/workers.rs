@@ -71,8 +71,8 @@ pub(super) struct ForkedWorker {
     /// True if it was told to end, killed, or has said why it ends.
     pub(super) expected: bool,
     /// The number of messages that came over its channel, and the most that are allowed.
-    words: u32,
-    most_words: u32,
+    messages: u32,
+    most_messages: u32,
 }
 
 /// The state of a worker, as it has reported it.
@@ -116,8 +116,8 @@ impl WorkerSlots {
             readiness: Readiness::Booting,
             stopped: None,
             expected: false,
-            words: 0,
-            most_words: if generation.settings.reload { CHANGES } else { WORDS },
+            messages: 0,
+            most_messages: if generation.settings.reload { MOST_MESSAGES_WITH_RELOAD } else { MOST_MESSAGES },
         });
         Ok(fd)
     }
@@ -144,17 +144,14 @@ impl WorkerSlots {
             }
             match worker.channel.receive() {
                 Ok(Received::Nothing) => return None,
-                Ok(Received::Packet(_)) if worker.words == worker.most_words => {
-                    let most = worker.most_words;
-                    tracing::error!(
-                        slot,
-                        "worker: expected at most {most} messages, found more, not listened to any more"
-                    );
+                Ok(Received::Packet(_)) if worker.messages == worker.most_messages => {
+                    let most = worker.most_messages;
+                    tracing::error!(slot, "worker: expected at most {most} messages, found more; the rest is ignored");
                     worker.closed = true;
                     return None;
                 }
                 Ok(Received::Packet(packet)) => {
-                    worker.words += 1;
+                    worker.messages += 1;
                     if let Some(heard) = self.said(slot, &packet) {
                         return Some(heard);
                     }
@@ -195,7 +192,7 @@ impl WorkerSlots {
                 let taken =
                     self.zygotes.contains(&pid) || self.slots.iter().flatten().any(|other| other.pid == Some(pid));
                 if !known || taken {
-                    tracing::error!(slot, pid = pid.as_raw(), "a process that is no worker said it were one");
+                    tracing::error!(slot, pid = pid.as_raw(), "a process that is not a worker said that it was one");
                     return None;
                 }
                 self.slots[slot].as_mut()?.pid = Some(pid);
@@ -348,9 +345,9 @@ impl WorkerSlots {
 
 /// The most messages of a worker: hello, ready or failed, and spent are expected. More of them neither fill the log nor
 /// keep the master busy.
-const WORDS: u32 = 8;
+const MOST_MESSAGES: u32 = 8;
 /// The most messages with `reload`, where each saved file that does not load is one.
-const CHANGES: u32 = 1000;
+const MOST_MESSAGES_WITH_RELOAD: u32 = 1000;
 /// The most exits that are kept. Between a fork and its first message there are at most as many as slots that start;
 /// orphans of the application push old ones out.
 const EARLY: usize = 256;

@@ -92,7 +92,7 @@ impl ControlSocket {
         while let Ok(Some((stream, _))) = listening.listener.accept() {
             let user = socket::peer_user(stream.as_fd());
             if user.is_none_or(|user| user != 0 && user != nix::unistd::geteuid().as_raw()) {
-                tracing::warn!(user, "control socket: a user who may not ask, refused");
+                tracing::warn!(user, "control socket: refused a user without permission");
                 refuse(&stream, "only root and the user that started the server may ask");
                 rights::close_apart(stream);
                 continue;

@@ -87,7 +87,7 @@ impl Master<'_> {
     }
 
     /// Accepts clients and handles their requests.
-    pub(in crate::master) fn hear_clients(&mut self, tokens: &[Token]) {
+    pub(in crate::master) fn read_clients(&mut self, tokens: &[Token]) {
         if tokens.contains(&CONTROL) {
             self.requests.socket.accept(self.poll.registry());
         }
@@ -98,7 +98,7 @@ impl Master<'_> {
             }
         }
         for token in tokens.iter().filter(|token| (STACKS..CLIENTS).contains(&token.0)) {
-            self.hear_stacks(token.0 - STACKS);
+            self.read_stacks(token.0 - STACKS);
         }
         self.answer_late_stacks();
         self.answer_faded();
@@ -168,7 +168,7 @@ impl Master<'_> {
             self.reload_came_to(earlier, ReloadProgress::ServesAlone);
         }
         let older = self.processes.generations.range(..generation).map(|(_, older)| older.settings.time_to_fade());
-        self.requests.fading = Some((generation, now() + older.max().unwrap_or_default() + TOLD));
+        self.requests.fading = Some((generation, now() + older.max().unwrap_or_default() + RETIRE_DELAY));
     }
 
     fn answer_faded(&mut self) {
@@ -247,7 +247,7 @@ impl Master<'_> {
 
     fn reopen_for(&mut self) -> Answer {
         match self.reopen(CommandSource::Verb(Command::Reopen.row().name)) {
-            Ok(()) => Answer::Done("log files opened anew".to_owned()),
+            Ok(()) => Answer::Done("log files reopened".to_owned()),
             Err(error) => Answer::Failed(error.to_string()),
         }
     }
@@ -280,11 +280,11 @@ impl Master<'_> {
             }
         }
         let found = asked.into_iter().map(|(slot, pid)| (slot, pid, None)).collect();
-        self.requests.stacks.push(WaitingForStacks { client, until: now() + PATIENCE, found, missing });
+        self.requests.stacks.push(WaitingForStacks { client, until: now() + STACK_TIMEOUT, found, missing });
         self.answer_late_stacks();
     }
 
-    fn hear_stacks(&mut self, slot: usize) {
+    fn read_stacks(&mut self, slot: usize) {
         let Some(stacks) = self.processes.workers.stacks(slot) else { return };
         let text = match stacks.look() {
             Told::Nothing => return,
@@ -417,7 +417,7 @@ fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
 }
 
 /// The time to wait for stacks. A worker writes them within milliseconds, or is stopped.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time in which a worker receives its message, and the last of its clients reads the end.
-const TOLD: Duration = Duration::from_millis(250);
+const RETIRE_DELAY: Duration = Duration::from_millis(250);
