@@ -175,7 +175,7 @@ fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<
 
 /// Returns the launch mode that tests request, by its name or its former one.
 fn launch_variable(variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    variable("RWSGI_LAUNCH").or_else(|| variable("RWSGI_DOOR"))
+    variable("RWSGI_LAUNCH")
 }
 
 fn setup(error: &InterpreterError) -> BootFailure {
