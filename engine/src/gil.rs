@@ -55,6 +55,7 @@ impl Detach<'_> {
 
 /// Acquires the GIL when it is dropped.
 struct Attach {
+    /// The thread's state, as CPython has saved it.
     state: *mut ffi::PyThreadState,
     /// True if the thread had noted that it was attached.
     was: bool,

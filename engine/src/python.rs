@@ -27,7 +27,7 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
     for entry in extra {
         path.insert(0, directory.join(entry).as_os_str())?;
     }
-    // Set for a person at a prompt; a server must not end in one.
+    // It asks for a prompt when the program ends, and a server has none.
     py.import("os")?.getattr("environ")?.call_method1("pop", ("PYTHONINSPECT", py.None()))?;
     Ok(())
 }
@@ -55,7 +55,7 @@ pub(crate) fn print_by_lines(py: Python<'_>) -> PyResult<()> {
     let keywords = pyo3::types::PyDict::new(py);
     keywords.set_item("line_buffering", true)?;
     let stdout = py.import("sys")?.getattr("stdout")?;
-    // None where the process was started without one.
+    // None if the process was started without one.
     if stdout.is_none() { Ok(()) } else { stdout.call_method("reconfigure", (), Some(&keywords)).map(drop) }
 }
 

@@ -69,7 +69,7 @@ fn is_function(object: &Bound<'_, PyAny>) -> bool {
     kind.name().is_ok_and(|name| name == "function") && kind.module().is_ok_and(|module| module == "builtins")
 }
 
-/// A flag in `co_flags` of a code object (Python's documentation of the module inspect).
+/// The flag of `*args` in `co_flags` of a code object (Python's documentation of the module inspect).
 const CO_VARARGS: usize = 0x04;
-/// Another one.
+/// The flag of a coroutine function there.
 const CO_COROUTINE: usize = 0x80;

@@ -40,7 +40,7 @@ pub(crate) fn wait_for_master(master: i32, end_with: impl FnOnce() -> io::Result
     }
     end_with()?;
     if getppid() != master {
-        // It died before the kernel was told.
+        // The master died before the kernel was told.
         process::exit_now(0);
     }
     Ok(())
@@ -52,5 +52,5 @@ pub(crate) fn close_channel_of_zygote(zygote: &Channel) {
     unsafe { libc::close(zygote.as_raw_fd()) };
 }
 
-/// From the fork to being the master's child; the middle process only has to end.
+/// The longest from the fork to being the master's child. The process between the two only has to end.
 const ADOPTION: Duration = Duration::from_secs(5);

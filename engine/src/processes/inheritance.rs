@@ -52,7 +52,7 @@ pub(crate) struct Inheritance {
 pub(crate) struct ForHooks {
     /// The file for the attributes of `server`.
     pub(crate) memory: Option<OwnedFd>,
-    /// The same of the generation before.
+    /// The file for those of the generation before.
     pub(crate) memory_before: Option<OwnedFd>,
     /// The hook process's end of its channel, if one is to be started.
     pub(crate) hook_process: Option<Channel>,

@@ -18,7 +18,7 @@ pub(crate) struct WorkerThreads {
     application: Py<PyAny>,
     pub(crate) inheritance: &'static Inheritance,
     callers: &'static [Caller],
-    /// Held until all threads have started.
+    /// The lock that keeps threads waiting until all have started.
     gate: Mutex<()>,
 }
 

@@ -126,7 +126,7 @@ impl Caller {
         self.to_raise.swap(false, Ordering::Relaxed) && self.inside.load(Ordering::Relaxed)
     }
 
-    /// The number of the thread in Python's `threading`.
+    /// Returns the number of the thread in Python's `threading`.
     pub(crate) fn ident(&self) -> u64 {
         self.ident.load(Ordering::Relaxed)
     }

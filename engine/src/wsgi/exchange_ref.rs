@@ -11,7 +11,7 @@ use rwsgi::worker::Exchange;
 
 /// A reference to the exchange of the request that runs. Only [`ExchangeRef::with`] follows it.
 pub(crate) struct ExchangeRef {
-    /// Null when no request runs, and while a step uses the exchange.
+    /// The pointer, which is null when no request runs, and while a step uses the exchange.
     exchange: Cell<*mut Exchange<'static>>,
     /// The thread that runs the request. A step may release the GIL, so that another thread could otherwise enter
     /// meanwhile, or outlive the request within its step.

@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 /// The texts of the peers of the last requests.
 pub(crate) struct PeerTexts<'py> {
-    /// By port.
+    /// The texts, by port.
     kept: Vec<Option<PeerText<'py>>>,
     /// The place of the peer that was added last.
     last: usize,
