@@ -59,7 +59,7 @@ pub(crate) struct Shape {
     pub(crate) fill: Fill,
     /// Sign before a number: `+`, a blank or nothing.
     pub(crate) sign: &'static str,
-    /// `0x` or `0o` before a number.
+    /// True if `0x` or `0o` comes before a number.
     pub(crate) prefixed: bool,
 }
 

@@ -87,7 +87,7 @@ fn thousandths(weight: &[u8]) -> u64 {
     }
 }
 
-/// Seconds. A queue of requests is gone once it is served; a client should only not come back at once.
+/// Seconds until a client should try again. A queue of requests is short-lived, so that a short pause is enough.
 const RETRY_AFTER: &[u8] = b"5";
 
 /// Returns the reason phrase of `status` (IANA HTTP Status Code Registry), or that of its class if it is not known.
@@ -107,7 +107,7 @@ struct Title {
 }
 
 impl Title {
-    /// `404 Not Found` and `end`.
+    /// Returns `404 Not Found` followed by `end`.
     fn line(&self, end: &[u8]) -> Vec<u8> {
         let mut line = Vec::new();
         grammar::push_decimal(&mut line, u64::from(self.status));

@@ -13,7 +13,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Returns where `part` stands in `bytes`, of which it is a slice.
+    /// Returns the place of `part` in `bytes`, of which it is a slice.
     pub(crate) fn within(bytes: &[u8], part: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
         Span::new(start, start + part.len())
@@ -53,7 +53,7 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// Returns where `parsed` stands in `bytes`.
+    /// Returns the place of `parsed` in `bytes`.
     pub(crate) fn within(bytes: &[u8], parsed: &httparse::Header<'_>) -> Field {
         Field { name: Span::within(bytes, parsed.name.as_bytes()), value: Span::within(bytes, parsed.value) }
     }
@@ -67,8 +67,8 @@ pub(crate) fn pairs<'a, 'f>(
     fields.iter().map(move |field| (field.name.of(bytes), field.value.of(bytes)))
 }
 
-/// Lengths of names, as a set: a length stands for itself and for those that differ by a multiple of 64. Most names are told
-/// apart by their lengths alone, and most heads have none that matters.
+/// Lengths of names, as a set: a length represents itself and those that differ by a multiple of 64. Most names differ
+/// in their lengths, and most heads have no name that matters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lengths(u64);
 

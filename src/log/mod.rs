@@ -163,8 +163,8 @@ pub fn flush(limit: Duration) -> bool {
 }
 
 /// Logs the number of lines that a process without the thread has lost, if it has not done so yet.
-pub fn say_lost() {
-    WRITER.say_lost();
+pub fn report_lost() {
+    WRITER.report_lost();
 }
 
 /// The target that makes an event of `tracing::error!` CRITICAL.

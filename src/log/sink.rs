@@ -27,7 +27,7 @@ pub(super) struct Sink {
     regular: AtomicBool,
     dropped: AtomicU64,
     /// The moment when lost lines were last reported while it takes none, in ns of the monotonic clock; 0 is never.
-    said: AtomicU64,
+    reported: AtomicU64,
     /// Lines that were taken from the queue and are not written yet.
     unwritten: AtomicU64,
     /// True if the last byte written was within a line whose rest was lost.
@@ -43,7 +43,7 @@ impl Sink {
             socket: None,
             regular,
             dropped: AtomicU64::new(0),
-            said: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
             torn: AtomicBool::new(false),
         }
@@ -53,8 +53,8 @@ impl Sink {
     pub(super) fn to_socket(socket: LogSocket, name: &'static str) -> io::Result<Sink> {
         let fd = socket.open()?;
         // A name server gets as long as a working one takes before lost lines are reported.
-        let said = AtomicU64::new(if socket.is_awaited() { clock::monotonic() } else { 0 });
-        Ok(Sink { socket: Some(socket), said, ..Sink::new(fd, name) })
+        let reported = AtomicU64::new(if socket.is_awaited() { clock::monotonic() } else { 0 });
+        Ok(Sink { socket: Some(socket), reported, ..Sink::new(fd, name) })
     }
 
     /// True if it leads to a host whose name is still being looked up.
@@ -175,16 +175,16 @@ impl Sink {
         if self.dropped.load(Ordering::Relaxed) == 0 { 0 } else { self.dropped.swap(0, Ordering::Relaxed) }
     }
 
-    /// Returns the same while it takes none: 0 until [`SAID_EVERY`] is over since the last report.
+    /// Returns the same while it takes none: 0 until [`REPORT_EVERY`] is over since the last report.
     pub(super) fn take_dropped_at_times(&self) -> u64 {
         if self.dropped.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        let (now, said) = (clock::monotonic(), self.said.load(Ordering::Relaxed));
-        if said != 0 && now.saturating_sub(said) < SAID_EVERY {
+        let (now, reported) = (clock::monotonic(), self.reported.load(Ordering::Relaxed));
+        if reported != 0 && now.saturating_sub(reported) < REPORT_EVERY {
             return 0;
         }
-        self.said.store(now, Ordering::Relaxed);
+        self.reported.store(now, Ordering::Relaxed);
         self.take_dropped()
     }
 }
@@ -206,7 +206,7 @@ fn is_regular(fd: &OwnedFd) -> bool {
 }
 
 /// The interval of reports of lost lines while nothing is taken, in ns: a log of one line in five seconds can be read.
-const SAID_EVERY: u64 = 5_000_000_000;
+const REPORT_EVERY: u64 = 5_000_000_000;
 
 /// `PIPE_BUF` on Linux (pipe(7)): written whole or not at all, so that lines of several processes do not mix.
 const PIECE: usize = 4096;

@@ -115,7 +115,7 @@ fn a_torn_line_is_ended_before_the_next() {
 }
 
 #[test]
-fn a_full_disk_and_a_gone_reader_are_survived_and_said_later() {
+fn a_full_disk_and_a_gone_reader_are_survived_and_reported_later() {
     for threaded in [false, true] {
         let (writer, _reader, _end) = writer();
         if threaded {
@@ -222,7 +222,7 @@ fn access_lines_go_in_batches() {
 }
 
 #[test]
-fn lost_access_lines_are_said_in_the_error_log() {
+fn lost_access_lines_are_reported_in_the_error_log() {
     let (writer, mut reader, _end) = writer();
     let (access, mut access_reader, access_end) = access(writer);
     let filled = fill(&access_end);
@@ -237,7 +237,7 @@ fn lost_access_lines_are_said_in_the_error_log() {
 }
 
 #[test]
-fn lines_that_a_stuck_log_loses_are_said_while_it_is_stuck_and_at_the_end() {
+fn lines_that_a_stuck_log_loses_are_reported_while_it_is_stuck_and_at_the_end() {
     let (writer, mut reader, _end) = writer();
     let (access, _access_reader, access_end) = access(writer);
     fill(&access_end);
@@ -252,16 +252,16 @@ fn lines_that_a_stuck_log_loses_are_said_while_it_is_stuck_and_at_the_end() {
         let count = rest(line).strip_prefix("[WARNING] access log lines dropped n=").unwrap();
         count.trim_end().parse::<u32>().unwrap()
     };
-    let mut said = dropped(&line(&mut reader));
+    let mut reported = dropped(&line(&mut reader));
     assert!(!writer.flush(Duration::from_millis(1)));
-    while said < pushed {
-        said += dropped(&line(&mut reader));
+    while reported < pushed {
+        reported += dropped(&line(&mut reader));
     }
-    assert_eq!(said, pushed);
+    assert_eq!(reported, pushed);
 }
 
 #[test]
-fn without_the_thread_a_stuck_log_is_said_at_once() {
+fn without_the_thread_a_stuck_log_is_reported_at_once() {
     let (writer, mut reader, _end) = writer();
     let (access, _access_reader, access_end) = access(writer);
     fill(&access_end);
@@ -270,7 +270,7 @@ fn without_the_thread_a_stuck_log_is_said_at_once() {
         access.hand_over();
     }
     assert_eq!(rest(&line(&mut reader)), "[WARNING] access log lines dropped n=1\n");
-    writer.say_lost();
+    writer.report_lost();
     assert_eq!(rest(&line(&mut reader)), "[WARNING] access log lines dropped n=2\n");
 }
 

@@ -125,7 +125,7 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);
-    log::say_lost();
+    log::report_lost();
     Ok(code)
 }
 

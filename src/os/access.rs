@@ -24,7 +24,7 @@ pub struct Untrusted {
 }
 
 impl Untrusted {
-    /// The remedy, without the word `hint:`.
+    /// Returns the remedy, without the word `hint:`.
     pub fn hint(&self) -> String {
         let found = self.found.display();
         format!(

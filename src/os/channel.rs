@@ -242,7 +242,7 @@ unsafe fn take_control(header: &libc::msghdr) -> (Vec<OwnedFd>, Option<i32>) {
         } else if message.cmsg_level == libc::SOL_SOCKET && message.cmsg_type == libc::SCM_CREDENTIALS {
             // SAFETY: the kernel wrote one ucred.
             let credentials = unsafe { data.cast::<libc::ucred>().read_unaligned() };
-            // 0 stands for "sent before credentials were asked for", and for a sender outside this pid namespace.
+            // 0 is a message sent before credentials were asked for, or a sender outside this pid namespace.
             sender = (credentials.pid > 0).then_some(credentials.pid);
         }
         // SAFETY: as CMSG_FIRSTHDR above.

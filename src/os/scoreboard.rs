@@ -380,7 +380,7 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW
 }
 
-/// The most slots of a board: 64 Ki workers and threads, 24 MiB. A bound for what a broken peer may say, not a plan.
+/// The most slots of a board: 64 Ki workers and threads, 24 MiB. A bound on the claims of a broken peer, not a plan.
 pub const MAX_SLOTS: usize = 65_536;
 
 /// The number of activities of a connection.

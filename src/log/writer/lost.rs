@@ -19,16 +19,16 @@ impl Writer {
         self.error.get().is_some_and(|error| Arc::ptr_eq(&error.sink, sink))
     }
 
-    /// Reports that `sink` lost `lines` lines, if any. `say` takes the line about it, or returns `None` if it has no
+    /// Reports that `sink` lost `lines` lines, if any. `write` takes the line about it, or returns `None` if it has no
     /// room either.
-    pub(super) fn say(&self, sink: &Sink, lines: u64, say: impl FnOnce(&[u8]) -> Option<()>) {
-        if lines > 0 && say(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
+    pub(super) fn report(&self, sink: &Sink, lines: u64, write: impl FnOnce(&[u8]) -> Option<()>) {
+        if lines > 0 && write(line::dropped(self.format(), sink.name(), lines).as_bytes()).is_none() {
             sink.add_dropped(lines);
         }
     }
 
     /// Reports lost lines from the thread: in the error log, or in syslog where the error log takes none.
-    pub(super) fn say_while_stuck(&self, sink: &Arc<Sink>) {
+    pub(super) fn report_while_stuck(&self, sink: &Arc<Sink>) {
         let is_error_log = self.is_error_log(sink);
         let syslog = if is_error_log { self.remote_outputs().syslog } else { None };
         if is_error_log && syslog.is_none() {
@@ -40,7 +40,7 @@ impl Writer {
             self.queue(&output, &syslog.error(Level::Warning, process::id(), &words), Hurry::Now);
             return;
         }
-        self.say(sink, lines, |notice| self.queue_notice(notice));
+        self.report(sink, lines, |notice| self.queue_notice(notice));
     }
 
     pub(super) fn queue_notice(&self, notice: &[u8]) -> Option<()> {
@@ -49,11 +49,11 @@ impl Writer {
     }
 
     /// Reports, without the thread, lost lines that are not reported yet.
-    pub(in crate::log) fn say_lost(&self) {
+    pub(in crate::log) fn report_lost(&self) {
         if self.owner.load(Ordering::Relaxed) != process::id() {
             let sinks: Vec<Arc<Sink>> = self.lock().list.iter().map(|queue| Arc::clone(&queue.sink)).collect();
             for sink in sinks {
-                self.say(&sink, sink.take_dropped(), |notice| self.write_notice(notice));
+                self.report(&sink, sink.take_dropped(), |notice| self.write_notice(notice));
             }
         }
     }

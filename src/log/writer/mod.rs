@@ -192,7 +192,7 @@ impl Writer {
     fn write_now(&self, output: &Output, lines: &[u8]) {
         // Lost lines of the error log are reported before the next line, if it has room again.
         if self.is_error_log(&output.sink) {
-            self.say(&output.sink, output.sink.take_dropped(), |notice| self.write_notice(notice));
+            self.report(&output.sink, output.sink.take_dropped(), |notice| self.write_notice(notice));
         }
         let (written, outcome) = output.sink.write(lines);
         let dropped = if outcome == Outcome::Done {
@@ -201,7 +201,7 @@ impl Writer {
             output.sink.lose(lines, written);
             if self.is_error_log(&output.sink) { 0 } else { output.sink.take_dropped_at_times() }
         };
-        self.say(&output.sink, dropped, |notice| self.write_notice(notice));
+        self.report(&output.sink, dropped, |notice| self.write_notice(notice));
     }
 
     /// Starts the thread, with every signal blocked: signals are for the threads that wait for them.
@@ -227,7 +227,7 @@ impl Writer {
         let waited = self.rested.wait_timeout_while(queues, limit, busy).unwrap_or_else(PoisonError::into_inner);
         for Queue { sink, pending } in &waited.0.list {
             let lines = sink.take_dropped() + sink.lines(pending) + sink.unwritten();
-            self.say(sink, lines, |notice| self.write_notice(notice));
+            self.report(sink, lines, |notice| self.write_notice(notice));
         }
         !waited.1.timed_out()
     }
@@ -295,15 +295,15 @@ impl Writer {
         batch.sink.note_written(&batch.bytes[batch.written..batch.written + written]);
         batch.written += written;
         match outcome {
-            Outcome::Full => self.say_while_stuck(&batch.sink),
+            Outcome::Full => self.report_while_stuck(&batch.sink),
             Outcome::Refused => {
                 batch.sink.lose(&batch.bytes, batch.written);
                 batch.written = batch.bytes.len();
                 batch.sink.note_taken(&[]);
-                self.say_while_stuck(&batch.sink);
+                self.report_while_stuck(&batch.sink);
             }
             Outcome::Done => {
-                self.say(&batch.sink, batch.sink.take_dropped(), |notice| self.queue_notice(notice));
+                self.report(&batch.sink, batch.sink.take_dropped(), |notice| self.queue_notice(notice));
             }
         }
         (outcome == Outcome::Full).then_some(&*batch.sink)

@@ -134,7 +134,7 @@ impl Name {
     }
 }
 
-/// The three kinds of unix(7), "Address format": unnamed, a path, a name after a zero byte.
+/// Returns one of the three kinds of unix(7), "Address format": unnamed, a path, a name after a zero byte.
 fn unix_address(name: &sockaddr_un, length: usize) -> Address {
     let bytes: Vec<u8> = name.sun_path.iter().map(|char| char.to_ne_bytes()[0]).collect();
     let length = length.saturating_sub(mem::offset_of!(sockaddr_un, sun_path)).min(bytes.len());

@@ -99,7 +99,7 @@ fn a_sticky_directory_exposes_only_what_others_have_put_there() {
     assert_eq!(refusal(append(&open.join("link"))), Found::Link(open.join("link"), 65_534));
 }
 
-/// A directory of a user, with a link of that user's to a file of ours.
+/// Makes a directory of a user, with a link of that user's to a file of ours.
 fn of_user(own: &TempDir, user: u32, mode: u32) -> PathBuf {
     let (directory, target) = (own.path().join(format!("of-{user}-{mode:o}")), own.path().join("target"));
     fs::create_dir(&directory).unwrap();
