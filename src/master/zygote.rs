@@ -146,7 +146,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
 }
 
 fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<interpreter::Interpreter, BootFailure> {
-    let launch = match launch_variable(&variable).map(|text| text.parse::<LaunchOverride>()) {
+    let launch = match variable("RWSGI_LAUNCH").map(|text| text.parse::<LaunchOverride>()) {
         Some(Err(wrong)) => {
             let message = format!("RWSGI_LAUNCH: {wrong}");
             return Err(BootFailure { cause: BootCause::Setup, message, traceback: None });
@@ -171,11 +171,6 @@ fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<
         user_base: user_base.as_deref(),
     };
     interpreter::find(&choice).map_err(|error| setup(&error))
-}
-
-/// Returns the launch mode that tests request, by its name or its former one.
-fn launch_variable(variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    variable("RWSGI_LAUNCH")
 }
 
 fn setup(error: &InterpreterError) -> BootFailure {
