@@ -159,6 +159,18 @@ fn silent_connections_give_way_where_descriptors_run_out() {
     assert!(server.log().contains("limit_nofile"), "{}", server.log());
 }
 
+#[test]
+fn old_heads_give_way_where_descriptors_run_out_also_those_that_waited_to_be_accepted() {
+    let server = Server::start(&["-w", "1", "--limit-nofile", "64", "hello"]);
+    let mut halves: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    for half in &mut halves {
+        half.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    }
+    let began = Instant::now();
+    all_are_answered(&server, 5);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}\n{}", began.elapsed(), server.log());
+}
+
 /// A server of two workers, and a kept connection to each of them: the other one first.
 fn two_workers(files: &Path, words: &[&str]) -> (Server, TcpStream, Vec<TcpStream>) {
     let server = Server::start_in(files, &[&["-w", "2"][..], words, &["app"]].concat());

@@ -213,6 +213,17 @@ pub fn has_unread(stream: BorrowedFd<'_>) -> bool {
     told == 0 && count > 0
 }
 
+/// Returns for how many milliseconds no data has come (tcp(7), `TCP_INFO`); 0 where the kernel does not say.
+pub fn quiet_for(stream: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or_default();
+    let place = (&raw mut info).cast();
+    // SAFETY: the kernel writes at most `size` bytes to `info`.
+    let told = unsafe { libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut size) };
+    if told == 0 { u64::from(info.tcpi_last_data_recv) } else { 0 }
+}
+
 /// Blocks until the socket takes bytes, or its peer is gone, or `limit` is over; `false` is the last.
 pub fn wait_writable(stream: BorrowedFd<'_>, limit: Duration) -> bool {
     wait(stream, limit, PollFlags::POLLOUT)

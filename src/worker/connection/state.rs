@@ -328,6 +328,9 @@ impl Connection {
                 self.since = context.now;
                 if self.has_served() {
                     self.deadline = after_some(context.now, timeouts.head);
+                } else {
+                    // It may have come long ago, and have waited to be accepted.
+                    self.since = self.since.saturating_sub(self.stream.quiet_for());
                 }
             }
             Stage::Body(_) => self.deadline = after_some(context.now, timeouts.body),

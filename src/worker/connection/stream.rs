@@ -90,6 +90,11 @@ impl Stream {
         }
     }
 
+    /// Returns for how many milliseconds nothing has come.
+    pub(crate) fn quiet_for(&self) -> u64 {
+        socket::quiet_for(self.as_fd())
+    }
+
     /// True if the client has sent bytes that were not read.
     pub(crate) fn has_unread(&self) -> bool {
         socket::has_unread(self.as_fd()) || self.locked().is_some_and(|mut session| session.has_unread())

@@ -84,15 +84,10 @@ impl<'a> Acceptor<'a> {
         }
     }
 
-    /// Looks again, after a pause or when a place is free.
-    pub(super) fn reopen(&mut self, now: Millis) {
-        let lacks = matches!(self.accepting, Accepting::NoDescriptors { .. }) && !self.has_descriptor();
-        self.set(if lacks { Accepting::NoDescriptors { until: after(now, PAUSE) } } else { Accepting::Yes });
-    }
-
-    /// True if a descriptor can be opened.
-    fn has_descriptor(&self) -> bool {
-        self.setup.orders.channel.try_clone_to_owned().is_ok()
+    /// True if no descriptor can be opened, as was so before.
+    fn still_lacks_descriptors(&self) -> bool {
+        let lacked = matches!(self.accepting, Accepting::NoDescriptors { .. });
+        lacked && self.setup.orders.channel.try_clone_to_owned().is_err()
     }
 
     /// Takes no new connections for a while, for want of a descriptor.
@@ -160,6 +155,15 @@ impl<'a> Acceptor<'a> {
 }
 
 impl Reactor<'_> {
+    /// Takes new connections again, after a pause or when a place is free.
+    pub(super) fn reopen(&mut self) {
+        if self.acceptor.still_lacks_descriptors() && !self.give_way_for_descriptors() {
+            self.acceptor.lacks_descriptors(self.serve.now);
+        } else {
+            self.acceptor.set(Accepting::Yes);
+        }
+    }
+
     /// Takes connections, and reads what the first one has sent already.
     pub(super) fn accept(&mut self, listener: usize) {
         match self.acceptor.accept(listener) {

@@ -69,7 +69,7 @@ impl Reactor<'_> {
     pub(super) fn use_room(&mut self) {
         let has_room = || self.connections.len() < self.setup.worker_connections;
         if has_room() || self.first_to_give_way().is_some() {
-            self.acceptor.reopen(self.serve.now);
+            self.acceptor.set(Accepting::Yes);
         }
     }
 

@@ -203,7 +203,7 @@ impl Connections {
         self.slots.get_mut(index(token)).filter(|slot| slot.token == token)
     }
 
-    /// Puts a slot at the end of its list, unless it is in it since the same moment.
+    /// Puts a slot into its list by age, unless it is in it since the same moment.
     fn sort(&mut self, at: usize, activity: Activity, since: Millis) {
         let slot = &mut self.slots[at];
         let before = std::mem::replace(&mut slot.activity, activity);
@@ -215,15 +215,27 @@ impl Connections {
         self.unlink(at);
         self.slots[at].since = since;
         let Some(list) = list_of(activity) else { return };
-        let here = u32::try_from(at).unwrap_or(NONE);
-        let tail = std::mem::replace(&mut self.lists[list as usize].last, here);
-        let slot = &mut self.slots[at];
-        (slot.list, slot.before, slot.after) = (Some(list), tail, NONE);
-        if tail == NONE {
-            self.lists[list as usize].first = here;
-        } else {
-            self.slots[tail as usize].after = here;
+        // Nearly always the newest one.
+        let mut before = self.lists[list as usize].last;
+        while before != NONE && self.slots[before as usize].since > since {
+            before = self.slots[before as usize].before;
         }
+        self.link(at, list, before);
+    }
+
+    /// Puts a slot into a list behind the slot `before`.
+    fn link(&mut self, at: usize, list: u8, before: u32) {
+        let here = u32::try_from(at).unwrap_or(NONE);
+        let ends = &mut self.lists[list as usize];
+        let next = if before == NONE { &mut ends.first } else { &mut self.slots[before as usize].after };
+        let after = std::mem::replace(next, here);
+        if after == NONE {
+            ends.last = here;
+        } else {
+            self.slots[after as usize].before = here;
+        }
+        let slot = &mut self.slots[at];
+        (slot.list, slot.before, slot.after) = (Some(list), before, after);
     }
 
     fn unlink(&mut self, at: usize) {
@@ -317,6 +329,22 @@ mod tests {
         }
         assert_eq!(order, [(1, Activity::Silent), (2, Activity::Head), (0, Activity::Idle)]);
         assert_eq!((all.len(), all.oldest_head()), (1, Some(30)));
+    }
+
+    #[test]
+    fn a_head_that_is_older_than_others_goes_before_them() {
+        let mut all = Connections::default();
+        let clients: Vec<_> = (0..4).map(|_| parked(&mut all, 1)).collect();
+        for ((token, _), since) in clients.iter().zip([20, 40, 30, 10]) {
+            set(&mut all, *token, Activity::Head, since);
+        }
+        let mut order = Vec::new();
+        while let Some((token, _)) = all.first_to_give_way(100) {
+            order.push(clients.iter().position(|(known, _)| *known == token).unwrap());
+            drop(all.check_out(token, Readiness::default()));
+            all.remove(token);
+        }
+        assert_eq!(order, [3, 0, 2, 1]);
     }
 
     #[test]

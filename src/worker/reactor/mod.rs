@@ -278,7 +278,7 @@ impl<'a> Reactor<'a> {
     fn expire(&mut self) {
         let now = self.serve.now;
         if self.acceptor.opens_at().is_some_and(|at| at <= now) {
-            self.acceptor.reopen(now);
+            self.reopen();
         }
         while let Some(token) = self.timers.pop(now) {
             self.connections.timer_came(token);
