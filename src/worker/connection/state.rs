@@ -638,7 +638,7 @@ fn known(length: BodyLength) -> Option<u64> {
 const LARGEST_SPARE: usize = 256 * 1024;
 /// One read. nginx reads heads by 1 KiB and bodies by 16 KiB.
 const READ_SIZE: usize = 64 * 1024;
-/// The same for bytes that are not looked at: copying so much takes the kernel less than an application takes for a
+/// The same for bytes that are not looked at: copying this amount takes the kernel less than an application takes for a
 /// page.
 const READ_STRAIGHT: usize = 256 * 1024;
 /// Beyond its time, for what has come already: the next turn reads it.

@@ -134,7 +134,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// So many milliseconds later the deadline is over.
+    /// Returns the connection's next step `ms` milliseconds later, when its deadline is over.
     fn later(&mut self, ms: Millis) -> Plain {
         self.context.now += ms;
         assert!(self.deadline <= self.context.now, "the deadline is not over");
