@@ -14,7 +14,7 @@ use super::log_files::LogFiles;
 use super::sockets::{self, BoundSocket};
 use super::zygote::Zygote;
 use super::{AnyError, Hooks, Origins, ResolvedSettings, certificates};
-use crate::message::{self, BUILD_ID, Note, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
+use crate::message::{self, BUILD_ID, Occasion, Remotes, Reopen, Start, Streams, ToZygote};
 use crate::os::channel::Channel;
 use crate::os::identity::{Identity, IdentityError};
 use crate::os::limits;
@@ -48,8 +48,6 @@ pub(super) struct Generation {
     pub(super) hooks: Hooks,
     /// The file in which the hooks keep the attributes that they set on `server`.
     pub(super) memory: Option<OwnedFd>,
-    /// The events that a new zygote is to be told.
-    pub(super) missed: Vec<Note>,
 }
 
 /// The descriptors and values that a zygote gets for its hooks.
@@ -99,7 +97,6 @@ impl Generation {
             zygote: None,
             hooks: Hooks::default(),
             memory: None,
-            missed: Vec::new(),
         })
     }
 

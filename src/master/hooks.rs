@@ -15,15 +15,20 @@ use crate::settings::python_file::HOOKS;
 
 /// The hooks that a file defines.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hooks(Vec<&'static str>);
+pub(super) struct Hooks {
+    defined: Vec<&'static str>,
+    /// The events that a new zygote is to be told.
+    missed: Vec<Note>,
+}
 
 impl Hooks {
     pub(super) fn of(defined: &Defined) -> Hooks {
-        Hooks(HOOKS.iter().copied().filter(|hook| defined.has_hook(hook)).collect())
+        let is_defined = |hook: &&str| defined.has_hook(hook);
+        Hooks { defined: HOOKS.iter().copied().filter(is_defined).collect(), missed: Vec::new() }
     }
 
     pub(super) fn has(&self, hook: &str) -> bool {
-        self.0.contains(&hook)
+        self.defined.contains(&hook)
     }
 
     /// True if the zygote has hooks to call once the server stops. It stays until all workers are gone then.
@@ -35,7 +40,7 @@ impl Hooks {
     /// zygote.
     pub(super) fn memory(&self) -> io::Result<Option<OwnedFd>> {
         let make = || memfd_create(c"rwsgi hooks", MFdFlags::MFD_CLOEXEC);
-        Ok((!self.0.is_empty()).then(make).transpose()?)
+        Ok((!self.defined.is_empty()).then(make).transpose()?)
     }
 }
 
@@ -43,12 +48,12 @@ impl Generation {
     /// Tells the zygote what has happened, if it has hooks. Without a zygote, the ends of workers are kept for the next
     /// one.
     fn note(&mut self, note: Note) {
-        if self.hooks.0.is_empty() {
+        if self.hooks.defined.is_empty() {
             return;
         }
         let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.is_listening()) else {
-            if matches!(note, Note::Exited(gone) if gone.call) && self.missed.len() < MISSED {
-                self.missed.push(note);
+            if matches!(note, Note::Exited(gone) if gone.call) && self.hooks.missed.len() < MISSED {
+                self.hooks.missed.push(note);
             }
             return;
         };
@@ -59,7 +64,7 @@ impl Generation {
 
     /// Tells the zygote everything that happened before it listened.
     pub(super) fn note_missed(&mut self) {
-        for note in std::mem::take(&mut self.missed) {
+        for note in std::mem::take(&mut self.hooks.missed) {
             self.note(note);
         }
     }

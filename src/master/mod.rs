@@ -38,17 +38,14 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 pub use configuration::{PythonFile, evaluate};
+pub use startup::Launch;
 pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::{self, CRITICAL};
-use crate::message::Predecessor;
 use crate::os::clock;
-use crate::os::daemonize::Background;
 use crate::os::pidfile::PidFile;
 use crate::os::program::Program;
-use crate::os::reexec::CommandLine;
-use crate::os::sd_notify::Announcer;
 use crate::os::signal::Signals;
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
@@ -94,30 +91,6 @@ pub struct ResolvedSettings {
 
 /// Reads the settings, with the definitions of a Python file.
 pub type ReadSettings<'a> = dyn Fn(Option<&Defined>) -> Result<ResolvedSettings, AnyError> + 'a;
-
-/// The values to start a master with.
-pub struct Launch<'a> {
-    /// The configuration file, if it is in Python.
-    pub file: Option<PythonFile>,
-    /// Reads the settings with the definitions of a Python file, or returns everything that is wrong with them.
-    pub read: &'a ReadSettings<'a>,
-    /// The words of the command line, for the application's `sys.argv`.
-    pub arguments: Vec<String>,
-    /// The command to start this program again.
-    pub command_line: CommandLine,
-    /// The master that this one is started beside.
-    pub predecessor: Option<Predecessor>,
-    /// The engine inside the executable, if it holds one.
-    pub engine: &'a [u8],
-    /// The service manager, if one has started this process.
-    pub announcer: Announcer,
-    /// The variables of the environment by which it names this process.
-    pub addressed: Vec<&'static str>,
-    /// True for a check: loads the application, reports the result and serves nothing.
-    pub check: bool,
-    /// The state of this process as a daemon, if it is one.
-    pub background: Option<&'a Background>,
-}
 
 /// Serves until it is told to stop, and returns the exit code of the process. An error is one of the surroundings:
 /// nothing was started.

@@ -3,12 +3,38 @@
 use super::configuration::PythonFile;
 use super::restart_only::RestartOnly;
 use super::{AnyError, Generation, LogFiles, ReadSettings};
+use crate::message::Predecessor;
 use crate::os::daemonize::Background;
 use crate::os::program::Program;
 use crate::os::reexec::CommandLine;
+use crate::os::sd_notify::Announcer;
 use crate::settings::Defined;
 
-/// The values that a master was started with; for most of them see [`super::Launch`].
+/// The values to start a master with.
+pub struct Launch<'a> {
+    /// The configuration file, if it is in Python.
+    pub file: Option<PythonFile>,
+    /// Reads the settings with the definitions of a Python file, or returns everything that is wrong with them.
+    pub read: &'a ReadSettings<'a>,
+    /// The words of the command line, for the application's `sys.argv`.
+    pub arguments: Vec<String>,
+    /// The command to start this program again.
+    pub command_line: CommandLine,
+    /// The master that this one is started beside.
+    pub predecessor: Option<Predecessor>,
+    /// The engine inside the executable, if it holds one.
+    pub engine: &'a [u8],
+    /// The service manager, if one has started this process.
+    pub announcer: Announcer,
+    /// The variables of the environment by which it names this process.
+    pub addressed: Vec<&'static str>,
+    /// True for a check: loads the application, reports the result and serves nothing.
+    pub check: bool,
+    /// The state of this process as a daemon, if it is one.
+    pub background: Option<&'a Background>,
+}
+
+/// The values that a master was started with; for most of them see [`Launch`].
 pub(super) struct Startup<'a> {
     pub(super) read: &'a ReadSettings<'a>,
     pub(super) file: Option<PythonFile>,

@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 pub(super) mod requests;
+mod status;
 
 use super::{AnyError, CLIENTS, CONTROL, Origins};
 use crate::control::{Answer, ControlRequest};

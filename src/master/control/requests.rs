@@ -10,21 +10,18 @@ use nix::unistd::Pid;
 
 use super::super::command_source::CommandSource;
 use super::super::upgrade::UpgradeRequest;
-use super::super::{CLIENTS, CONTROL, Master, STACKS, log_lines, now};
+use super::super::{CLIENTS, CONTROL, Master, STACKS, now};
 use super::ControlSocket;
 use crate::command::Command;
-use crate::control::{
-    Answer, ConnectionCounts, ControlRequest, Running, Scale, Stack, Status, ThreadStatus, WorkerStatus,
-};
-use crate::os::scoreboard::Slot as BoardSlot;
+use crate::control::{Answer, ControlRequest, Scale, Stack};
 use crate::os::stack_dump::Told;
-use crate::supervisor::{Event, Moment, Seat, Standing};
+use crate::supervisor::{Event, Moment, Seat};
 
 /// The control socket, and the clients that wait for an answer.
 pub(in crate::master) struct ControlRequests {
     pub(in crate::master) socket: ControlSocket,
     /// The time at which the master was started.
-    born: Moment,
+    pub(super) born: Moment,
     /// The reason why the last reload failed, until the next one begins.
     pub(in crate::master) failure: Option<String>,
     /// Sentences about the last reload that did not fail.
@@ -318,102 +315,10 @@ impl Master<'_> {
             self.requests.socket.answer(client, &Answer::Stacks(stacks));
         }
     }
-
-    // State.
-
-    fn status(&self) -> Status {
-        let generation = self.processes.in_charge();
-        let state = match self.standing() {
-            Standing::Starting => "starting",
-            Standing::Serving { .. } => "serving",
-            Standing::Reloading => "reloading",
-            Standing::Leaving => "leaving",
-            Standing::Stopping { .. } => "stopping",
-        };
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: Pid::this().as_raw(),
-            state: state.to_owned(),
-            seconds: now().saturating_sub(self.requests.born).as_secs_f64(),
-            app: generation.settings.wsgi_app.as_ref().map(ToString::to_string).unwrap_or_default(),
-            listening: generation
-                .sockets
-                .iter()
-                .map(|socket| log_lines::address(&generation.settings, socket))
-                .collect(),
-            generation: self.processes.current,
-            wanted: self.supervisor.workers(),
-            workers: self.supervisor.seats().map(|seat| self.worker(seat)).collect(),
-            failure: self.requests.failure.clone(),
-            new_master: self.succession.other.successor().map(Pid::as_raw),
-            scaling: self.scaling(),
-        }
-    }
-
-    fn worker(&self, seat: Seat) -> WorkerStatus {
-        let Seat { slot, generation, pid, state } = seat;
-        // Without a process, the scoreboard still holds the values of the slot's last worker.
-        let threads: Vec<BoardSlot> = if pid.is_some() { self.threads(seat).collect() } else { Vec::new() };
-        WorkerStatus {
-            slot,
-            pid,
-            generation,
-            state: state.to_owned(),
-            requests: threads.iter().map(BoardSlot::requests).sum(),
-            running: threads.iter().filter(|thread| thread.busy_since().is_some()).count(),
-            connections: threads.first().map(connections).unwrap_or_default(),
-        }
-    }
-
-    fn running(&self) -> Vec<Running> {
-        let of_seat = |seat: Seat| {
-            let running = move |(thread, state): (usize, BoardSlot)| {
-                let (seconds, request) = under_way(&state)?;
-                Some(Running { slot: seat.slot, pid: seat.pid?, thread, seconds, request })
-            };
-            self.threads(seat).enumerate().filter_map(running)
-        };
-        self.supervisor.seats().flat_map(of_seat).collect()
-    }
-
-    /// Returns what the threads of this worker do; nothing if another one has its slot by now.
-    fn threads_of(&self, slot: usize, pid: Pid) -> Vec<ThreadStatus> {
-        let Some(seat) = self.supervisor.seats().find(|seat| seat.slot == slot && seat.pid == Some(pid.as_raw()))
-        else {
-            return Vec::new();
-        };
-        let thread = |(thread, state): (usize, BoardSlot)| {
-            let (seconds, request) = under_way(&state).unzip();
-            ThreadStatus { thread, ident: state.ident(), seconds, request }
-        };
-        self.threads(seat).enumerate().map(thread).collect()
-    }
-
-    /// Returns the scoreboard slots of the threads of a worker.
-    fn threads(&self, seat: Seat) -> impl Iterator<Item = BoardSlot> {
-        self.processes
-            .generations
-            .get(&seat.generation)
-            .into_iter()
-            .flat_map(move |generation| generation.threads_of(seat.slot))
-    }
 }
 
 fn serves(seat: &Seat) -> bool {
     ["ready", "spent"].contains(&seat.state)
-}
-
-/// Returns what the connections of a worker do, as the slot of its first thread has it.
-fn connections(slot: &BoardSlot) -> ConnectionCounts {
-    let [silent, heads, idle, more, waiting, application, sending] = slot.connections();
-    ConnectionCounts { idle, silent, reading: heads.saturating_add(more), waiting, application, writing: sending }
-}
-
-/// Returns the request of a thread, with the seconds that it has been in the application.
-fn under_way(thread: &BoardSlot) -> Option<(f64, String)> {
-    let (since, _) = thread.busy_since()?;
-    let seconds = now().saturating_sub(Duration::from_nanos(since)).as_secs_f64();
-    Some((seconds, thread.request_line()))
 }
 
 /// The time to wait for stacks. A worker writes them within milliseconds, or is stopped.
