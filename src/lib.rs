@@ -7,7 +7,7 @@
 //! | 0 | [`http`], [`settings`], [`command`], [`control`], [`message`], [`metrics`], [`supervisor`] | values and rules: no sockets, files, processes, threads, clock or Python |
 //! | 1 | [`os`], [`log`], [`interpreter`], [`tls`] | the kernel made safe; finding Python and launching it; TLS over a socket |
 //! | 2 | [`worker`] | connections and the one epoll loop |
-//! | 3 | [`master`] | one loop: wait, ask the supervisor, do |
+//! | 3 | [`master`] | one loop: wait, tell the supervisor, carry out its actions |
 //! | 4 | [`cli`] | words to a call |
 //!
 //! Three journeys, each a one-way walk:
