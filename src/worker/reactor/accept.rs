@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::poll::{LISTENERS, QUEUE};
 use super::{Reactor, Setup};
 use crate::http::ProxyMode;
 use crate::os::listener::Peer;
+use crate::os::socket;
 use crate::worker::connection::event::Event;
 use crate::worker::connection::stream::Stream;
 use crate::worker::connection::{Connection, Origin};
@@ -147,9 +148,11 @@ impl<'a> Acceptor<'a> {
 
     /// Accepts a connection. None if there is none, or if accepting has ended after the kernel spoke of one.
     fn accept(&self, listener: usize) -> io::Result<Option<(OwnedFd, Peer)>> {
-        match self.setup.listeners.get(listener).filter(|_| self.listens()) {
-            Some(socket) => socket.accept(),
-            None => Ok(None),
+        let Some(socket) = self.setup.listeners.get(listener).filter(|_| self.listens()) else { return Ok(None) };
+        match socket.accept() {
+            // Without a free descriptor the kernel does not look whether there is a connection.
+            Err(_) if !socket::wait_readable(socket.as_fd(), Duration::ZERO) => Ok(None),
+            accepted => accepted,
         }
     }
 }
