@@ -277,3 +277,97 @@ fn supplementary_groups_are_those_of_the_user() {
     assert_eq!(groups.split_whitespace().collect::<Vec<_>>(), [&*group], "{}", support::status(zygote, "Uid"));
     server.stop();
 }
+
+#[test]
+fn a_number_without_an_entry_in_the_database_is_judged_by_the_group_that_it_keeps() {
+    let site = Site::new();
+    let (logs, target) = (site.path("logs"), site.path("target"));
+    fs::create_dir(&logs).unwrap();
+    fs::set_permissions(&logs, fs::Permissions::from_mode(0o775)).unwrap();
+    fs::write(&target, "root's").unwrap();
+    let log = logs.join("access.log");
+    let words = ["site_app", "--user", "12345", "--access-logfile", log.to_str().unwrap()];
+    let mut server = Server::spawn(command(&site.app, &words));
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink(&target, &log).unwrap();
+    std::os::unix::fs::lchown(&log, Some(12345), Some(0)).unwrap();
+    server.signal(Signal::SIGUSR1);
+    server.wait_for("expected no symbolic link");
+    server.get("/");
+    server.stop();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "root's");
+}
+
+#[test]
+fn the_working_directory_in_pythonpath_is_judged() {
+    let site = Site::new();
+    let config = site.path("conf.py");
+    fs::write(&config, "wsgi_app = 'site_app'\n").unwrap();
+    let ran = site.path("ran");
+    let planted = site.app.join("sitecustomize.py");
+    fs::write(&planted, format!("import os\nos.geteuid() == 0 and open({ran:?}, 'w')\n")).unwrap();
+    site.give(&planted);
+    let mut start = command(&site.app, &["-c", config.to_str().unwrap(), "--user", "nobody"]);
+    start.env("PYTHONPATH", "/opt:");
+    let (code, _, log) = run_command(start);
+    assert!(code != 0 && log.contains("which user"), "{code}\n{log}");
+    assert!(!ran.exists(), "{log}");
+}
+
+#[test]
+fn an_upgrade_executes_no_program_that_the_applications_user_can_replace() {
+    let site = Site::new();
+    let program = site.app.join("rwsgi");
+    std::os::unix::fs::symlink(support::program(), &program).unwrap();
+    let ours = command(&site.app, &["site_app", "--user", "nobody"]);
+    let mut start = Command::new(&program);
+    start.args(ours.get_args()).current_dir(&site.app).env("VIRTUAL_ENV", virtualenv());
+    let mut server = Server::spawn(start);
+    fs::remove_file(&program).unwrap();
+    let ran = site.path("ran");
+    fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    server.signal(Signal::SIGUSR2);
+    server.wait_for("expected only what the application's user cannot change");
+    assert_eq!(server.get("/").status, 200);
+    server.stop();
+    assert!(!ran.exists());
+}
+
+#[test]
+fn a_compiled_module_of_the_applications_user_is_not_imported_as_root() {
+    let site = Site::new();
+    fs::write(site.path("helper.py"), "").unwrap();
+    let compiled = Command::new(virtualenv().join("bin/python"))
+        .args(["-m", "compileall", "-q", "helper.py"])
+        .current_dir(site.root.path())
+        .status();
+    assert!(compiled.unwrap().success());
+    let cache = fs::read_dir(site.path("__pycache__")).unwrap().next().unwrap().unwrap().path();
+    site.give(&cache);
+    let config = site.path("conf.py");
+    fs::write(&config, "import helper\nwsgi_app = 'site_app'\n").unwrap();
+    let words = ["-c", config.to_str().unwrap(), "--user", "nobody"];
+    let (code, _, log) = run_command(command(site.root.path(), &words));
+    assert!(code != 0 && log.contains(".pyc, which user"), "{code}\n{log}");
+}
+
+#[test]
+fn a_file_that_names_the_user_itself_is_served_in_a_directory_of_that_user() {
+    let site = Site::new();
+    let config = site.path("conf.py");
+    fs::write(&config, "wsgi_app = 'site_app'\nuser = 'nobody'\n").unwrap();
+    let mut server = Server::spawn(command(&site.app, &["-c", config.to_str().unwrap()]));
+    assert_eq!(server.get("/").text(), site.user.uid.as_raw().to_string());
+    // The engine that zygotes map is the same file for those of root.
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    for descriptor in descriptors.map(|entry| entry.unwrap().path()) {
+        let name = fs::read_link(&descriptor).unwrap_or_default();
+        if name.to_string_lossy().contains("rwsgi engine") {
+            let file = fs::OpenOptions::new().write(true).open(&descriptor).unwrap();
+            let written = std::os::unix::fs::FileExt::write_at(&file, b"x", 0);
+            assert!(written.is_err(), "the engine's file can be written to");
+        }
+    }
+    server.stop();
+}

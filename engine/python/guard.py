@@ -30,7 +30,7 @@ class Guard:
         if spec.has_location:
             yield spec.origin
         if spec.cached:
-            yield spec.cached.rpartition("/")[0]
+            yield spec.cached
         yield from spec.submodule_search_locations or ()
 
     def refuse(self, name, files):
@@ -51,11 +51,12 @@ class Guard:
 
         files = [sys.executable, sys.prefix + "/pyvenv.cfg"]
         for module in list(sys.modules.values()):
-            files += [getattr(module, "__file__", None), (getattr(module, "__cached__", None) or "").rpartition("/")[0]]
+            files += [getattr(module, "__file__", None), getattr(module, "__cached__", None)]
         for place in sys.path:
             try:
                 files += [place + "/" + name for name in listdir(place) if name.endswith(".pth")]
             except OSError:
                 pass
-        found = (self.judge(file) for file in files if file)
+        # A name in angle brackets is that of code without a file.
+        found = (self.judge(file) for file in files if file and not file.startswith("<"))
         return next((problem for problem in found if problem is not None), None)

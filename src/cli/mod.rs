@@ -198,7 +198,7 @@ fn attempt(
 ) -> Result<i32, AnyError> {
     // Copied before the processes get titles, which overwrite these words.
     let arguments = arguments();
-    let command_line = CommandLine::of_this_process();
+    let command_line = CommandLine::of_this_process(std::env::var_os("PATH").unwrap_or_default());
     let predecessor: Option<Predecessor> =
         variable(Predecessor::VARIABLE).and_then(|text| serde_json::from_str(&text).ok());
     let me = addressee(predecessor.as_ref());

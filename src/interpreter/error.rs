@@ -305,7 +305,7 @@ impl InterpreterError {
             }
             Self::NoSuchFile { .. } => Some(NAME_ONE.to_owned()),
             Self::NoPythonIn(place) => Some(format!("python3 -m venv {}", place.path.display())),
-            Self::Untrusted(untrusted) => Some(untrusted.hint()),
+            Self::Untrusted(untrusted) => Some(untrusted.hint_for_python()),
             Self::NotExecutable(place) => Some(format!("chmod +x {}", place.path.display())),
             // No command: `venv --clear` empties the directory, and a project may lie in it.
             Self::BaseGone { directory, .. } | Self::OtherPythonsVirtualenv { directory, .. } => {

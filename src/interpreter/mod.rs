@@ -123,6 +123,7 @@ pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> 
             let found = check_answer(place, answer, choice.launch)?;
             // The interpreter behind a wrapper was not known before.
             startup_code::check(&found.executable, choice)?;
+            startup_code::check_library(&found.launch, choice)?;
             Ok(found)
         }
         Err(failure) => Err(error::of_probe(place, failure)),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{InterpreterError, PythonChoice};
+use super::{InterpreterError, LaunchMode, PythonChoice, Virtualenv};
 use crate::os::access::Untrusted;
 use crate::os::identity::Identity;
 
@@ -13,18 +13,33 @@ use crate::os::identity::Identity;
 pub(super) fn check(executable: &Path, choice: &PythonChoice<'_>) -> Result<(), InterpreterError> {
     let Some(untrusted) = choice.untrusted else { return Ok(()) };
     let real = executable.canonicalize().unwrap_or_else(|_| executable.to_owned());
-    let mut files = [executable.to_owned(), real.clone()].into_iter().chain(configurations(executable));
+    // PEP 405: the interpreter that the virtualenv was made from has the standard library.
+    let base = Virtualenv::of(executable).map(|virtualenv| virtualenv.home.join("python3"));
+    let executables = [Some(executable.to_owned()), Some(real), base].into_iter().flatten().collect::<Vec<_>>();
+    let mut files = executables.iter().cloned().chain(configurations(executable));
     files.try_for_each(|file| untrusted.distrust(&file))?;
-    let own = [executable, &real].into_iter().flat_map(libraries).chain(choice.python_home.map(PathBuf::from));
-    let mut directories: Vec<PathBuf> = own.chain(choice.user_base.map(|base| Path::new(base).join("lib"))).collect();
+    // What is not there is judged as well: it could be made before the interpreter looks.
+    let own = executables.iter().flat_map(|file| libraries(file)).chain(choice.python_home.map(PathBuf::from));
+    let user_base = choice.user_base.filter(|_| has_user_site(executable)).map(|base| Path::new(base).join("lib"));
+    let mut directories: Vec<PathBuf> = own.chain(user_base).collect();
     directories.dedup();
-    for directory in directories.iter().filter(|directory| directory.exists()) {
+    for directory in &directories {
         untrusted.distrust_below(directory)?;
         added_by(directory).iter().try_for_each(|added| distrust_modules(untrusted, added))?;
     }
     let path = choice.python_path.map(std::env::split_paths).into_iter().flatten();
-    path.filter(|entry| !entry.as_os_str().is_empty()).try_for_each(|entry| distrust_modules(untrusted, &entry))?;
+    // An empty entry is the working directory.
+    path.map(|entry| if entry.as_os_str().is_empty() { PathBuf::from(".") } else { entry })
+        .try_for_each(|entry| distrust_modules(untrusted, &entry))?;
     Ok(())
+}
+
+/// Fails if `untrusted` could change the libpython that is to be loaded.
+pub(super) fn check_library(launch: &LaunchMode, choice: &PythonChoice<'_>) -> Result<(), InterpreterError> {
+    match (launch, choice.untrusted) {
+        (LaunchMode::LoadLibrary(library), Some(untrusted)) => Ok(untrusted.distrust(library)?),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the modules of a directory. It may contain other directories, for example of uploads, which the user may own.
@@ -38,6 +53,15 @@ fn distrust_modules(untrusted: &Identity, directory: &Path) -> Result<(), Untrus
         }
     }
     Ok(())
+}
+
+/// True unless a virtualenv turns the user's own `site-packages` off, as it does by default (PEP 405).
+fn has_user_site(executable: &Path) -> bool {
+    let is_on = |line: &str| {
+        let setting = line.split_once('=').map(|(name, value)| (name.trim(), value.trim().to_ascii_lowercase()));
+        setting.is_some_and(|(name, value)| name == "include-system-site-packages" && value == "true")
+    };
+    configurations(executable).next().is_none_or(|file| fs::read_to_string(file).unwrap_or_default().lines().any(is_on))
 }
 
 /// Returns the files of PEP 405, beside the executable or one directory up.
@@ -70,7 +94,7 @@ fn added_by(library: &Path) -> Vec<PathBuf> {
             if file.extension().is_some_and(|extension| extension == "pth") {
                 let text = fs::read_to_string(&file).unwrap_or_default();
                 let lines = text.lines().map(str::trim_end).filter(|line| !is_code(line));
-                added.extend(lines.map(|line| site.join(line)).filter(|path| path.exists()));
+                added.extend(lines.map(|line| site.join(line)));
             }
         }
     }

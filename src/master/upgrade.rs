@@ -160,6 +160,12 @@ impl Master<'_> {
     }
 
     fn start_successor(&self) -> Result<Pid, AnyError> {
+        let identity = &self.processes.in_charge().identity;
+        if identity.is_change() {
+            // The new master runs as root.
+            let judged = self.startup.command_line.programs().iter().try_for_each(|file| identity.distrust(file));
+            judged.map_err(|untrusted| format!("{untrusted}\nhint: {}", untrusted.hint()))?;
+        }
         let sockets = &self.processes.in_charge().sockets;
         let named = |socket: &Rc<BoundSocket>| Inherited { fd: socket.listener.as_raw_fd(), at: socket.name() };
         let predecessor = Predecessor { pid: Pid::this().as_raw(), sockets: sockets.iter().map(named).collect() };

@@ -27,10 +27,13 @@ impl Untrusted {
     /// Returns the remedy, without the word `hint:`.
     pub fn hint(&self) -> String {
         let found = self.found.display();
-        format!(
-            "`chown root {found}` and `chmod go-w {found}`; or set `user` in a configuration file in TOML, with which no \
-             Python runs as root"
-        )
+        format!("`chown root {found}` and `chmod go-w {found}`")
+    }
+
+    /// As [`Untrusted::hint`], for code in Python.
+    pub fn hint_for_python(&self) -> String {
+        let hint = self.hint();
+        format!("{hint}; or set `user` in a configuration file in TOML, with which no Python runs as root")
     }
 }
 

@@ -52,7 +52,8 @@ impl Identity {
         let known = user.map(find_user).transpose()?;
         let group = match group {
             Some(name) => Some(find_group(name)?),
-            None => known.as_ref().and_then(|known| known.group),
+            // A number without an entry in the database keeps this process's group, and what that group may do.
+            None => known.as_ref().map(|known| known.group.unwrap_or_else(|| nix::unistd::getegid().as_raw())),
         };
         let groups = match (&known, group) {
             (Some(Known { name: Some(name), .. }), Some(group)) => groups_of(name, group)?,

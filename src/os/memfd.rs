@@ -20,9 +20,15 @@ pub fn file(bytes: &[u8]) -> io::Result<OwnedFd> {
     };
     let mut file = File::from(fd);
     file.write_all(bytes)?;
-    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    seal(&file)?;
     Ok(file.into())
+}
+
+/// Makes a memfd unchangeable, for every process that has or opens it. It was made with `MFD_ALLOW_SEALING`.
+pub fn seal(file: &File) -> io::Result<()> {
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
 }
 
 /// Returns the bytes of such a file, from its start, regardless of the offset that others have left.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::memfd;
+
 /// Both files.
 #[derive(Debug)]
 pub struct Program {
@@ -75,7 +77,7 @@ fn in_memory(embedded: &[u8], executable: &mut File) -> Option<OwnedFd> {
     if embedded.is_empty() {
         return None;
     }
-    let flags = MFdFlags::MFD_CLOEXEC;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     // Kernels since 6.3 are told that the file is to be executed; older ones do not know the flag.
     let to_execute = flags | MFdFlags::from_bits_retain(libc::MFD_EXEC);
     let file = memfd_create(c"rwsgi engine", to_execute).or_else(|_| memfd_create(c"rwsgi engine", flags)).ok()?;
@@ -85,6 +87,8 @@ fn in_memory(embedded: &[u8], executable: &mut File) -> Option<OwnedFd> {
         file.rewind().ok()?;
         file.write_all(embedded).ok()?;
     }
+    // A zygote that runs as the application's user has this file, and so may those that run as root.
+    memfd::seal(&file).ok()?;
     Some(file.into())
 }
 

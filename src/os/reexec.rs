@@ -18,15 +18,28 @@ pub struct CommandLine {
     words: Vec<OsString>,
     /// The path of the running file at the start, if the first word does not lead to it.
     executable: PathBuf,
+    /// `PATH`, by which the first word is looked up.
+    path: OsString,
 }
 
 impl CommandLine {
-    /// Returns this process's own.
-    pub fn of_this_process() -> CommandLine {
+    /// Returns this process's own. `path` is its `PATH`.
+    pub fn of_this_process(path: OsString) -> CommandLine {
         let mut words = std::env::args_os();
         let executable = std::env::current_exe().unwrap_or_default();
         let program = words.next().map_or_else(|| executable.clone(), PathBuf::from);
-        CommandLine { program, words: words.collect(), executable }
+        CommandLine { program, words: words.collect(), executable, path }
+    }
+
+    /// Returns the files that [`CommandLine::start`] may execute.
+    pub fn programs(&self) -> Vec<PathBuf> {
+        let named = match self.program.components().count() {
+            1 if !self.program.is_absolute() => std::env::split_paths(&self.path)
+                .map(|directory| directory.join(&self.program))
+                .find(|file| file.is_file()),
+            _ => Some(self.program.clone()),
+        };
+        named.into_iter().chain([self.executable.clone()]).collect()
     }
 
     /// Starts the program file as it is now, in this process's directory and environment, with further variables, and

@@ -49,7 +49,7 @@ impl Guard {
 
 /// Returns the failure of a refusal, with its hint.
 pub(crate) fn refused(untrusted: &Untrusted) -> BootFailure {
-    BootFailure::setup(&format!("{untrusted}\nhint: {}", untrusted.hint()))
+    BootFailure::setup(&format!("{untrusted}\nhint: {}", untrusted.hint_for_python()))
 }
 
 /// The callable by which the finder learns what is wrong with a path.
@@ -63,7 +63,7 @@ impl Judge {
     #[expect(clippy::needless_pass_by_value, reason = "as PyO3 hands it over")]
     fn __call__(&self, path: PathBuf) -> Option<String> {
         let untrusted = self.identity.distrust(&path).err()?;
-        Some(format!("{untrusted}\nhint: {}", untrusted.hint()))
+        Some(format!("{untrusted}\nhint: {}", untrusted.hint_for_python()))
     }
 }
 
