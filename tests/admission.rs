@@ -200,7 +200,13 @@ fn a_worker_without_descriptors_loses_no_connection_that_is_handed_to_it() {
     let (server, _leaky, mut mine) = with_a_leaky_worker(files.path(), &["--limit-nofile", "64"]);
     let gate_path = files.path().join("gate");
     let gate = Gate::closed(gate_path.clone());
-    let mut holding = mine.remove(0);
+    // A connection may have moved to the leaky worker, or may have given way there.
+    let is_served = |stream: &mut TcpStream| {
+        let answer = stream.write_all(GET).ok().and_then(|()| Response::read(stream).ok());
+        answer.is_some_and(|answer| answer.status == 200)
+    };
+    let served = mine.iter_mut().position(is_served).expect("a connection to the other worker");
+    let mut holding = mine.remove(served);
     holding.write_all(format!("GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate_path.display()).as_bytes()).unwrap();
     server.wait_for("waits\n");
     for stream in &mut mine {
