@@ -197,7 +197,7 @@ fn with_a_leaky_worker(files: &Path, words: &[&str]) -> (Server, TcpStream, Vec<
 #[test]
 fn a_worker_without_descriptors_loses_no_connection_that_is_handed_to_it() {
     let files = directory(&[("app.py", APP)]);
-    let (server, _leaky, mut mine) = with_a_leaky_worker(files.path(), &["--limit-nofile", "64"]);
+    let (server, _leaky, mut others) = with_a_leaky_worker(files.path(), &["--limit-nofile", "64"]);
     let gate_path = files.path().join("gate");
     let gate = Gate::closed(gate_path.clone());
     // A connection may have moved to the leaky worker, or may have given way there.
@@ -205,17 +205,17 @@ fn a_worker_without_descriptors_loses_no_connection_that_is_handed_to_it() {
         let answer = stream.write_all(GET).ok().and_then(|()| Response::read(stream).ok());
         answer.is_some_and(|answer| answer.status == 200)
     };
-    let served = mine.iter_mut().position(is_served).expect("a connection to the other worker");
-    let mut holding = mine.remove(served);
+    let index = others.iter_mut().position(is_served).expect("a connection to the other worker");
+    let mut holding = others.remove(index);
     holding.write_all(format!("GET /wait{} HTTP/1.1\r\nHost: test\r\n\r\n", gate_path.display()).as_bytes()).unwrap();
     server.wait_for("waits\n");
-    for stream in &mut mine {
+    for stream in &mut others {
         stream.write_all(GET).unwrap();
     }
     server.wait_for("no free descriptor, connections are left to other workers");
     let _open = gate.open();
     pid_of(&mut holding);
-    for stream in &mut mine {
+    for stream in &mut others {
         assert_eq!(Response::read(stream).unwrap().status, 200, "{}", server.log());
     }
 }
