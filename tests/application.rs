@@ -350,6 +350,44 @@ fn responses_without_a_body_have_none() {
 }
 
 #[test]
+fn a_response_without_a_body_is_whole_with_its_head_and_its_stream_is_closed() {
+    // The head is started at the first step of a generator, or before there is an iterator.
+    let server = Server::start(&["misuse"]);
+    let mut stream = server.connect();
+    for (method, way) in [("HEAD", "endless"), ("GET", "204-endless"), ("GET", "304-endless"), ("HEAD", "304-endless")] {
+        stream.write_all(format!("{method} /{way} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+        let head = Response::read_head(&mut stream).unwrap();
+        assert!(!head.contains("Transfer-Encoding") && !head.contains("Connection: close"), "{method} {way}: {head}");
+        assert_eq!(ask(&mut stream, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").text(), "body", "{method} {way}");
+    }
+    let server = Server::start(&["closing"]);
+    let mut stream = server.connect();
+    for path in ["endless", "fails", "early", "unusable"] {
+        stream.write_all(format!("HEAD /{path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+        assert!(Response::read_head(&mut stream).unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "{path}");
+    }
+    let closed = json_of(&ask(&mut stream, "GET /closed HTTP/1.1\r\nHost: test\r\n\r\n"));
+    assert_eq!(closed, json!({"/endless": 1, "/fails": 1, "/early": 1, "/unusable": 1}));
+}
+
+#[test]
+fn a_body_that_is_decoded_has_a_length_and_no_coding() {
+    let chunked = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let found = |server: &Server| {
+        let environ = json_of(&ask(&mut server.connect(), chunked))["environ"].clone();
+        (environ["CONTENT_LENGTH"].clone(), environ["HTTP_TRANSFER_ENCODING"].clone())
+    };
+    assert_eq!(found(&Server::start(&["echo"])), ("3".into(), Value::Null));
+    // A name with an underscore would have the same variable.
+    let server = Server::start(&["--header-map", "dangerous", "echo"]);
+    let imitated = chunked.replace("\r\n\r\n3", "\r\nTransfer_Encoding: chunked\r\n\r\n3");
+    assert_eq!(json_of(&ask(&mut server.connect(), imitated))["environ"]["HTTP_TRANSFER_ENCODING"], Value::Null);
+    // What is not decoded yet has no length.
+    let streamed = Server::start(&["--post-buffering", "0", "echo"]);
+    assert_eq!(found(&streamed), (Value::Null, "chunked".into()));
+}
+
+#[test]
 fn a_body_is_as_long_as_was_said_or_the_connection_ends() {
     let server = Server::start(&["misuse"]);
     let mut stream = server.connect();

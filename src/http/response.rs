@@ -203,7 +203,7 @@ impl ResponseHead {
     fn begin(&self, to: ResponseTo, known_length: Option<u64>) -> Begun {
         let transfer = if self.code == SWITCHING {
             Transfer::UntilClose
-        } else if to.head_only || !self.may_have_length() || self.code == NOT_MODIFIED {
+        } else if !self.has_body(&to) {
             Transfer::Nothing
         } else if let Some(length) = self.content_length.or(known_length) {
             Transfer::Length(length)
@@ -213,6 +213,11 @@ impl ResponseHead {
             Transfer::UntilClose
         };
         Begun { transfer, keep_alive: to.keep_alive && !self.close && transfer != Transfer::UntilClose }
+    }
+
+    /// True if the response has a body, be it an empty one.
+    pub fn has_body(&self, to: &ResponseTo) -> bool {
+        !to.head_only && self.may_have_length() && self.code != NOT_MODIFIED || self.code == SWITCHING
     }
 
     fn may_have_length(&self) -> bool {

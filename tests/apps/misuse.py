@@ -71,6 +71,15 @@ def late(start_response):
     yield b"late"
 
 
+def endless(status):
+    def way(start_response):
+        start_response(status, [PLAIN])
+        while True:
+            yield b"more"
+
+    return way
+
+
 def later(start_response):
     yield b""
     start_response("200 OK", [PLAIN])
@@ -135,6 +144,9 @@ WAYS = {
     "written-text": written_text,
     "late": late,
     "later": later,
+    "endless": endless("200 OK"),
+    "204-endless": endless("204 No Content"),
+    "304-endless": endless("304 Not Modified"),
     "keep": keep,
     "kept": use_kept,
     "silent": lambda start_response: [b"body"],

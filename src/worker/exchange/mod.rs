@@ -243,6 +243,17 @@ impl<'c> Exchange<'c> {
         !matches!(self.state, ResponseState::Sending { transfer: Transfer::Chunked, .. })
     }
 
+    /// True if the response is whole with its head, which the application has given: further pieces would be dropped, and
+    /// a stream may have no end. The pieces of a warm-up are made all the same.
+    pub fn drops_rest(&self) -> bool {
+        match self.state {
+            _ if self.terms.drops_bodies => false,
+            ResponseState::Open => self.head.is_started() && !self.head.has_body(&self.to),
+            ResponseState::Sending { transfer, .. } => transfer == Transfer::Nothing,
+            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Hijacked { .. } => false,
+        }
+    }
+
     /// Ends the response: the application has no more to say.
     pub fn finish(&mut self) {
         fork_guard::end_if_forked();
