@@ -1,6 +1,7 @@
 //! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
 //! how the response is delimited; it does not know the reactor.
 
+mod bodiless;
 pub(crate) mod call;
 pub(crate) mod cork;
 pub(crate) mod early_hints;
@@ -241,17 +242,6 @@ impl<'c> Exchange<'c> {
     /// True if the kernel may send a file as the body: not once a chunked body has begun.
     pub fn takes_file(&self) -> bool {
         !matches!(self.state, ResponseState::Sending { transfer: Transfer::Chunked, .. })
-    }
-
-    /// True if the response is whole with its head, which the application has given: further pieces would be dropped, and
-    /// a stream may have no end. The pieces of a warm-up are made all the same.
-    pub fn drops_rest(&self) -> bool {
-        match self.state {
-            _ if self.terms.drops_bodies => false,
-            ResponseState::Open => self.head.is_started() && !self.head.has_body(&self.to),
-            ResponseState::Sending { transfer, .. } => transfer == Transfer::Nothing,
-            ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Hijacked { .. } => false,
-        }
     }
 
     /// Ends the response: the application has no more to say.
