@@ -578,6 +578,22 @@ fn nobody_can_forge_a_line_of_the_log() {
 }
 
 #[test]
+fn a_record_of_the_log_that_is_too_long_is_cut_and_not_lost() {
+    for more in [&[][..], &["--log-format", "json"]] {
+        let words: Vec<&str> = ["boom", "--access-logfile", "-", "--limit-request-line", "1000000"].to_vec();
+        let mut server = Server::start(&[&words, more].concat());
+        let query = "q".repeat(900_000);
+        assert_eq!(server.get(&format!("/long?{query}")).status, 500);
+        let log = server.stop();
+        assert!(log.contains("error handling request") && log.contains("RuntimeError: long: yyyy"), "{}", log.len());
+        assert!(log.contains("/long") && log.contains(" end of the text") && !log.contains("lines dropped"));
+        assert_eq!(log.matches(" bytes cut ...]").count(), 3, "a text, a message and a query");
+        let access = server.output.stdout();
+        assert!(access.contains("\"GET /long?qqqq") && access.ends_with("q[...]\n"), "{}", access.len());
+    }
+}
+
+#[test]
 fn the_error_log_can_be_json() {
     let mut server = Server::start(&["misuse", "--log-format", "json"]);
     let pid = json_of_line(&server.log(), "worker ready")["fields"]["pid"].clone();

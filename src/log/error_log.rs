@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::line::Line;
+use super::line::{self, Line};
 use super::writer::Writer;
 use super::{CRITICAL, Level};
 use crate::os::clock;
@@ -84,9 +84,9 @@ impl Visit for Found {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            value.clone_into(&mut self.message);
+            self.message = line::cut(value, LONGEST_MESSAGE).into_owned();
         } else {
-            self.keep(field, value);
+            self.keep(field, line::cut(value, LONGEST_FIELD));
         }
     }
 
@@ -115,3 +115,8 @@ impl Visit for Found {
         if is_whole { self.keep(field, whole) } else { self.keep(field, value) }
     }
 }
+
+/// The longest message, in bytes: its JSON, in which a control character has six, is shorter than a log's queue.
+const LONGEST_MESSAGE: usize = 128 * 1024;
+/// The longest value of a field, in bytes. Request lines have 4 KiB by default.
+const LONGEST_FIELD: usize = 16 * 1024;
