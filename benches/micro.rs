@@ -151,8 +151,8 @@ fn fill(head: &mut ResponseHead) {
     let begun = head
         .start(b"200 OK")
         .and_then(|()| head.push(b"Content-Type", b"text/html; charset=utf-8"))
-        .and_then(|()| head.push(b"X-Frame-Options", b"DENY"))
-        .and_then(|()| head.push(b"Content-Length", b"13"));
+        .and_then(|_| head.push(b"X-Frame-Options", b"DENY"))
+        .and_then(|_| head.push(b"Content-Length", b"13"));
     assert_eq!(begun, Ok(Pushed::Taken));
 }
 
