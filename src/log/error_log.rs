@@ -85,7 +85,13 @@ impl Visit for Found {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            self.message = line::cut(value, LONGEST_MESSAGE).into_owned();
+            // The first line may name a request, and leaves the room for a traceback to the others.
+            let (first, others) = value.split_once('\n').unwrap_or((value, ""));
+            let most = if others.is_empty() { LONGEST_MESSAGE } else { LONGEST_FIELD };
+            self.message = line::cut(first, most).into_owned();
+            if !others.is_empty() {
+                self.message.extend(["\n", &line::cut(others, LONGEST_MESSAGE)]);
+            }
         } else if field.name() == "event" {
             self.event = Some(value.to_owned());
         } else {
@@ -119,7 +125,7 @@ impl Visit for Found {
     }
 }
 
-/// The longest message, in bytes: its JSON, in which a control character has six, is shorter than a log's queue.
+/// The longest message behind its first line, in bytes: its JSON, in which a control character has six, is shorter than a log's queue.
 const LONGEST_MESSAGE: usize = 128 * 1024;
-/// The longest value of a field, in bytes. Request lines have 4 KiB by default.
+/// The longest value of a field, and first line of a message, in bytes. Request lines have 4 KiB by default.
 const LONGEST_FIELD: usize = 16 * 1024;
