@@ -404,7 +404,9 @@ impl<'a> Reactor<'a> {
     }
 
     /// Returns a response with an error page, for the client of a request that is given up.
-    pub(crate) fn error_page(&self, status: u16) -> Vec<u8> {
+    pub(crate) fn error_page(&mut self, status: u16) -> Vec<u8> {
+        // All threads may have been in the application since the last poll.
+        self.serve.dates.refresh();
         let mut answer = Vec::new();
         self.serve.error_page(&mut answer, status, None, None);
         answer
