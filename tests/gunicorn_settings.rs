@@ -1,7 +1,13 @@
 //! Settings as configurations of gunicorn in the wild have them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::support::{Server, directory, run, rwsgi};
@@ -73,4 +79,50 @@ fn entries_of_pythonpath_are_made_absolute_as_gunicorn_makes_them() {
         Server::start_in(files.path(), &["shows", "--pythonpath", "./site/../mylib,mylib,site/./lib/", "-w", "1"]);
     let expected = format!("['{0}/site/lib', '{0}/mylib'", whole.display());
     assert!(server.get("/").text().starts_with(&expected), "{}", server.get("/").text());
+}
+
+#[test]
+fn two_servers_share_a_port_if_both_ask_for_it() {
+    let files = directory(&[("app.py", APP)]);
+    let mut first = Server::start_in(files.path(), &["app", "--reuse-port"]);
+    let address = first.address().to_owned();
+    let second = Server::start_in(files.path(), &["app", "--reuse-port", "-b", &address]);
+    assert_eq!(second.address(), address);
+    first.stop();
+    for _ in 0..20 {
+        assert_eq!(second.get("/").text(), "ok");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_tried_five_times_over_five_seconds() {
+    let files = directory(&[("app.py", APP)]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let words = ["app", "-b", &address.to_string()];
+    let began = Instant::now();
+    let (code, _, log) = run(files.path(), words);
+    assert_eq!(code, 1, "{log}");
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
+    let in_use = format!("[ERROR] Connection in use: ('127.0.0.1', {}) attempt=", address.port());
+    assert_eq!(log.matches(&in_use).count(), 5, "{log}");
+    assert!(log.contains("address already in use\nhint: "), "{log}");
+    // The server before ends meanwhile.
+    let mut child = rwsgi(files.path(), words).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut seen = |text: &str| lines.find(|line| line.as_ref().unwrap().contains(text)).is_some();
+    assert!(seen("attempt=2"));
+    drop(taken);
+    assert!(seen("worker ready"));
+    assert!(TcpStream::connect(address).is_ok());
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    // A stop is obeyed at once.
+    let _taken = TcpListener::bind(address).unwrap();
+    let mut child = rwsgi(files.path(), words).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("attempt=1")));
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!lines.any(|line| line.unwrap().contains("attempt=3")));
 }
