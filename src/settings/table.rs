@@ -339,10 +339,10 @@ settings! {
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
     spill_space: Bytes = Bytes(4 << 30), one, Requests,
-        ["--spill-space"], "BYTES", "most bytes in files for all request bodies of a worker",
-        "Beyond it, and beyond `request_memory`, no more of a body is read until others are answered; after \
+        ["--spill-space"], "BYTES", "most bytes of a worker in files",
+        "Of request bodies, in `worker_tmp_dir`. Beyond it, and beyond `request_memory`, no more of a body is read until others are answered; after \
          `client_body_timeout` such a request gets 503. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
-         limit. Never less than `spill_limit`.";
+         limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
         "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \

@@ -1,8 +1,10 @@
-//! Counts what the request bodies of a worker take: bytes in memory and bytes in files, each with a bound. Numbers
-//! only; it holds no memory and no file.
+//! Counts what the request bodies of a worker take: bytes in memory, and bytes in files together with everything else
+//! that is spilled, each with a bound. Numbers only; it holds no memory and no file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::worker::spill_file;
 
 /// The bounds of all request bodies of a worker, and what they take.
 #[derive(Debug)]
@@ -14,15 +16,29 @@ pub struct BodyBudget {
 #[derive(Debug)]
 struct Bound {
     most: u64,
-    used: AtomicU64,
+    used: Used,
     /// The most that was used since the last burst ended.
     peak: AtomicU64,
+}
+
+/// The place of a count.
+#[derive(Debug)]
+enum Used {
+    Own(AtomicU64),
+    /// It is shared with responses that wait for their clients.
+    Spilled,
 }
 
 impl BodyBudget {
     /// Returns a budget of these bytes in memory and in files; `None` is no limit.
     pub fn new(memory: Option<u64>, files: Option<u64>) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget { memory: Bound::new(memory), files: Bound::new(files) })
+        Arc::new(BodyBudget { memory: Bound::new(memory, Used::own()), files: Bound::new(files, Used::Spilled) })
+    }
+
+    /// The same, with files that count for nothing else.
+    #[cfg(test)]
+    pub(crate) fn alone(memory: Option<u64>, files: Option<u64>) -> Arc<BodyBudget> {
+        Arc::new(BodyBudget { memory: Bound::new(memory, Used::own()), files: Bound::new(files, Used::own()) })
     }
 
     /// True if a further piece of a body has room, in memory or in a file.
@@ -42,12 +58,12 @@ impl BodyBudget {
 }
 
 impl Bound {
-    fn new(most: Option<u64>) -> Bound {
-        Bound { most: most.unwrap_or(u64::MAX), used: AtomicU64::new(0), peak: AtomicU64::new(0) }
+    fn new(most: Option<u64>, used: Used) -> Bound {
+        Bound { most: most.unwrap_or(u64::MAX), used, peak: AtomicU64::new(0) }
     }
 
     fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.used.count().load(Ordering::Relaxed)
     }
 
     /// Changes what one body takes from `held` to `wanted` bytes. False, and nothing is changed, if that is more than
@@ -57,10 +73,25 @@ impl Bound {
         let most = self.most.saturating_add(beyond);
         let room = |used: u64| used.checked_add(more).filter(|sum| more == 0 || *sum <= most);
         let change = |used: u64| Some(room(used)? - held.saturating_sub(wanted));
-        let Ok(before) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change) else { return false };
+        let Ok(before) = self.used.count().fetch_update(Ordering::Relaxed, Ordering::Relaxed, change) else {
+            return false;
+        };
         self.peak.fetch_max(before.saturating_add(more), Ordering::Relaxed);
         *held = wanted;
         true
+    }
+}
+
+impl Used {
+    fn own() -> Used {
+        Used::Own(AtomicU64::new(0))
+    }
+
+    fn count(&self) -> &AtomicU64 {
+        match self {
+            Used::Own(count) => count,
+            Used::Spilled => spill_file::count(),
+        }
     }
 }
 
@@ -114,7 +145,7 @@ mod tests {
 
     #[test]
     fn bodies_take_no_more_than_the_bounds_and_give_back() {
-        let budget = BodyBudget::new(Some(100_000), Some(10));
+        let budget = BodyBudget::alone(Some(100_000), Some(10));
         let (mut one, mut other) = (Charge::new(&budget), Charge::new(&budget));
         assert!(one.hold_memory(60_000) && !other.hold_memory(60_000) && other.hold_memory(40_000));
         assert!(!budget.has_room() && !one.hold_memory(60_001) && one.hold_memory(1000));
@@ -127,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_was_read_with_a_head_may_be_a_little_beyond() {
-        let budget = BodyBudget::new(Some(10), None);
+        let budget = BodyBudget::alone(Some(10), None);
         let mut charge = Charge::new(&budget);
         assert!(!charge.hold_memory(11) && charge.overdraw(11) && charge.hold_memory(11) && !charge.hold_memory(12));
         assert!(!Charge::new(&budget).overdraw(usize::try_from(OVERDRAFT).unwrap()));
@@ -135,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_burst_ends_once_when_most_is_free() {
-        let budget = BodyBudget::new(None, None);
+        let budget = BodyBudget::alone(None, None);
         let mut charge = Charge::new(&budget);
         assert!(charge.hold_memory(40 << 20) && !budget.take_burst_end());
         assert!(charge.hold_memory(20 << 20) && !budget.take_burst_end());

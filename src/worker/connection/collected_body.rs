@@ -8,11 +8,12 @@
 //! A body in a file keeps only the piece that is written next.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::mem;
 use std::path::Path;
 
 use super::body_budget::Charge;
+use crate::worker::spill_file::SpillFile;
 
 /// A body under way.
 #[derive(Debug)]
@@ -20,12 +21,10 @@ pub(super) struct CollectedBody {
     memory: Vec<u8>,
     /// The piece that is to be written behind what the file holds.
     piece: Vec<u8>,
-    file: Option<File>,
+    file: Option<SpillFile>,
     goes_to_file: bool,
     /// True if it is too long for memory, and no file is to be had yet.
     is_beyond: bool,
-    /// Bytes in the file.
-    written: u64,
     charge: Charge,
 }
 
@@ -46,15 +45,7 @@ pub(super) struct NoRoom;
 impl CollectedBody {
     /// A body of which nothing has come. `goes_to_file` if it is known to be too long for memory.
     pub(super) fn new(charge: Charge, goes_to_file: bool) -> CollectedBody {
-        CollectedBody {
-            memory: Vec::new(),
-            piece: Vec::new(),
-            file: None,
-            goes_to_file,
-            is_beyond: false,
-            written: 0,
-            charge,
-        }
+        CollectedBody { memory: Vec::new(), piece: Vec::new(), file: None, goes_to_file, is_beyond: false, charge }
     }
 
     /// Has `more` bytes admitted that are to be read.
@@ -63,7 +54,7 @@ impl CollectedBody {
         if stays && self.charge.hold_memory(self.memory.capacity().max(self.memory.len() + more)) {
             return Ok(());
         }
-        let length = self.written + (self.memory.len() + more) as u64;
+        let length = self.written() + (self.memory.len() + more) as u64;
         let is_held = self.charge.hold_file(length);
         self.goes_to_file |= is_held;
         if is_held { Ok(()) } else { Err(NoRoom) }
@@ -109,11 +100,16 @@ impl CollectedBody {
         let in_memory = self.memory.len();
         self.is_beyond = in_memory > limit;
         if self.goes_to_file || self.is_beyond {
-            let is_held = self.charge.hold_file(self.written + (in_memory + self.piece.len()) as u64);
+            let is_held = self.charge.hold_file(self.written() + (in_memory + self.piece.len()) as u64);
             // Without room there it waits for that, with what it has.
             self.goes_to_file |= is_held;
         }
         self.charge.hold_memory(self.memory.capacity());
+    }
+
+    /// Returns how many bytes are in the file.
+    fn written(&self) -> u64 {
+        self.file.as_ref().map_or(0, SpillFile::length)
     }
 
     /// True if it holds bytes that belong into its file.
@@ -123,15 +119,12 @@ impl CollectedBody {
 
     /// Moves what is in memory to the file.
     pub(super) fn spill(&mut self, directory: &Path) -> io::Result<()> {
-        let mut file = match self.file.take() {
+        let file = match &mut self.file {
             Some(file) => file,
-            None => tempfile::tempfile_in(directory)?,
+            none => none.insert(SpillFile::create(directory)?),
         };
-        for bytes in [mem::take(&mut self.memory), mem::take(&mut self.piece)] {
-            file.write_all(&bytes)?;
-            self.written += bytes.len() as u64;
-        }
-        self.file = Some(file);
+        file.append_counted(&[&self.memory, &self.piece])?;
+        (self.memory, self.piece) = (Vec::new(), Vec::new());
         self.charge.hold_memory(0);
         Ok(())
     }
@@ -153,12 +146,9 @@ impl CollectedBody {
 
     /// Returns the whole body, its length in bytes, and what it takes until it is dropped.
     pub(super) fn finish(self) -> io::Result<(Collected, u64, Charge)> {
-        let length = self.written + self.memory.len() as u64;
+        let length = self.written() + self.memory.len() as u64;
         let body = match self.file {
-            Some(mut file) => {
-                file.rewind()?;
-                Collected::File(file)
-            }
+            Some(file) => Collected::File(file.handle()?),
             None if self.memory.is_empty() => Collected::Empty,
             None => Collected::Memory(self.memory),
         };
@@ -175,7 +165,7 @@ mod tests {
     use super::*;
 
     fn budget(memory: u64, files: u64) -> Arc<BodyBudget> {
-        BodyBudget::new(Some(memory), Some(files))
+        BodyBudget::alone(Some(memory), Some(files))
     }
 
     fn take(collected: &mut CollectedBody, piece: &[u8], limit: usize) -> Result<(), NoRoom> {
@@ -216,7 +206,7 @@ mod tests {
         for piece in [&b"hello "[..], b"large ", b"world"] {
             take(&mut collected, piece, 8).unwrap();
         }
-        assert_eq!((collected.memory.capacity(), collected.piece.capacity(), collected.written), (0, 0, 17));
+        assert_eq!((collected.memory.capacity(), collected.piece.capacity(), collected.written()), (0, 0, 17));
         assert!(Charge::new(&budget).hold_memory(1000));
         assert_eq!(text(collected), ("hello large world".to_owned(), 17));
     }
@@ -225,7 +215,7 @@ mod tests {
     fn a_body_that_is_known_to_be_long_is_in_its_file_from_the_first_byte() {
         let mut collected = CollectedBody::new(Charge::new(&budget(0, 1000)), true);
         take(&mut collected, b"h", 8).unwrap();
-        assert_eq!((collected.written, text(collected).1), (1, 1));
+        assert_eq!((collected.written(), text(collected).1), (1, 1));
     }
 
     #[test]
@@ -233,9 +223,9 @@ mod tests {
         let budget = budget(8, 10);
         let mut collected = CollectedBody::new(Charge::new(&budget), false);
         take(&mut collected, b"12345", 1000).unwrap();
-        assert_eq!(collected.written, 0);
+        assert_eq!(collected.written(), 0);
         take(&mut collected, b"6789", 1000).unwrap();
-        assert_eq!(collected.written, 9);
+        assert_eq!(collected.written(), 9);
         assert_eq!(take(&mut collected, b"ab", 1000), Err(NoRoom));
         assert_eq!(take(&mut collected, b"a", 1000), Ok(()));
         let mut other = CollectedBody::new(Charge::new(&budget), false);

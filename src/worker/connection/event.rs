@@ -105,7 +105,7 @@ pub(crate) enum Activity {
     Silent,
     /// A head or a TLS handshake is unfinished.
     Head,
-    /// Nothing, after a request was answered.
+    /// Nothing, after a request was answered, or after one was refused, of which the rest is dropped.
     Idle,
     /// More of a request is to be read: its body, or what has come already.
     Reading,
@@ -113,6 +113,6 @@ pub(crate) enum Activity {
     Waiting,
     /// Its request is in the application.
     Application,
-    /// The rest of a response is to be sent, or the rest of a refused request to be dropped.
+    /// The rest of a response is to be sent.
     Writing,
 }

@@ -605,6 +605,7 @@ impl Connection {
     fn linger(&mut self, context: &mut ServeContext<'_>) -> Next {
         self.input.clear();
         self.stream.finish_writing();
+        self.since = context.now;
         let until = after(context.now, LINGER);
         self.stage = Stage::Lingering { until };
         self.deadline = after(context.now, context.rules.timeouts.lingering);
@@ -689,6 +690,11 @@ impl Connection {
         matches!(&self.stage, Stage::Body(receiving) if receiving.has_buffer())
     }
 
+    /// True if what comes is dropped.
+    pub(crate) fn lingers(&self) -> bool {
+        matches!(self.stage, Stage::Lingering { .. })
+    }
+
     /// Returns what the connection is doing.
     pub(super) fn activity(&self) -> Activity {
         match &self.stage {
@@ -702,7 +708,8 @@ impl Connection {
             Stage::Body(_) => Activity::Reading,
             Stage::Whole(_) => Activity::Waiting,
             Stage::Answering => Activity::Application,
-            Stage::Sending { .. } | Stage::Lingering { .. } => Activity::Writing,
+            Stage::Sending { .. } => Activity::Writing,
+            Stage::Lingering { .. } => Activity::Idle,
         }
     }
 }

@@ -46,7 +46,7 @@ fn rules() -> ServeRules {
         },
         post_buffering: 1 << 20,
         spill_directory: std::env::temp_dir(),
-        budget: BodyBudget::new(None, None),
+        budget: BodyBudget::alone(None, None),
     }
 }
 
@@ -203,7 +203,7 @@ fn a_connection_that_is_not_kept_is_closed_or_lingers_if_bytes_are_unread() {
     let mut pair = Pair::new(&rules);
     pair.send(&[GET, b"x"].concat());
     assert_eq!(pair.answer(b"last", false), KEPT);
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     assert_eq!(pair.received(), "last");
 }
 
@@ -300,7 +300,7 @@ fn what_has_come_of_a_body_while_nothing_was_read_is_not_slow() {
 
 #[test]
 fn a_body_waits_for_room_and_is_answered_503_in_time() {
-    let rules = ServeRules { budget: BodyBudget::new(Some(70_000), Some(0)), ..self::rules() };
+    let rules = ServeRules { budget: BodyBudget::alone(Some(70_000), Some(0)), ..self::rules() };
     let mut pair = Pair::new(&rules);
     let mut other = Charge::new(&rules.budget);
     assert!(other.hold_memory(60_000));
@@ -400,7 +400,7 @@ fn a_refused_request_is_answered_and_its_rest_dropped() {
     let mut pair = Pair::new(&rules);
     assert_eq!(pair.send(b"GET / HTTP/9.9\r\nHost: test\r\n\r\nand more"), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 505 "));
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     pair.context.now += 4_000;
     assert_eq!(pair.send(b"and more"), KEPT);
     assert_eq!(pair.deadline, pair.context.now + 5_000);
@@ -609,7 +609,7 @@ fn a_client_that_speaks_no_tls_is_told_in_plain_text() {
     assert_eq!(go_on(&mut pair, next), KEPT);
     let received = pair.received();
     assert!(received.starts_with("HTTP/1.1 400 ") && received.contains("https://"), "{received}");
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
 }
 
 #[test]
@@ -618,7 +618,7 @@ fn a_handshake_that_fails_is_answered_by_an_alert_and_lingers() {
     let mut pair = encrypted(&rules);
     let next = pair.send(&[0x16, 3, 1, 0, 4, 0xff, 0, 0, 0]);
     assert_eq!(go_on(&mut pair, next), KEPT);
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     let mut alert = [0; 7];
     pair.client.read_exact(&mut alert).unwrap();
     assert_eq!(alert[0], 0x15);

@@ -1,6 +1,6 @@
 //! Connections that give way when there are as many as there may be, or no descriptor is left for a new one: those
 //! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest
-//! at the front, then the connection that has idled the longest. Where none gives way, the log says what the worker is
+//! at the front, then the connection that has idled the longest, or is only read to its end after a refusal. Where none gives way, the log says what the worker is
 //! full of.
 
 use super::Reactor;
@@ -145,7 +145,7 @@ impl Reactor<'_> {
                 self.connections.note_work(token, Activity::Reading);
                 continue;
             };
-            if activity != Activity::Head && connection.stream.has_unread() {
+            if activity != Activity::Head && !connection.lingers() && connection.stream.has_unread() {
                 // Its request has come, and has not been looked at yet.
                 self.on(connection, Event::Look);
                 self.connections.note_work(token, Activity::Reading);
