@@ -45,6 +45,7 @@ mod python_logging;
 mod random;
 mod refusals;
 mod reload;
+mod request_memory;
 mod scaling;
 mod serve;
 mod service;

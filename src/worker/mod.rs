@@ -15,7 +15,9 @@ mod threads;
 
 use std::os::fd::BorrowedFd;
 
+pub use connection::body_budget::BodyBudget;
 pub use connection::context::{ServeRules, Timeouts};
+pub use connection::receive_rate::ReceiveLimits;
 pub use connection::request_body::{Body, BodyBuffer};
 pub use connection::send_buffer::SharedBody;
 pub use connection::send_timeout::SendLimits;
