@@ -46,7 +46,7 @@ use crate::log::{self, CRITICAL};
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::program::Program;
-use crate::os::signal::Signals;
+use crate::os::signal::{self, Signals};
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
@@ -95,6 +95,10 @@ pub type ReadSettings<'a> = dyn Fn(Option<&Defined>) -> Result<ResolvedSettings,
 /// Serves until it is told to stop, and returns the exit code of the process. An error is one of the surroundings:
 /// nothing was started.
 pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
+    // The mask is inherited: with SIGCHLD blocked the end of no process would be noticed.
+    signal::release()?;
+    // A log that has reached the limit of its size (RLIMIT_FSIZE) is an error of its write.
+    signal::disregard(&[Signal::SIGXFSZ])?;
     let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);

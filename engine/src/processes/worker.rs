@@ -10,7 +10,7 @@ use rwsgi::log;
 use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::{fork_guard, process, proctitle};
+use rwsgi::os::{fork_guard, process, proctitle, stack_dump};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Ending, Order, Orders, Spent, Worker};
 
@@ -81,11 +81,12 @@ fn boot(
     let settings = &inheritance.start.settings;
     set_title(settings, fork.slot, ", loading");
     let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
+    let private = fork::private(channel, &signals).chain(inheritance.descriptors()).chain(stack_dump::descriptor());
+    fork_guard::keep_private(private.collect());
     // Before the first message, which the master takes only from its own child.
     fork::wait_for_master(inheritance.start.master, || process::end_with_parent(LAST_REQUESTS))
         .map_err(|error| BootFailure::setup(&error))?;
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
-    fork_guard::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     log::start_thread();
     log::reopen_sockets().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;
