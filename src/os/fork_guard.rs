@@ -72,7 +72,9 @@ extern "C" fn forked() {
     process::forget_parent();
     // SAFETY: the pointer is null, or that of a list which is never freed or changed.
     if let Some(private) = unsafe { private.as_ref() } {
-        private.iter().for_each(|fd| replace(*fd));
+        for fd in private {
+            replace(*fd);
+        }
     }
 }
 

@@ -340,6 +340,14 @@ pub fn trace(pid: Pid) {
     }
 }
 
+/// Announces a message to a child that is a worker.
+pub fn hurry(pid: Pid) {
+    if is_child(pid) {
+        // SAFETY: kill reads no memory.
+        unsafe { libc::kill(pid.as_raw(), super::signal::hurry_signal()) };
+    }
+}
+
 /// Has the kernel kill this process `delay` after its parent has died, even if the application is busy. Until then a
 /// SIGTERM's byte in [`super::signal::Signals`] asks it to end by itself.
 pub fn end_with_parent(delay: Duration) -> io::Result<()> {
@@ -360,7 +368,8 @@ pub fn end_with_parent(delay: Duration) -> io::Result<()> {
 
 /// Undoes [`end_with_parent`] in a process that this one has forked. Async-signal-safe.
 pub(super) fn forget_parent() {
-    if !LAST_WORD.load(Ordering::SeqCst).is_null() {
+    // The id of a timer may be null.
+    if LAST_WORD_MS.load(Ordering::SeqCst) != 0 {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: the default action runs no code.
         let _ = unsafe { sigaction(ORPHANED, &default) };

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, SigmaskHow, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 
 /// The read end of a pipe on which signals arrive, a byte each.
 pub struct Signals {
@@ -36,8 +36,8 @@ static DISREGARDED: AtomicU64 = AtomicU64::new(0);
 /// True if a handler has run since [`Signals::next`] was last called.
 static NOTED: AtomicBool = AtomicBool::new(false);
 
-/// True if a signal that [`Signals::install`] asked for has arrived and is unread. For callers that cannot wait until
-/// the pipe is looked at.
+/// True if a signal that [`Signals::install`] asked for has arrived and is unread, or a message is on its way
+/// ([`take_hurry`]). For callers that cannot wait until the pipe or the channel is looked at.
 pub fn is_noted() -> bool {
     NOTED.load(Ordering::Relaxed)
 }
@@ -132,6 +132,22 @@ pub fn hold(held: &[Signal]) -> io::Result<()> {
         unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
     }
     Ok(held.iter().copied().collect::<SigSet>().thread_set_mask()?)
+}
+
+/// Returns the signal that announces a message to a worker: a real-time one, beside that of `process::interrupt_signal`.
+pub(super) fn hurry_signal() -> i32 {
+    libc::SIGRTMIN() + 8
+}
+
+/// Has [`is_noted`] become true on the signal that a process of the server sends by `process::hurry`. It has no
+/// other effect.
+pub fn take_hurry() -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(hurried), SaFlags::SA_RESTART, SigSet::empty());
+    // nix names no real-time signals, so that the action crosses as libc's.
+    let action: libc::sigaction = action.into();
+    // SAFETY: the handler stores to a static.
+    Errno::result(unsafe { libc::sigaction(hurry_signal(), &raw const action, std::ptr::null_mut()) })?;
+    Ok(())
 }
 
 /// Delivers every signal to this thread.
@@ -251,6 +267,10 @@ extern "C" fn nothing(signal: i32) {
     if !is_owner() && !IGNORED_BY_PYTHON.contains(&signal) {
         act_by_default(signal);
     }
+}
+
+extern "C" fn hurried(_: i32) {
+    NOTED.store(true, Ordering::SeqCst);
 }
 
 fn is_owner() -> bool {

@@ -30,14 +30,23 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<Signals> {
     signal::disregard(WITHOUT_MEANING)?;
     signal::disregard(IGNORED_BY_PYTHON)?;
     stack_dump::disregard()?;
+    signal::take_hurry()?;
     signal::release()?;
     Ok(signals)
+}
+
+/// True if an application has set a handler of its own for `signal`, as far as Python knows.
+pub(crate) fn is_taken(py: Python<'_>, signal: Signal) -> PyResult<bool> {
+    let set = py.import("_signal")?.call_method1("getsignal", (signal as i32,))?;
+    Ok(!set.is_instance_of::<Handler>())
 }
 
 /// The handler of the server's signals, for Python. An application may call it from a handler of its own, or set it again.
 #[pyclass(frozen, module = "rwsgi")]
 struct Handler;
 
+// Python calls its methods with the object.
+#[allow(clippy::unused_self)]
 #[pymethods]
 impl Handler {
     fn __call__(&self, signal: i32, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
