@@ -278,7 +278,7 @@ fn a_mistake_of_the_application_is_a_500_and_a_traceback_in_the_log() {
     assert_eq!(server.workers().len(), 1, "{}", server.log());
     let log = server.stop();
     for (way, says) in MISTAKES {
-        let (_, rest) = log.split_once(&format!("error handling request method=GET path=/{way}\n")).expect(way);
+        let (_, rest) = log.split_once(&format!("Error handling request GET /{way}\n")).expect(way);
         let told = rest.split("\n[").next().unwrap();
         assert!(told.contains(says), "{way}: expected {says}, found {told}");
         // What the server itself found wrong has no frames.
@@ -506,11 +506,15 @@ fn nobody_can_forge_a_line_of_the_log() {
 #[test]
 fn the_error_log_can_be_json() {
     let mut server = Server::start(&["misuse", "--log-format", "json"]);
-    let pid = json_of_line(&server.log(), "worker ready")["fields"]["pid"].clone();
+    let log = server.log();
+    let pid = json_of_line(&log, "worker ready")["fields"]["pid"].clone();
+    let listening = json_of_line(&log, "Listening at: ");
+    let at = format!("http://{}", server.address());
+    assert_eq!((&listening["event"], &listening["fields"]["at"]), (&"listening".into(), &at.into()));
     server.get("/twice?a\"b");
     server.ask("nonsense\r\n\r\n");
     let log = server.stop();
-    let error = json_of_line(&log, "error handling request");
+    let error = json_of_line(&log, "Error handling request");
     assert_eq!((&error["level"], &error["pid"]), (&"ERROR".into(), &pid));
     assert_eq!(error["fields"], json!({"method": "GET", "path": "/twice", "query": "a\\\"b"}));
     let message = error["message"].as_str().unwrap();

@@ -30,6 +30,7 @@ mod from_gunicorn;
 mod gunicorn_conf;
 mod gunicorn_side_by_side;
 mod gunicorn_wild;
+mod gunicorn_words;
 mod hijack;
 mod hooks;
 mod hostile;

@@ -68,6 +68,12 @@ pub(crate) enum Exit {
     Quick,
 }
 
+/// Logs that this worker ends, before its last hook.
+pub(crate) fn log_exiting() {
+    let pid = std::process::id();
+    tracing::info!(event = "worker_exits", said.pid = pid, "Worker exiting (pid: {pid})");
+}
+
 /// Ends the process without finalising the interpreter, which hangs on threads and dirties pages. Streams are flushed.
 pub(crate) fn exit(py: Python<'_>, code: i32, exit: Exit) -> ! {
     if exit == Exit::Patient {

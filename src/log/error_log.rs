@@ -46,8 +46,8 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         };
         let mut found = Found::default();
         event.record(&mut found);
-        let Found { message, fields } = found;
-        let line = Line { wall: clock::wall(), pid: std::process::id(), level, message, fields };
+        let Found { event, message, fields } = found;
+        let line = Line { wall: clock::wall(), pid: std::process::id(), level, event, message, fields };
         self.writer.error(&line.encode(self.writer.format()));
         self.writer.send_line(&line);
     }
@@ -67,6 +67,7 @@ fn level(metadata: &Metadata<'_>) -> Option<Level> {
 
 #[derive(Default)]
 struct Found {
+    event: Option<String>,
     message: String,
     fields: Vec<(&'static str, Value)>,
 }
@@ -85,6 +86,8 @@ impl Visit for Found {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             value.clone_into(&mut self.message);
+        } else if field.name() == "event" {
+            self.event = Some(value.to_owned());
         } else {
             self.keep(field, value);
         }

@@ -333,7 +333,7 @@ impl Master<'_> {
         let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.wait_and_kill(hook_process, patience);
         if !self.startup.check {
-            tracing::info!(code, "stopped");
+            log_lines::end(code);
         }
     }
 

@@ -10,6 +10,7 @@ mod exchange;
 mod millis;
 mod reactor;
 mod responder;
+mod spill_file;
 mod threads;
 
 use std::os::fd::BorrowedFd;

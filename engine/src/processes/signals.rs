@@ -45,8 +45,7 @@ pub(crate) fn is_taken(py: Python<'_>, signal: Signal) -> PyResult<bool> {
 #[pyclass(frozen, module = "rwsgi")]
 struct Handler;
 
-// Python calls its methods with the object.
-#[allow(clippy::unused_self)]
+#[allow(clippy::unused_self, reason = "Python's methods have a self")]
 #[pymethods]
 impl Handler {
     fn __call__(&self, signal: i32, _frame: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -34,6 +34,7 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|threads| serve(py, threads, fork, channel));
+    python::log_exiting();
     if let Some(hooks) = &inheritance.hooks {
         if matches!(outcome, Ok(Ending::Quick)) {
             hooks.call(py, "worker_int");
@@ -88,6 +89,9 @@ fn boot(
     fork::wait_for_master(inheritance.start.master, || process::end_with_parent(LAST_REQUESTS))
         .map_err(|error| BootFailure::setup(&error))?;
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
+    let pid = std::process::id();
+    // Written at once, not by the log's thread, so that it comes before all output of the application.
+    tracing::info!(event = "worker_boots", said.pid = pid, slot = fork.slot, "Booting worker with pid: {pid}");
     log::start_thread();
     log::reopen_sockets().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;

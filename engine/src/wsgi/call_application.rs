@@ -154,7 +154,12 @@ impl<'py> CallApplication<'py> {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %path, query, answered, "request ended by its timeout");
         } else if self.logger.as_ref().is_none_or(|logger| !logger.exception(request, error)) {
-            tracing::error!(%method, %path, query, "error handling request\n{}", exceptions::traceback(self.py, error));
+            let target = request.target().escape_ascii();
+            let traceback = exceptions::traceback(self.py, error);
+            tracing::error!(
+                event = "request_failed", said.method = %method, said.path = %path, said.query = query,
+                "Error handling request {method} {target}\n{traceback}"
+            );
         }
         if timed_out {
             exchange.refuse(504);

@@ -2,11 +2,12 @@
 
 use std::any::Any;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::mem::{self, MaybeUninit};
 use std::path::Path;
 
 use crate::http::{BodyDecoder, BodyLength, Limits, Reject};
+use crate::worker::spill_file::SpillFile;
 
 /// A whole request body.
 pub enum Body<'c> {
@@ -190,8 +191,7 @@ impl PartialBody {
 #[derive(Debug, Default)]
 struct CollectedBody {
     memory: Vec<u8>,
-    file: Option<File>,
-    length: u64,
+    file: Option<SpillFile>,
 }
 
 impl CollectedBody {
@@ -207,27 +207,24 @@ impl CollectedBody {
 
     /// Moves what the buffer holds to the file.
     fn spill(&mut self, directory: &Path) -> io::Result<()> {
-        let mut file = match self.file.take() {
+        let file = match &mut self.file {
             Some(file) => file,
-            None => tempfile::tempfile_in(directory)?,
+            none => none.insert(SpillFile::create(directory)?),
         };
-        file.write_all(&self.memory)?;
-        self.file = Some(file);
-        self.length += self.memory.len() as u64;
+        file.append(&[&self.memory], u64::MAX)?;
         self.memory.clear();
         Ok(())
     }
 
     /// Returns the whole body, which must not overflow, and its length in bytes.
     fn finish(self) -> io::Result<(Body<'static>, u64)> {
-        let length = self.length + self.memory.len() as u64;
         Ok(match self.file {
-            Some(mut file) => {
-                file.rewind()?;
-                (Body::File(file), length)
-            }
+            Some(file) => (Body::File(file.handle()?), file.length()),
             None if self.memory.is_empty() => (Body::Empty, 0),
-            None => (Body::Memory(self.memory), length),
+            None => {
+                let length = self.memory.len() as u64;
+                (Body::Memory(self.memory), length)
+            }
         })
     }
 }
