@@ -50,6 +50,7 @@ mod scaling;
 mod serve;
 mod service;
 mod settings;
+mod signals;
 mod smuggling;
 mod supervisor;
 mod threads;

@@ -145,8 +145,9 @@ impl<'a> Reactor<'a> {
     pub(crate) fn take_in(&mut self, events: &[EpollEvent]) {
         self.inbox.extend(events);
         self.serve.dates.refresh();
-        // A stop is not kept waiting by what stands in line.
-        self.turn.quota = if signal::is_noted() { 0 } else { self.turn.ready.len() };
+        // A stop is not kept waiting by what stands in line, until it has begun.
+        let is_told = signal::is_noted() && !matches!(self.shutdown, Shutdown::Stopping(_));
+        self.turn.quota = if is_told { 0 } else { self.turn.ready.len() };
         let before = std::mem::replace(&mut self.turn.began, clock::monotonic());
         self.turn.length = self.turn.began.saturating_sub(before);
         self.serve.now = self.turn.began / 1_000_000;
