@@ -331,9 +331,7 @@ impl<'a> Reactor<'a> {
 
     fn watch(&mut self, token: u64, before: Registered, wanted: Registered) {
         let Some(connection) = self.connections.get(token) else { return };
-        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        flags.set(EpollFlags::EPOLLOUT, wanted == Registered::ReadsAndWrites);
-        let mut event = EpollEvent::new(flags, token);
+        let mut event = poll::of_connection(token, wanted == Registered::ReadsAndWrites);
         let told = if before == Registered::Nothing {
             self.epoll.add(&connection.stream, event)
         } else {
