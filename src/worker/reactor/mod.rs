@@ -437,15 +437,4 @@ impl<'a> Reactor<'a> {
         self.serve.flush_access();
         self.setup.slots[0].set_connections(self.connections.counts());
     }
-
-    /// Asks for another worker in this one's place, once.
-    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
-        if let Some(ask) = self.replacement.ask.take() {
-            ask(why);
-        }
-    }
-
-    fn is_to_be_replaced(&self) -> bool {
-        self.replacement.ask.is_none()
-    }
 }
