@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use rwsgi::log;
 use rwsgi::message::{BootFailure, FromZygote, Start, ToHookProcess};
 use rwsgi::os::channel::{Channel, Packet, Received};
+use rwsgi::os::fork_guard;
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
@@ -18,23 +19,26 @@ use crate::processes::inheritance::Inheritance;
 use crate::python::{self, Exit};
 
 /// Calls `when_ready`, forks the zygote that goes on, and makes the calling process the hook process. Returns in the new zygote,
-/// with a pipe of signals of its own. `master` is the hook process's end of its channel to the master, `zygote` that of the zygote.
+/// with a pipe of `signals` of its own. The channels are the hook process's to the master, and the zygote's.
 pub(crate) fn split(
     py: Python<'_>,
     inheritance: &mut Inheritance,
     hooks: &Hooks,
-    master: Channel,
-    zygote: &Channel,
-) -> Result<Signals, BootFailure> {
+    signals: &mut Signals,
+    (master, zygote): (Channel, &Channel),
+) -> Result<(), BootFailure> {
     hooks.when_ready(py)?;
     match fork::fork_away(py).map_err(|error| BootFailure::setup(&error))? {
         Side::New => {
             drop(master);
-            become_zygote(&inheritance.start, zygote).map_err(|error| BootFailure::setup(&error))
+            *signals = become_zygote(&inheritance.start, zygote).map_err(|error| BootFailure::setup(&error))?;
+            fork_guard::keep_private(fork::private(zygote, signals).chain(inheritance.descriptors()).collect());
+            Ok(())
         }
         Side::Caller(_) => {
             inheritance.listeners.clear();
             fork::close_channel_of_zygote(zygote);
+            fork_guard::keep_private(fork::private(&master, signals).collect());
             main(py, &inheritance.start, hooks, &master)
         }
     }
