@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
+use super::usage_error::UsageError;
 use crate::settings::source_value::quoted;
 use crate::settings::{AppName, AppSource, Problem, Row, Script, Settings, SourceValue, Value};
 
@@ -68,6 +69,20 @@ impl Config {
         }
     }
 
+    /// Returns the error for a file whose name ends as those of another format do.
+    pub(super) fn refuse_foreign(text: &str) -> Result<(), UsageError> {
+        let path = Path::new(text.strip_prefix("file:").unwrap_or(text));
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        if text.starts_with("python:") || !FOREIGN_FORMATS.contains(&ending.as_str()) {
+            return Ok(());
+        }
+        Err(UsageError::of_words(format!(
+            "--{CONFIG}: {text}: expected a file in TOML or Python, found one in {}\nhint: a setting in TOML is a line \
+             such as workers = 2; `rwsgi settings` prints all of them",
+            ending.to_ascii_uppercase()
+        )))
+    }
+
     /// Parses `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
     pub(super) fn parse(text: &str) -> Config {
         if let Some(module) = text.strip_prefix("python:") {
@@ -97,6 +112,8 @@ fn looks_like_app(word: &str) -> bool {
     }
 }
 
+/// Endings of the names of files that are neither TOML nor Python.
+const FOREIGN_FORMATS: [&str; 4] = ["yaml", "yml", "json", "xml"];
 /// gunicorn's variable for options.
 pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 /// Options of verbs.
