@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::parse::{
-    FlagKind, Parsed, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+    FlagKind, Parsed, Setting, list, one, optional, pid_file, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
@@ -480,9 +480,10 @@ settings! {
          [exit code](exit-codes.md) and the reason. gunicorn's command ends at once in both cases. Standard streams \
          become `/dev/null`, so set `errorlog`. The umask of the processes is 022. Do not use it under systemd, in a \
          container or under supervisord.";
-    pidfile: Option<PathBuf> = None, optional, Process,
+    pidfile: Option<PathBuf> = None, pid_file, Process,
         ["-p", "--pid"], "FILE", "file for the master's process id",
-        "Removed at the end if it still contains that id. A relative path is relative to `chdir`.";
+        "Removed at the end if it still contains that id. A relative path is relative to `chdir`. A number is refused, \
+         since it is probably a port.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \
