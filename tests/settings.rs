@@ -181,6 +181,8 @@ limit_request_field_size = 0x1000
 limit_request_body = 1048576
 limit_request_head = 100_000
 spill_limit = "2 GiB"
+response_memory = "64 MiB"
+spill_space = "3 GiB"
 forwarded_allow_ips = ["10.0.0.0/8", "::1"]
 secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
 forwarder_headers = "remote_user,SCRIPT_NAME"

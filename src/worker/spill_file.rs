@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file without a name, and the number of bytes that were appended to it. They count for the process
-/// until it is dropped.
+/// A file without a name, and the number of bytes that were appended to it. They count in [`spilled`] until it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     file: File,
@@ -51,6 +51,11 @@ impl SpillFile {
         self.length
     }
 
+    /// Returns the file. What a failed append has left may follow behind its [`length`](Self::length).
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Returns a second handle of the file, cut to its length and positioned at its start.
     pub(crate) fn handle(&self) -> io::Result<File> {
         let mut file = self.file.try_clone()?;
@@ -64,6 +69,11 @@ impl Drop for SpillFile {
     fn drop(&mut self) {
         SPILLED.fetch_sub(self.length, Ordering::Relaxed);
     }
+}
+
+/// Returns how many bytes of this process are in files.
+pub(crate) fn spilled() -> u64 {
+    SPILLED.load(Ordering::Relaxed)
 }
 
 /// The bytes of this process that are in files.

@@ -9,7 +9,7 @@ use rwsgi::message::{BootFailure, Fork};
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
 use rwsgi::settings::Settings;
-use rwsgi::worker::{ErrorPages, Handoff, Orders, SendLimits, ServeRules, Setup, Timeouts};
+use rwsgi::worker::{ErrorPages, Handoff, Orders, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts};
 
 use crate::hooks::loggers::Loggers;
 use crate::processes::inheritance::Inheritance;
@@ -62,6 +62,10 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
         },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        responses: ResponseRoom {
+            memory: usize::try_from(settings.response_memory.limit().unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            files: settings.spill_space.limit().unwrap_or(u64::MAX),
+        },
     })
 }
 

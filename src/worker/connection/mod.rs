@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod send_buffer;
+pub(crate) mod send_queue;
 pub(crate) mod send_timeout;
 pub(crate) mod state;
 pub(crate) mod stream;

@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::context::{Drain, ServeContext, ServeRules, Timeouts};
+use super::context::{Drain, ResponseRoom, ServeContext, ServeRules, Timeouts};
 use super::event::{Activity, Event, Next, Readiness, Work};
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::Body;
-use super::send_buffer::Flushed;
+use super::send_queue::Flushed;
 use super::send_timeout::SendLimits;
 use super::stream::Stream;
 use super::{Connection, Origin};
@@ -44,6 +44,7 @@ fn rules() -> ServeRules {
         },
         post_buffering: 1 << 20,
         spill_directory: std::env::temp_dir(),
+        responses: ResponseRoom { memory: 32 << 20, files: 1 << 30 },
     }
 }
 

@@ -17,7 +17,7 @@ use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
 use crate::worker::Application;
-use crate::worker::connection::context::{ServeContext, ServeRules, Timeouts};
+use crate::worker::connection::context::{ResponseRoom, ServeContext, ServeRules, Timeouts};
 use crate::worker::connection::event::{Event, Next, Work};
 use crate::worker::connection::send_timeout::SendLimits;
 use crate::worker::connection::stream::Stream;
@@ -54,8 +54,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
         is_measured: false,
     };
     let terms = CallTerms {
-        error_pages: &rules.error_pages,
-        send_limits: &rules.timeouts.send,
+        rules: &rules,
         date: request.date,
         stopping: &AtomicBool::new(true),
         owner: &ResponseOwner::default(),
@@ -84,5 +83,6 @@ fn rules() -> ServeRules {
         },
         post_buffering: 0,
         spill_directory: std::path::PathBuf::new(),
+        responses: ResponseRoom { memory: 0, files: 0 },
     }
 }

@@ -54,7 +54,7 @@ impl<'a> Worker<'a> {
                 idle = 0;
             }
             locked = self.io_thread.wait_timeout(locked, pause).unwrap_or_else(PoisonError::into_inner).0;
-            self.corks.iter().for_each(|cork| cork.push());
+            locked = self.send_for_calls(locked);
             self.watch_timeouts(&mut locked);
             if !locked.states.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
@@ -72,6 +72,17 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Sends what was made of responses under way, where the threads that make them do not.
+    fn send_for_calls<'w>(&'w self, locked: Locked<'w, 'a>) -> Locked<'w, 'a> {
+        self.corks.iter().for_each(|cork| cork.push());
+        if !self.corks.iter().any(|cork| cork.has_queue()) {
+            return locked;
+        }
+        drop(locked);
+        self.corks.iter().for_each(|cork| cork.send_queue());
+        self.lock()
+    }
+
     /// Attends until another thread does, or the application computes.
     fn poll_until_attended<'w>(&'w self, mut locked: Locked<'w, 'a>, allowed: Allowed) -> io::Result<Locked<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
@@ -85,7 +96,7 @@ impl<'a> Worker<'a> {
                 return Ok(locked);
             }
             locked = self.attend(locked, Until::Done);
-            self.corks.iter().for_each(|cork| cork.push());
+            locked = self.send_for_calls(locked);
             if computes(&mut locked) {
                 break;
             }

@@ -238,10 +238,8 @@ impl<'a> Worker<'a> {
     }
 
     fn terms(&self, request: &PendingRequest, thread: usize) -> CallTerms<'_> {
-        let rules = &self.setup.serve;
         CallTerms {
-            error_pages: &rules.error_pages,
-            send_limits: &rules.timeouts.send,
+            rules: &self.setup.serve,
             date: request.date,
             stopping: &self.stopping,
             owner: &self.owners[thread],
