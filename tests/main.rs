@@ -47,6 +47,7 @@ mod scaling;
 mod serve;
 mod service;
 mod settings;
+mod slow_readers;
 mod smuggling;
 mod supervisor;
 mod threads;

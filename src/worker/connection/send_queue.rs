@@ -102,7 +102,7 @@ impl SendQueue {
     }
 
     /// True if flushing takes long, or may wait for a disk.
-    pub(super) fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         let is_long = |part: &SharedPart| part.pending().len() > LONG;
         self.spilled.is_some() || self.file.is_some() || self.shared.as_ref().is_some_and(is_long)
     }

@@ -40,8 +40,8 @@ impl Exchange<'_> {
     fn queue_up<A: Application>(&mut self, app: &A, queue: &SharedQueue, mut pieces: [&[u8]; 2]) -> Delivery {
         self.pace.push(self.stream.as_fd());
         let rules = self.terms.rules;
-        // The application is done with the last piece.
-        let mut may_be_quick = !self.is_whole();
+        // With the last piece the application is done, and with a file there the client was slow before.
+        let mut may_be_quick = !self.is_whole() && !send_queue::lock(queue).is_long();
         while !send_queue::lock(queue).hold(pieces, rules.responses.memory) {
             if !(std::mem::take(&mut may_be_quick) && self.is_quick(app)) {
                 if spill(app, queue, pieces, rules) {

@@ -9,6 +9,7 @@ use nix::sys::epoll::EpollEvent;
 
 use super::{Locked, PATIENCE_MS, Shared, Until, Worker};
 use crate::log;
+use crate::os::scoreboard::Slot;
 use crate::os::{clock, process, thread};
 use crate::worker::millis;
 use crate::worker::reactor::poll::{EVENTS, wait};
@@ -56,6 +57,7 @@ impl<'a> Worker<'a> {
             locked = self.io_thread.wait_timeout(locked, pause).unwrap_or_else(PoisonError::into_inner).0;
             locked = self.send_for_calls(locked);
             self.watch_timeouts(&mut locked);
+            self.watch_streams(&mut locked);
             if !locked.states.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
             }
@@ -70,6 +72,30 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says once that a response which the application makes slowly holds its thread: a worker of one thread serves
+    /// no other client meanwhile.
+    fn watch_streams(&self, locked: &mut Shared<'a>) {
+        if locked.has_slow_stream {
+            return;
+        }
+        let now = clock::monotonic();
+        // None while it waits for its client.
+        let is_slow = |slot: &Slot| slot.busy_since().is_some_and(|(since, _)| now.saturating_sub(since) > SLOW_NS);
+        let mut calls = self.setup.slots.iter().zip(&self.owners).enumerate();
+        let slow =
+            calls.find(|(at, (slot, owner))| locked.states.is_calling(*at) && owner.has_begun() && is_slow(slot));
+        let Some((_, (found, _))) = slow else { return };
+        locked.has_slow_stream = true;
+        let (line, threads) = (found.request_line(), self.threads());
+        let target = line.split(' ').nth(1).unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default();
+        tracing::warn!(
+            path,
+            threads,
+            "a response is made slowly and holds its thread for as long; said once\nhint: threads is the number of such responses that a worker can make at a time"
+        );
     }
 
     /// Sends what was made of responses under way, where the threads that make them do not.
@@ -108,6 +134,7 @@ impl<'a> Worker<'a> {
             locked = self.lock();
             locked.reactor.take_in(&events[..waited?]);
             self.watch_timeouts(&mut locked);
+            self.watch_streams(&mut locked);
         }
         self.wake_sleeper(&locked);
         Ok(locked)
@@ -188,6 +215,9 @@ const ON_ITS_WAY_NS: u64 = 50_000_000;
 const MAIN: usize = 0;
 /// The longest time for which a full disk may hold up the end.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
+/// A response that is made for longer than this is a stream: other clients notice. No page takes so long to be sent to
+/// a socket or a file.
+const SLOW_NS: u64 = 10_000_000_000;
 /// After this many ticks without a call the I/O thread rests until there is one.
 const IDLE_TICKS: u32 = 3;
 /// While requests wait.
