@@ -326,19 +326,21 @@ settings! {
         "Larger bodies get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; \
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
-    worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
-        ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
-        "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
-         stores heartbeat files there; rwsgi has none.";
     response_memory: Bytes = Bytes(32 << 20), one, Requests,
         ["--response-memory"], "BYTES", "most memory of a worker for responses that wait for their clients",
-        "What a client does not take at once waits: up to 256 KiB of a response in pieces, a body that is one bytes \
-         object as that object. Beyond this bound it goes to a file in `worker_tmp_dir`, and the thread serves others. Bytes, or \
-         with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. gunicorn's worker waits for the client.";
-    spill_space: Bytes = Bytes(2 << 30), one, Requests,
-        ["--spill-space"], "BYTES", "most bytes of a worker in files, of responses that wait for their clients",
-        "One response gets no more than is left for all others. Where there is no room, also on the disk, a thread waits \
-         for its client. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; 0 is no limit. nginx allows 1 GiB a response.";
+        "What a client does not take at once waits: up to 256 KiB of a response in pieces, and a body that is one \
+         bytes object as that object. Beyond this bound it goes to a file in `worker_tmp_dir`. The worker serves \
+         others in any case. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. A gunicorn worker waits \
+         for its client.";
+    spill_space: Bytes = Bytes(4 << 30), one, Requests,
+        ["--spill-space"], "BYTES", "most bytes of a worker in files for clients that take large responses slowly",
+        "One response gets no more than is left for all others. Where there is no room, also on the disk, a thread \
+         waits for its client, and the log says so. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; 0 is no limit. \
+         nginx allows 1 GiB a response.";
+    worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
+        ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
+        "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
+         stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
         ["--limit-request-line"], "BYTES", "longest request line",
         "Longer ones get 414. Bytes, without the final CR LF; 0 is the largest possible value, 1048576.";

@@ -285,7 +285,70 @@ const TURN: u64 = 1 << 20;
 pub(crate) const LONG: usize = 64 * 1024;
 /// The bytes of a response that wait in memory before they go to a file. nginx: 64 KiB, waitress: 1 MiB.
 const BUFFERED: usize = 256 * 1024;
-/// So many always stay in memory: small pieces share a write.
+/// This many bytes stay in memory in any case: small pieces share a write.
 const FEW: usize = 16 * 1024;
 /// The bytes of memory that this process holds for clients.
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::worker::connection::tests::rules;
+
+    /// Takes all that the queue sends.
+    fn drained(queue: &mut SendQueue, stream: &Stream, client: &mut UnixStream) -> Vec<u8> {
+        let (mut all, mut part) = (Vec::new(), vec![0; 1 << 20]);
+        loop {
+            let (flushed, _) = queue.flush(stream, [b"", b""]).unwrap();
+            while let Ok(count) = client.read(&mut part) {
+                all.extend_from_slice(&part[..count]);
+            }
+            if flushed == Flushed::All {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn all_parts_are_sent_in_the_order_in_which_they_came() {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = Stream::plain(ours.into());
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|at| (at >> 8).to_le_bytes()[0]).collect();
+        let mut queue = SendQueue::behind(bytes[..10].to_vec(), 5);
+        assert!(queue.is_full() && !queue.is_long());
+        assert!(queue.hold([&bytes[10..100], &bytes[100..200_000]], usize::MAX));
+        assert!(!queue.hold([&bytes[..100_000], b""], usize::MAX), "more than stays in memory");
+        queue.spill([&bytes[200_000..1_000_000], &bytes[1_000_000..2_500_000]], &rules()).unwrap();
+        assert!(queue.is_long() && queue.length() == 2_500_000 - 5);
+        assert!(queue.hold([&bytes[2_500_000..2_510_000], b""], 0), "few bytes always stay in memory");
+        let (_, behind) = queue.flush(&stream, [&bytes[2_510_000..], b""]).unwrap();
+        assert_eq!(behind, 0, "a file goes first");
+        queue.spill([&bytes[2_510_000..], b""], &rules()).unwrap();
+        assert!(drained(&mut queue, &stream, &mut client) == bytes[5..]);
+        assert!(queue.is_empty() && !queue.is_full() && queue.length() == 0);
+        let (flushed, behind) = queue.flush(&stream, [b"one", b" two"]).unwrap();
+        assert_eq!(
+            (flushed, behind, drained(&mut queue, &stream, &mut client)),
+            (Flushed::All, 7, b"one two".to_vec())
+        );
+    }
+
+    #[test]
+    fn without_memory_and_room_in_files_nothing_is_taken() {
+        let mut queue = SendQueue::behind(b"begun".to_vec(), 0);
+        let piece = [b'x'; 20_000];
+        assert!(!queue.hold([&piece, b""], 0));
+        let mut rules = rules();
+        rules.responses.files = 0;
+        assert_eq!(queue.spill([&piece, b""], &rules).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        rules.responses.files = u64::MAX;
+        rules.spill_directory = "/nonexistent".into();
+        assert_eq!(queue.spill([&piece, b""], &rules).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(queue.length() == 5 && !queue.is_long());
+    }
+}

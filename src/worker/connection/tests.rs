@@ -26,7 +26,7 @@ const KEPT: Plain = Plain::Wait;
 const REQUEST: Plain = Plain::Request;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-fn rules() -> ServeRules {
+pub(super) fn rules() -> ServeRules {
     let seconds = Duration::from_secs;
     ServeRules {
         limits: Limits::default(),

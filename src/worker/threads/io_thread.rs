@@ -215,8 +215,7 @@ const ON_ITS_WAY_NS: u64 = 50_000_000;
 const MAIN: usize = 0;
 /// The longest time for which a full disk may hold up the end.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
-/// A response that is made for longer than this is a stream: other clients notice. No page takes so long to be sent to
-/// a socket or a file.
+/// A response that takes longer than this is a stream. No page takes as long to be sent to a socket or a file.
 const SLOW_NS: u64 = 10_000_000_000;
 /// After this many ticks without a call the I/O thread rests until there is one.
 const IDLE_TICKS: u32 = 3;
