@@ -45,7 +45,7 @@ fn it_listens_at_several_places_at_once() {
     let words = ["hello", "-w", "2", "-b", "127.0.0.1:0", "-b", "[::1]:0", "-b", &unix(&path), "-b", "localhost:0"];
     let mut server = Server::start(&words);
     let log = server.log();
-    let at = log.split_once("listening at=").unwrap().1.lines().next().unwrap();
+    let at = log.split_once("Listening at: ").unwrap().1.split(' ').next().unwrap();
     let places: Vec<&str> = at.split(',').collect();
     assert_eq!(places.len(), 4, "{at}");
     assert!(places[1].starts_with("http://[::1]:") && places[2] == unix(&path), "{at}");

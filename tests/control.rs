@@ -584,7 +584,7 @@ fn a_server_is_found_by_a_file_that_was_broken_since() {
     assert!(code == 1 && err.starts_with(wrong), "{code}\n{err}");
     let (code, out, err) = run(files.path(), ["stop", "--config", "app.toml"]);
     assert!(code == 0 && out == "stopped\n" && err.starts_with(wrong), "{code}\n{out}\n{err}");
-    server.wait_for("stopped code=0");
+    server.wait_for("Shutting down: Master code=0");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn a_descriptor_in_a_message_that_cannot_be_closed_does_not_stop_the_master() {
 fn a_descriptor_that_waits_unread_when_a_channel_is_closed_does_not_stop_the_master() {
     let mut site = Site::start(LINGERS, &[]);
     let mut stream = site.server.begin("/unread");
-    site.server.wait_for("worker died");
+    site.server.wait_for("was sent SIG");
     assert!(support::Response::read(&mut stream).is_err(), "its worker is killed");
     site.server.wait_for_lines("worker ready", 2);
     site.assert_obeys();

@@ -162,7 +162,7 @@ fn the_image_serves_as_process_1_of_a_user_who_is_not_root() {
     let master = support::children(server.pid())[0].0;
     assert!(status(master, "NSpid").ends_with(" 1"), "{}", status(master, "NSpid"));
     assert!(status(master, "Uid").starts_with(user), "{}", status(master, "Uid"));
-    assert!(server.log().contains("listening at=http://0.0.0.0:"), "{}", server.log());
+    assert!(server.log().contains("Listening at: http://0.0.0.0:"), "{}", server.log());
     assert_eq!(server.get("/").text(), "Hello, World!");
     nix::sys::signal::kill(master, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(server.wait(), 0, "{}", server.log());

@@ -100,7 +100,7 @@ fn twenty_reloads_in_a_row_lose_no_request() {
         let tree = site.server.tree();
         let log = site.server.stop();
         assert!(!log.contains("ERROR"), "{log}");
-        assert!(log.contains("reload begins signal=HUP generation=21"), "{log}");
+        assert!(log.contains("Hang up: Master signal=HUP generation=21"), "{log}");
         wait_gone(&tree);
     }
 }
@@ -304,7 +304,7 @@ fn many_reloads_at_once_have_one_generation_tried_at_a_time() {
     let ((), counted) = under_load(&site.targets(), |_| {
         for count in 1..=15 {
             site.server.signal(Signal::SIGHUP);
-            site.server.wait_for_lines("reload begins", count);
+            site.server.wait_for_lines("Hang up: Master", count);
             wait_until("two zygotes at most", || children(site.server.pid()).len() <= 4);
         }
         site.write("app.py", &app("two"));
@@ -562,8 +562,8 @@ fn usr1_opens_the_log_files_anew_in_every_process() {
     server.get("/third");
     wait_until("it writes there", || log("access.log").contains("GET /third"));
     kill(server.pid, Signal::SIGTERM).unwrap();
-    wait_until("the end is noted", || log("error.log").contains("stopped code=0"));
-    assert!(!log("error.log.1").contains("worker died"));
+    wait_until("the end is noted", || log("error.log").contains("Shutting down: Master code=0"));
+    assert!(!log("error.log.1").contains("Worker (pid:"));
 }
 
 /// A server whose log is a file.
@@ -663,7 +663,7 @@ fn signals_for_the_master_are_ignored_elsewhere_and_say_so() {
     kill(all[0], Signal::SIGKILL).unwrap();
     server.wait_for_lines("worker ready", 3);
     assert_eq!(server.zygote(), Some(all[2]));
-    let died = server.log().matches("worker died").count();
+    let died = server.log().matches("Worker (pid:").count();
     assert_eq!(died, 1, "{}", server.log());
     server.stop();
 }

@@ -257,7 +257,7 @@ fn passed_sockets_are_served_in_place_of_bind_and_left_to_their_owner() {
         assert_eq!(ask(TcpStream::connect(address).unwrap()), 200);
         assert_eq!(ask(UnixStream::connect(&path).unwrap()), 200);
         let log = server.stop();
-        assert!(log.contains(&format!("listening at=http://{address},unix:{}", path.display())), "{log}");
+        assert!(log.contains(&format!("Listening at: http://{address},unix:{}", path.display())), "{log}");
         let warning = "warning: --bind: not used, the passed sockets are served instead (LISTEN_FDS=2)";
         assert_eq!(log.contains(warning), words.len() > 1, "{log}");
         assert!(path.exists(), "it is its owner's");
@@ -277,7 +277,7 @@ fn a_passed_socket_is_chosen_by_its_name() {
         assert_eq!(ask(TcpStream::connect(address).unwrap()), 200);
     }
     let log = server.stop();
-    let listening = log.lines().find(|line| line.contains("listening at=")).unwrap();
+    let listening = log.lines().find(|line| line.contains("Listening at: ")).unwrap();
     assert!(!listening.contains(&addresses[1]) && listening.matches("http://").count() == 3, "{log}");
     assert!(log.contains("warning: fd://4 (admin): passed and not served, bind names other sockets"), "{log}");
 }
@@ -589,7 +589,7 @@ fn an_upgrade_hands_the_service_and_its_sockets_over_to_the_new_master() {
     // While both serve, the old one is the service, and the one that is asked.
     assert!(tell(&["status"]).contains(&format!("pid {}, rwsgi", old.pid())));
     let log = old.log();
-    assert!(log.matches(&format!("listening at=http://{address}")).count() == 2, "{log}");
+    assert!(log.matches(&format!("Listening at: http://{address} ")).count() == 2, "{log}");
     assert!(!manager.has_heard(&format!("MAINPID={new}")), "{:?}", manager.heard);
     old.signal(Signal::SIGTERM);
     manager.wait_for(&format!("MAINPID={new}"));

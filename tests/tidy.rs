@@ -3,6 +3,7 @@
 
 mod imports;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,7 @@ const UNSAFE: &[&str] = &[
     "src/os/daemonize.rs",
     "src/os/clock.rs",
     "src/os/fork_guard.rs",
+    "src/os/heap.rs",
     "src/os/identity.rs",
     "src/os/listener.rs",
     "src/os/listener/address.rs",
@@ -413,6 +415,17 @@ const ROOT: [&str; 21] = [
     "src",
     "tests",
 ];
+
+#[test]
+fn the_page_on_architecture_has_a_row_for_each_file_of_the_worker() {
+    let page = read("docs/architecture.md");
+    let rows: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(name, _)| name).collect();
+    let files = sources("src/worker");
+    let names = files.iter().map(|file| file.path.trim_start_matches("src/worker/"));
+    let missing: Vec<&str> = names.filter(|name| !rows.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md has no row for {missing:?} of src/worker");
+}
 
 #[test]
 fn the_root_holds_what_people_look_for_there() {

@@ -110,7 +110,7 @@ fn a_configuration_may_come_by_a_pipe_and_holds_through_reloads() {
     command.arg(inner.get_program()).args(inner.get_args()).current_dir(files.path());
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut server = Server::spawn(command);
-    server.wait_for("starting workers=2 class=gthread threads=3");
+    server.wait_for("Using worker: gthread workers=2 threads=3");
     let once = "not a regular file, so it is read once: a reload keeps its settings";
     assert!(server.log().contains(once), "{}", server.log());
     server.signal(Signal::SIGHUP);

@@ -65,7 +65,8 @@ impl FileWatcher {
                 }
             };
             if let Some((file, at)) = latest {
-                tracing::info!(file = %file.display(), "code has changed");
+                let file = file.display();
+                tracing::info!(event = "code_changed", said.file = %file, "Worker reloading: {file} modified");
                 channel.say(&FromWorker::Changed(at), &[])?;
             }
             Python::attach(|py| {

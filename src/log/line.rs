@@ -2,7 +2,12 @@
 //!
 //! No text from outside can forge a line: fields are quoted and escaped, control characters in messages are escaped,
 //! and a message's own further lines cannot begin like a line of the log.
+//!
+//! Lines that gunicorn has too keep its words, with which programs search. Such an event has a field `event`, its name
+//! in JSON. Fields that its words contain already have the prefix `said.`: a line of text does not repeat them, and
+//! JSON has them without the prefix.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +21,8 @@ pub(super) struct Line {
     pub(super) wall: Duration,
     pub(super) pid: u32,
     pub(super) level: Level,
+    /// The name of an event whose words are gunicorn's.
+    pub(super) event: Option<String>,
     pub(super) message: String,
     /// The fields, in the order in which the event names them.
     pub(super) fields: Vec<(&'static str, Value)>,
@@ -40,7 +47,7 @@ impl Line {
         let mut text = String::new();
         let mut lines = self.message.trim_end_matches('\n').split('\n');
         escape_into(&mut text, lines.next().unwrap_or_default());
-        for (name, value) in &self.fields {
+        for (name, value) in self.fields.iter().filter(|(name, _)| !name.starts_with(SAID)) {
             // Writing to a String cannot fail.
             let _ = write!(text, " {name}=");
             match value {
@@ -56,19 +63,21 @@ impl Line {
     }
 
     fn json(&self) -> String {
-        let head = [
+        let mut head: Vec<(&str, Value)> = vec![
             ("time", clock::rfc3339(self.wall).into()),
             ("level", self.level.label().into()),
             ("pid", self.pid.into()),
-            ("message", self.message.as_str().into()),
         ];
+        head.extend(self.event.as_deref().map(|event| ("event", event.into())));
+        head.push(("message", self.message.as_str().into()));
         format!("{{{},\"fields\":{{{}}}}}\n", members(&head), members(&self.fields))
     }
 }
 
 /// Returns `"name":value,...`.
 fn members(members: &[(&str, Value)]) -> String {
-    let written: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
+    let name = |name: &str| Value::from(name.strip_prefix(SAID).unwrap_or(name));
+    let written: Vec<String> = members.iter().map(|(key, value)| format!("{}:{value}", name(key))).collect();
     written.join(",")
 }
 
@@ -78,10 +87,24 @@ pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
         wall: clock::wall(),
         pid: std::process::id(),
         level: Level::Warning,
+        event: None,
         message: format!("{name} lines dropped"),
         fields: vec![("n", lines.into())],
     };
     line.encode(format)
+}
+
+/// Returns a text without its middle if it has more than `most` bytes. Its start says what happened, and its end is the
+/// last of a chain of exceptions.
+pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let head = (0..=most / 4 * 3).rev().find(is_boundary).unwrap_or(0);
+    let tail = (text.len() - most / 4..=text.len()).find(is_boundary).unwrap_or(text.len());
+    let (head, between, tail) = (&text[..head], tail - head, &text[tail..]);
+    format!("{head}[... {between} bytes cut ...]{tail}").into()
 }
 
 /// Appends a field's value: bare if nothing in it can be mistaken, else quoted.
@@ -143,6 +166,9 @@ fn hidden(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The prefix of fields that the words of an event contain.
+const SAID: &str = "said.";
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::rest;
@@ -153,6 +179,7 @@ mod tests {
             wall: Duration::from_millis(1_795_162_207_123),
             pid: 4711,
             level: Level::Info,
+            event: None,
             message: message.into(),
             fields,
         }
@@ -179,6 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn words_of_gunicorn_are_followed_by_own_fields_and_have_a_name_in_json() {
+        let fields = vec![("said.at", "http://[::1]:80".into()), ("said.pid", 7.into()), ("gen", 3.into())];
+        let line = Line { event: Some("listening".into()), ..event("Listening at: http://[::1]:80 (7)", fields) };
+        assert_eq!(rest(&line.encode(Format::Text)), "[INFO] Listening at: http://[::1]:80 (7) gen=3\n");
+        let json: Value = serde_json::from_str(&line.encode(Format::Json)).unwrap();
+        assert_eq!(json["event"], "listening");
+        assert_eq!(json["fields"], serde_json::json!({"at": "http://[::1]:80", "pid": 7, "gen": 3}));
+    }
+
+    #[test]
     fn no_value_can_be_taken_for_something_else() {
         let cases = [
             ("/polls/?a", "/polls/?a"),
@@ -197,6 +234,16 @@ mod tests {
             let text = event("m", vec![("f", value.into())]).encode(Format::Text);
             assert_eq!(rest(&text), format!("[INFO] m f={expected}\n"));
         }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_keeps_its_start_and_its_end() {
+        assert_eq!(cut("0123456789abcdef", 16), "0123456789abcdef");
+        assert_eq!(cut("0123456789abcdefg", 16), "0123456789ab[... 1 bytes cut ...]defg");
+        // Characters stay whole.
+        let text = "é".repeat(1000);
+        assert_eq!(cut(&text, 10), "ééé[... 1992 bytes cut ...]é");
+        assert_eq!(cut(&text, 0), "[... 2000 bytes cut ...]");
     }
 
     #[test]

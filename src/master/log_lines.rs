@@ -20,19 +20,23 @@ use crate::supervisor::Why;
 pub(super) fn found(generation: &Generation, found: &FoundPython) {
     let Generation { number, settings, sockets, .. } = generation;
     if *number == FIRST {
-        tracing::info!(pid = std::process::id(), "rwsgi {} starts", env!("CARGO_PKG_VERSION"));
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(event = "starting", said.version = version, "Starting rwsgi {version}");
     }
     application(settings);
     tracing::info!(version = found.version, executable = found.executable, "python");
     tracing::debug!(mode = found.launch, "python launch");
-    tracing::info!(at = addresses(settings, sockets), "listening");
+    let (at, pid) = (addresses(settings, sockets), std::process::id());
+    tracing::info!(event = "listening", said.at = at, said.pid = pid, "Listening at: {at} ({pid})");
+    let class = settings.class();
     tracing::info!(
+        event = "using_worker",
+        said.class = %class,
         workers = settings.workers.number(1),
-        class = %settings.class(),
         threads = settings.threads(),
         timeout = %settings.timeout,
         keepalive = %settings.keepalive,
-        "starting"
+        "Using worker: {class}"
     );
 }
 
@@ -72,17 +76,17 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
     let request = state.filter(|slot| slot.busy_since().is_some());
     match why {
         Why::Timeout if state.is_none() => tracing::error!(
-            target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker was stopped by a signal and did not go on, it is killed"
+            target: CRITICAL, event = "worker_timeout", slot, said.pid = pid, timeout = %settings.timeout,
+            "WORKER TIMEOUT (pid:{pid}): worker was stopped by a signal and did not go on, it is killed"
         ),
         Why::Timeout if request.is_none() && state.is_some_and(Slot::is_waiting) => tracing::error!(
-            target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker cannot acquire the GIL for requests that wait, it is killed\n\
+            target: CRITICAL, event = "worker_timeout", slot, said.pid = pid, timeout = %settings.timeout,
+            "WORKER TIMEOUT (pid:{pid}): worker cannot acquire the GIL for requests that wait, it is killed\n\
              hint: a thread holds the GIL in C code, or a signal handler of the application does not return"
         ),
         Why::Timeout if request.is_none() => tracing::error!(
-            target: CRITICAL, slot, pid, timeout = %settings.timeout,
-            "worker does not return to requests that wait, it is killed\n\
+            target: CRITICAL, event = "worker_timeout", slot, said.pid = pid, timeout = %settings.timeout,
+            "WORKER TIMEOUT (pid:{pid}): worker does not return to requests that wait, it is killed\n\
              hint: a signal handler of the application does not return, or a disk does not answer"
         ),
         Why::Timeout => {
@@ -93,17 +97,24 @@ pub(super) fn stuck(slot: usize, pid: i32, why: Why, state: Option<&Slot>, setti
             );
         }
         Why::Boot | Why::Stop => tracing::error!(
-            target: CRITICAL, slot, pid, boot_timeout = %settings.boot_timeout,
-            "worker not ready in time, it is killed"
+            target: CRITICAL, event = "worker_timeout", slot, said.pid = pid, boot_timeout = %settings.boot_timeout,
+            "WORKER TIMEOUT (pid:{pid}): worker not ready in time, it is killed"
         ),
     }
+}
+
+/// Logs that a worker serves.
+pub(super) fn ready(generation: u64, slot: usize, pid: Pid) {
+    tracing::info!(event = "worker_ready", generation, slot, pid = pid.as_raw(), "worker ready");
 }
 
 /// Logs why a worker asks to be replaced.
 pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
     let pid = pid.as_raw();
     match why {
-        SpentReason::Requests => tracing::info!(slot, pid, "worker has served max_requests, it will be replaced"),
+        SpentReason::Requests => {
+            tracing::info!(event = "max_requests", slot, pid, "Autorestarting worker after current request.");
+        }
         SpentReason::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
     }
 }
@@ -127,13 +138,35 @@ pub(super) fn kill(slot: usize, pid: i32, why: Why, threads: impl Iterator<Item 
     }
 }
 
-/// Logs how a worker ended. `expected` is true if it was told to end, killed, or has said why it ends.
+/// Logs how a worker ended. `expected` is true if it was told to end, killed, or has said why it ends. A kill of the
+/// master's own is not blamed on the memory.
 pub(super) fn exit(slot: usize, pid: Option<Pid>, expected: bool, exit: Exit) {
     let pid = pid.map_or(0, Pid::as_raw);
     match exit {
-        Exit::Code(0) => tracing::info!(slot, pid, "worker ended"),
+        Exit::Code(0) => tracing::info!(event = "worker_ended", slot, pid, "worker ended"),
         // The reason was logged when it was killed, or failed to boot.
-        _ if expected => tracing::info!(slot, pid, by = %exit, "worker ended"),
-        _ => tracing::error!(slot, pid, by = %exit, "worker died"),
+        _ if expected => tracing::info!(event = "worker_ended", slot, pid, by = %exit, "worker ended"),
+        Exit::Code(code) => tracing::error!(
+            event = "worker_died", slot, said.pid = pid, said.by = %exit, "Worker (pid:{pid}) exited with code {code}."
+        ),
+        Exit::Signal(signal) => {
+            let remark = if signal == libc::SIGKILL { " Perhaps out of memory?" } else { "" };
+            tracing::error!(
+                event = "worker_died", slot, said.pid = pid, said.by = %exit,
+                "Worker (pid:{pid}) was sent {exit}!{remark}"
+            );
+        }
     }
+}
+
+/// Logs the end of the server.
+pub(super) fn end(code: i32) {
+    let reason = match code {
+        0 => return tracing::info!(event = "stopped", code, "Shutting down: Master"),
+        3 => "Worker failed to boot.",
+        4 => "App failed to load.",
+        _ => return tracing::error!(event = "stopped", code, "Shutting down: Master"),
+    };
+    tracing::error!(event = "stopped", code, "Shutting down: Master");
+    tracing::error!(event = "reason", said.reason = reason, "Reason: {reason}");
 }

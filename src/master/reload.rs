@@ -17,7 +17,9 @@ impl Master<'_> {
     /// Begins a reload: reads the settings again and tries them. Errors are logged, and change nothing.
     pub(super) fn reload(&mut self, by: CommandSource) {
         let number = self.processes.newest + 1;
-        tracing::info!(signal = by.signal(), verb = by.verb(), generation = number, "reload begins");
+        let (signal, verb) = (by.signal(), by.verb());
+        let words = if signal.is_some() { "Hang up: Master" } else { "Reloading: Master" };
+        tracing::info!(event = "reload_begins", signal, verb, generation = number, "{words}");
         self.processes.newest = number;
         self.renew_control();
         self.renew_pidfile();

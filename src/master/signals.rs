@@ -15,7 +15,15 @@ impl Master<'_> {
         signals.dedup_by(|one, other| one == other && Command::by_signal(*one) == Some(Command::Reload));
         for signal in signals {
             if let Some(command) = Command::by_signal(signal) {
-                self.obey(command, CommandSource::Signal(command::signal_name(signal).unwrap_or_default()));
+                let name = command::signal_name(signal).unwrap_or_default();
+                tracing::info!(
+                    event = "signal",
+                    said.signal = name,
+                    command = command.row().name,
+                    "Handling signal: {}",
+                    name.to_lowercase()
+                );
+                self.obey(command, CommandSource::Signal(name));
             }
         }
         self.reap();

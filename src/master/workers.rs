@@ -205,7 +205,7 @@ impl WorkerSlots {
             }
             (FromWorker::Ready, Some(pid)) if worker.readiness == Readiness::Booting => {
                 worker.readiness = Readiness::Ready;
-                tracing::info!(generation = worker.generation, slot, pid = pid.as_raw(), "worker ready");
+                log_lines::ready(worker.generation, slot, pid);
                 Some(WorkerReport::Event(Event::Ready(slot, worker.lifetime.map(|lifetime| now() + lifetime))))
             }
             (FromWorker::Failed(failure), Some(_)) if worker.readiness == Readiness::Booting => {

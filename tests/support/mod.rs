@@ -510,7 +510,10 @@ fn a_server_that_has_ended_is_not_waited_for() {
     for wait in waits {
         let said = *std::panic::catch_unwind(wait).unwrap_err().downcast::<String>().unwrap();
         assert!(said.contains(" end\n") || said.contains(" ended\n"), "{said}");
-        assert!(said.contains("stopped code=") || said.contains("nowhere"), "the log belongs to it: {said}");
+        assert!(
+            said.contains("Shutting down: Master code=") || said.contains("nowhere"),
+            "the log belongs to it: {said}"
+        );
     }
     assert!(!is_over(began), "{:?}", began.elapsed());
 }

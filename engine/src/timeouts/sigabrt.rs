@@ -33,6 +33,7 @@ pub(crate) fn install(main: &'static Caller, hooks: &'static Hooks) -> std::io::
 pub(crate) fn end(py: Python<'_>, hooks: &Hooks) -> ! {
     tracing::error!("worker was told to abort");
     hooks.abort(py);
+    python::log_exiting();
     hooks.call(py, "worker_exit");
     python::exit(py, EXIT_ABORTED, Exit::Quick)
 }

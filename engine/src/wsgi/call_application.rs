@@ -154,7 +154,12 @@ impl<'py> CallApplication<'py> {
             let answered = !exchange.is_begun();
             tracing::warn!(%method, %path, query, answered, "request ended by its timeout");
         } else if self.logger.as_ref().is_none_or(|logger| !logger.exception(request, error)) {
-            tracing::error!(%method, %path, query, "error handling request\n{}", exceptions::traceback(self.py, error));
+            let target = request.target().escape_ascii();
+            let traceback = exceptions::traceback(self.py, error);
+            tracing::error!(
+                event = "request_failed", said.method = %method, said.path = %path, said.query = query,
+                "Error handling request {method} {target}\n{traceback}"
+            );
         }
         if timed_out {
             exchange.refuse(504);
@@ -258,7 +263,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
         let bytes = piece(&only)?;
         check_started(exchange)?;
         exchange.send_whole(&app, bytes.as_bytes(), || OutgoingBody::of(bytes));
-    } else {
+    } else if !exchange.drops_rest() {
         let pieces = result.try_iter().map_err(|_| wrong_type("response", "an iterable of bytes", result))?;
         for item in pieces {
             let item = item?;
@@ -267,6 +272,9 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
             // PEP 3333: an empty piece is no reason to send the head.
             if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
+            }
+            if exchange.drops_rest() {
+                break;
             }
         }
         check_started(exchange)?;

@@ -132,7 +132,7 @@ impl RequestTimeouts {
         &mut self,
         rules: &TimeoutRules<'_>,
         calls: impl Iterator<Item = (usize, (&'s Slot, &'s ResponseOwner))>,
-        answer: impl Fn() -> Vec<u8>,
+        mut answer: impl FnMut() -> Vec<u8>,
     ) -> bool {
         let now = clock::monotonic();
         let gap = now.saturating_sub(self.looked);
@@ -226,8 +226,10 @@ fn log_late(rules: &TimeoutRules<'_>, slot: &Slot, thread: usize) {
             );
         }
         Then::Raise(_) | Then::Cut => {
+            let pid = std::process::id();
             tracing::error!(
-                target: CRITICAL, method, path, elapsed, slot = worker, thread, timeout, "request timed out"
+                target: CRITICAL, event = "worker_timeout", said.pid = pid, method, path, elapsed, slot = worker,
+                thread, timeout, "WORKER TIMEOUT (pid:{pid}): request timed out"
             );
         }
     }
