@@ -16,7 +16,7 @@ endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build debug run check test test-launch test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
+.PHONY: build debug wheel sdist run check test test-launch test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
 
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
@@ -24,6 +24,26 @@ build: ## the release binary, target/release/rwsgi: one file, the engine inside
 
 debug:
 	$(CARGO) build --locked --workspace
+
+# The wheel runs on every Linux with this glibc or a newer one. zig links against the symbols that it had.
+GLIBC := 2.28
+MACHINE ?= $(shell uname -m)
+PROFILE ?= release
+DIST := $(TARGET)/dist
+PACKING := $(TARGET)/packing
+BUILT := $(TARGET)/$(MACHINE)-unknown-linux-gnu/$(PROFILE)
+ZIGBUILD := PATH="$(PACKING)/bin:$$PATH" $(CARGO) zigbuild --locked --profile $(PROFILE) --target $(MACHINE)-unknown-linux-gnu.$(GLIBC)
+
+wheel: $(PACKING)/.filled ## target/dist/rwsgi-*.whl, for pip: the program and `python -m rwsgi`, for glibc 2.28 and newer
+	$(ZIGBUILD) -p rwsgi-engine
+	RWSGI_ENGINE_FILE=$(BUILT)/librwsgi_engine.so $(ZIGBUILD) -p rwsgi
+	@rm -f $(DIST)/rwsgi-*_$(MACHINE).whl
+	RWSGI_PROGRAM_FILE=$(BUILT)/rwsgi $(PACKING)/bin/hatchling build -t wheel -d $(DIST)
+	@test -n "$$(find $(DIST) -name 'rwsgi-*-manylinux_2_1?_$(MACHINE).whl' -o -name 'rwsgi-*-manylinux_2_2[0-8]_$(MACHINE).whl')" || \
+	    { echo "make wheel: expected a program for glibc $(GLIBC), found a tag for a newer one" >&2; exit 1; }
+
+sdist: $(PACKING)/.filled ## target/dist/rwsgi-*.tar.gz, the sources, for pip and a machine with cargo
+	$(PACKING)/bin/hatchling build -t sdist -d $(DIST)
 
 run: build $(VENV)/.filled ## build, and serve examples/django on http://127.0.0.1:8000 with 2 workers
 	@DJANGO_DB=$(TARGET)/polls.sqlite3 $(VENV)/bin/python examples/django/manage.py migrate --verbosity 0
@@ -108,6 +128,11 @@ $(VENV)/.filled: $(TARGET)/python tests/requirements.txt examples/django/require
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no ensurepip: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(PACKING)/.filled: $(TARGET)/python packaging/python/requirements.txt
+	$(PYTHON) -m venv --clear $(PACKING)
+	$(PACKING)/bin/pip install --quiet --disable-pip-version-check -r packaging/python/requirements.txt
 	@touch $@
 
 # The servers to measure beside, in a virtualenv of their own. Those built from source may fail to build: the others do.

@@ -35,6 +35,7 @@ mod hijack;
 mod hooks;
 mod hostile;
 mod http;
+mod install;
 mod limits;
 mod packaging;
 mod privileges;

@@ -15,7 +15,7 @@ set -euo pipefail
 
 required='3.13 3.14 3.15'
 suites='trixie sid'
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 trees=$here/target/pythons
 self=$here/tests/pythons.sh
 program=${PROGRAM:-$here/target/release/rwsgi}

@@ -1,4 +1,6 @@
-//! Finds the file of the interpreter, without running it.
+//! Finds the file of the interpreter, without running it: the setting, rwsgi's own virtualenv, `VIRTUAL_ENV`, `.venv` in
+//! the application's directory, `python3` on PATH. The first one that there is counts, and it is an error if it cannot
+//! serve.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,17 +16,39 @@ pub(super) fn locate(choice: &PythonChoice<'_>) -> Result<NamedPython, Interpret
         }
         return python_at(NamedBy::Setting, at);
     }
-    match choice.virtual_env {
-        Some(directory) if !directory.is_empty() => {
-            let given = Path::new(directory);
-            if given.is_dir() {
-                return python_at(NamedBy::VirtualEnv, given);
-            }
-            let place = NamedPython::new(NamedBy::VirtualEnv, given);
-            Err(InterpreterError::NoSuchFile { place, given: given.to_owned() })
-        }
-        _ => search(OsStr::new("python3"), choice.path, NamedBy::Path),
+    let own = choice.program.and_then(own_virtualenv);
+    if let Some(own) = own.filter(|own| !is_of_a_tool(own)) {
+        return python_at(NamedBy::OwnVirtualenv, own);
     }
+    if let Some(given) = choice.virtual_env.filter(|directory| !directory.is_empty()).map(Path::new) {
+        if given.is_dir() {
+            return python_at(NamedBy::VirtualEnv, given);
+        }
+        let place = NamedPython::new(NamedBy::VirtualEnv, given);
+        return Err(InterpreterError::NoSuchFile { place, given: given.to_owned() });
+    }
+    let beside = choice.directory.unwrap_or(Path::new("")).join(PROJECT_VIRTUALENV);
+    match own {
+        _ if is_virtualenv(&beside) => python_at(NamedBy::ProjectVirtualenv, &beside),
+        Some(own) => python_at(NamedBy::OwnVirtualenv, own),
+        None => search(OsStr::new("python3"), choice.path, NamedBy::Path),
+    }
+}
+
+/// Returns the virtualenv whose `bin` contains this program.
+fn own_virtualenv(program: &Path) -> Option<&Path> {
+    program.parent()?.parent().filter(|directory| is_virtualenv(directory))
+}
+
+/// True if the directory has the file of PEP 405.
+fn is_virtualenv(directory: &Path) -> bool {
+    directory.join("pyvenv.cfg").is_file()
+}
+
+/// True if a virtualenv was made by a tool for one program (`pipx install`, `uv tool`), so that the application is
+/// probably in another one.
+fn is_of_a_tool(virtualenv: &Path) -> bool {
+    TOOL_MARKS.iter().any(|name| virtualenv.join(name).exists())
 }
 
 /// True if a name is a file or directory, and no program on PATH: `./python`, `.venv`, `env`.
@@ -83,6 +107,12 @@ fn end_of_links(start: &Path) -> PathBuf {
 fn is_executable(file: &Path) -> bool {
     nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
 }
+
+/// The virtualenv that uv and poetry make in the directory of a project.
+const PROJECT_VIRTUALENV: &str = ".venv";
+
+/// What pipx and uv write into the virtualenvs of programs.
+const TOOL_MARKS: [&str; 2] = ["pipx_metadata.json", "uv-receipt.toml"];
 
 /// The default PATH: what execvp(3) is given by a login on Debian, without sbin.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";

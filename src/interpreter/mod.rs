@@ -38,6 +38,10 @@ pub struct PythonChoice<'a> {
     /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on
     /// PATH.
     pub setting: Option<&'a str>,
+    /// The path of this program, by which its own virtualenv is found.
+    pub program: Option<&'a Path>,
+    /// The application's directory, in which `.venv` is looked for; `None` is the working directory.
+    pub directory: Option<&'a Path>,
     /// `VIRTUAL_ENV`; empty means unset.
     pub virtual_env: Option<&'a str>,
     /// `PATH`; empty entries (the working directory) are skipped.
@@ -92,6 +96,8 @@ pub struct Interpreter {
     pub libpython: Option<PathBuf>,
     /// The launch mode.
     pub launch: LaunchMode,
+    /// The source that named it.
+    pub named_by: NamedBy,
 }
 
 /// The way in which a process becomes an interpreter.
@@ -113,8 +119,7 @@ impl LaunchMode {
     }
 }
 
-/// Finds the interpreter: the setting, else `VIRTUAL_ENV`, else `python3` on PATH. The first one that is named counts;
-/// if it cannot serve, that is an error.
+/// Finds the interpreter, by the order of `locate`.
 ///
 /// Runs `<python> -I -S - <probe` once, for at most ten seconds.
 pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> {
@@ -160,7 +165,8 @@ fn check_answer(
         }
     };
     let ProbeAnswer { version, release, implementation, .. } = answer;
-    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch })
+    let named_by = place.named_by;
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch, named_by })
 }
 
 /// Checks that the engine can run in this kind of Python.
