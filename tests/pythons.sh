@@ -77,7 +77,7 @@ make_tree() {
     if [ -z "${FRESH:-}" ] && [ -d "$tree" ]; then
         return
     fi
-    echo "making target/pythons/$1 (minutes; what it says is in target/pythons/$1.log)"
+    echo "making ${tree#"$here"/} (minutes; what it says is in ${tree#"$here"/}.log)"
     rm -rf "$tree" "$tree.new"
     # A process of its own: errexit sleeps on the left of ||.
     "$self" "$2" "$1" "$tree.new" >"$tree.log" 2>&1 ||
