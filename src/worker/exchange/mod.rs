@@ -1,6 +1,7 @@
 //! One request and its response, as the application's side sees them. It writes to the connection's socket and knows
 //! how the response is delimited; it does not know the reactor.
 
+mod bodiless;
 pub(crate) mod call;
 pub(crate) mod cork;
 pub(crate) mod early_hints;
@@ -30,7 +31,7 @@ use super::millis;
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Request, Scheme};
+use crate::http::{CONTINUE, Request, Scheme, imf_fixdate};
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
 use crate::os::socket::{self, More, Read};
@@ -107,12 +108,13 @@ impl<'c> Exchange<'c> {
             }
             match streamed.receive(self.stream) {
                 Read::Bytes { .. } => {}
-                Read::Closed => return Err(BodyError::Gone),
+                Read::Closed | Read::NoMemory => return Err(BodyError::Gone),
                 Read::Nothing => {
-                    let (stream, limit) = (self.stream, streamed.limit().unwrap_or(FOR_EVER));
+                    let (stream, limit) = (self.stream, streamed.begin_wait().min(FOR_EVER));
                     if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
                         return Err(BodyError::Slow(limit));
                     }
+                    streamed.end_wait();
                 }
             }
         }
@@ -305,8 +307,8 @@ impl<'c> Exchange<'c> {
         let status = self.received.failure_status.unwrap_or(500);
         self.head.start_error(status);
         let page = self.terms.error_pages.of(status);
-        self.body_bytes =
-            error_response(&mut self.output.bytes, status, &self.terms.date, Some(self.request), page.as_ref());
+        let date = imf_fixdate(clock::wall_seconds());
+        self.body_bytes = error_response(&mut self.output.bytes, status, &date, Some(self.request), page.as_ref());
         self.state = ResponseState::Finished { keep_alive: false };
         self.flush();
     }
