@@ -44,6 +44,7 @@ mod processes;
 mod proxy;
 mod python_logging;
 mod random;
+mod readme;
 mod refusals;
 mod reload;
 mod request_memory;
