@@ -136,6 +136,11 @@ pub struct Identity {
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
+    /// The path of the program at the master's start. A package manager that replaces the file also renames the running
+    /// one.
+    pub program: String,
+    /// The setting `chdir`.
+    pub directory: Option<PathBuf>,
     /// The user of the application, if this process keeps more rights than that user and the user is known: no file
     /// that this user may write to is run.
     pub untrusted: Option<Identity>,
@@ -315,6 +320,8 @@ pub struct FoundPython {
     pub executable: String,
     /// The launch mode: `library` or `executable`.
     pub launch: String,
+    /// The source that named it. Ex.: `VIRTUAL_ENV`.
+    pub named_by: String,
 }
 
 /// A message from a worker to the master. The channel gives its slot.

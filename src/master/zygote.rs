@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -105,7 +106,9 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
         ZygoteRights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
         ZygoteRights::Dropped(_) => None,
     };
-    ours.say(&ToZygote::Load(LoadPython { python, untrusted: untrusted.clone() }), &[program.engine()])?;
+    let path = program.path().to_string_lossy().into_owned();
+    let load = LoadPython { python, program: path, directory: settings.chdir.clone(), untrusted: untrusted.clone() };
+    ours.say(&ToZygote::Load(load), &[program.engine()])?;
     Ok(Zygote {
         pid,
         channel: ours,
@@ -136,6 +139,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
                 version: interpreter.release.clone(),
                 executable: interpreter.executable.to_string_lossy().into_owned(),
                 launch: interpreter.launch.name().to_owned(),
+                named_by: interpreter.named_by.to_string(),
             };
             if channel.say(&FromZygote::Found(found), &[]).is_err() {
                 return;
@@ -163,6 +167,8 @@ fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<
     let user_base = variable("PYTHONUSERBASE").or(home);
     let choice = PythonChoice {
         setting: load.python.as_deref(),
+        program: Some(Path::new(&load.program)),
+        directory: load.directory.as_deref(),
         virtual_env: virtual_env.as_deref(),
         path: path.as_deref().map(AsRef::as_ref),
         launch,

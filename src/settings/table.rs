@@ -119,9 +119,12 @@ settings! {
         "Set in the process that loads the application and in its workers, not in the master.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
-        "CPython 3.11 or newer. The default is the virtualenv named by `VIRTUAL_ENV`, else `python3` on `PATH`. A \
-         name such as `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative \
-         to the directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
+        "CPython 3.11 or newer. The default is the first of: the virtualenv in which rwsgi is installed, also if \
+         it is not activated; the virtualenv named by `VIRTUAL_ENV`; `.venv` in `chdir`, or in the directory in \
+         which rwsgi was started; `python3` on `PATH`. The virtualenvs that pipx and `uv tool` make for rwsgi alone \
+         come after `.venv`. The log's line `python` says by `found_by` which one it was. A name such as \
+         `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative to the \
+         directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
          installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
