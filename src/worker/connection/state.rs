@@ -37,7 +37,8 @@ use super::context::{Drain, Entry, ServeContext};
 use super::event::{Activity, Event, Next, Readiness, Standing, Work};
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::{Body, BodyProgress, READ_SIZE, Receiving, Refusal};
-use super::send_buffer::{Flushed, SendBuffer};
+use super::send_buffer::SendBuffer;
+use super::send_queue::Flushed;
 use super::send_timeout::{GRACE, SendTimeout, Verdict};
 use super::streamed_body::StreamedBody;
 use super::tls_handshake::{Preface, SPEAKS_TLS};
@@ -283,7 +284,7 @@ impl Connection {
         let count = if let Read::Bytes { count, .. } = read { count } else { 0 };
         let is_slow = !receiving.rate().received(context.now, count);
         self.note_read(read);
-        // What has come by now and is not read yet counts as well.
+        // Bytes that have come by now and are not read yet count as well.
         if is_slow && self.reading == Reading::Drained {
             return Ok(self.too_slow(context));
         }
@@ -466,7 +467,7 @@ impl Connection {
         let timeout = SendTimeout::new(context.now, self.output.outstanding(&self.stream));
         self.stage = Stage::Sending { keep_alive, timeout };
         self.deadline = after(context.now, context.rules.timeouts.send.stall.unwrap_or(GRACE).min(GRACE));
-        if self.output.has_file() { Next::Again } else { Next::Wait }
+        if self.output.is_ready() { Next::Again } else { Next::Wait }
     }
 
     /// Sends more of a response that waits for its client.
@@ -603,7 +604,7 @@ impl Connection {
         let (environ, remote_addr) = (EnvironValues::default(), self.origin.client_ip());
         let entry = Entry { request, response: &response, environ: &environ, remote_addr, body_bytes };
         context.note(&entry, None);
-        // Where memory is short, nothing is kept for bytes that are dropped.
+        // A connection takes memory, which may be short.
         if flushed && !heap::is_short() { self.linger(context) } else { Next::Close }
     }
 

@@ -149,7 +149,7 @@ impl Reactor<'_> {
         }
     }
 
-    /// Where memory is short, requests are refused until there is more, or the worker is replaced.
+    /// Tries to hold the reserve again where memory is short; after a while it asks for a replacement.
     pub(super) fn look_for_memory(&mut self) {
         if !heap::is_short() {
             return;

@@ -330,9 +330,7 @@ impl<'a> Reactor<'a> {
 
     fn watch(&mut self, token: u64, before: Registered, wanted: Registered) {
         let Some(connection) = self.connections.get(token) else { return };
-        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        flags.set(EpollFlags::EPOLLOUT, wanted == Registered::ReadsAndWrites);
-        let mut event = EpollEvent::new(flags, token);
+        let mut event = poll::of_connection(token, wanted == Registered::ReadsAndWrites);
         let told = if before == Registered::Nothing {
             self.epoll.add(&connection.stream, event)
         } else {
@@ -432,16 +430,5 @@ impl<'a> Reactor<'a> {
     pub(crate) fn publish(&self) {
         self.serve.flush_access();
         self.setup.slots[0].set_connections(self.connections.counts());
-    }
-
-    /// Asks for another worker in this one's place, once.
-    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
-        if let Some(ask) = self.replacement.ask.take() {
-            ask(why);
-        }
-    }
-
-    fn is_to_be_replaced(&self) -> bool {
-        self.replacement.ask.is_none()
     }
 }
