@@ -473,7 +473,7 @@ def child_exit(server, worker):
     server.wait_for_lines("worker ready", 2);
     wait_for_notes(&files, "child_exit 1", 1);
     assert_eq!(notes(&files)[..3], ["worker_abort 1 True True", "worker_exit 1", "child_exit 1"]);
-    server.wait_for("by=\"code 1\"");
+    server.wait_for("exited with code 1.");
     // While it waits for connections: by itself.
     kill(server.workers()[1], Signal::SIGABRT).unwrap();
     wait_for_notes(&files, "child_exit 2", 1);

@@ -27,6 +27,11 @@ impl HookProcess {
         Ok((HookProcess { channel: ours, pid: None }, theirs))
     }
 
+    /// Returns its process id, if its first message has been read.
+    pub(super) fn known_pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
     /// Returns its process id, once its first message has come.
     fn pid(&mut self) -> Option<Pid> {
         if self.pid.is_none() {
