@@ -9,7 +9,7 @@ use std::time::Duration;
 use divan::Bencher;
 use rwsgi::http::target::Target;
 use rwsgi::http::{
-    AccessFormat, AccessRecord, BodyDecoder, BodyLength, EnvironValues, Head, Limits, Progress, ResponseHead,
+    AccessFormat, AccessRecord, BodyDecoder, BodyLength, EnvironValues, Head, Limits, Progress, Pushed, ResponseHead,
     ResponseTo, Version, chunk_head, imf_fixdate,
 };
 
@@ -151,9 +151,9 @@ fn fill(head: &mut ResponseHead) {
     let begun = head
         .start(b"200 OK")
         .and_then(|()| head.push(b"Content-Type", b"text/html; charset=utf-8"))
-        .and_then(|()| head.push(b"X-Frame-Options", b"DENY"))
-        .and_then(|()| head.push(b"Content-Length", b"13"));
-    assert_eq!(begun, Ok(()));
+        .and_then(|_| head.push(b"X-Frame-Options", b"DENY"))
+        .and_then(|_| head.push(b"Content-Length", b"13"));
+    assert_eq!(begun, Ok(Pushed::Taken));
 }
 
 const BODY: usize = 1 << 16;

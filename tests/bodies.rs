@@ -584,6 +584,28 @@ fn a_wrapped_object_is_read_where_its_bytes_are_not_the_files() {
 }
 
 #[test]
+fn a_file_that_the_kernel_makes_when_it_is_read_is_whole() {
+    let server = Server::start(&["files"]);
+    let mut stream = server.connect();
+    for path in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let content = fs::read(path).unwrap();
+        let response = ask(&mut stream, format!("GET /?path={path} {HOST}\r\n"));
+        assert_eq!((response.field("content-length"), &response.body), (None, &content), "{path}");
+    }
+}
+
+#[test]
+fn the_file_of_a_body_is_closed_with_its_request() {
+    let server = Server::start(&["files", "--post-buffering", "2", "--env", "PYTHONWARNINGS=always"]);
+    let mut stream = server.connect();
+    let upload = format!("POST /body {HOST}Content-Length: 3\r\n\r\nabc");
+    assert_eq!(ask(&mut stream, &upload).text(), "abc");
+    assert_eq!(ask(&mut stream, format!("GET /kept {HOST}\r\n")).text(), "True");
+    let log = server.log();
+    assert!(!log.contains("ResourceWarning"), "{log}");
+}
+
+#[test]
 fn a_files_content_length_is_kept_to() {
     let server = Server::start(&["files"]);
     let (_directory, path, content) = file_of(100_000);

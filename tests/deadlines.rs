@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use rwsgi::http::imf_fixdate;
+use rwsgi::os::clock;
+
 use crate::support::{
     self, Gate, Response, Server, directory, expect_in_log, is_over, pace, pass, wait_gone, wait_until,
 };
@@ -222,6 +225,22 @@ fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stac
             assert!(log.contains("by=SIGKILL"), "{log}");
             log
         });
+    }
+}
+
+#[test]
+fn the_date_of_a_504_is_the_time_of_the_answer() {
+    // By the thread itself, and by the I/O thread in its place.
+    for more in [&["--timeout-grace", "100"][..], &["--timeout-mode", "hard"]] {
+        let words: Vec<&str> = ["--timeout", "1"].iter().chain(more).copied().collect();
+        let server = server(1, &words);
+        let before = clock::wall_seconds();
+        let answer = Response::read(&mut server.begin("/sleep")).unwrap();
+        assert_eq!(answer.status, 504, "{}", server.log());
+        let date = answer.field("date").unwrap();
+        let after = before + 1..=clock::wall_seconds();
+        let dates: Vec<_> = after.map(|second| String::from_utf8(imf_fixdate(second).to_vec()).unwrap()).collect();
+        assert!(dates.iter().any(|one| one == date), "{date}, expected one of {dates:?}");
     }
 }
 

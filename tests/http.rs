@@ -13,8 +13,8 @@ use crate::http_cases::conversation::{assert_plain_reading, converse, is_refused
 use crate::http_cases::laws;
 use crate::http_cases::mutation::{Chance, mutate};
 use rwsgi::http::{
-    BadResponse, BodyDecoder, BodyLength, ErrorPage, Head, LAST_CHUNK, Limits, Progress, ResponseHead, ResponseTo,
-    Version, encode_chunk, error_response,
+    BadResponse, BodyDecoder, BodyLength, ErrorPage, Head, LAST_CHUNK, Limits, Progress, Pushed, ResponseHead,
+    ResponseTo, Version, encode_chunk, error_response,
 };
 
 #[test]
@@ -149,8 +149,10 @@ fn respond(text: &str) -> String {
     let mut said = String::new();
     for line in text.lines() {
         let (word, rest) = line.split_once(": ").unwrap_or((line, ""));
-        if let Err(bad) = call(&mut head, word, rest) {
-            writeln!(said, "refused: {bad}").unwrap();
+        match call(&mut head, word, rest) {
+            Ok(Pushed::Taken) => {}
+            Ok(Pushed::HopByHop) => writeln!(said, "left out: {rest}").unwrap(),
+            Err(bad) => writeln!(said, "refused: {bad}").unwrap(),
         }
         match word {
             "to" => to = parse_to(rest),
@@ -176,14 +178,14 @@ fn respond(text: &str) -> String {
     said
 }
 
-fn call(head: &mut ResponseHead, word: &str, rest: &str) -> Result<(), BadResponse> {
+fn call(head: &mut ResponseHead, word: &str, rest: &str) -> Result<Pushed, BadResponse> {
     match word {
-        "start" => head.start(&unescape(rest)),
+        "start" => head.start(&unescape(rest)).map(|()| Pushed::Taken),
         "push" => {
             let (name, value) = rest.split_once(": ").unwrap();
             head.push(&unescape(name), &unescape(value))
         }
-        _ => Ok(()),
+        _ => Ok(Pushed::Taken),
     }
 }
 

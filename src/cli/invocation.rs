@@ -3,6 +3,9 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
+use toml::de::DeTable;
+
+use super::usage_error::UsageError;
 use crate::settings::source_value::quoted;
 use crate::settings::{AppName, AppSource, Problem, Row, Script, Settings, SourceValue, Value};
 
@@ -68,7 +71,42 @@ impl Config {
         }
     }
 
-    /// Parses `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
+    /// Returns the error for a file whose name ends as those of another format do.
+    pub(super) fn refuse_foreign(text: &str) -> Result<(), UsageError> {
+        let path = Path::new(text.strip_prefix("file:").unwrap_or(text));
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        if text.starts_with("python:") || !FOREIGN_FORMATS.contains(&ending.as_str()) {
+            return Ok(());
+        }
+        Err(UsageError::of_words(format!(
+            "--{CONFIG}: {text}: expected a file in TOML or Python, found one in {}\nhint: a setting in TOML is a line \
+             such as workers = 2; `rwsgi settings` prints all of them",
+            ending.to_ascii_uppercase()
+        )))
+    }
+
+    /// Returns the path of a file whose name does not tell what it is.
+    pub(super) fn undecided(&self) -> Option<&str> {
+        match self {
+            Config::Toml(path) if Path::new(path).extension().is_none_or(|end| end != "toml") => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Returns what such a file is: Python, unless its text is TOML. With Python comes a remark that says so.
+    pub(super) fn decided(path: &str, text: &str) -> (Config, Option<String>) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let Err(error) = DeTable::parse(text) else { return (Config::Toml(path.to_owned()), None) };
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let remark = format!(
+            "--config: {path}: read as Python, because line {line} is not TOML; a name that ends in .toml or .py is not guessed"
+        );
+        (Config::Python(Script::File(path.to_owned())), Some(remark))
+    }
+
+    /// Parses `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML until its text
+    /// is looked at.
     pub(super) fn parse(text: &str) -> Config {
         if let Some(module) = text.strip_prefix("python:") {
             return Config::Python(Script::Module(module.to_owned()));
@@ -97,6 +135,8 @@ fn looks_like_app(word: &str) -> bool {
     }
 }
 
+/// Endings of the names of files that are neither TOML nor Python.
+const FOREIGN_FORMATS: [&str; 4] = ["yaml", "yml", "json", "xml"];
 /// gunicorn's variable for options.
 pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 /// Options of verbs.

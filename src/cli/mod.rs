@@ -4,6 +4,7 @@ pub mod args;
 pub mod ctl;
 mod gunicorn;
 mod invocation;
+mod options;
 mod shell;
 mod unknown;
 mod usage_error;
@@ -19,7 +20,6 @@ use ctl::ControlCall;
 use invocation::{CMD_ARGS, Config, Invocation};
 use usage_error::UsageError;
 
-use crate::http::AccessFormat;
 use crate::log;
 use crate::master::{self, AnyError, Launch, Origins, PythonFile, ResolvedSettings};
 use crate::message::Predecessor;
@@ -62,6 +62,7 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         if invocation.config.is_none() && Path::new(DEFAULT_FILE).is_file() {
             invocation.config = Some(Config::Python(Script::File(DEFAULT_FILE.to_owned())));
         }
+        decide_by_content(&mut invocation);
         Ok(invocation)
     };
     Ok(match call {
@@ -71,6 +72,16 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
         Call::Tell(call, invocation) => Call::Tell(call, complete(invocation)?),
     })
+}
+
+/// Looks into a configuration file whose name does not tell what it is. What cannot be read, or only once, stays TOML.
+fn decide_by_content(invocation: &mut Invocation) {
+    let undecided = invocation.config.as_ref().and_then(Config::undecided);
+    let Some(path) = undecided.filter(|path| Path::new(path).is_file()) else { return };
+    let Ok(Source { text, .. }) = read_file::read(Path::new(path)) else { return };
+    let (config, remark) = Config::decided(path, &text);
+    invocation.skipped.extend(remark);
+    invocation.config = Some(config);
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
@@ -98,6 +109,10 @@ fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
         }
         Err(problems) => {
             complain(&problems);
+            // A wrong word of this very command, which may be the one that names the server.
+            if resolve(&Sources { flags: &invocation.flags, ..Sources::default() }).is_err() {
+                return EXIT_CONFIG;
+            }
             // The running server was started with a valid file. The valid settings of this one may still name its
             // socket.
             match with_sources(invocation, me, None, valid_settings)
@@ -272,16 +287,6 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
         resolved
             .warnings
             .push(format!("--config: {place}: not a regular file, so it is read once: a reload keeps its settings"));
-    }
-    let origin = resolved.origin_of("access_log_format");
-    // A Python logger interprets the format itself.
-    let is_pythons = resolved.settings.is_logged_by_python() || defined.is_some_and(Defined::has_logconfig_dict);
-    match AccessFormat::parse(&resolved.settings.access_log_format) {
-        _ if is_pythons => {}
-        Err(error) => return Err(format!("{origin}: {error}").into()),
-        Ok(format) => resolved.warnings.extend(
-            format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
-        ),
     }
     Ok(resolved)
 }

@@ -12,7 +12,7 @@ pub enum BadResponse {
         /// The status.
         found: Excerpt,
     },
-    /// A code outside 100 to 599 (RFC 9110 section 15), or an interim one.
+    /// A code below 100, or an interim one. RFC 9110 section 15 defines no classes beyond 599; applications use them.
     StatusCode {
         /// The code.
         found: u16,
@@ -31,11 +31,6 @@ pub enum BadResponse {
         /// The first such byte.
         found: u8,
     },
-    /// A field that only the server may send (PEP 3333, "Other HTTP Features"). The engine may leave it out and go on.
-    HopByHop {
-        /// The name.
-        name: Excerpt,
-    },
     /// A Content-Length that is not a number.
     ContentLength {
         /// The value.
@@ -52,7 +47,7 @@ impl fmt::Display for BadResponse {
                 write!(f, "status: expected \"ddd reason\", found {found}")
             }
             BadResponse::StatusCode { found } => {
-                write!(f, "status: expected 200 to 599 or 101, found {found}")
+                write!(f, "status: expected 200 to 999 or 101, found {found}")
             }
             BadResponse::NotStarted => write!(f, "response: expected a status before the first field, found none"),
             BadResponse::FieldName { found } => {
@@ -60,9 +55,6 @@ impl fmt::Display for BadResponse {
             }
             BadResponse::FieldValue { name, found } => {
                 write!(f, "field {name}: expected no control bytes, found byte 0x{found:02x}")
-            }
-            BadResponse::HopByHop { name } => {
-                write!(f, "field {name}: expected end-to-end fields only, found a hop-by-hop field\n{HOP_BY_HOP_HINT}")
             }
             BadResponse::ContentLength { found } => {
                 write!(f, "content-length: expected digits, found {found}")
@@ -73,5 +65,3 @@ impl fmt::Display for BadResponse {
 }
 
 impl std::error::Error for BadResponse {}
-
-const HOP_BY_HOP_HINT: &str = "hint: leave it out, the server manages the connection";

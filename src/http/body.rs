@@ -251,16 +251,7 @@ fn in_trailers(cause: Reject) -> Reject {
     Reject::Trailer { cause: Box::new(cause) }
 }
 
-/// Fields that would reframe, reroute or authorise the request after it was judged (RFC 9110 section 6.5.1).
-const FORBIDDEN: [&str; 10] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-];
+/// Fields that would reframe, reroute or authorise the request after it was judged. Others that may be no trailers either,
+/// such as Content-Type, are discarded with the rest, as RFC 9110 section 6.5.1 lets a recipient do.
+const FORBIDDEN: [&str; 7] =
+    ["authorization", "connection", "content-length", "host", "te", "trailer", "transfer-encoding"];

@@ -134,7 +134,7 @@ impl Head {
             return None;
         }
         self.take_words([method, target, &bytes[version..line_end]], bytes, limits.leniency).ok()?;
-        let fields_end = self.pass_fields(parsed.headers, bytes, line_end + CRLF, limits.field_size)?;
+        let fields_end = self.pass_fields(parsed.headers, bytes, line_end + CRLF, field_content(limits))?;
         if used != fields_end + CRLF {
             return None;
         }
@@ -196,13 +196,13 @@ impl Head {
             }
         }
         // The limit that is met first depends only on where the line starts, not on how much of it is there.
-        let size = if in_fields { limits.field_size } else { limits.request_line };
+        let size = if in_fields { field_content(limits) } else { limits.request_line };
         let head = limits.head.min(LARGEST_HEAD);
         let left = head.saturating_sub(self.lines.start);
         match grammar::content_length(line) {
             length if length <= size.min(left) => Ok(()),
             _ if left < size => Err(Reject::HeadTooLarge { limit: head }),
-            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines.passed + 1, limit: size }),
+            _ if in_fields => Err(Reject::FieldTooLong { line: self.lines.passed + 1, limit: limits.field_size }),
             _ => Err(Reject::RequestLineTooLong { limit: size }),
         }
     }
@@ -363,6 +363,11 @@ impl<'a> Meaning<'a> {
             self.keep_alive |= grammar::is_name(option, b"keep-alive");
         }
     }
+}
+
+/// Returns the most bytes of a field line without its end, which counts.
+fn field_content(limits: &Limits) -> usize {
+    limits.field_size.saturating_sub(CRLF)
 }
 
 /// Keeps every offset within a [`Span`], whatever the limits say.

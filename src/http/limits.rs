@@ -1,13 +1,13 @@
 //! Limits on requests, and what is permitted beyond HTTP. Knows no setting, though most values come from one.
 
-/// Limits beyond which a request is refused. Sizes are in bytes; those of lines are without their ends.
+/// Limits beyond which a request is refused. Sizes are in bytes; that of the request line is without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The request line, else 414. gunicorn 4094, nginx 8 KiB, Apache 8190.
     pub request_line: usize,
     /// The number of fields, else 431. gunicorn and Apache 100, node 2000.
     pub fields: usize,
-    /// One field line, name included, else 431. gunicorn and Apache 8190, nginx 8 KiB.
+    /// One field line, name and CRLF included, else 431. gunicorn and Apache 8190, nginx 8 KiB.
     pub field_size: usize,
     /// The whole head, else 431. node 16 KiB, nginx 32 KiB, tomcat 8 KiB, gunicorn 800 KiB.
     pub head: usize,

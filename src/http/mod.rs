@@ -71,5 +71,5 @@ pub use network::Network;
 pub use proxy::{Opening, Proxied, ProxyMode, ProxyRules};
 pub use reject::{Excerpt, Reject};
 pub use request::Request;
-pub use response::{Begun, CONTINUE, LAST_CHUNK, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};
+pub use response::{Begun, CONTINUE, LAST_CHUNK, Pushed, ResponseHead, ResponseTo, Transfer, chunk_head, encode_chunk};
 pub use version::Version;

@@ -56,6 +56,15 @@ pub enum Transfer {
     UntilClose,
 }
 
+/// The outcome of a field that is no mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was taken, or left out because the head says the same without it.
+    Taken,
+    /// It is a hop-by-hop field, which only the server may send (PEP 3333, "Other HTTP Features"), and was left out.
+    HopByHop,
+}
+
 impl ResponseHead {
     /// Begins a response with its status, `200 OK`, and forgets the previous one.
     pub fn start(&mut self, status: &[u8]) -> Result<(), BadResponse> {
@@ -91,9 +100,10 @@ impl ResponseHead {
 
     /// Adds a field. Blanks around the value are dropped.
     ///
+    /// Hop-by-hop fields are left out: applications that pass on the response of another server copy them.
     /// A Content-Length is left out where the status has no body or none of its own (RFC 9110 sections 8.6 and 15.3.6).
     /// A 101 may name its Upgrade; the Connection field that goes with it comes from here.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<Pushed, BadResponse> {
         if !self.is_started() {
             return Err(BadResponse::NotStarted);
         }
@@ -108,14 +118,14 @@ impl ResponseHead {
             return Err(BadResponse::FieldValue { name: Excerpt::of(name), found });
         }
         match field {
-            Field::HopByHop => return self.push_hop_by_hop(name, value),
-            Field::ContentLength if !self.push_content_length(value)? => return Ok(()),
+            Field::HopByHop => return Ok(self.push_hop_by_hop(name, value)),
+            Field::ContentLength if !self.push_content_length(value)? => return Ok(Pushed::Taken),
             Field::Date => self.has_date = true,
             Field::Server => self.has_server = true,
             Field::ContentLength | Field::Other => {}
         }
         self.append(name, value);
-        Ok(())
+        Ok(Pushed::Taken)
     }
 
     /// Forgets everything, keeps the memory.
@@ -203,7 +213,7 @@ impl ResponseHead {
     fn begin(&self, to: ResponseTo, known_length: Option<u64>) -> Begun {
         let transfer = if self.code == SWITCHING {
             Transfer::UntilClose
-        } else if to.head_only || !self.may_have_length() || self.code == NOT_MODIFIED {
+        } else if !self.has_body(&to) {
             Transfer::Nothing
         } else if let Some(length) = self.content_length.or(known_length) {
             Transfer::Length(length)
@@ -213,6 +223,11 @@ impl ResponseHead {
             Transfer::UntilClose
         };
         Begun { transfer, keep_alive: to.keep_alive && !self.close && transfer != Transfer::UntilClose }
+    }
+
+    /// True if the response has a body, be it an empty one.
+    pub fn has_body(&self, to: &ResponseTo) -> bool {
+        !to.head_only && self.may_have_length() && self.code != NOT_MODIFIED || self.code == SWITCHING
     }
 
     fn may_have_length(&self) -> bool {
@@ -231,25 +246,30 @@ impl ResponseHead {
         Ok(self.content_length.is_some())
     }
 
-    fn push_hop_by_hop(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+    /// Obeys what a hop-by-hop field may ask for: a 101 names its protocol, and `Connection: close` ends the connection.
+    fn push_hop_by_hop(&mut self, name: &[u8], value: &[u8]) -> Pushed {
         let switching = self.code == SWITCHING;
         if switching && name.eq_ignore_ascii_case(b"upgrade") {
             self.append(name, value);
-            return Ok(());
+            return Pushed::Taken;
         }
-        if switching && name.eq_ignore_ascii_case(b"connection") && value.eq_ignore_ascii_case(b"upgrade") {
-            return Ok(());
+        if name.eq_ignore_ascii_case(b"keep-alive") && !switching {
+            return Pushed::Taken;
         }
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        let wants = |wish: &[u8]| value.eq_ignore_ascii_case(wish);
-        // Applications written for other servers send these; they change no framing.
-        let closes = is(b"connection") && wants(b"close");
-        let keeps = is(b"keep-alive") || (is(b"connection") && wants(b"keep-alive"));
-        if switching || !(closes || keeps) {
-            return Err(BadResponse::HopByHop { name: Excerpt::of(name) });
+        if !name.eq_ignore_ascii_case(b"connection") {
+            return Pushed::HopByHop;
         }
-        self.close |= closes;
-        Ok(())
+        let mut pushed = Pushed::Taken;
+        for option in grammar::list(value) {
+            let is = |known: &[u8]| option.eq_ignore_ascii_case(known);
+            match switching {
+                true if is(b"upgrade") => {}
+                false if is(b"close") => self.close = true,
+                false if is(b"keep-alive") => {}
+                _ => pushed = Pushed::HopByHop,
+            }
+        }
+        pushed
     }
 
     fn append(&mut self, name: &[u8], value: &[u8]) {
@@ -332,7 +352,7 @@ fn status_code(status: &[u8]) -> Result<u16, BadResponse> {
         return Err(wrong());
     }
     match code {
-        SWITCHING | 200..=599 => Ok(code),
+        SWITCHING | 200..=999 => Ok(code),
         found => Err(BadResponse::StatusCode { found }),
     }
 }

@@ -51,11 +51,12 @@ impl AccessLog {
 
     /// Adds a line, which has no newline in it. It reaches the file some time after the next [`AccessLog::hand_over`].
     pub fn append(&self, line: &[u8]) {
+        let (line, cut) = if line.len() > LONGEST_LINE { (&line[..LONGEST_LINE], CUT) } else { (line, &b""[..]) };
         if let Some(file) = &self.file {
-            file.add(self.writer, &[line, b"\n"]);
+            file.add(self.writer, &[line, cut, b"\n"]);
         }
         if let Some((syslog, before)) = &self.syslog {
-            syslog.add(self.writer, &[before, line, b"\0"]);
+            syslog.add(self.writer, &[before, line, cut, b"\0"]);
         }
     }
 
@@ -118,3 +119,6 @@ impl Gathered {
 
 /// The size at which a batch is handed over at the latest, in bytes: some 500 lines, a sixteenth of the queue.
 const BATCH: usize = 64 * 1024;
+/// The longest line, in bytes; what is beyond is cut off. A fourth of the queue. A request line may have 1 MiB.
+pub(super) const LONGEST_LINE: usize = 256 * 1024;
+const CUT: &[u8] = b"[...]";

@@ -10,7 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::line::Line;
+use super::line::{self, Line};
 use super::writer::Writer;
 use super::{CRITICAL, Level};
 use crate::os::clock;
@@ -85,11 +85,17 @@ impl Visit for Found {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            value.clone_into(&mut self.message);
+            // The first line may name a request, and leaves the room for a traceback to the others.
+            let (first, others) = value.split_once('\n').unwrap_or((value, ""));
+            let most = if others.is_empty() { LONGEST_MESSAGE } else { LONGEST_FIELD };
+            self.message = line::cut(first, most).into_owned();
+            if !others.is_empty() {
+                self.message.extend(["\n", &line::cut(others, LONGEST_MESSAGE)]);
+            }
         } else if field.name() == "event" {
             self.event = Some(value.to_owned());
         } else {
-            self.keep(field, value);
+            self.keep(field, line::cut(value, LONGEST_FIELD));
         }
     }
 
@@ -118,3 +124,8 @@ impl Visit for Found {
         if is_whole { self.keep(field, whole) } else { self.keep(field, value) }
     }
 }
+
+/// The longest message behind its first line, in bytes: its JSON, in which a control character has six, is shorter than a log's queue.
+const LONGEST_MESSAGE: usize = 128 * 1024;
+/// The longest value of a field, and first line of a message, in bytes. Request lines have 4 KiB by default.
+const LONGEST_FIELD: usize = 16 * 1024;

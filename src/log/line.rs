@@ -7,6 +7,7 @@
 //! in JSON. Fields that its words contain already have the prefix `said.`: a line of text does not repeat them, and
 //! JSON has them without the prefix.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -91,6 +92,19 @@ pub(super) fn dropped(format: Format, name: &str, lines: u64) -> String {
         fields: vec![("n", lines.into())],
     };
     line.encode(format)
+}
+
+/// Returns a text without its middle if it has more than `most` bytes. Its start says what happened, and its end is the
+/// last of a chain of exceptions.
+pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let head = (0..=most / 4 * 3).rev().find(is_boundary).unwrap_or(0);
+    let tail = (text.len() - most / 4..=text.len()).find(is_boundary).unwrap_or(text.len());
+    let (head, between, tail) = (&text[..head], tail - head, &text[tail..]);
+    format!("{head}[... {between} bytes cut ...]{tail}").into()
 }
 
 /// Appends a field's value: bare if nothing in it can be mistaken, else quoted.
@@ -220,6 +234,16 @@ mod tests {
             let text = event("m", vec![("f", value.into())]).encode(Format::Text);
             assert_eq!(rest(&text), format!("[INFO] m f={expected}\n"));
         }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_keeps_its_start_and_its_end() {
+        assert_eq!(cut("0123456789abcdef", 16), "0123456789abcdef");
+        assert_eq!(cut("0123456789abcdefg", 16), "0123456789ab[... 1 bytes cut ...]defg");
+        // Characters stay whole.
+        let text = "é".repeat(1000);
+        assert_eq!(cut(&text, 10), "ééé[... 1992 bytes cut ...]é");
+        assert_eq!(cut(&text, 0), "[... 2000 bytes cut ...]");
     }
 
     #[test]

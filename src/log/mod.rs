@@ -28,6 +28,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use access_log::AccessLog;
+use access_log::LONGEST_LINE;
 use error_log::ErrorLog;
 pub use line::{escaped, escaped_json};
 use tracing_subscriber::layer::SubscriberExt;
@@ -135,12 +136,13 @@ pub fn count_exception() {
 
 /// Writes an application's line to the access log, if this process has one.
 pub fn access(line: &str) {
-    WRITER.push_named(ACCESS_LOG, format!("{line}\n").as_bytes());
+    WRITER.push_named(ACCESS_LOG, format!("{}\n", line::cut(line, LONGEST_LINE)).as_bytes());
 }
 
 /// Writes an application's text to the error log: lines as they are, or in a log of JSON the message of an object.
 /// Never waits and never fails; lines that find no room are counted.
 pub fn application(text: &str) {
+    let text = &*line::cut(text, LONGEST_LINE);
     match WRITER.format() {
         Format::Text if text.ends_with('\n') => WRITER.error(text),
         Format::Text => WRITER.error(&format!("{text}\n")),

@@ -119,7 +119,7 @@ impl Master<'_> {
         let Processes { workers, generations, evaluation, hook_process, .. } = &self.processes;
         let zygotes = generations.values().filter_map(|generation| generation.zygote.as_ref());
         let zygotes = zygotes.chain(evaluation.as_ref().map(|evaluation| &evaluation.zygote));
-        let others = hook_process.as_ref().and_then(HookProcess::known_pid);
+        let others = hook_process.as_ref().and_then(HookProcess::pid);
         let own: Vec<Pid> = workers
             .known()
             .into_iter()

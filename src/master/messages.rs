@@ -13,7 +13,7 @@ use super::zygote::ZygoteStage;
 use super::{AnyError, FIRST, Generation, Master, log_lines, sockets};
 use crate::log;
 use crate::message::{BootFailure, FoundPython, FromZygote, Occasion};
-use crate::os::channel::{Packet, Received};
+use crate::os::channel::Received;
 use crate::os::process;
 use crate::supervisor::Event;
 
@@ -21,7 +21,11 @@ impl Master<'_> {
     pub(super) fn read_zygote(&mut self, number: u64) {
         while let Some(zygote) = self.processes.zygote(number).filter(|zygote| !zygote.is_ignored()) {
             match zygote.channel.receive() {
-                Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
+                Ok(Received::Packet(packet)) => match serde_json::from_slice(&packet.bytes) {
+                    Ok(FromZygote::Forked) if self.processes.zygote_forked(number, packet.sender) => {}
+                    Ok(message) => self.zygote_said(number, message),
+                    Err(error) => return self.reject_zygote(number, &error),
+                },
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(number),
                 Err(error) => return self.reject_zygote(number, &error),
@@ -46,13 +50,9 @@ impl Master<'_> {
     }
 
     /// Handles a message of a zygote; one that is not allowed in its stage is an error.
-    fn zygote_said(&mut self, number: u64, packet: &Packet) {
+    fn zygote_said(&mut self, number: u64, message: FromZygote) {
         let has_file = self.startup.file.is_some();
         let Some(zygote) = self.processes.zygote(number) else { return };
-        let message = match serde_json::from_slice(&packet.bytes) {
-            Ok(message) => message,
-            Err(error) => return self.reject_zygote(number, &error),
-        };
         match (message, zygote.stage) {
             (FromZygote::Found(found), ZygoteStage::Started) if has_file => {
                 zygote.found = Some(found);
@@ -69,7 +69,6 @@ impl Master<'_> {
             }
             (FromZygote::Ready, ZygoteStage::Entering) => {
                 zygote.stage = ZygoteStage::Ready;
-                self.processes.meet_hook_process();
                 if self.startup.check {
                     self.finish = Some(0);
                 } else {
@@ -106,7 +105,12 @@ impl Master<'_> {
     }
 
     pub(super) fn zygote_found(&mut self, number: u64, found: &FoundPython) {
-        match self.start_serving(number) {
+        let started = self.start_serving(number);
+        if started.as_ref().is_err_and(|error| self.will_bind_again(number, found, error)) {
+            return;
+        }
+        self.waiting_for_port = None;
+        match started {
             Err(error) => self.zygote_failed(number, &BootFailure::setup(&error)),
             Ok(is_first) if is_first && !self.startup.check => {
                 log_lines::found(&self.processes.generations[&number], found);
@@ -141,7 +145,8 @@ impl Master<'_> {
 
     /// Binds, if this zygote is the first of its generation, and tells it what to serve. True if it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
-        let mut known = std::mem::take(&mut self.processes.inherited);
+        let inherited = std::mem::take(&mut self.processes.inherited);
+        let mut known = inherited.clone();
         known.extend(self.processes.generations.values().flat_map(|generation| generation.sockets.clone()));
         let Some(generation) = self.processes.generations.get_mut(&number) else { return Ok(false) };
         let Generation { settings, identity, sockets, .. } = generation;
@@ -149,7 +154,14 @@ impl Master<'_> {
         if self.startup.check {
             sockets::check(settings, identity)?;
         } else if is_first {
-            *sockets = sockets::bind(settings, identity, &known)?;
+            match sockets::bind(settings, identity, &known) {
+                Ok(bound) => *sockets = bound,
+                Err(error) => {
+                    // Another attempt needs them.
+                    self.processes.inherited = inherited;
+                    return Err(error.into());
+                }
+            }
         }
         let occasion = match is_first {
             false => Occasion::Again,

@@ -1,6 +1,7 @@
 //! The master: one loop that waits for events, tells the supervisor and carries out its actions. It owns the sockets
 //! and the signals, runs no Python and handles no request.
 
+mod binding;
 mod certificates;
 mod command_source;
 mod configuration;
@@ -53,6 +54,7 @@ use crate::os::signal::{self, Signals};
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
+use binding::WaitingForPort;
 use control::ControlSocket;
 use control::requests::ControlRequests;
 use generation::Generation;
@@ -124,6 +126,7 @@ struct Master<'a> {
     lookups: Lookups,
     /// The time since which the server stops.
     stops_since: Option<Moment>,
+    waiting_for_port: Option<WaitingForPort>,
     /// The exit code, once the master is to end.
     finish: Option<i32>,
 }
@@ -158,6 +161,7 @@ impl<'a> Master<'a> {
             measurements: Measurements::new(now()),
             lookups,
             stops_since: None,
+            waiting_for_port: None,
             finish: None,
         })
     }
@@ -201,6 +205,7 @@ impl<'a> Master<'a> {
             self.processes.evaluation.as_ref().and_then(configuration::Evaluation::until),
             self.next_backlog(),
             self.processes.leftovers.wake_at(),
+            self.waiting_for_port.as_ref().map(WaitingForPort::at),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.measurements.watchdog.sleeps(now, limit);
@@ -239,6 +244,7 @@ impl<'a> Master<'a> {
         self.look_at_memory();
         self.end_late_evaluation();
         self.look_at_leftovers(now());
+        self.bind_again();
         self.tell(&Event::Tick);
         self.processes.forget_generations(!self.succession.other.is_there());
         self.tell_statsd();

@@ -4,6 +4,7 @@ use mio::Events;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::hook_process::HookProcess;
 use super::leftovers::ZYGOTE_END;
 use super::zygote::{Zygote, ZygoteStage};
 use super::{Master, ROUND_UP, log_lines, now};
@@ -24,6 +25,9 @@ impl Master<'_> {
         let end = self.end_of_exit_handlers();
         self.end_zygotes(end);
         // The hook process comes after the zygotes: its hook is the last one.
+        if let Some(pid) = self.processes.hook_process.as_ref().and_then(HookProcess::pid) {
+            self.processes.leftovers.note(pid);
+        }
         let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.wait_and_kill(hook_process, end.max(now() + ZYGOTE_END));
         self.end_leftovers();

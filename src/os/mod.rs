@@ -15,6 +15,7 @@ pub mod clock;
 pub mod daemonize;
 pub mod descendants;
 pub mod fork_guard;
+pub mod heap;
 pub mod identity;
 pub mod inotify;
 pub mod limits;

@@ -9,6 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::{
+    BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, SECURITYFS_MAGIC,
+    SELINUX_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, fstatfs,
+};
 
 use super::place;
 
@@ -43,6 +47,12 @@ pub fn open_regular(path: &Path) -> io::Result<OwnedFd> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
     }
     Ok(file.into())
+}
+
+/// True if a regular file has as many bytes as it reports. Those that the kernel makes when they are read do not: in /sys a
+/// file of 3 bytes reports 4096.
+pub fn keeps_length(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|system| !MADE_WHEN_READ.contains(&system.filesystem_type()))
 }
 
 /// Fails unless it is a file that can be read, now and again.
@@ -100,6 +110,19 @@ fn is_terminal(file: &File) -> bool {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any configuration has, and less than `/dev/zero` would fill.
 const MOST: usize = 1 << 20;
+
+/// The file systems whose files the kernel makes when they are read.
+const MADE_WHEN_READ: [FsType; 9] = [
+    BPF_FS_MAGIC,
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEBUGFS_MAGIC,
+    PROC_SUPER_MAGIC,
+    SECURITYFS_MAGIC,
+    SELINUX_MAGIC,
+    SYSFS_MAGIC,
+    TRACEFS_MAGIC,
+];
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::parse::{
-    FlagKind, Parsed, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+    FlagKind, Parsed, Setting, list, one, optional, pid_file, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
@@ -119,9 +119,12 @@ settings! {
         "Set in the process that loads the application and in its workers, not in the master.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
-        "CPython 3.11 or newer. The default is the virtualenv named by `VIRTUAL_ENV`, else `python3` on `PATH`. A \
-         name such as `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative \
-         to the directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
+        "CPython 3.11 or newer. The default is the first of: the virtualenv in which rwsgi is installed, also if \
+         it is not activated; the virtualenv named by `VIRTUAL_ENV`; `.venv` in `chdir`, or in the directory in \
+         which rwsgi was started; `python3` on `PATH`. The virtualenvs that pipx and `uv tool` make for rwsgi alone \
+         come after `.venv`. The log's line `python` says by `found_by` which one it was. A name such as \
+         `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative to the \
+         directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
          installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
@@ -147,6 +150,12 @@ settings! {
     backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
         ["--backlog"], "N", "connections that may wait to be accepted",
         "PassedSockets to listen(2) for each address; the kernel limits it to `net.core.somaxconn`.";
+    reuse_port: bool = false, switch, Socket,
+        ["--reuse-port"], "", "share TCP ports with other servers of this user",
+        "Sets `SO_REUSEPORT`: a second server with this setting, of the same user, can listen on the same port, and the \
+         kernel distributes new connections between both. Connections that wait in the queue of one of them are reset \
+         when that one stops; a reload or an upgrade loses none. The workers of a server share its socket, unlike in \
+         gunicorn, where each has its own. A reload applies it to addresses that are new.";
     umask: Option<Mode> = None, optional, Socket,
         ["-m", "--umask"], "MODE", "umask of unix sockets, in octal",
         "As in gunicorn, it sets the mode of unix sockets and does not change the umask of the processes. Always \
@@ -302,6 +311,12 @@ settings! {
         ["--client-body-timeout"], "SECONDS", "longest pause within a request's body",
         "Between two pieces, not for the whole body, which allows long uploads; then 408. Seconds, fractions \
          allowed; 0 is no limit. As in nginx; gunicorn has no such limit.";
+    minimum_receive_rate: Bytes = Bytes(240), one, Requests,
+        ["--minimum-receive-rate"], "BYTES", "fewest bytes per second that a client must send of a request's body",
+        "On average, over the last `client_body_timeout`; a body has 5 seconds to begin. Slower ones get 408. A client \
+         that sends a byte now and then stays within `client_body_timeout`, but would hold a connection indefinitely, \
+         and a worker full of such connections serves no other client. Time in which the server does not read does not count. \
+         0 is no limit. The default is Kestrel's; nginx and gunicorn have no such limit.";
     send_timeout: Seconds = Seconds::whole(60), one, Requests,
         ["--send-timeout"], "SECONDS", "longest time in which a client accepts no part of a response",
         "Then the connection is closed. It does not apply to a response that the application is slow to produce: \
@@ -321,13 +336,32 @@ settings! {
         ["--post-buffering"], "BYTES", "largest request body to keep in memory; larger ones go to a file",
         "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4M\"` or `\"4 MiB\"`. uWSGI has a \
          setting of this name; gunicorn reads a body while the application does.";
+    request_memory: Bytes = Bytes(256 << 20), one, Requests,
+        ["--request-memory"], "BYTES", "most memory for all request bodies of a worker",
+        "Beyond it, bodies go to files, as those do that are longer than `post_buffering`. Memory is taken for bytes \
+         that have come, not for a length that was announced. At most half of what `limit_as` leaves to a worker that \
+         has loaded its application. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. Bodies that \
+         the application receives itself (`post_buffering = 0`) do not count.";
     spill_limit: Bytes = Bytes(1 << 30), one, Requests,
         ["--spill-limit"], "BYTES", "largest request body to write to a file",
         "Larger bodies get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; \
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
+    response_memory: Bytes = Bytes(32 << 20), one, Requests,
+        ["--response-memory"], "BYTES", "most memory of a worker for responses that wait for their clients",
+        "What a client does not take at once waits: up to 256 KiB of a response in pieces, and a body that is one \
+         bytes object as that object. Beyond this bound it goes to a file in `worker_tmp_dir`. The worker serves \
+         others in any case. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. A gunicorn worker waits \
+         for its client.";
+    spill_space: Bytes = Bytes(4 << 30), one, Requests,
+        ["--spill-space"], "BYTES", "most bytes of a worker in files",
+        "Of request bodies, and of responses that wait for their clients, in `worker_tmp_dir`. Beyond it, and beyond \
+         `request_memory`, no more of a body is read until others are answered; after `client_body_timeout` such a \
+         request gets 503. One response gets no more than is left for all others; without room, also on the disk, its \
+         thread waits for the client, and the log says so. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
+         limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
-        ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
+        ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
         "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
          stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
@@ -457,9 +491,10 @@ settings! {
          [exit code](exit-codes.md) and the reason. gunicorn's command ends at once in both cases. Standard streams \
          become `/dev/null`, so set `errorlog`. The umask of the processes is 022. Do not use it under systemd, in a \
          container or under supervisord.";
-    pidfile: Option<PathBuf> = None, optional, Process,
+    pidfile: Option<PathBuf> = None, pid_file, Process,
         ["-p", "--pid"], "FILE", "file for the master's process id",
-        "Removed at the end if it still contains that id. A relative path is relative to `chdir`.";
+        "Removed at the end if it still contains that id. A relative path is relative to `chdir`. A number is refused, \
+         since it is probably a port.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \
@@ -484,7 +519,8 @@ settings! {
         "Opened for appending. A relative path is relative to `chdir`.";
     loglevel: LogLevel = LogLevel::Info, one, Logs,
         ["--log-level"], "LEVEL", "lowest level to log: debug, info, warning, error or critical",
-        "Lines of lower levels are not written. gunicorn treats an unknown level as info; here it is an error.";
+        "Lines of lower levels are not written. gunicorn treats an unknown level as info; here it is an \
+         error, except `warn`, `fatal`, `trace` and `notset`, which mean info and cause a warning.";
     log_format: LogFormat = LogFormat::Text, one, Logs,
         ["--log-format"], "FORMAT", "format of the error log: text, or json for one object per line",
         "Applies to the error log.";

@@ -1,7 +1,7 @@
 """Raises where it is told to.
 
 At import, if the environment has BOOM=import (an exception), BOOM=exit (sys.exit(7)) or BOOM=syntax.
-By path: /call in the call, /first before the first chunk, /middle after it, /close in close(), /silent never calls
+By path: /call in the call, /first before the first chunk, /middle after it, /close in close(), /long raises a message of 3 MB and writes as much before, /silent never calls
 start_response, /late calls it with the first chunk (which is right), /again answers an error page by a second
 start_response with exc_info. Everything else is answered.
 """
@@ -23,6 +23,10 @@ def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/call":
         raise RuntimeError("boom in the call")
+    if path == "/long":
+        # A bulk insert's parameters.
+        environ["wsgi.errors"].write("w" * 3_000_000 + " end of the text\n")
+        raise RuntimeError("long: " + "y" * 3_000_000)
     if path == "/silent":
         return [b"nobody called start_response"]
     if path == "/again":

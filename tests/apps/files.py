@@ -1,6 +1,6 @@
 """Sends files by wsgi.file_wrapper: ?path= as ?kind= (see opened), from ?seek= on, ?skip= bytes read before, with
 ?length= as Content-Length, in blocks of ?block= where the kernel cannot send it. /open answers how many descriptors
-are open.
+are open. /body keeps wsgi.input, and /kept answers whether that is closed.
 """
 
 import gzip
@@ -8,6 +8,9 @@ import io
 import os
 import tempfile
 from urllib.parse import parse_qs
+
+
+kept = []
 
 
 class Object:
@@ -26,6 +29,13 @@ class Shouting(io.FileIO):
 
 
 def application(environ, start_response):
+    if environ["PATH_INFO"] == "/body":
+        kept[:] = [environ["wsgi.input"]]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["wsgi.input"].read(3)]
+    if environ["PATH_INFO"] == "/kept":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(kept.pop().closed).encode()]
     if environ["PATH_INFO"] == "/open":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [str(len(os.listdir("/proc/self/fd"))).encode()]

@@ -7,6 +7,16 @@ from its request, and answers what they raised. /errors writes to wsgi.errors.
 import sys
 
 PLAIN = ("Content-Type", "text/plain")
+# What an application that passes on the response of another server copies.
+PROXIED = [
+    ("Connection", "keep-alive, Upgrade"),
+    ("Keep-Alive", "timeout=5"),
+    ("Proxy-Connection", "keep-alive"),
+    ("TE", "trailers"),
+    ("Trailer", "X-Sum"),
+    ("Upgrade", "h2c"),
+    ("Transfer-Encoding", "gzip, chunked"),
+]
 kept = []
 
 
@@ -30,6 +40,15 @@ def error_page(start_response):
         raise RuntimeError("before the head")
     except RuntimeError:
         start_response("503 Service Unavailable", [PLAIN], sys.exc_info())
+    return [b"sorry"]
+
+
+def by_keyword(start_response):
+    start_response("200 OK", [PLAIN])
+    try:
+        raise RuntimeError("before the head")
+    except RuntimeError:
+        start_response("503 Service Unavailable", [PLAIN], exc_info=sys.exc_info())
     return [b"sorry"]
 
 
@@ -69,6 +88,15 @@ def written_text(start_response):
 def late(start_response):
     start_response("200 OK", [PLAIN])
     yield b"late"
+
+
+def endless(status):
+    def way(start_response):
+        start_response(status, [PLAIN])
+        while True:
+            yield b"more"
+
+    return way
 
 
 def later(start_response):
@@ -135,6 +163,9 @@ WAYS = {
     "written-text": written_text,
     "late": late,
     "later": later,
+    "endless": endless("200 OK"),
+    "204-endless": endless("204 No Content"),
+    "304-endless": endless("304 Not Modified"),
     "keep": keep,
     "kept": use_kept,
     "silent": lambda start_response: [b"body"],
@@ -145,11 +176,19 @@ WAYS = {
     "status-short": answer("20 OK"),
     "status-interim": answer("100 Continue"),
     "status-high": answer("600 Much"),
+    "status-highest": answer("999 Most"),
+    "by-keyword": by_keyword,
     "status-line-end": answer("200 OK\r\nX-Injected: yes"),
     "status-bytes": call_with(b"200 OK", [PLAIN]),
     "status-number": call_with(200, [PLAIN]),
     "status-wide": answer("200 \u20ac"),
     "headers-tuple": call_with("200 OK", (PLAIN,)),
+    "headers-pairs": call_with("200 OK", [PLAIN, ["X-A", "b"]]),
+    "headers-generator": lambda start_response: call_with("200 OK", (pair for pair in [PLAIN]))(start_response),
+    "headers-items": call_with("200 OK", dict([PLAIN]).items()),
+    "headers-dict": call_with("200 OK", dict([PLAIN])),
+    "headers-text": call_with("200 OK", "Content-Type: text/plain"),
+    "header-text": call_with("200 OK", ["AB"]),
     "headers-none": call_with("200 OK", None),
     "header-list": call_with("200 OK", [["Content-Type", "text/plain"]]),
     "header-three": call_with("200 OK", [("A", "b", "c")]),
@@ -165,6 +204,7 @@ WAYS = {
     "value-wide": answer(headers=[("A", "\u20ac")]),
     "connection": answer(headers=[("Connection", "x-hop")]),
     "transfer-encoding": answer(headers=[("Transfer-Encoding", "chunked")]),
+    "proxied": answer(headers=PROXIED),
     "length-word": answer(headers=[("Content-Length", "four")]),
     "length-negative": answer(headers=[("Content-Length", "-4")]),
     "length-twice": answer(headers=[("Content-Length", "4"), ("Content-Length", "4")]),

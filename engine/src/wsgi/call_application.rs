@@ -263,7 +263,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
         let bytes = piece(&only)?;
         check_started(exchange)?;
         exchange.send_whole(&app, bytes.as_bytes(), || OutgoingBody::of(bytes));
-    } else {
+    } else if !exchange.drops_rest() {
         let pieces = result.try_iter().map_err(|_| wrong_type("response", "an iterable of bytes", result))?;
         for item in pieces {
             let item = item?;
@@ -272,6 +272,9 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
             // PEP 3333: an empty piece is no reason to send the head.
             if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
+            }
+            if exchange.drops_rest() {
+                break;
             }
         }
         check_started(exchange)?;

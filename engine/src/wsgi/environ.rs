@@ -168,8 +168,13 @@ impl<'py> Environs<'py> {
         exchange: &mut Exchange<'_>,
     ) -> PyResult<()> {
         let mut asks_for_another = false;
+        // RFC 9112 section 7.1.3: a body that is decoded has a length, and no coding.
+        let is_decoded = exchange.body_length().is_some();
         self.variables.begin();
         for (name, value) in exchange.request().fields() {
+            if is_decoded && is_transfer_encoding(name) {
+                continue;
+            }
             asks_for_another |= name.len() == UPGRADE.len() && name.eq_ignore_ascii_case(UPGRADE);
             let variable = self.variables.next(py, name);
             if variable.has_underscore
@@ -269,6 +274,12 @@ fn name_by_host(py: Python<'_>, environ: &Bound<'_, PyDict>, host: &[u8], scheme
     environ.set_item(intern!(py, "SERVER_PORT"), native_string::from_bytes(py, port)?)
 }
 
+/// True for each name whose variable is `HTTP_TRANSFER_ENCODING`.
+fn is_transfer_encoding(name: &[u8]) -> bool {
+    name.len() == TRANSFER_ENCODING.len()
+        && (name.eq_ignore_ascii_case(TRANSFER_ENCODING) || name.eq_ignore_ascii_case(b"transfer_encoding"))
+}
+
 /// Joins the values of a repeated field in their order (RFC 9110, 5.3). Cookies have a separator of their own (RFC 6265, 5.4).
 fn join<'py>(
     py: Python<'py>,
@@ -289,5 +300,6 @@ const ROOM: usize = 22;
 /// Most names of dropped fields that are logged.
 const MOST_LOGGED: usize = 16;
 const UPGRADE: &[u8] = b"upgrade";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const USUAL_METHOD: &str = "GET";
 const METHODS: [&str; 8] = ["POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];

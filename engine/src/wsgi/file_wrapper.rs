@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use rwsgi::os::read_file::keeps_length;
+
 /// The wrapper around a file, as an iterable of its blocks.
 #[pyclass(module = "rwsgi", name = "FileWrapper", frozen)]
 pub(crate) struct FileWrapper {
@@ -78,8 +80,8 @@ impl FileWrapper {
         // SAFETY: the file object holds the descriptor open while it is duplicated, and this thread is attached.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(descriptor) }.as_fd().try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        // Files of /proc report a length of 0 and are not empty: they are read.
-        let length = metadata.len().checked_sub(offset).filter(|length| *length > 0)?;
+        // What reports a length of 0 may have content all the same: it is read, like all that keeps no length.
+        let length = metadata.len().checked_sub(offset).filter(|length| *length > 0 && keeps_length(&file))?;
         Some(Rest { file, offset, length })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Inputs<'py> {
     buffered: Bound<'py, PyAny>,
     /// The stream of the request that runs, if its body is received while it is read.
     streamed: Option<Bound<'py, StreamedInput>>,
+    /// The stream of the request that runs, if its body is in a file.
+    file: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> Inputs<'py> {
@@ -35,6 +37,7 @@ impl<'py> Inputs<'py> {
             open: io.getattr("open")?,
             buffered: io.getattr("BufferedReader")?,
             streamed: None,
+            file: None,
         })
     }
 
@@ -55,7 +58,9 @@ impl<'py> Inputs<'py> {
                 Err(_) => return Err(PyOSError::new_err("the request body is not in the buffer that received it")),
             },
             // The stream owns the descriptor from here on and closes it with itself.
-            Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))),
+            Body::File(file) => self.open.call1((file.into_raw_fd(), intern!(py, "rb"))).inspect(|stream| {
+                self.file = Some(stream.clone());
+            }),
             Body::Streamed => {
                 let streamed =
                     Bound::new(py, StreamedInput { exchange: ExchangeRef::default(), closed: AtomicBool::new(false) })?;
@@ -67,8 +72,12 @@ impl<'py> Inputs<'py> {
         stream.map(Some)
     }
 
-    /// Ends the request: a stream that is still held raises for the rest of its body.
+    /// Ends the request: a stream that is still held raises for the rest of its body, and a body's file is closed.
     pub(crate) fn release(&mut self) {
+        if let Some(file) = self.file.take() {
+            // The application may have closed it; nothing was written to it.
+            let _ = file.call_method0(intern!(file.py(), "close"));
+        }
         if let Some(streamed) = self.streamed.take() {
             streamed.get().exchange.clear();
         }

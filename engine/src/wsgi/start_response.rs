@@ -1,16 +1,19 @@
 //! `start_response` and `write`: the head of a response as PEP 3333 passes it, checked as that asks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::Borrowed;
 use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PySequence, PyString, PyTuple};
 
+use rwsgi::http::{BadResponse, Pushed};
 use rwsgi::worker::{Delivery, Exchange};
 
-use crate::exceptions::wrong_type;
+use crate::exceptions::{type_name, wrong_type};
 use crate::gil::Detach;
 use crate::native_string;
 use crate::wsgi::exchange_ref::ExchangeRef;
@@ -82,7 +85,7 @@ pub(crate) struct Response {
 
 #[pymethods]
 impl Response {
-    #[pyo3(signature = (status, response_headers, exc_info = None, /))]
+    #[pyo3(signature = (status, response_headers, /, exc_info = None))]
     fn start_response(
         &self,
         py: Python<'_>,
@@ -132,8 +135,7 @@ impl CurrentExchange {
             fields.push((octets(&name, "header name")?, octets(&value, "header value")?));
         }
         let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let refuse = |error: rwsgi::http::BadResponse| PyValueError::new_err(error.to_string());
-        self.with(py, |exchange| exchange.early_hints(fields).map_err(refuse))
+        self.with(py, |exchange| exchange.early_hints(fields).map_err(|error| refuse(&error)))
     }
 }
 
@@ -182,16 +184,83 @@ fn reraise(exc_info: &Bound<'_, PyAny>) -> PyErr {
 }
 
 fn fill(exchange: &mut Exchange<'_>, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-    let head = exchange.head();
-    let refuse = |error: rwsgi::http::BadResponse| PyValueError::new_err(error.to_string());
-    head.start(&native_string::to_bytes(status, "status")?).map_err(refuse)?;
-    let headers = headers.cast::<PyList>().map_err(|_| wrong_type("response_headers", "a list", headers))?;
+    exchange.head().start(&native_string::to_bytes(status, "status")?).map_err(|error| refuse(&error))?;
+    let Ok(headers) = headers.cast::<PyList>() else {
+        return fill_from_iterable(exchange, headers);
+    };
     for header in headers {
-        let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair = pair.ok_or_else(|| wrong_type("response_headers", "a tuple (name, value)", &header))?;
-        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-        let name = native_string::to_bytes(&name, "header name")?;
-        head.push(&name, &native_string::to_bytes(&value, "header value")?).map_err(refuse)?;
+        match header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2) {
+            Some(pair) => push(exchange, pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?)?,
+            None => push_other(exchange, &header)?,
+        }
     }
     Ok(())
+}
+
+fn push(exchange: &mut Exchange<'_>, name: Borrowed<'_, '_, PyAny>, value: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
+    let name = native_string::to_bytes(&name, "header name")?;
+    let pushed = exchange
+        .head()
+        .push(&name, &native_string::to_bytes(&value, "header value")?)
+        .map_err(|error| refuse(&error))?;
+    if pushed == Pushed::HopByHop {
+        warn_of_hop_by_hop(exchange, &name);
+    }
+    Ok(())
+}
+
+/// Takes fields that are in no list: another sequence, or an object that gives one pair after the other.
+#[cold]
+fn fill_from_iterable(exchange: &mut Exchange<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+    let wrong = || wrong_type("response_headers", "a list", headers);
+    let is_text = headers.is_instance_of::<PyString>() || headers.is_instance_of::<PyBytes>();
+    if is_text || headers.is_instance_of::<PyDict>() {
+        return Err(wrong());
+    }
+    for header in headers.try_iter().map_err(|_| wrong())? {
+        push_other(exchange, &header?)?;
+    }
+    warn_of_type(headers, "a list of tuples");
+    Ok(())
+}
+
+/// Takes a field that is no tuple, but another sequence of a name and a value.
+#[cold]
+fn push_other(exchange: &mut Exchange<'_>, header: &Bound<'_, PyAny>) -> PyResult<()> {
+    let is_text = header.is_instance_of::<PyString>() || header.is_instance_of::<PyBytes>();
+    let pair = header.cast::<PySequence>().ok().filter(|pair| !is_text && pair.len().is_ok_and(|length| length == 2));
+    let pair = pair.ok_or_else(|| wrong_type("response_headers", "a tuple (name, value)", header))?;
+    push(exchange, pair.get_item(0)?.as_borrowed(), pair.get_item(1)?.as_borrowed())?;
+    if !header.is_instance_of::<PyTuple>() {
+        warn_of_type(header, "tuples (name, value)");
+    }
+    Ok(())
+}
+
+/// Logs, once a process, that a field was left out.
+#[cold]
+fn warn_of_hop_by_hop(exchange: &Exchange<'_>, name: &[u8]) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        let (name, path) = (name.escape_ascii(), exchange.request().path().escape_ascii());
+        tracing::warn!(
+            %name, %path,
+            "response field left out, only the server may send it; further ones are left out silently\n\
+             hint: leave hop-by-hop fields out, the server manages the connection"
+        );
+    }
+}
+
+/// Logs, once a process, that fields came in another type than PEP 3333 asks for.
+#[cold]
+fn warn_of_type(found: &Bound<'_, PyAny>, expected: &str) {
+    static LOGGED: AtomicBool = AtomicBool::new(false);
+    if !LOGGED.swap(true, Ordering::Relaxed) {
+        let found = type_name(found);
+        tracing::warn!("response_headers: expected {expected}, found {found}; they are sent all the same");
+    }
+}
+
+fn refuse(error: &BadResponse) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::Reactor;
 use super::accept::Accepting;
 use crate::os::signal;
-use crate::worker::Order;
 use crate::worker::connection::context::Drain;
 use crate::worker::connection::event::{Event, Readiness};
 use crate::worker::connection::state::FIRST_REQUEST;
 use crate::worker::millis::{self, after};
+use crate::worker::{Order, Spent};
 
 /// The way in which a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,18 @@ impl Shutdown {
 }
 
 impl Reactor<'_> {
+    /// Asks for another worker in this one's place, once.
+    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
+        if let Some(ask) = self.replacement.ask.take() {
+            ask(why);
+        }
+    }
+
+    /// True if the worker has asked for another one in its place.
+    pub(super) fn is_to_be_replaced(&self) -> bool {
+        self.replacement.ask.is_none()
+    }
+
     pub(super) fn signals(&mut self) {
         while let Some(signal) = self.setup.signals.next() {
             match signal {

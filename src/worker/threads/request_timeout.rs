@@ -132,7 +132,7 @@ impl RequestTimeouts {
         &mut self,
         rules: &TimeoutRules<'_>,
         calls: impl Iterator<Item = (usize, (&'s Slot, &'s ResponseOwner))>,
-        answer: impl Fn() -> Vec<u8>,
+        mut answer: impl FnMut() -> Vec<u8>,
     ) -> bool {
         let now = clock::monotonic();
         let gap = now.saturating_sub(self.looked);
