@@ -348,6 +348,8 @@ pub enum SpentReason {
     Requests,
     /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
+    /// The application has opened all files that a process may have open.
+    Descriptors,
 }
 
 /// The reason why a zygote or a worker could not start.

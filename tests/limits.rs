@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::support::{self, Response, Server, directory, run};
+use crate::support::{self, Response, Server, directory, pass, run, wait_until};
 
 const GREEDY: &str = r#"
 def application(environ, start_response):
@@ -48,6 +50,52 @@ fn at_the_limit_of_files_idle_connections_make_room() {
         kept.push(stream);
     }
     assert!(!server.log().contains("cannot accept"), "{}", server.log());
+}
+
+const LEAKS: &str = r#"
+import os, threading, time
+
+kept = []
+
+def leak():
+    while True:
+        try:
+            kept.append(open("/dev/null"))
+        except OSError:
+            time.sleep(0.001)
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/leak":
+        threading.Thread(target=leak, daemon=True).start()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"#;
+
+#[test]
+fn a_worker_whose_application_leaks_descriptors_is_replaced() {
+    let files = directory(&[("leaks.py", LEAKS)]);
+    let server = Server::start_in(files.path(), &["--limit-nofile", "64", "leaks"]);
+    let leaky = server.get("/").text();
+    assert_eq!(server.get("/leak").text(), leaky);
+    // A client that comes without a descriptor waits until the next worker is there.
+    wait_until("another worker serves", || server.get("/").text() != leaky);
+    server.wait_for("worker has had no free descriptor for 5 s, it will be replaced");
+}
+
+#[test]
+fn a_worker_whose_connections_take_all_descriptors_is_not_replaced() {
+    let server = Server::start(&["--limit-nofile", "64", "hello"]);
+    let worker = server.workers();
+    let mut held: Vec<TcpStream> = (0..62).map(|_| server.connect()).collect();
+    for stream in &mut held {
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n1234").unwrap();
+    }
+    server.wait_for("cannot accept");
+    pass(Duration::from_secs(7));
+    assert_eq!(server.workers(), worker, "{}", server.log());
+    assert!(!server.log().contains("will be replaced"), "{}", server.log());
+    held.truncate(5);
+    assert_eq!(server.get("/").status, 200);
 }
 
 #[test]

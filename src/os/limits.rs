@@ -17,6 +17,11 @@ pub fn open_files(wanted: Option<u64>) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?)
 }
 
+/// Returns the number of files that may be open at a time.
+pub fn most_open_files() -> Option<u64> {
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
+}
+
 /// Sets the number of bytes of address space, from here on, also in processes that are forked: allocations beyond it
 /// fail. Errors: `PermissionDenied` for more than is allowed.
 pub fn address_space(bytes: u64) -> io::Result<()> {
