@@ -28,6 +28,7 @@ pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
 pub use reactor::handoff::{Handoff, HandoffEnds};
 pub use reactor::shutdown::Ending;
+pub use spill_file::try_spilling;
 pub use threads::Worker;
 pub use threads::request_timeout::{Late, Then, TimeoutRules};
 

@@ -6,6 +6,7 @@ pub(crate) mod inheritance;
 pub(crate) mod privileges;
 pub(crate) mod setup;
 pub(crate) mod signals;
+pub(crate) mod spill_directory;
 pub(crate) mod threads;
 pub(crate) mod warmup;
 pub(crate) mod worker;

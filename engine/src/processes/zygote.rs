@@ -26,6 +26,7 @@ use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
 use crate::processes::signals;
+use crate::processes::spill_directory;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python;
@@ -176,6 +177,7 @@ fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure
         hooks.go_on(py, before.as_ref());
     }
     let settings = &inheritance.start.settings;
+    inheritance.spill_directory = spill_directory::choose(settings)?;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load_configured(py, settings)?;
         if settings.preload_app {
