@@ -502,7 +502,8 @@ settings! {
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "most open files of each process",
         "Every connection is one. 0 is the hard limit of the process (`ulimit -Hn`), at most 1048576. Set at the \
-         start: a reload does not change it. uWSGI has `max-fd`.";
+         start: a reload does not change it. With 0, programs that the application starts get the limit that the \
+         server was started with. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
         ["--limit-as"], "BYTES", "most address space of each process with Python",
         "Larger allocations get `MemoryError`, in that request only. Address space is more than memory in use: memory \

@@ -25,6 +25,7 @@ use crate::processes::fork;
 use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
+use crate::processes::program_limits;
 use crate::processes::signals;
 use crate::processes::spill_directory;
 use crate::processes::warmup;
@@ -178,6 +179,7 @@ fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure
     }
     let settings = &inheritance.start.settings;
     inheritance.spill_directory = spill_directory::choose(settings)?;
+    program_limits::install(py, inheritance.start.files_of_programs).map_err(|error| BootFailure::setup(&error))?;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load_configured(py, settings)?;
         if settings.preload_app {
