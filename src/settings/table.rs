@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::parse::{
-    FlagKind, Parsed, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+    FlagKind, Parsed, Setting, list, one, optional, pid_file, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
@@ -119,9 +119,12 @@ settings! {
         "Set in the process that loads the application and in its workers, not in the master.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
-        "CPython 3.11 or newer. The default is the virtualenv named by `VIRTUAL_ENV`, else `python3` on `PATH`. A \
-         name such as `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative \
-         to the directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
+        "CPython 3.11 or newer. The default is the first of: the virtualenv in which rwsgi is installed, also if \
+         it is not activated; the virtualenv named by `VIRTUAL_ENV`; `.venv` in `chdir`, or in the directory in \
+         which rwsgi was started; `python3` on `PATH`. The virtualenvs that pipx and `uv tool` make for rwsgi alone \
+         come after `.venv`. The log's line `python` says by `found_by` which one it was. A name such as \
+         `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative to the \
+         directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
          installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
@@ -490,9 +493,10 @@ settings! {
          [exit code](exit-codes.md) and the reason. gunicorn's command ends at once in both cases. Standard streams \
          become `/dev/null`, so set `errorlog`. The umask of the processes is 022. Do not use it under systemd, in a \
          container or under supervisord.";
-    pidfile: Option<PathBuf> = None, optional, Process,
+    pidfile: Option<PathBuf> = None, pid_file, Process,
         ["-p", "--pid"], "FILE", "file for the master's process id",
-        "Removed at the end if it still contains that id. A relative path is relative to `chdir`.";
+        "Removed at the end if it still contains that id. A relative path is relative to `chdir`. A number is refused, \
+         since it is probably a port.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \
