@@ -18,6 +18,7 @@ pub mod fork_guard;
 pub mod heap;
 pub mod identity;
 pub mod inotify;
+pub mod late_close;
 pub mod limits;
 pub mod listener;
 pub mod memfd;
