@@ -13,6 +13,7 @@ pub mod access;
 pub mod channel;
 pub mod clock;
 pub mod daemonize;
+pub mod descendants;
 pub mod fork_guard;
 pub mod heap;
 pub mod identity;
