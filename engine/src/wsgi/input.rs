@@ -5,7 +5,7 @@
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::{PyConnectionAbortedError, PyOSError, PyTimeoutError};
+use pyo3::exceptions::{PyConnectionAbortedError, PyMemoryError, PyOSError, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySlice};
@@ -50,8 +50,8 @@ impl<'py> Inputs<'py> {
     pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let stream = match exchange.take_body() {
             Body::Empty => return Ok(None),
-            Body::Received(bytes) => self.bytes_io.call1((PyBytes::new(py, bytes),)),
-            Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
+            Body::Received(bytes) => self.bytes_io.call1((copied(py, exchange, bytes)?,)),
+            Body::Memory(bytes) => self.bytes_io.call1((copied(py, exchange, &bytes)?,)),
             // The stream takes the object itself, and returns it to a reader that asks for all of it.
             Body::Given(memory) => match memory.into_any().downcast::<IncomingBody>() {
                 Ok(incoming) => self.bytes_io.call1((incoming.into_object(py),)),
@@ -150,6 +150,14 @@ impl StreamedInput {
             })
         })
     }
+}
+
+/// Returns a new object of these bytes. Without memory for it the request is answered 503.
+fn copied<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    IncomingBody::copy_of(py, bytes).ok_or_else(|| {
+        exchange.refuse(503);
+        PyMemoryError::new_err("no memory for the request body")
+    })
 }
 
 /// Most bytes of a streamed body that are asked for at once.
