@@ -225,7 +225,8 @@ settings! {
         "`soft` raises `rwsgi.RequestTimeout` in the request, which is answered 504, and continues as `hard` if the \
          request has not ended after `timeout_grace`. `hard` answers 504 and abandons the thread. The worker is then \
          replaced: it ends when its other threads have finished their requests, at the latest after \
-         `graceful_timeout`. `warn` only logs the stack. gunicorn kills sync workers.";
+         `graceful_timeout`. `warn` only logs the stack; it is the default with `reload`, so that `breakpoint()` is \
+         not interrupted. gunicorn kills sync workers.";
     timeout_grace: Seconds = Seconds::whole(2), one, Workers,
         ["--timeout-grace"], "SECONDS", "time after the exception of timeout_mode soft",
         "Code that waits in C may not see the exception. Counted from `timeout` on. Seconds, fractions allowed.";
