@@ -637,7 +637,8 @@ fn a_hook_that_raises_is_fatal_where_the_server_or_the_worker_cannot_go_on_and_n
     let files = site(&raising("worker_exit", "server, worker"));
     let log = start(&files, &[]).stop();
     assert!(log.contains("hook failed") && log.contains("KeyError: 'worker_exit'"), "{log}");
-    let files = site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nssl_context = print\n");
+    let files =
+        site("wsgi_app = 'app'\npost_fork = 5\n\n\nworker_exit = [1]\nssl_context = print\ncertfile = 'cert.pem'\n");
     let (code, _, log) = run_command(command(&files, &[]));
     assert_eq!(code, 1, "{log}");
     for words in [

@@ -28,6 +28,7 @@ mod faults;
 mod frameworks;
 mod from_gunicorn;
 mod gunicorn_conf;
+mod gunicorn_settings;
 mod gunicorn_side_by_side;
 mod gunicorn_wild;
 mod gunicorn_words;

@@ -134,6 +134,7 @@ preload_app = true
 warmup = "/polls/?page=1,https://example.com"
 bind = ["[::1]:8000", "unix:/run/app.sock"]
 backlog = 64
+reuse_port = true
 umask = "007"
 unix_socket_mode = 0o600
 workers = "auto"

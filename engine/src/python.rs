@@ -25,7 +25,10 @@ pub(crate) fn prepare_sys(py: Python<'_>, arguments: &[String], extra: &[impl As
         path.insert(0, directory.as_os_str())?;
     }
     for entry in extra {
-        path.insert(0, directory.join(entry).as_os_str())?;
+        let entry = py.import("os.path")?.call_method1("abspath", (entry.as_ref().as_os_str(),))?;
+        if !path.contains(&entry)? {
+            path.insert(0, entry)?;
+        }
     }
     // It asks for a prompt when the program ends, and a server has none.
     py.import("os")?.getattr("environ")?.call_method1("pop", ("PYTHONINSPECT", py.None()))?;

@@ -56,7 +56,7 @@ mod tests {
         check("--limit-request-field_size 9 app", "--limit-request-field-size 9 app", 0);
         check("--limit-request-field_size=9 app", "--limit-request-field-size=9 app", 0);
         check("--no-control-socket app", "--control-socket=off app", 0);
-        check("--reuse-port --no-sendfile app", "app", 2);
+        check("--initgroups --no-sendfile app", "app", 2);
         check("--http-parser fast app", "app", 1);
         check("--http-parser=fast app", "app", 1);
         check("--http :80 --ini x", "--http :80 --ini x", 0);

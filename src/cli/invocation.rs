@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
+use toml::de::DeTable;
+
 use crate::settings::source_value::quoted;
 use crate::settings::{AppName, AppSource, Problem, Row, Script, Settings, SourceValue, Value};
 
@@ -68,7 +70,28 @@ impl Config {
         }
     }
 
-    /// Parses `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML.
+    /// Returns the path of a file whose name does not tell what it is.
+    pub(super) fn undecided(&self) -> Option<&str> {
+        match self {
+            Config::Toml(path) if Path::new(path).extension().is_none_or(|end| end != "toml") => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Returns what such a file is: Python, unless its text is TOML. With Python comes a remark that says so.
+    pub(super) fn decided(path: &str, text: &str) -> (Config, Option<String>) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let Err(error) = DeTable::parse(text) else { return (Config::Toml(path.to_owned()), None) };
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let remark = format!(
+            "--config: {path}: read as Python, because line {line} is not TOML; a name that ends in .toml or .py is not guessed"
+        );
+        (Config::Python(Script::File(path.to_owned())), Some(remark))
+    }
+
+    /// Parses `PATH`, `file:PATH` or `python:MODULE`. A path that ends in `.py` is Python, any other TOML until its text
+    /// is looked at.
     pub(super) fn parse(text: &str) -> Config {
         if let Some(module) = text.strip_prefix("python:") {
             return Config::Python(Script::Module(module.to_owned()));

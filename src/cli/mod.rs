@@ -62,6 +62,7 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         if invocation.config.is_none() && Path::new(DEFAULT_FILE).is_file() {
             invocation.config = Some(Config::Python(Script::File(DEFAULT_FILE.to_owned())));
         }
+        decide_by_content(&mut invocation);
         Ok(invocation)
     };
     Ok(match call {
@@ -71,6 +72,16 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
         Call::Tell(call, invocation) => Call::Tell(call, complete(invocation)?),
     })
+}
+
+/// Looks into a configuration file whose name does not tell what it is. What cannot be read, or only once, stays TOML.
+fn decide_by_content(invocation: &mut Invocation) {
+    let undecided = invocation.config.as_ref().and_then(Config::undecided);
+    let Some(path) = undecided.filter(|path| Path::new(path).is_file()) else { return };
+    let Ok(Source { text, .. }) = read_file::read(Path::new(path)) else { return };
+    let (config, remark) = Config::decided(path, &text);
+    invocation.skipped.extend(remark);
+    invocation.config = Some(config);
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {

@@ -105,7 +105,12 @@ impl Master<'_> {
     }
 
     pub(super) fn zygote_found(&mut self, number: u64, found: &FoundPython) {
-        match self.start_serving(number) {
+        let started = self.start_serving(number);
+        if started.as_ref().is_err_and(|error| self.will_bind_again(number, found, error)) {
+            return;
+        }
+        self.waiting_for_port = None;
+        match started {
             Err(error) => self.zygote_failed(number, &BootFailure::setup(&error)),
             Ok(is_first) if is_first && !self.startup.check => {
                 log_lines::found(&self.processes.generations[&number], found);
@@ -140,7 +145,8 @@ impl Master<'_> {
 
     /// Binds, if this zygote is the first of its generation, and tells it what to serve. True if it is the first.
     fn start_serving(&mut self, number: u64) -> Result<bool, AnyError> {
-        let mut known = std::mem::take(&mut self.processes.inherited);
+        let inherited = std::mem::take(&mut self.processes.inherited);
+        let mut known = inherited.clone();
         known.extend(self.processes.generations.values().flat_map(|generation| generation.sockets.clone()));
         let Some(generation) = self.processes.generations.get_mut(&number) else { return Ok(false) };
         let Generation { settings, identity, sockets, .. } = generation;
@@ -148,7 +154,14 @@ impl Master<'_> {
         if self.startup.check {
             sockets::check(settings, identity)?;
         } else if is_first {
-            *sockets = sockets::bind(settings, identity, &known)?;
+            match sockets::bind(settings, identity, &known) {
+                Ok(bound) => *sockets = bound,
+                Err(error) => {
+                    // Another attempt needs them.
+                    self.processes.inherited = inherited;
+                    return Err(error.into());
+                }
+            }
         }
         let occasion = match is_first {
             false => Occasion::Again,

@@ -1,6 +1,7 @@
 //! The master: one loop that waits for events, tells the supervisor and carries out its actions. It owns the sockets
 //! and the signals, runs no Python and handles no request.
 
+mod binding;
 mod certificates;
 mod command_source;
 mod configuration;
@@ -50,6 +51,7 @@ use crate::os::signal::Signals;
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
+use binding::WaitingForPort;
 use control::ControlSocket;
 use control::requests::ControlRequests;
 use generation::Generation;
@@ -114,6 +116,7 @@ struct Master<'a> {
     succession: Succession,
     measurements: Measurements,
     lookups: Lookups,
+    waiting_for_port: Option<WaitingForPort>,
     /// The exit code, once the master is to end.
     finish: Option<i32>,
 }
@@ -148,6 +151,7 @@ impl<'a> Master<'a> {
             succession: Succession { other, pending: None, pidfile },
             measurements: Measurements::new(now()),
             lookups,
+            waiting_for_port: None,
             finish: None,
         })
     }
@@ -190,6 +194,7 @@ impl<'a> Master<'a> {
             self.requests.wake_at(),
             self.processes.evaluation.as_ref().and_then(configuration::Evaluation::until),
             self.next_backlog(),
+            self.waiting_for_port.as_ref().map(WaitingForPort::at),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
         self.measurements.watchdog.sleeps(now, limit);
@@ -227,6 +232,7 @@ impl<'a> Master<'a> {
         self.look_at_load();
         self.look_at_memory();
         self.end_late_evaluation();
+        self.bind_again();
         self.tell(&Event::Tick);
         self.processes.forget_generations(!self.succession.other.is_there());
         self.tell_statsd();

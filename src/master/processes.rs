@@ -80,6 +80,12 @@ impl Processes {
         self.generations.get_mut(&number)?.zygote.as_mut()
     }
 
+    /// True if the zygote of that generation waits to be told what to serve.
+    pub(super) fn enters(&self, number: u64) -> bool {
+        let zygote = self.generations.get(&number).and_then(|generation| generation.zygote.as_ref());
+        zygote.is_some_and(|zygote| zygote.stage == ZygoteStage::Entering)
+    }
+
     /// Returns the number of the generation that this process is the zygote of.
     fn generation_of_zygote(&self, pid: Pid) -> Option<u64> {
         let is_its = |generation: &&Generation| generation.zygote.as_ref().is_some_and(|zygote| zygote.pid == pid);

@@ -8,7 +8,7 @@ use super::{AnyError, Origins};
 use crate::message::{Inherited, Predecessor};
 use crate::os;
 use crate::os::identity::Identity;
-use crate::os::listener::{ListenError, Listener, Where};
+use crate::os::listener::{ListenError, Listener, PortUse, Where};
 use crate::os::reexec;
 use crate::settings::Settings;
 use crate::settings::types::Bind;
@@ -61,13 +61,14 @@ pub(super) fn bind(
     identity: &Identity,
     known: &[Rc<BoundSocket>],
 ) -> Result<Vec<Rc<BoundSocket>>, ListenError> {
+    let ports = if settings.reuse_port { PortUse::Shared } else { PortUse::Alone };
     let mut sockets: Vec<Rc<BoundSocket>> = Vec::new();
     for bind in &settings.bind {
         let at = place(bind, settings, identity);
         let is_kept = |socket: &&Rc<BoundSocket>| is_same(&socket.at, &at) && socket.listener.is_reachable();
         let opened = match known.iter().find(is_kept) {
             Some(socket) => socket.listener.renew(&at, settings.backlog).map(|()| Rc::clone(socket)),
-            None => Listener::open(&at, settings.backlog).map(|listener| Rc::new(BoundSocket { at, listener })),
+            None => Listener::open(&at, settings.backlog, ports).map(|listener| Rc::new(BoundSocket { at, listener })),
         };
         match opened {
             Ok(socket) => sockets.push(socket),

@@ -49,6 +49,15 @@ pub enum Where {
     Named(String),
 }
 
+/// The owners of a TCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortUse {
+    /// Only this socket, and what inherits it.
+    Alone,
+    /// All sockets of this user that ask for it (`SO_REUSEPORT`, socket(7)); the kernel distributes connections.
+    Shared,
+}
+
 /// The address on which a socket listens. Displays as gunicorn writes it: `http://127.0.0.1:8000`, `http://[::1]:8000`,
 /// `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +93,10 @@ impl Listener {
     /// `somaxconn`. TCP sockets get `SO_REUSEADDR`; the system's default decides if an IPv6 one takes IPv4 too. A stale
     /// socket file is removed, a served one is an error. A descriptor by number is duplicated and the original made
     /// close-on-exec.
-    pub fn open(at: &Where, backlog: u32) -> Result<Listener, ListenError> {
+    pub fn open(at: &Where, backlog: u32, ports: PortUse) -> Result<Listener, ListenError> {
         let backlog = backlog_of(backlog);
         let opened = match at {
-            Where::Tcp { host, port } => open_tcp(host, *port, backlog),
+            Where::Tcp { host, port } => open_tcp(host, *port, backlog, ports),
             Where::Unix { path, mode, owner } => {
                 file::open(path, *mode, *owner, backlog).and_then(|(socket, file)| adopt(socket, Some(file)))
             }
@@ -183,12 +192,15 @@ fn backlog_of(number: u32) -> Backlog {
     Backlog::new(i32::try_from(number.min(MAX_BACKLOG)).unwrap_or(0)).unwrap_or(Backlog::MAXCONN)
 }
 
-fn open_tcp(host: &str, port: u16, backlog: Backlog) -> Result<Listener, Cause> {
+fn open_tcp(host: &str, port: u16, backlog: Backlog, ports: PortUse) -> Result<Listener, Cause> {
     let address = resolve(host, port)?;
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
         .map_err(|errno| Cause::kernel("socket", errno))?;
     setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(|errno| Cause::kernel("SO_REUSEADDR", errno))?;
+    if ports == PortUse::Shared {
+        setsockopt(&socket, sockopt::ReusePort, &true).map_err(|errno| Cause::kernel("SO_REUSEPORT", errno))?;
+    }
     for outcome in [address::bind(socket.as_fd(), address), listen(&socket, backlog)] {
         outcome.map_err(|errno| match errno {
             Errno::EADDRINUSE => Cause::InUse { port },

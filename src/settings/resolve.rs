@@ -15,7 +15,7 @@ use super::socket_activation::PassedSockets;
 use super::source_value::{Item, Origin, SourceValue, Value, shown, variable};
 use super::suggest::similar_setting;
 use super::table::{Row, Settings, TABLE};
-use super::types::{Bind, TimeoutMode, WorkerClass};
+use super::types::{Bind, LogLevel, TimeoutMode, WorkerClass};
 
 /// The sources of settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +48,7 @@ pub struct Resolved {
 /// Resolves every setting, or returns all problems.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let (mut resolved, mut problems) = collect(sources);
+    resolved.pass_over_tls(&mut problems);
     if problems.is_empty() {
         let problems = resolved.contradictions();
         if !problems.is_empty() {
@@ -81,7 +82,8 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
     if let Some((path, text)) = sources.file {
         from_file(path, text, &mut given, &mut problems);
     }
-    let warnings = sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
+    let mut warnings =
+        sources.defined.map(|defined| from_python(defined, &mut given, &mut problems)).unwrap_or_default();
     given.extend_from_slice(sources.words);
     from_environment(sources.environment, &mut given);
     given.extend_from_slice(sources.flags);
@@ -91,6 +93,9 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
     let mut origins: BTreeMap<_, _> = TABLE.iter().map(|row| (row.name, Origin::Default)).collect();
     for SourceValue { name, value, origin } in given {
         let row = Row::named(name).expect("what is given has a row");
+        if name == "loglevel" {
+            warnings.extend(remark_on_level(&value, &origin));
+        }
         match (row.set)(&mut settings, &value) {
             Ok(()) => drop(origins.insert(name, origin)),
             Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Problem {
@@ -163,12 +168,24 @@ impl Resolved {
     /// Returns the location of a setting for problems that are found later: `rwsgi.toml:3: chdir`, `RWSGI_CHDIR`,
     /// `--chdir`. A default has only the name.
     pub fn origin_of(&self, name: &'static str) -> String {
-        match self.origins.get(name) {
-            Some(origin @ Origin::File { .. }) => format!("{origin}: {name}"),
-            Some(origin @ (Origin::Env(_) | Origin::Flag(_))) => origin.to_string(),
-            Some(Origin::Default) | None => name.to_owned(),
-        }
+        self.origins.get(name).map_or_else(|| name.to_owned(), |origin| place(origin, name))
     }
+}
+
+/// Returns the location of a setting in a source.
+pub(super) fn place(origin: &Origin, name: &str) -> String {
+    match origin {
+        Origin::File { .. } => format!("{origin}: {name}"),
+        Origin::Env(_) | Origin::Flag(_) => origin.to_string(),
+        Origin::Default => name.to_owned(),
+    }
+}
+
+/// Returns the remark on a level that is no level of gunicorn's, which takes it as `info`.
+fn remark_on_level(value: &Value, origin: &Origin) -> Option<String> {
+    let (Value::Word(text) | Value::Text(text)) = value else { return None };
+    let meant = LogLevel::resembled(text.trim())?;
+    Some(format!("{}: {} means info, as in gunicorn; the level is {meant}", place(origin, "loglevel"), text.trim()))
 }
 
 impl fmt::Display for Resolved {

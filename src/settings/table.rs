@@ -147,6 +147,12 @@ settings! {
     backlog: u32 = 2048, whole_u32::<1, 2_147_483_647>, Socket,
         ["--backlog"], "N", "connections that may wait to be accepted",
         "PassedSockets to listen(2) for each address; the kernel limits it to `net.core.somaxconn`.";
+    reuse_port: bool = false, switch, Socket,
+        ["--reuse-port"], "", "share TCP ports with other servers of this user",
+        "Sets `SO_REUSEPORT`: a second server with this setting, of the same user, can listen on the same port, and the \
+         kernel distributes new connections between both. Connections that wait in the queue of one of them are reset \
+         when that one stops; a reload or an upgrade loses none. The workers of a server share its socket, unlike in \
+         gunicorn, where each has its own. A reload applies it to addresses that are new.";
     umask: Option<Mode> = None, optional, Socket,
         ["-m", "--umask"], "MODE", "umask of unix sockets, in octal",
         "As in gunicorn, it sets the mode of unix sockets and does not change the umask of the processes. Always \
@@ -485,7 +491,8 @@ settings! {
         "Opened for appending. A relative path is relative to `chdir`.";
     loglevel: LogLevel = LogLevel::Info, one, Logs,
         ["--log-level"], "LEVEL", "lowest level to log: debug, info, warning, error or critical",
-        "Lines of lower levels are not written. gunicorn treats an unknown level as info; here it is an error.";
+        "Lines of lower levels are not written. gunicorn treats an unknown level as info; here it is an \
+         error, except `warn`, `fatal`, `trace` and `notset`, which mean info and cause a warning.";
     log_format: LogFormat = LogFormat::Text, one, Logs,
         ["--log-format"], "FORMAT", "format of the error log: text, or json for one object per line",
         "Applies to the error log.";

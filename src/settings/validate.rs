@@ -1,14 +1,41 @@
 //! Finds settings that contradict each other, and settings without effect. Changes no setting.
 
 use super::problem::{Problem, ProblemCause};
-use super::resolve::Resolved;
+use super::resolve::{Resolved, place};
 use super::source_value::Origin;
+use super::table::{Row, Section};
 use super::types::Workers;
+
+/// Returns the setting that a problem is about.
+fn setting_of(problem: &Problem) -> Option<&str> {
+    match &problem.cause {
+        ProblemCause::Value { name, .. } => Some(name),
+        ProblemCause::Absent { key, .. } => Some(key),
+        _ => None,
+    }
+}
 
 impl Resolved {
     /// Returns all contradictions.
     pub(super) fn contradictions(&self) -> Vec<Problem> {
         [self.workers(), self.busyness(), self.idle()].into_iter().flatten().collect()
+    }
+
+    /// Turns problems of TLS settings into warnings if there is no TLS: configurations are copied with values that only
+    /// other servers take.
+    pub(super) fn pass_over_tls(&mut self, problems: &mut Vec<Problem>) {
+        if self.settings.tls().is_some() {
+            return;
+        }
+        let (of_tls, others): (Vec<_>, Vec<_>) = problems.drain(..).partition(|problem| {
+            setting_of(problem).is_some_and(|name| {
+                name == "ssl_context" || Row::named(name).is_some_and(|row| row.section == Section::Tls)
+            })
+        });
+        *problems = others;
+        self.warnings.extend(of_tls.iter().filter_map(|problem| {
+            Some(format!("{}: not read without certfile", place(&problem.origin, setting_of(problem)?)))
+        }));
     }
 
     /// Checks the number of workers against its bounds.

@@ -13,7 +13,7 @@ mod status;
 
 use super::{AnyError, CLIENTS, CONTROL, Origins};
 use crate::control::{Answer, ControlRequest};
-use crate::os::listener::{Listener, Where};
+use crate::os::listener::{Listener, PortUse, Where};
 use crate::os::rights;
 use crate::os::socket::{self, More, Read};
 use crate::settings::Settings;
@@ -197,7 +197,7 @@ fn line(answer: &Answer) -> Vec<u8> {
 
 impl ControlListener {
     fn open(path: PathBuf, registry: &Registry) -> Result<ControlListener, AnyError> {
-        let listener = Listener::open(&place(&path), BACKLOG)?;
+        let listener = Listener::open(&place(&path), BACKLOG, PortUse::Alone)?;
         registry.register(&mut SourceFd(&listener.as_raw_fd()), CONTROL, Interest::READABLE)?;
         Ok(ControlListener { path, listener })
     }

@@ -38,7 +38,7 @@ pub(super) fn unix(path: impl Into<PathBuf>) -> Where {
 }
 
 fn open(at: &Where) -> Listener {
-    Listener::open(at, 16).unwrap()
+    Listener::open(at, 16, PortUse::Alone).unwrap()
 }
 
 /// Opens a socket that was just closed here. Another test may fork, and its child hold a copy of the closed one for a
@@ -46,7 +46,7 @@ fn open(at: &Where) -> Listener {
 fn eventually_open(at: &Where) -> Listener {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        match Listener::open(at, 16) {
+        match Listener::open(at, 16, PortUse::Alone) {
             Ok(listener) => return listener,
             Err(error) => assert!(Instant::now() < end, "{error}"),
         }
@@ -55,7 +55,7 @@ fn eventually_open(at: &Where) -> Listener {
 }
 
 fn cause(at: &Where) -> Cause {
-    let error = Listener::open(at, 16).unwrap_err();
+    let error = Listener::open(at, 16, PortUse::Alone).unwrap_err();
     assert_eq!(error.at, *at);
     error.cause
 }
@@ -148,7 +148,7 @@ fn a_port_just_left_can_be_taken_again() {
 fn a_port_in_use_is_said_with_the_command_that_shows_by_whom() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
-    let error = Listener::open(&tcp("127.0.0.1", port), 16).unwrap_err();
+    let error = Listener::open(&tcp("127.0.0.1", port), 16, PortUse::Alone).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -228,7 +228,7 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
     let path = directory.at("app.sock");
     drop(UnixListener::bind(&path).unwrap());
     let listener = eventually_open(&unix(&path));
-    let error = Listener::open(&unix(&path), 16).unwrap_err();
+    let error = Listener::open(&unix(&path), 16, PortUse::Alone).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -246,7 +246,7 @@ fn a_stale_socket_is_replaced_and_a_served_one_is_not() {
 fn a_served_socket_with_a_full_queue_or_of_another_type_is_served() {
     let directory = Directory::new();
     let full = directory.at("full.sock");
-    let listener = Listener::open(&unix(&full), 1).unwrap();
+    let listener = Listener::open(&unix(&full), 1, PortUse::Alone).unwrap();
     let waiting: Vec<UnixStream> = (0..2).map(|_| UnixStream::connect(&full).unwrap()).collect();
     assert_eq!(cause(&unix(&full)), Cause::Served);
     let datagrams = directory.at("datagrams.sock");
@@ -319,7 +319,7 @@ fn a_descriptor_that_does_not_listen_is_an_error() {
         (null.as_raw_fd(), "expected a listening TCP or unix stream socket, found an open file that is no socket"),
     ];
     for (fd, expected) in cases {
-        let error = Listener::open(&Where::Fd(fd), 16).unwrap_err().to_string();
+        let error = Listener::open(&Where::Fd(fd), 16, PortUse::Alone).unwrap_err().to_string();
         assert!(error.starts_with(&format!("bind fd://{fd}: {expected}\nhint: fd://N is for")), "{error}");
     }
 }

@@ -68,7 +68,6 @@ const fn needless(names: &'static [&'static str], hint: &'static str) -> Absent 
 const ABSENT: &[Absent] = &[
     unplanned(&["ssl_context"], "use certfile, keyfile, ca_certs, cert_reqs, ssl_version and ciphers; rwsgi has its own TLS"),
     unplanned(&["http_protocols", "http2_*"], "let nginx speak HTTP/2 to clients; rwsgi speaks HTTP/1.1, and needs no setting for it"),
-    needless(&["reuse_port"], "all workers accept from the same sockets"),
     needless(&["http_parser"], "there is one parser"),
     needless(&["sendfile"], "files of wsgi.file_wrapper are sent by the kernel"),
     needless(&["initgroups"], "user sets the groups of that user too"),
@@ -102,7 +101,6 @@ pub(in crate::settings) const DEFAULT_TEXTS: &[(&str, &str)] =
 /// Flags that are skipped with a warning, and whether each takes a value.
 pub const NEEDLESS_FLAGS: &[(&str, bool)] = &[
     ("--no-sendfile", false),
-    ("--reuse-port", false),
     ("--initgroups", false),
     ("--http-parser", true),
     ("--control-socket-mode", true),

@@ -22,6 +22,10 @@ impl WorkerClass {
     const ELSEWHERE: [&'static str; 3] = ["gevent", "eventlet", "tornado"];
     /// Parts of the names of asynchronous classes: `uvicorn.workers.UvicornWorker`.
     const ASGI: [&'static str; 2] = ["asgi", "uvicorn"];
+    /// The hint for a class with a dotted name, which is not one of gunicorn's.
+    const CUSTOM: &'static str = "rwsgi has workers of its own: leave worker_class out; what such a class does when a worker starts, \
+                                  at a request or at the end can be done in hooks (post_fork, post_worker_init, pre_request, \
+                                  worker_exit)";
 }
 
 impl Text for WorkerClass {
@@ -38,6 +42,9 @@ impl Text for WorkerClass {
             _ if Self::ELSEWHERE.iter().any(|part| text.contains(part)) => {
                 Err(refuse("not planned").hint("rwsgi uses processes and threads, not greenlets: --threads N"))
             }
+            _ if text.contains("meinheld") => Err(refuse("not planned")
+                .hint("rwsgi's workers are native code, too: leave worker_class out, or --threads N")),
+            _ if text.contains('.') => Err(ValueError::text(Self::EXPECTED, text).hint(Self::CUSTOM)),
             _ => Err(ValueError::text(Self::EXPECTED, text)),
         }
     }
@@ -140,6 +147,16 @@ impl LogLevel {
         ("critical", Self::Critical),
     ];
 
+    /// Names that gunicorn takes as `info`, because it does not know them, each with the name of the level that it
+    /// resembles.
+    const AS_INFO: [(&'static str, &'static str); 4] =
+        [("warn", "warning"), ("fatal", "critical"), ("trace", "debug"), ("notset", "debug")];
+
+    /// Returns the name of the level that the text resembles, if gunicorn takes the text as `info`.
+    pub fn resembled(text: &str) -> Option<&'static str> {
+        named(&Self::AS_INFO, text)
+    }
+
     /// Returns the label in a log line: `WARNING`.
     pub fn label(self) -> &'static str {
         match self {
@@ -156,11 +173,8 @@ impl Text for LogLevel {
     const EXPECTED: &'static str = "debug, info, warning, error or critical";
 
     fn parse(text: &str) -> Result<Self, ValueError> {
-        named(&Self::NAMES, text).ok_or_else(|| match text.to_ascii_lowercase().as_str() {
-            "warn" => ValueError::text(Self::EXPECTED, text).hint("did you mean warning?"),
-            "fatal" => ValueError::text(Self::EXPECTED, text).hint("did you mean critical?"),
-            _ => ValueError::text(Self::EXPECTED, text),
-        })
+        let as_info = || Self::resembled(text).map(|_| Self::Info);
+        named(&Self::NAMES, text).or_else(as_info).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
     }
 
     fn text(&self) -> String {

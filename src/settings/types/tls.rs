@@ -135,13 +135,16 @@ impl Suite {
     fn is_meant(self, word: &str) -> bool {
         use Suite::{EcdsaAes128, EcdsaAes256, EcdsaChacha20, RsaAes128, RsaAes256, RsaChacha20};
         match word {
-            "ALL" | "DEFAULT" | "HIGH" | "ECDHE" | "EECDH" | "kECDHE" | "kEECDH" | "ECDH" | "AEAD" | "TLSv1.2" => true,
+            "ALL" | "DEFAULT" | "HIGH" | "ECDHE" | "EECDH" | "kECDHE" | "kEECDH" | "ECDH" | "TLSv1.2" => true,
             "ECDSA" | "aECDSA" => matches!(self, EcdsaAes256 | EcdsaAes128 | EcdsaChacha20),
-            "RSA" | "aRSA" => matches!(self, RsaAes256 | RsaAes128 | RsaChacha20),
-            "AES" | "AESGCM" => matches!(self, EcdsaAes256 | RsaAes256 | EcdsaAes128 | RsaAes128),
-            "AES256" | "SHA384" => matches!(self, EcdsaAes256 | RsaAes256),
+            // `RSA` alone is the exchange of keys by RSA, which none of these has; SHA256 and SHA384 are other suites' MACs.
+            "aRSA" => matches!(self, RsaAes256 | RsaAes128 | RsaChacha20),
+            "AES" | "AESGCM" | "FIPS" => matches!(self, EcdsaAes256 | RsaAes256 | EcdsaAes128 | RsaAes128),
+            "AES256" => matches!(self, EcdsaAes256 | RsaAes256),
             "AES128" => matches!(self, EcdsaAes128 | RsaAes128),
-            "SHA256" => matches!(self, EcdsaAes128 | RsaAes128 | EcdsaChacha20 | RsaChacha20),
+            "SUITEB128" => matches!(self, EcdsaAes128 | EcdsaAes256),
+            "SUITEB128ONLY" => matches!(self, EcdsaAes128),
+            "SUITEB192" | "SUITEB128C2" => matches!(self, EcdsaAes256),
             "CHACHA20" => matches!(self, EcdsaChacha20 | RsaChacha20),
             name => self.name() == name,
         }
@@ -166,6 +169,8 @@ impl Text for Ciphers {
                 sign @ (b'!' | b'-' | b'+') => (sign, &element[1..]),
                 _ => (b' ', element),
             };
+            // `DEFAULT@SECLEVEL=1` is a list with a command at its end.
+            let words = words.split('@').next().unwrap_or_default();
             // A word that selects none of these suites is ignored, as in OpenSSL: lists still name removed suites.
             let meant = |suite: &Suite| words.split('+').all(|word| suite.is_meant(word));
             let all = Suite::NAMES.iter().map(|(_, suite)| *suite);
@@ -202,14 +207,19 @@ mod tests {
     #[test]
     fn lists_of_ciphers_mean_what_they_mean_to_openssl() {
         let all = [EcdsaAes256, RsaAes256, EcdsaAes128, RsaAes128, EcdsaChacha20, RsaChacha20];
-        let cases: [(&str, &[Suite]); 8] = [
+        let cases: [(&str, &[Suite]); 13] = [
             ("HIGH:!aNULL:!MD5", &all),
             ("ECDHE+AESGCM:!ECDSA", &[RsaAes256, RsaAes128]),
             ("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384", &[RsaAes128, RsaAes256]),
             ("DHE-RSA-AES256-SHA,ECDHE-ECDSA-CHACHA20-POLY1305", &[EcdsaChacha20]),
             ("CHACHA20:-ECDSA:@STRENGTH", &[RsaChacha20]),
             ("AES128 CHACHA20:+AES128", &[EcdsaChacha20, RsaChacha20, EcdsaAes128, RsaAes128]),
-            ("!RSA:ALL", &[EcdsaAes256, EcdsaAes128, EcdsaChacha20]),
+            ("!RSA:ALL", &all),
+            ("!aRSA:ALL", &[EcdsaAes256, EcdsaAes128, EcdsaChacha20]),
+            ("DEFAULT@SECLEVEL=1", &all),
+            ("HIGH:!SHA256:!SHA384:!RSA:@STRENGTH", &all),
+            ("SUITEB192", &[EcdsaAes256]),
+            ("FIPS:!ECDSA", &[RsaAes256, RsaAes128]),
             ("EECDH+AES256:EECDH+aRSA+AES256", &[EcdsaAes256, RsaAes256]),
         ];
         for (text, suites) in cases {
