@@ -466,6 +466,46 @@ fn workers_come_and_go_by_ttin_and_ttou_and_no_request_is_lost() {
 }
 
 #[test]
+fn a_link_to_the_directory_of_the_start_is_followed_again() {
+    let app = |release: &str| {
+        format!(
+            "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{release}']\n"
+        )
+    };
+    let (one, two, conf) = (app("one"), app("two"), |threads| format!("threads = {threads}\n"));
+    let (one_conf, two_conf) = (conf(1), conf(2));
+    let files = directory(&[
+        ("one/app.py", one.as_str()),
+        ("one/gunicorn.conf.py", one_conf.as_str()),
+        ("two/app.py", two.as_str()),
+        ("two/gunicorn.conf.py", two_conf.as_str()),
+    ]);
+    let link = files.path().join("current");
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let mut command = rwsgi(&link, ["app", "-b", "127.0.0.1:0", "-p", "pid"]);
+    command.env("PWD", &link);
+    let mut server = Server::spawn(command);
+    assert_eq!(server.get("/").text(), "one");
+    let turned = files.path().join("turned");
+    std::os::unix::fs::symlink("two", &turned).unwrap();
+    std::fs::rename(&turned, &link).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload done generation=2");
+    assert_eq!(server.get("/").text(), "two");
+    server.wait_for("threads=2");
+    assert!(link.join("pid").exists() && !files.path().join("one/pid").exists());
+    // A PWD of another directory says nothing.
+    let mut command = rwsgi(&files.path().join("one"), ["app", "-b", "127.0.0.1:0"]);
+    command.env("PWD", &link);
+    let mut other = Server::spawn(command);
+    other.signal(Signal::SIGHUP);
+    other.wait_for("reload done generation=2");
+    assert_eq!(other.get("/").text(), "one");
+    other.stop();
+    server.stop();
+}
+
+#[test]
 fn winch_to_a_server_that_is_no_daemon_changes_nothing() {
     let mut server = Server::start(&["crash", "-w", "2"]);
     let workers = server.workers();

@@ -124,7 +124,7 @@ struct Master<'a> {
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
-        let Launch { announcer, addressed, check, background, .. } = launch;
+        let Launch { announcer, addressed, check, directory, background, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
@@ -141,7 +141,17 @@ impl<'a> Master<'a> {
             control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         let restart_only = RestartOnly::of(&first.settings);
         Ok(Master {
-            startup: Startup { read, file, arguments, command_line, check, background, program, restart_only },
+            startup: Startup {
+                read,
+                file,
+                arguments,
+                command_line,
+                check,
+                directory,
+                background,
+                program,
+                restart_only,
+            },
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),

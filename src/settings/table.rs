@@ -107,7 +107,8 @@ settings! {
          a file only if it ends in `.py`: `mysite.wsgi` is a module, `./mysite.wsgi` a file.";
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "working directory of the application",
-        "The default is the directory in which rwsgi was started. A relative path is relative to that directory, in \
+        "The default is the directory in which rwsgi was started, by the path in `$PWD`: if that leads through a \
+         symbolic link, a reload follows the link again. A relative path is relative to that directory, in \
          the configuration file too. The directory comes first in `sys.path`. Other relative paths are relative to \
          it, except those of the configuration file and of `python`.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
