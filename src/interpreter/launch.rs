@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,6 +30,7 @@ impl Interpreter {
     /// Requires a process with one thread, no Python yet, `/proc` mounted, and both fds above 2. SIGINT is ignored from
     /// here on, so that `CPython` does not change it. The interpreter inherits `channel_fd`.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
+        self.environment.iter().for_each(|environment| take_environment(environment));
         let entered = match &self.launch {
             LaunchMode::LoadLibrary(library) => self.load_library(library, engine, channel_fd),
             LaunchMode::ExecPython => self.exec_python(engine, channel_fd),
@@ -94,6 +95,18 @@ impl Interpreter {
             .map(|argument| CString::new(argument.as_bytes()))
             .collect::<Result<_, _>>()
             .map_err(|nul| InterpreterError::NotEntered { executable: self.executable.clone(), cause: nul.into() })
+    }
+}
+
+/// Takes over the environment that a wrapper has made for the interpreter.
+fn take_environment(environment: &[(OsString, OsString)]) {
+    // SAFETY: this process has one thread.
+    unsafe { libc::clearenv() };
+    for (name, value) in environment {
+        // SAFETY: as above. A name from an environment has no equals sign and no NUL, and is not empty: others are left out.
+        if !name.is_empty() {
+            unsafe { std::env::set_var(name, value) };
+        }
     }
 }
 
