@@ -112,6 +112,10 @@ pub struct Inherited {
 pub enum ToWorker {
     /// Finish the requests under way and end; others continue to serve.
     Retire,
+    /// Finish the requests under way and end; the server stops.
+    Finish,
+    /// End at once.
+    Quit,
     /// The log files were reopened. With it come those that it names.
     Reopen(Reopen),
     /// The name of a host was looked up: the new outputs of the logs beside their files.

@@ -171,6 +171,7 @@ client_header_timeout = 10
 client_body_timeout = 20.5
 send_timeout = 0
 minimum_send_rate = "1 KiB"
+minimum_receive_rate = 100
 lingering_timeout = 5
 post_buffering = "2 MiB"
 boot_timeout = 7.5
@@ -182,6 +183,8 @@ limit_request_field_size = 0x1000
 limit_request_body = 1048576
 limit_request_head = 100_000
 spill_limit = "2 GiB"
+spill_space = "16 GiB"
+request_memory = "64 MiB"
 forwarded_allow_ips = ["10.0.0.0/8", "::1"]
 secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
 forwarder_headers = "remote_user,SCRIPT_NAME"

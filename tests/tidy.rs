@@ -64,6 +64,7 @@ const UNSAFE: &[&str] = &[
     "src/os/daemonize.rs",
     "src/os/clock.rs",
     "src/os/fork_guard.rs",
+    "src/os/heap.rs",
     "src/os/identity.rs",
     "src/os/listener.rs",
     "src/os/listener/address.rs",

@@ -14,7 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::{Interpreter, InterpreterError, LaunchMode};
 
@@ -27,8 +26,9 @@ type GetVersion = unsafe extern "C" fn() -> *const c_char;
 impl Interpreter {
     /// Enters Python, which calls `_rwsgi.main(channel_fd, mode)` in its main thread. Returns only on failure.
     ///
-    /// Requires a process with one thread, no Python yet, `/proc` mounted, and both fds above 2. SIGINT is ignored from
-    /// here on, so that `CPython` does not change it. The interpreter inherits `channel_fd`.
+    /// Requires a process with one thread, no Python yet, `/proc` mounted, and both fds above 2. SIGINT is to be blocked:
+    /// `CPython` installs a handler that raises `KeyboardInterrupt`, which the engine replaces. The interpreter inherits
+    /// `channel_fd`.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
         self.environment.iter().for_each(|environment| take_environment(environment));
         let entered = match &self.launch {
@@ -59,7 +59,6 @@ impl Interpreter {
         let unloadable = |cause| InterpreterError::EngineUnloadable { cause };
         let mapped = load(OsStr::new(&path_of(engine)), libc::RTLD_LOCAL).map_err(unloadable)?;
         let main = symbol(mapped, c"rwsgi_engine_main").map_err(unloadable)?;
-        ignore_interrupts();
         // The owner of the fd does not run any more, and the mapping does not need it.
         let _ = nix::unistd::close(engine.as_raw_fd());
         let mut words = pointers(&arguments);
@@ -82,7 +81,6 @@ impl Interpreter {
         for fd in [engine, channel] {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| not_entered(errno.into()))?;
         }
-        ignore_interrupts();
         let words = pointers(&arguments);
         // SAFETY: the words are NUL-terminated strings that outlive the call, and end with NULL.
         unsafe { libc::execv(executable.as_ptr(), words.as_ptr()) };
@@ -143,13 +141,6 @@ fn executable_bootstrap(engine: RawFd, channel_fd: RawFd) -> String {
 /// Returns a path for dlopen(3), which accepts no fd.
 fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
-/// Ignores SIGINT. `CPython` replaces only the default handler, so `signal.getsignal` shows it as ignored and asyncio
-/// leaves it alone.
-fn ignore_interrupts() {
-    // SAFETY: SIG_IGN runs no code.
-    unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }.expect("SIGINT can be ignored");
 }
 
 fn pointers(arguments: &[CString]) -> Vec<*const c_char> {

@@ -44,10 +44,11 @@ pub use zygote::{ROLE, run as become_zygote};
 
 use crate::command;
 use crate::log::{self, CRITICAL};
+use crate::message::ToWorker;
 use crate::os::clock;
 use crate::os::pidfile::PidFile;
 use crate::os::program::Program;
-use crate::os::signal::Signals;
+use crate::os::signal::{self, Signals};
 use crate::os::{process, proctitle};
 use crate::settings::{Defined, Settings};
 use crate::supervisor::{Action, Event, Moment, Standing, Supervisor, Why};
@@ -97,6 +98,10 @@ pub type ReadSettings<'a> = dyn Fn(Option<&Defined>) -> Result<ResolvedSettings,
 /// Serves until it is told to stop, and returns the exit code of the process. An error is one of the surroundings:
 /// nothing was started.
 pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
+    // The mask is inherited: with SIGCHLD blocked the end of no process would be noticed.
+    signal::release()?;
+    // A log that has reached the limit of its size (RLIMIT_FSIZE) is an error of its write.
+    signal::disregard(&[Signal::SIGXFSZ])?;
     let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);
@@ -278,18 +283,18 @@ impl<'a> Master<'a> {
             Action::Finish(slot, pid) if self.succession.other.is_there() => self.retire(slot, pid),
             Action::Finish(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to finish");
-                self.end(slot, pid, Signal::SIGTERM);
+                self.order(slot, pid, &ToWorker::Finish, Signal::SIGTERM);
             }
             Action::Quit(slot, pid) => {
                 tracing::debug!(slot, pid, "worker asked to end");
-                self.end(slot, pid, Signal::SIGQUIT);
+                self.order(slot, pid, &ToWorker::Quit, Signal::SIGQUIT);
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
                 let generation = self.processes.generation_of(slot);
                 let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
                 log_lines::kill(slot, pid, why, threads);
-                self.end(slot, pid, Signal::SIGKILL);
+                self.signal(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
                 tracing::info!(slot, pid, "worker has lived for max_worker_lifetime, it will be replaced");

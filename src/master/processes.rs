@@ -181,19 +181,30 @@ impl Master<'_> {
         }
     }
 
-    /// Asks a worker to end while others serve. The message goes over its channel: a signal could not say that there is
-    /// time.
+    /// Asks a worker to end while others serve.
     pub(super) fn retire(&mut self, slot: usize, pid: i32) {
         tracing::info!(slot, pid, "worker retires");
         self.processes.note_leaving(slot);
+        self.order(slot, pid, &ToWorker::Retire, Signal::SIGTERM);
+    }
+
+    /// Tells a worker to end. The message goes over its channel: an application may have taken the signal's handler. A
+    /// worker that reads no messages gets the signal.
+    pub(super) fn order(&mut self, slot: usize, pid: i32, order: &ToWorker, signal: Signal) {
         self.processes.workers.expect_end(slot);
-        if let Err(error) = self.processes.workers.say(slot, &ToWorker::Retire, &[]) {
-            tracing::error!(slot, pid, %error, "worker not told to retire");
-            self.end(slot, pid, Signal::SIGTERM);
+        if let Err(error) = self.processes.workers.say(slot, order, &[]) {
+            // One that has just died is not an error.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                tracing::error!(slot, pid, ?order, %error, "worker not told to end, it gets a signal");
+            }
+            self.signal(slot, pid, signal);
+        } else if !matches!(order, ToWorker::Retire) {
+            // The response under way is to say that its connection ends.
+            process::hurry(Pid::from_raw(pid));
         }
     }
 
-    pub(super) fn end(&mut self, slot: usize, pid: i32, signal: Signal) {
+    pub(super) fn signal(&mut self, slot: usize, pid: i32, signal: Signal) {
         self.processes.workers.expect_end(slot);
         if let Err(error) = process::signal(Pid::from_raw(pid), signal) {
             tracing::error!(slot, pid, signal = signal.as_str(), %error, "worker not signalled");

@@ -14,6 +14,7 @@ pub mod channel;
 pub mod clock;
 pub mod daemonize;
 pub mod fork_guard;
+pub mod heap;
 pub mod identity;
 pub mod inotify;
 pub mod limits;

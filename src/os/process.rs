@@ -18,7 +18,7 @@ use super::std_streams;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stdout};
 
 /// The descriptor on which a started role finds its channel.
@@ -65,7 +65,7 @@ pub struct Role<'a> {
     pub identity: Option<&'a Identity>,
 }
 
-/// Starts a role by fork and exec, with an empty signal mask; every descriptor except 0 to 2 and the channel is closed
+/// Starts a role by fork and exec, without ignored signals, and with some held until it is ready; every descriptor except 0 to 2 and the channel is closed
 /// by its CLOEXEC flag.
 pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     // Another number than the channel's, which the child takes before it executes the program.
@@ -88,7 +88,7 @@ pub fn start(role: &Role<'_>) -> io::Result<Pid> {
     let channel = role.channel.as_raw_fd();
     let identity = role.identity.cloned().filter(Identity::is_change);
     let prepare = move || {
-        ignore_until_ready()?;
+        super::signal::hold(FOR_LATER)?;
         hand_over_channel(channel)?;
         identity.as_ref().map_or(Ok(()), Identity::take)
     };
@@ -126,12 +126,6 @@ pub fn with_stdout_apart<T>(step: impl FnOnce() -> T) -> io::Result<T> {
     let done = step();
     dup2_stdout(own)?;
     Ok(done)
-}
-
-/// Ignores signals to the master that `pkill` sends to all processes of its name: they would end a process without
-/// handlers.
-fn ignore_until_ready() -> io::Result<()> {
-    super::signal::ignore(&[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH])
 }
 
 fn hand_over_channel(channel: i32) -> io::Result<()> {
@@ -189,34 +183,33 @@ pub enum Side {
 ///
 /// The caller must have one thread; the middle process runs nothing but the second fork.
 pub fn fork_away() -> io::Result<Side> {
-    // A pipe by which the middle process reports the new one's pid.
+    // A pipe by which the middle process reports the new one's pid, or the error as a negative number. Its exit status
+    // may be lost: the application may ignore SIGCHLD, or reap it.
     let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
     match unsafe { nix::unistd::fork()? } {
         ForkResult::Child => {
             // SAFETY: as above; the middle process has one thread.
-            match unsafe { nix::unistd::fork() } {
-                Ok(ForkResult::Child) => Ok(Side::New),
-                Ok(ForkResult::Parent { child }) => {
-                    let said = nix::unistd::write(&tell, &child.as_raw().to_ne_bytes());
-                    exit_now(said.err().map_or(0, |errno| errno as i32))
-                }
-                Err(errno) => exit_now(errno as i32),
+            let said = match unsafe { nix::unistd::fork() } {
+                Ok(ForkResult::Child) => return Ok(Side::New),
+                Ok(ForkResult::Parent { child }) => child.as_raw(),
+                Err(errno) => -(errno as i32),
+            };
+            let written = nix::unistd::write(&tell, &said.to_ne_bytes());
+            exit_now(written.err().map_or(0, |errno| errno as i32))
+        }
+        ForkResult::Parent { child } => {
+            drop(tell);
+            while waitpid(child, None) == Err(Errno::EINTR) {}
+            let mut said = [0; 4];
+            match nix::unistd::read(&told, &mut said)? {
+                4 => match i32::from_ne_bytes(said) {
+                    pid @ 1.. => Ok(Side::Caller(Pid::from_raw(pid))),
+                    errno => Err(io::Error::from_raw_os_error(-errno)),
+                },
+                _ => Err(io::Error::other("the middle process ended before it forked")),
             }
         }
-        ForkResult::Parent { child } => loop {
-            match waitpid(child, None) {
-                Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, 0)) => {
-                    let mut pid = [0; 4];
-                    nix::unistd::read(&told, &mut pid)?;
-                    return Ok(Side::Caller(Pid::from_raw(i32::from_ne_bytes(pid))));
-                }
-                Ok(WaitStatus::Exited(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
-                Ok(status) => return Err(io::Error::other(format!("the middle process ended by {status:?}"))),
-                Err(errno) => return Err(errno.into()),
-            }
-        },
     }
 }
 
@@ -347,6 +340,14 @@ pub fn trace(pid: Pid) {
     }
 }
 
+/// Announces a message to a child that is a worker.
+pub fn hurry(pid: Pid) {
+    if is_child(pid) {
+        // SAFETY: kill reads no memory.
+        unsafe { libc::kill(pid.as_raw(), super::signal::hurry_signal()) };
+    }
+}
+
 /// Has the kernel kill this process `delay` after its parent has died, even if the application is busy. Until then a
 /// SIGTERM's byte in [`super::signal::Signals`] asks it to end by itself.
 pub fn end_with_parent(delay: Duration) -> io::Result<()> {
@@ -365,6 +366,20 @@ pub fn end_with_parent(delay: Duration) -> io::Result<()> {
     die_with_parent(ORPHANED)
 }
 
+/// Undoes [`end_with_parent`] in a process that this one has forked. Async-signal-safe.
+pub(super) fn forget_parent() {
+    // The id of a timer may be null.
+    if LAST_WORD_MS.load(Ordering::SeqCst) != 0 {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no code.
+        let _ = unsafe { sigaction(ORPHANED, &default) };
+    }
+}
+
+/// Signals that a new process takes only once it has handlers: those to the master that `pkill` sends to all processes
+/// of its name, and Ctrl-C.
+const FOR_LATER: &[Signal] =
+    &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];
 /// The signal that tells a worker that its master died. Hardware sends it only to init.
 const ORPHANED: Signal = Signal::SIGPWR;
 /// The timer that [`end_with_parent`] made; a timer is not inherited by a fork, so a child arms none.

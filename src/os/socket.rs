@@ -32,11 +32,15 @@ pub enum Read {
     Nothing,
     /// The peer will send no more.
     Closed,
+    /// There is no memory to read into; nothing was read.
+    NoMemory,
 }
 
 /// Appends up to `room` bytes to `buffer`. A reset is reported as [`Read::Closed`].
 pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
-    buffer.reserve(room);
+    if buffer.try_reserve(room).is_err() {
+        return Read::NoMemory;
+    }
     let read = read_into(stream, &mut buffer.spare_capacity_mut()[..room]);
     if let Read::Bytes { count, .. } = read {
         // SAFETY: the kernel has written `count` bytes, at most `room`, behind the buffer's length.

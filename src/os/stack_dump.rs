@@ -85,9 +85,14 @@ impl AsRawFd for Stacks {
     }
 }
 
-/// Ignores the signal until a process has its pipe; the default action would end the process.
-pub fn ignore() -> io::Result<()> {
-    act(SigHandler::SigIgn)
+/// Does nothing on the signal until a process has its pipe; the default action would end the process.
+pub fn disregard() -> io::Result<()> {
+    act(SigHandler::Handler(end))
+}
+
+/// Returns this process's end of its pipe, if it has one.
+pub fn descriptor() -> Option<RawFd> {
+    Some(PIPE.load(Ordering::SeqCst)).filter(|fd| *fd >= 0)
 }
 
 /// Takes this process's end of its pipe, which stays open, and on the signal ends the written stacks with a zero byte.

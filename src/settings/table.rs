@@ -310,6 +310,12 @@ settings! {
         ["--client-body-timeout"], "SECONDS", "longest pause within a request's body",
         "Between two pieces, not for the whole body, which allows long uploads; then 408. Seconds, fractions \
          allowed; 0 is no limit. As in nginx; gunicorn has no such limit.";
+    minimum_receive_rate: Bytes = Bytes(240), one, Requests,
+        ["--minimum-receive-rate"], "BYTES", "fewest bytes per second that a client must send of a request's body",
+        "On average, over the last `client_body_timeout`; a body has 5 seconds to begin. Slower ones get 408. A client \
+         that sends a byte now and then stays within `client_body_timeout`, but would hold a connection indefinitely, \
+         and a worker full of such connections serves no other client. Time in which the server does not read does not count. \
+         0 is no limit. The default is Kestrel's; nginx and gunicorn have no such limit.";
     send_timeout: Seconds = Seconds::whole(60), one, Requests,
         ["--send-timeout"], "SECONDS", "longest time in which a client accepts no part of a response",
         "Then the connection is closed. It does not apply to a response that the application is slow to produce: \
@@ -329,11 +335,22 @@ settings! {
         ["--post-buffering"], "BYTES", "largest request body to keep in memory; larger ones go to a file",
         "The file is in `worker_tmp_dir` and has no name. Bytes, or with a unit: `\"4M\"` or `\"4 MiB\"`. uWSGI has a \
          setting of this name; gunicorn reads a body while the application does.";
+    request_memory: Bytes = Bytes(256 << 20), one, Requests,
+        ["--request-memory"], "BYTES", "most memory for all request bodies of a worker",
+        "Beyond it, bodies go to files, as those do that are longer than `post_buffering`. Memory is taken for bytes \
+         that have come, not for a length that was announced. At most half of what `limit_as` leaves to a worker that \
+         has loaded its application. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. Bodies that \
+         the application receives itself (`post_buffering = 0`) do not count.";
     spill_limit: Bytes = Bytes(1 << 30), one, Requests,
         ["--spill-limit"], "BYTES", "largest request body to write to a file",
         "Larger bodies get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; \
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
+    spill_space: Bytes = Bytes(4 << 30), one, Requests,
+        ["--spill-space"], "BYTES", "most bytes of a worker in files",
+        "Of request bodies, in `worker_tmp_dir`. Beyond it, and beyond `request_memory`, no more of a body is read until others are answered; after \
+         `client_body_timeout` such a request gets 503. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
+         limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
         "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \

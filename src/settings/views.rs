@@ -74,6 +74,12 @@ impl Settings {
         self.spill_limit.limit().map(|file| file.max(memory))
     }
 
+    /// Returns the most bytes of all buffered bodies in files of one worker. One of the largest has room.
+    pub fn spill_space(&self) -> Option<u64> {
+        let largest = self.spill_limit.limit().unwrap_or(0).saturating_add(READ_AHEAD);
+        self.spill_space.limit().map(|space| space.max(largest))
+    }
+
     /// Returns the mode of PROXY headers and their trusted peers.
     pub fn proxy(&self) -> ProxyRules {
         let peers = self.proxy_allow_ips.iter().flat_map(|peers| peers.networks()).collect();
@@ -204,6 +210,8 @@ impl Settings {
 
 /// Other classes of gunicorn that do no more than rwsgi does itself.
 const OTHER_NAMES: &[&str] = &["simple", "gunicorn.instrument.statsd.Statsd"];
+/// Room for a body is asked for ahead of reading this much of it.
+const READ_AHEAD: u64 = 64 * 1024;
 /// The time in which a live worker has ended the request itself, on a busy machine too.
 const SECOND_LINE: Duration = Duration::from_millis(500);
 /// The largest value that the settings accept, in bytes.

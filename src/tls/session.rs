@@ -100,6 +100,9 @@ impl Session {
 
     /// Reads as [`socket::read`] does.
     pub fn read(&mut self, stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
+        if buffer.try_reserve(room).is_err() {
+            return Read::NoMemory;
+        }
         self.read_by(stream, room, |chunk| buffer.extend_from_slice(chunk))
     }
 
@@ -289,7 +292,7 @@ impl io::Read for Wire<'_> {
                 Ok(count)
             }
             Read::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-            Read::Closed => Ok(0),
+            Read::Closed | Read::NoMemory => Ok(0),
         }
     }
 }

@@ -15,7 +15,9 @@ mod threads;
 
 use std::os::fd::BorrowedFd;
 
+pub use connection::body_budget::BodyBudget;
 pub use connection::context::{ServeRules, Timeouts};
+pub use connection::receive_rate::ReceiveLimits;
 pub use connection::request_body::{Body, BodyBuffer};
 pub use connection::send_buffer::SharedBody;
 pub use connection::send_timeout::SendLimits;
@@ -48,11 +50,15 @@ pub trait Application {
     fn detached<T>(&self, step: impl FnOnce() -> T) -> T;
 }
 
-/// An order of the master, besides signals.
+/// An order of the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Finish what there is and end; others serve on.
     Retire,
+    /// Finish what there is and end; the server stops.
+    Finish,
+    /// End at once.
+    Quit,
     /// Nothing now, or nothing that concerns the reactor.
     Nothing,
     /// Nothing ever again.
@@ -82,7 +88,7 @@ pub struct Setup<'a> {
     pub listeners: &'a [Listener],
     /// The identity that every connection is encrypted with; without it none is.
     pub tls: Option<Identity>,
-    /// TERM (graceful) and QUIT (quick) arrive here.
+    /// TERM (graceful) and QUIT (quick) of people arrive here.
     pub signals: Signals,
     /// The master's orders arrive here.
     pub orders: Orders<'a>,

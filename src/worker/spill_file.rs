@@ -12,17 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     file: File,
+    /// Bytes that count until the file is dropped.
     length: u64,
+    /// Bytes that the caller counts.
+    counted_elsewhere: u64,
 }
 
 impl SpillFile {
     /// Creates an empty file in `directory`.
     pub(crate) fn create(directory: &Path) -> io::Result<SpillFile> {
-        Ok(SpillFile { file: tempfile::tempfile_in(directory)?, length: 0 })
+        Ok(SpillFile { file: tempfile::tempfile_in(directory)?, length: 0, counted_elsewhere: 0 })
     }
 
     /// Appends `pieces`. Errors leave it as it was: that of the disk, or `StorageFull` if all files of this process
     /// together would have more than `most` bytes.
+    #[allow(dead_code, reason = "for responses that wait for slow clients; bodies count themselves")]
     pub(crate) fn append(&mut self, pieces: &[&[u8]], most: u64) -> io::Result<()> {
         let count = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let written = if SPILLED.fetch_add(count, Ordering::Relaxed).saturating_add(count) > most {
@@ -37,8 +41,15 @@ impl SpillFile {
         written
     }
 
+    /// Appends `pieces` that the caller counts itself, in [`count`]. Errors leave the file as it was.
+    pub(crate) fn append_counted(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        self.write_behind(pieces)?;
+        self.counted_elsewhere += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        Ok(())
+    }
+
     fn write_behind(&self, pieces: &[&[u8]]) -> io::Result<()> {
-        let mut end = self.length;
+        let mut end = self.length();
         for piece in pieces {
             self.file.write_all_at(piece, end)?;
             end += piece.len() as u64;
@@ -48,13 +59,13 @@ impl SpillFile {
 
     /// Returns how many bytes were appended.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        self.length + self.counted_elsewhere
     }
 
     /// Returns a second handle of the file, cut to its length and positioned at its start.
     pub(crate) fn handle(&self) -> io::Result<File> {
         let mut file = self.file.try_clone()?;
-        file.set_len(self.length)?;
+        file.set_len(self.length())?;
         file.seek(SeekFrom::Start(0))?;
         Ok(file)
     }
@@ -64,6 +75,11 @@ impl Drop for SpillFile {
     fn drop(&mut self) {
         SPILLED.fetch_sub(self.length, Ordering::Relaxed);
     }
+}
+
+/// Returns the number of bytes of this process that are in files, for those that take their share ahead of writing.
+pub(crate) fn count() -> &'static AtomicU64 {
+    &SPILLED
 }
 
 /// The bytes of this process that are in files.

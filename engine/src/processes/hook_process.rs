@@ -1,12 +1,15 @@
 //! The hook process: `when_ready` runs here, with the rights that the server was started with. It is forked from the first
 //! zygote. Whatever the hook starts, the thread of a metrics server for one, lives here as long as the server. It forks nothing.
 
+use std::os::fd::AsRawFd;
+
 use nix::sys::signal::Signal;
 use pyo3::prelude::*;
 
 use rwsgi::log;
 use rwsgi::message::{BootFailure, FromHookProcess, Start, ToHookProcess};
 use rwsgi::os::channel::{Channel, Packet, Received};
+use rwsgi::os::fork_guard;
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
@@ -46,7 +49,7 @@ pub(crate) fn start(
 
 /// Takes over the process, and does not return.
 fn main(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel, zygote: Channel) -> ! {
-    let ready = prepare(start, master).and_then(|signals| hooks.when_ready(py).map(|()| signals));
+    let ready = prepare(start, master, &zygote).and_then(|signals| hooks.when_ready(py).map(|()| signals));
     let (signals, said) = match ready {
         Ok(signals) => (Some(signals), FromHookProcess::Ready),
         Err(failure) => (None, FromHookProcess::Failed(failure.bounded())),
@@ -80,10 +83,11 @@ fn receive(py: Python<'_>, channel: &Channel) -> Option<Packet> {
     })
 }
 
-fn prepare(start: &Start, master: &Channel) -> Result<Signals, BootFailure> {
+fn prepare(start: &Start, master: &Channel, waiting: &Channel) -> Result<Signals, BootFailure> {
     proctitle::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
     // Not the zygote's pipe, in which it would note its own signals.
     let signals = Signals::install(&[]).map_err(|error| BootFailure::setup(&error))?;
+    fork_guard::keep_private(fork::private(master, &signals).chain([waiting.as_raw_fd()]).collect());
     fork::wait_for_master(start.master, || process::die_with_parent(Signal::SIGKILL))
         .map_err(|error| BootFailure::setup(&error))?;
     master.say(&FromHookProcess::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;

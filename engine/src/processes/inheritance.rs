@@ -1,7 +1,7 @@
 //! The inheritance: settings, sockets, files and Python objects that a zygote receives or makes, and that its workers get by
 //! being forked.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -126,6 +126,11 @@ impl Inheritance {
         if reopen.access_log {
             *self.access_log.lock().unwrap_or_else(PoisonError::into_inner) = fds.next();
         }
+    }
+
+    /// Returns the descriptors that are for the server's processes only.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.listeners.iter().map(AsRawFd::as_raw_fd).chain(self.handoff.descriptors())
     }
 
     /// Sends standard output and error to the file of the error log, if the settings ask for that.

@@ -5,6 +5,7 @@ pub(crate) mod hook_process;
 pub(crate) mod inheritance;
 pub(crate) mod privileges;
 pub(crate) mod setup;
+pub(crate) mod signals;
 pub(crate) mod threads;
 pub(crate) mod warmup;
 pub(crate) mod worker;

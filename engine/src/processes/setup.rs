@@ -1,15 +1,16 @@
 //! The setup of a worker: the part of settings and inheritance that the worker's loop needs, in its own types.
 
 use std::os::fd::OwnedFd;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork};
+use rwsgi::os::limits;
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
 use rwsgi::settings::Settings;
-use rwsgi::worker::{ErrorPages, Handoff, Orders, SendLimits, ServeRules, Setup, Timeouts};
+use rwsgi::worker::{BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, SendLimits, ServeRules, Setup, Timeouts};
 
 use crate::hooks::loggers::Loggers;
 use crate::processes::inheritance::Inheritance;
@@ -53,7 +54,10 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
         timeouts: Timeouts {
             keep_alive: settings.keepalive.duration(),
             head: settings.client_header_timeout.limit(),
-            body: settings.client_body_timeout.limit(),
+            receive: ReceiveLimits {
+                stall: settings.client_body_timeout.limit(),
+                rate: settings.minimum_receive_rate.limit(),
+            },
             queue: settings.queue_timeout.limit(),
             send: SendLimits { stall: settings.send_timeout.limit(), rate: settings.minimum_send_rate.limit() },
             lingering: settings.lingering_timeout.duration(),
@@ -62,7 +66,14 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
         },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        budget: budget(settings),
     })
+}
+
+/// Returns the bounds of all request bodies. Those in memory leave half of the address space to everything else.
+fn budget(settings: &Settings) -> Arc<BodyBudget> {
+    let left = limits::address_space_left().map(|left| left / 2);
+    BodyBudget::new(settings.request_memory.limit().into_iter().chain(left).min(), settings.spill_space())
 }
 
 /// True if other workers may take over connections. A TLS session cannot leave its process.

@@ -10,7 +10,7 @@ use rwsgi::log;
 use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::{fork_guard, process, proctitle};
+use rwsgi::os::{fork_guard, process, proctitle, stack_dump};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Ending, Order, Orders, Spent, Worker};
 
@@ -20,6 +20,7 @@ use crate::loading::app;
 use crate::processes::fork;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::setup;
+use crate::processes::signals;
 use crate::processes::threads::WorkerThreads;
 use crate::python::{self, Exit};
 use crate::timeouts::caller::Caller;
@@ -81,23 +82,26 @@ fn boot(
 ) -> Result<&'static WorkerThreads, BootFailure> {
     let settings = &inheritance.start.settings;
     set_title(settings, fork.slot, ", loading");
-    let signals = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
+    let noted = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
+    let private = fork::private(channel, &noted).chain(inheritance.descriptors()).chain(stack_dump::descriptor());
+    fork_guard::keep_private(private.collect());
     // Before the first message, which the master takes only from its own child.
     fork::wait_for_master(inheritance.start.master, || process::end_with_parent(LAST_REQUESTS))
         .map_err(|error| BootFailure::setup(&error))?;
     channel.say(&FromWorker::Hello, &[]).map_err(|error| BootFailure::setup(&error))?;
-    fork_guard::mark_forks().map_err(|error| BootFailure::setup(&error))?;
     let pid = std::process::id();
     // Written at once, not by the log's thread, so that it comes before all output of the application.
     tracing::info!(event = "worker_boots", said.pid = pid, slot = fork.slot, "Booting worker with pid: {pid}");
     log::start_thread();
     log::reopen_sockets().map_err(|error| BootFailure::setup(&error))?;
     let application = load(py, inheritance)?;
-    for taken in signal::restore(OURS) {
+    // One that the application has put back is in place for Python alone.
+    let restored = signal::restore(OURS).into_iter();
+    for taken in restored.filter(|signal| signals::is_taken(py, *signal).unwrap_or(true)) {
         tracing::warn!(signal = taken.as_str(), "the application set a signal handler, rwsgi's own is restored");
     }
     let orders = Orders { channel: channel.as_fd(), next: Box::new(move || order(channel, inheritance, fork.slot)) };
-    let setup = Box::leak(Box::new(setup::setup(inheritance, fork, signals, orders)?));
+    let setup = Box::leak(Box::new(setup::setup(inheritance, fork, noted, orders)?));
     let callers: Vec<Caller> = setup.slots.iter().map(|slot| Caller::new(slot.clone(), settings)).collect();
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
@@ -149,6 +153,8 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
             set_title(&inheritance.start.settings, slot, ", retiring");
             Order::Retire
         }
+        Ok(ToWorker::Finish) => Order::Finish,
+        Ok(ToWorker::Quit) => Order::Quit,
         Ok(ToWorker::Reopen(reopen)) => {
             let mut files = packet.fds.iter();
             let mut file_if = |is_there: bool| is_there.then(|| files.next()).flatten();

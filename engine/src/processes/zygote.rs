@@ -10,11 +10,11 @@ use pyo3::prelude::*;
 
 use rwsgi::message::{BUILD_ID, BootFailure, Fork, FromZygote, Note, ToZygote};
 use rwsgi::os::channel::{Channel, Received};
+use rwsgi::os::fork_guard;
 use rwsgi::os::limits;
 use rwsgi::os::process::{self, Side};
 use rwsgi::os::proctitle;
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::stack_dump;
 
 use crate::hooks::loggers::Loggers;
 use crate::hooks::{Hooks, ServerFacts};
@@ -25,6 +25,7 @@ use crate::processes::fork;
 use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
+use crate::processes::signals;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python;
@@ -44,11 +45,14 @@ pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
 /// Serves the master's requests until the master is gone, or needs this zygote no more.
 fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
+    let signals = signals::install(py).map_err(|error| BootFailure::setup(&error))?;
+    fork_guard::keep_private(fork::private(channel, &signals).collect());
     let Some((mut inheritance, guard)) = begin(py, channel)? else {
         return Ok(());
     };
     tracing::debug!(mode, build = BUILD_ID, "zygote starts");
-    let signals = boot(py, &mut inheritance, guard, channel)?;
+    fork_guard::keep_private(fork::private(channel, &signals).chain(inheritance.descriptors()).collect());
+    boot(py, &mut inheritance, guard, channel)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
@@ -134,9 +138,9 @@ fn boot(
     inheritance: &mut Inheritance,
     guard: Option<Guard>,
     channel: &Channel,
-) -> Result<Signals, BootFailure> {
+) -> Result<(), BootFailure> {
     let guard = privileges::keep_for_hooks(py, &inheritance.start, inheritance.config.as_ref(), guard)?;
-    let signals = prepare(py, inheritance).map_err(|error| BootFailure::setup(&error))?;
+    prepare(py, inheritance).map_err(|error| BootFailure::setup(&error))?;
     inheritance.loggers = Some(Loggers::new(py, inheritance.config.as_ref(), &inheritance.start)?);
     inheritance.hooks = hooks(py, inheritance, channel)?;
     let was_guarded = guard.is_some();
@@ -147,8 +151,7 @@ fn boot(
         inheritance.hooks.iter().try_for_each(|hooks| hooks.log_by(py, &loggers))?;
         inheritance.loggers = Some(loggers);
     }
-    load(py, inheritance)?;
-    Ok(signals)
+    load(py, inheritance)
 }
 
 /// Makes the hooks of the configuration file, and calls those of the server's start with the rights that it was started with.
@@ -227,25 +230,20 @@ fn receive(channel: &Channel) -> Result<Option<(ToZygote, Vec<OwnedFd>)>, BootFa
 }
 
 /// Prepares the process and the interpreter, on which an import may rely.
-fn prepare(py: Python<'_>, inheritance: &Inheritance) -> PyResult<Signals> {
+fn prepare(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
     let start = &inheritance.start;
     proctitle::set(&format!("rwsgi: zygote [{}]", start.settings.title()));
     process::die_with_parent(Signal::SIGKILL)?;
     if getppid() != Pid::from_raw(start.master) {
         process::exit_now(0);
     }
-    signal::ignore(IGNORED)?;
-    stack_dump::ignore()?;
-    let signals = Signals::install(&[])?;
-    signal::note_sent(FOR_THE_MASTER)?;
     if let Some(bytes) = start.settings.limit_as.limit() {
         limits::address_space(bytes)?;
     }
     if let Some(directory) = &start.settings.chdir {
         std::env::set_current_dir(directory)?;
     }
-    prepare_python(py, inheritance)?;
-    Ok(signals)
+    prepare_python(py, inheritance)
 }
 
 /// Prepares `os.environ`, `sys`, the module `rwsgi` and faulthandler.
@@ -286,8 +284,3 @@ fn close_on_exec(channel: &Channel) {
     // SAFETY: F_SETFD on an open descriptor reads no memory.
     unsafe { libc::fcntl(channel.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
 }
-
-/// Signals for the master, which `pkill` sends to all processes of its name. They are noted and passed over, also in workers.
-const FOR_THE_MASTER: &[Signal] = &[Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH];
-/// TTIN and TTOU would stop the process; a terminal sends INT to all processes at once.
-const IGNORED: &[Signal] = &[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGINT];

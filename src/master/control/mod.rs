@@ -128,7 +128,7 @@ impl ControlSocket {
                 Read::Bytes { .. } => {}
                 Read::Nothing => break,
                 // A client may close its own side after its request.
-                Read::Closed => is_gone = true,
+                Read::Closed | Read::NoMemory => is_gone = true,
             }
         }
         if client.has_asked {

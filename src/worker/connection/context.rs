@@ -2,9 +2,12 @@
 //! connection.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::body_budget::BodyBudget;
 use super::date_cache::DateCache;
+use super::receive_rate::ReceiveLimits;
 use super::send_timeout::SendLimits;
 use crate::http::access_log::{AccessFormat, AccessRecord, EnvironValues};
 use crate::http::error_page::{ErrorPage, error_response};
@@ -31,6 +34,8 @@ pub struct ServeRules {
     pub post_buffering: usize,
     /// Directory of larger bodies.
     pub spill_directory: PathBuf,
+    /// The bounds of all bodies together.
+    pub budget: Arc<BodyBudget>,
 }
 
 /// The times for which clients are waited for. `None` is without a limit.
@@ -40,8 +45,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// The longest time for a head: from the accept on a fresh connection, from its first byte on a kept one.
     pub head: Option<Duration>,
-    /// The longest time between two pieces of a body.
-    pub body: Option<Duration>,
+    /// The limits for a client that sends a body slowly.
+    pub receive: ReceiveLimits,
     /// The longest wait of a whole request for a free thread.
     pub queue: Option<Duration>,
     /// The limits for a client that takes its response slowly.

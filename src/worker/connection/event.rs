@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Unblocked(io::Result<Flushed>),
     /// A buffer was given for its body, or none.
     Buffer(Option<Box<dyn BodyBuffer>>),
+    /// There may be room for its body again.
+    Room,
     /// Its request was answered.
     Answered(Outcome),
 }
@@ -62,6 +64,8 @@ pub(crate) struct Standing {
     pub(crate) deadline: Millis,
     /// True if the kernel is to say when more can be sent.
     pub(crate) writes: bool,
+    /// True if it has begun to wait for room for its body, and is to be told of that.
+    pub(crate) asks_for_room: bool,
 }
 
 /// The readiness of a socket, as the kernel reports it.
@@ -101,7 +105,7 @@ pub(crate) enum Activity {
     Silent,
     /// A head or a TLS handshake is unfinished.
     Head,
-    /// Nothing, after a request was answered.
+    /// Nothing, after a request was answered, or after one was refused, of which the rest is dropped.
     Idle,
     /// More of a request is to be read: its body, or what has come already.
     Reading,
@@ -109,6 +113,6 @@ pub(crate) enum Activity {
     Waiting,
     /// Its request is in the application.
     Application,
-    /// The rest of a response is to be sent, or the rest of a refused request to be dropped.
+    /// The rest of a response is to be sent.
     Writing,
 }

@@ -2,9 +2,12 @@
 //! writes its own socket and never blocks. It knows no epoll, no threads and no Python; every transition stands in
 //! `state.rs`.
 
+pub(crate) mod body_budget;
+pub(crate) mod collected_body;
 pub(crate) mod context;
 pub(crate) mod date_cache;
 pub(crate) mod event;
+pub(crate) mod receive_rate;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod send_buffer;
@@ -52,6 +55,8 @@ pub(crate) struct Connection {
     /// Since when its request waits for a thread, in this worker or another.
     waits_since: Option<Millis>,
     deadline: Millis,
+    /// True if the reactor is to say when there is room for its body.
+    asks_for_room: bool,
 }
 
 /// The origin of a connection.
@@ -98,6 +103,7 @@ impl Connection {
             since: now,
             waits_since: None,
             deadline,
+            asks_for_room: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A whole request on its way to the application, and what came of it on its way back. One value each way.
 
+use super::body_budget::Charge;
 use super::request_body::Body;
 use super::streamed_body::StreamedBody;
 use crate::http::response::Transfer;
@@ -66,12 +67,14 @@ pub(crate) struct ParsedRequest {
     pub(crate) body_length: Option<u64>,
     /// A body that is still to be received. Boxed: nearly no request has one.
     pub(crate) streamed: Option<Box<StreamedBody>>,
+    /// What the body takes of the worker's memory and files until the request is answered.
+    pub(crate) charge: Option<Charge>,
 }
 
 impl ParsedRequest {
     /// A request whose body is `body`, of `body_length` bytes if that is known.
     pub(crate) fn new(head_length: usize, body: Body<'static>, body_length: Option<u64>) -> ParsedRequest {
-        ParsedRequest { head_length, body_in_input: 0, body, body_length, streamed: None }
+        ParsedRequest { head_length, body_in_input: 0, body, body_length, streamed: None, charge: None }
     }
 
     /// Returns how many bytes of the connection's input belong to the request.

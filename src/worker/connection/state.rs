@@ -18,7 +18,8 @@
 //! | `Handshake` | the head, from the accept | closed |
 //! | `Idle` | the head on a fresh connection, `keepalive` on a kept one | closed |
 //! | `Head` | the head: from the accept on a fresh connection, from its first byte on a kept one | 408 |
-//! | `Body` | the next piece of the body | 408 |
+//! | `Body` | the next piece of the body, at the least rate | 408 |
+//! | `Body` that waits for room | the wait | 503 |
 //! | `Whole` | the queue | 503 |
 //! | `Sending` | the next look at what the client takes | closed, if it takes too little |
 //! | `Lingering` | the next piece, and all of them | closed |
@@ -31,10 +32,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Connection;
+use super::body_budget::Charge;
 use super::context::{Drain, Entry, ServeContext};
 use super::event::{Activity, Event, Next, Readiness, Standing, Work};
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
-use super::request_body::{Body, BodyProgress, Receiving, Refusal};
+use super::request_body::{Body, BodyProgress, READ_SIZE, Receiving, Refusal};
 use super::send_buffer::{Flushed, SendBuffer};
 use super::send_timeout::{GRACE, SendTimeout, Verdict};
 use super::streamed_body::StreamedBody;
@@ -84,11 +86,16 @@ impl Connection {
     pub(crate) fn on(&mut self, event: Event, context: &mut ServeContext<'_>) -> (Next, Standing) {
         let next = self.take(event, context);
         if let Next::Wait | Next::Again = next {
+            fit(&mut self.input, &mut context.spare_input);
             take_back(&mut self.input, &mut context.spare_input);
             take_back(&mut self.output.bytes, &mut context.spare_output);
         }
         let writes = !self.output.is_empty() || self.stream.has_sealed();
-        (next, Standing { activity: self.activity(), since: self.since, deadline: self.deadline, writes })
+        let asks_for_room = mem::take(&mut self.asks_for_room);
+        (
+            next,
+            Standing { activity: self.activity(), since: self.since, deadline: self.deadline, writes, asks_for_room },
+        )
     }
 
     fn take(&mut self, event: Event, context: &mut ServeContext<'_>) -> Next {
@@ -105,8 +112,12 @@ impl Connection {
                 self.end_told |= readiness.has(Readiness::END);
                 self.look_again()
             }
-            Event::NoThread(request) => {
+            Event::NoThread(mut request) => {
+                let is_kept = self.hold_input(&mut request.parsed, context);
                 self.stage = Stage::Whole(request);
+                if !is_kept {
+                    return self.refuse_for(Refusal::Memory, context);
+                }
                 let since = *self.waits_since.get_or_insert(context.now);
                 self.deadline = after_some(since, context.rules.timeouts.queue);
                 Next::Wait
@@ -114,12 +125,24 @@ impl Connection {
             Event::Unblocked(done) => self.unblocked(done, context),
             Event::Buffer(buffer) => {
                 if let Stage::Body(receiving) = &mut self.stage {
-                    receiving.give(buffer, &mut self.input);
+                    receiving.give(buffer);
                 }
                 self.advance(context)
             }
+            Event::Room => self.room_is_free(context),
             Event::Answered(outcome) => self.answered(outcome, context),
         }
+    }
+
+    /// Has a body that came with its head take memory while it waits. False if there is none.
+    fn hold_input(&self, parsed: &mut ParsedRequest, context: &ServeContext<'_>) -> bool {
+        if parsed.body_in_input == 0 || parsed.charge.is_some() {
+            return true;
+        }
+        let mut charge = Charge::new(&context.rules.budget);
+        let is_held = charge.overdraw(self.input.len());
+        parsed.charge = Some(charge);
+        is_held
     }
 
     /// Has the deadline be at `moment` at the latest.
@@ -218,29 +241,72 @@ impl Connection {
             Stage::Handshake { .. } => return self.shake_hands(context),
             Stage::Sending { .. } | Stage::Whole(_) | Stage::Answering => return Next::Wait,
             Stage::Lingering { until } => return self.drop_rest(until, context),
-            Stage::Idle | Stage::Head | Stage::Body(_) => {}
+            Stage::Body(_) => {
+                let next = self.receive_body(context);
+                return next.unwrap_or_else(|refusal| self.refuse_for(refusal, context));
+            }
+            Stage::Idle | Stage::Head => {}
         }
         lend(&mut self.input, &mut context.spare_input);
-        self.reading = match self.read() {
-            Read::Closed => Reading::Ended,
-            Read::Bytes { more, .. } if more || self.end_told => Reading::More,
-            Read::Bytes { .. } | Read::Nothing => Reading::Drained,
-        };
+        let read = self.stream.read(&mut self.input, READ_SIZE);
+        if read == Read::NoMemory {
+            return self.refuse_for(Refusal::Memory, context);
+        }
+        self.note_read(read);
         self.advance(context)
     }
 
-    fn read(&mut self) -> Read {
-        if let Stage::Body(receiving) = &mut self.stage {
-            if let Some(room) = receiving.room() {
-                let most = room.len().min(READ_STRAIGHT);
-                let read = self.stream.read_into(&mut room[..most]);
-                if let Read::Bytes { count, .. } = read {
-                    receiving.advance(count);
-                }
-                return read;
-            }
+    fn note_read(&mut self, read: Read) {
+        self.reading = match read {
+            Read::Closed => Reading::Ended,
+            Read::Bytes { more, .. } if more || self.end_told => Reading::More,
+            Read::Bytes { .. } | Read::Nothing | Read::NoMemory => Reading::Drained,
+        };
+    }
+
+    /// Reads a piece of a body, if there is room for it.
+    fn receive_body(&mut self, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
+        let Stage::Body(receiving) = &mut self.stage else { return Ok(Next::Wait) };
+        if !receiving.admits() {
+            return Ok(self.wait_for_room(context));
         }
-        self.stream.read(&mut self.input, READ_SIZE)
+        let mut spare = mem::take(&mut context.spare_input);
+        let read = receiving.read(&self.stream, &mut spare);
+        let has_memory = self.input.try_reserve(spare.len()).is_ok();
+        if has_memory {
+            self.input.extend_from_slice(&spare);
+        }
+        spare.clear();
+        context.spare_input = spare;
+        let read = if has_memory { read? } else { return Err(Refusal::Memory) };
+        let count = if let Read::Bytes { count, .. } = read { count } else { 0 };
+        let is_slow = !receiving.rate().received(context.now, count);
+        self.note_read(read);
+        // What has come by now and is not read yet counts as well.
+        if is_slow && self.reading == Reading::Drained {
+            return Ok(self.too_slow(context));
+        }
+        self.take_body(context)
+    }
+
+    /// Reads nothing of the body until there is room for it.
+    fn wait_for_room(&mut self, context: &ServeContext<'_>) -> Next {
+        self.reading = Reading::More;
+        let Stage::Body(receiving) = &mut self.stage else { return Next::Wait };
+        if !receiving.waits_for_room {
+            receiving.waits_for_room = true;
+            self.asks_for_room = true;
+            self.deadline = after(context.now, context.rules.timeouts.receive.stall.unwrap_or(ROOM));
+        }
+        Next::Wait
+    }
+
+    fn room_is_free(&mut self, context: &mut ServeContext<'_>) -> Next {
+        if let Stage::Body(receiving) = &mut self.stage {
+            receiving.waits_for_room = false;
+            receiving.rate().resume(context.now);
+        }
+        self.receive(context)
     }
 
     /// Looks how far the bytes received reach.
@@ -288,7 +354,10 @@ impl Connection {
             let parsed = ParsedRequest::new(head_length, Body::Empty, known(length));
             return self.whole(ParsedRequest { body_in_input, ..parsed }, context);
         }
-        self.stage = Stage::Body(Box::new(Receiving::new(head_length, length, &rules.limits, buffered)));
+        let mut receiving = Box::new(Receiving::new(head_length, length, rules, context.now));
+        let taken = receiving.take_read(&mut self.input);
+        self.stage = Stage::Body(receiving);
+        taken?;
         self.take_body(context)
     }
 
@@ -299,17 +368,18 @@ impl Connection {
         let (length, awaits_continue) = (request.body_length(), request.expects_continue());
         let received = self.input.split_off(head_length);
         let decoder = BodyDecoder::new(length, &rules.limits);
-        let streamed = StreamedBody::new(decoder, received, awaits_continue, rules.timeouts.body);
+        let streamed = StreamedBody::new(decoder, received, awaits_continue, rules.timeouts.receive);
         let parsed = ParsedRequest::new(head_length, Body::Streamed, known(length));
         self.whole(ParsedRequest { streamed: Some(Box::new(streamed)), ..parsed }, context)
     }
 
     fn take_body(&mut self, context: &mut ServeContext<'_>) -> Result<Next, Refusal> {
         let Stage::Body(receiving) = &mut self.stage else { return Ok(self.need_more(context)) };
-        match receiving.receive(&mut self.input, context.rules.post_buffering)? {
+        match receiving.progress()? {
             BodyProgress::NeedMore => Ok(self.need_more(context)),
-            BodyProgress::Whole { head_length, body, length } => {
-                self.whole(ParsedRequest::new(head_length, body, Some(length)), context)
+            BodyProgress::Whole { head_length, body, length, charge } => {
+                let parsed = ParsedRequest::new(head_length, body, Some(length));
+                self.whole(ParsedRequest { charge: Some(charge), ..parsed }, context)
             }
             BodyProgress::Spill => Ok(Next::Work(Work::Blocking)),
             BodyProgress::Buffer(length) => Ok(Next::Work(Work::Buffer(length))),
@@ -322,7 +392,7 @@ impl Connection {
             return Next::Close;
         }
         let timeouts = &context.rules.timeouts;
-        match self.stage {
+        match &mut self.stage {
             Stage::Idle if !self.input.is_empty() => {
                 self.stage = Stage::Head;
                 self.since = context.now;
@@ -333,7 +403,7 @@ impl Connection {
                     self.since = self.since.saturating_sub(self.stream.quiet_for());
                 }
             }
-            Stage::Body(_) => self.deadline = after_some(context.now, timeouts.body),
+            Stage::Body(receiving) => self.deadline = receiving.rate().deadline(),
             _ => {}
         }
         self.wait_or_close(context)
@@ -502,6 +572,10 @@ impl Connection {
                 tracing::error!(%error, %directory, "cannot keep a request body");
                 self.refuse(500, None, context)
             }
+            Refusal::Memory => {
+                tracing::warn!(peer = %self.origin.peer, "no memory for a request, answered 503");
+                self.refuse(503, None, context)
+            }
         }
     }
 
@@ -531,6 +605,7 @@ impl Connection {
     fn linger(&mut self, context: &mut ServeContext<'_>) -> Next {
         self.input.clear();
         self.stream.finish_writing();
+        self.since = context.now;
         let until = after(context.now, LINGER);
         self.stage = Stage::Lingering { until };
         self.deadline = after(context.now, context.rules.timeouts.lingering);
@@ -542,7 +617,7 @@ impl Connection {
         let read = self.stream.read(&mut self.input, READ_SIZE);
         self.input.clear();
         match read {
-            Read::Closed => Next::Close,
+            Read::Closed | Read::NoMemory => Next::Close,
             Read::Nothing => Next::Wait,
             Read::Bytes { more, .. } => {
                 if context.drain.is_none() {
@@ -570,18 +645,28 @@ impl Connection {
             return Next::Close;
         }
         // What came this instant, or while the whole process stood still, is read and not cut off.
-        let reads = matches!(self.stage, Stage::Idle | Stage::Head | Stage::Body(_));
+        let reads = match &self.stage {
+            Stage::Body(receiving) => !receiving.waits_for_room,
+            Stage::Idle | Stage::Head => true,
+            _ => false,
+        };
         if reads && self.stream.has_unread() {
             self.reading = Reading::More;
             self.deadline = context.now.saturating_add(LAST_LOOK);
             return Next::Again;
         }
-        match self.stage {
+        match &self.stage {
             Stage::Whole(_) => {
                 tracing::warn!(%peer, "request waited too long for a free thread, answered 503");
                 self.refuse(503, None, context)
             }
-            Stage::Head | Stage::Body(_) => {
+            Stage::Body(receiving) if receiving.waits_for_room => {
+                let hint = "request_memory and spill_space allow for more of them";
+                tracing::warn!(%peer, "no room for a request body in time, answered 503\nhint: {hint}");
+                self.refuse(503, None, context)
+            }
+            Stage::Body(_) => self.too_slow(context),
+            Stage::Head => {
                 tracing::info!(%peer, "client sent no whole request in time");
                 self.refuse(408, None, context)
             }
@@ -595,6 +680,21 @@ impl Connection {
 }
 
 impl Connection {
+    fn too_slow(&mut self, context: &mut ServeContext<'_>) -> Next {
+        tracing::info!(peer = %self.origin.peer, "client sent its request body too slowly");
+        self.refuse(408, None, context)
+    }
+
+    /// True if it has a buffer of the application's side, which only an attached thread can release.
+    pub(crate) fn has_buffer(&self) -> bool {
+        matches!(&self.stage, Stage::Body(receiving) if receiving.has_buffer())
+    }
+
+    /// True if what comes is dropped.
+    pub(crate) fn lingers(&self) -> bool {
+        matches!(self.stage, Stage::Lingering { .. })
+    }
+
     /// Returns what the connection is doing.
     pub(super) fn activity(&self) -> Activity {
         match &self.stage {
@@ -608,7 +708,8 @@ impl Connection {
             Stage::Body(_) => Activity::Reading,
             Stage::Whole(_) => Activity::Waiting,
             Stage::Answering => Activity::Application,
-            Stage::Sending { .. } | Stage::Lingering { .. } => Activity::Writing,
+            Stage::Sending { .. } => Activity::Writing,
+            Stage::Lingering { .. } => Activity::Idle,
         }
     }
 }
@@ -630,17 +731,31 @@ fn take_back(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
     }
 }
 
+/// Puts what waits for more into a buffer of its own size: a head, and maybe the begin of a body, of which a worker may
+/// have ten thousand.
+fn fit(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
+    if buffer.is_empty() || buffer.capacity() < 2 * buffer.len() + FITTING {
+        return;
+    }
+    let mut fitting = Vec::new();
+    if fitting.try_reserve_exact(buffer.len()).is_ok() {
+        fitting.extend_from_slice(buffer);
+        buffer.clear();
+        take_back(buffer, spare);
+        *buffer = fitting;
+    }
+}
+
 fn known(length: BodyLength) -> Option<u64> {
     if let BodyLength::Known(length) = length { Some(length) } else { None }
 }
 
+/// A buffer that is larger by no more than this is kept as it is.
+const FITTING: usize = 2 * 1024;
 /// The largest buffer that is kept for the next request.
 const LARGEST_SPARE: usize = 256 * 1024;
-/// One read. nginx reads heads by 1 KiB and bodies by 16 KiB.
-const READ_SIZE: usize = 64 * 1024;
-/// The same for bytes that are not looked at: copying this amount takes the kernel less than an application takes for a
-/// page.
-const READ_STRAIGHT: usize = 256 * 1024;
+/// The longest wait for room for a body, if `client_body_timeout` is none.
+const ROOM: Duration = Duration::from_secs(60);
 /// Beyond its time, for what has come already: the next turn reads it.
 const LAST_LOOK: Millis = 100;
 /// The longest time for which the rest of a client's bytes is dropped. nginx: 30 s. gunicorn: 2 s or 64 KiB, less than

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::receive_rate::{ReceiveLimits, ReceiveRate};
 use super::stream::Stream;
 use crate::http::{BodyDecoder, Reject};
 use crate::os::socket::Read;
+use crate::worker::millis;
 
 /// A body under way.
 pub(crate) struct StreamedBody {
@@ -13,7 +15,7 @@ pub(crate) struct StreamedBody {
     received: Vec<u8>,
     /// True while the client waits for a 100 before it sends the body.
     awaits_continue: bool,
-    limit: Option<Duration>,
+    rate: ReceiveRate,
     /// The first error of the decoder, which is of no use after it.
     refused: Option<Box<Reject>>,
 }
@@ -23,7 +25,7 @@ pub(crate) struct StreamedBody {
 pub enum BodyError {
     /// The client closed the connection before the body was whole.
     Gone,
-    /// The client sent nothing for too long.
+    /// The client sent nothing, or too little, for this time.
     Slow(Duration),
     /// The body's framing is broken, or it is too large.
     Refused(Reject),
@@ -44,7 +46,7 @@ impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             BodyError::Gone => f.write_str("the client closed the connection before the request body was whole"),
-            BodyError::Slow(limit) => write!(f, "the client sent nothing of the request body for {limit:?}"),
+            BodyError::Slow(limit) => write!(f, "the client sent too little of the request body in {limit:?}"),
             BodyError::Refused(reject) => reject.fmt(f),
         }
     }
@@ -57,9 +59,10 @@ impl StreamedBody {
         decoder: BodyDecoder,
         received: Vec<u8>,
         awaits_continue: bool,
-        limit: Option<Duration>,
+        limits: ReceiveLimits,
     ) -> StreamedBody {
-        StreamedBody { decoder, received, awaits_continue, limit, refused: None }
+        let rate = ReceiveRate::new(limits, millis::now());
+        StreamedBody { decoder, received, awaits_continue, rate, refused: None }
     }
 
     /// True if the body is whole.
@@ -83,12 +86,25 @@ impl StreamedBody {
 
     /// Receives more, without waiting.
     pub(crate) fn receive(&mut self, stream: &Stream) -> Read {
-        stream.read(&mut self.received, READ_SIZE)
+        let read = stream.read(&mut self.received, READ_SIZE);
+        if let Read::Bytes { count, .. } = read {
+            // Only the time in which it was waited for counts.
+            self.rate.resume(millis::now());
+            self.rate.received(millis::now(), count);
+        }
+        read
     }
 
-    /// Returns how long the client may send nothing.
-    pub(crate) fn limit(&self) -> Option<Duration> {
-        self.limit
+    /// Returns how long the client may send nothing from now on.
+    pub(crate) fn begin_wait(&mut self) -> Duration {
+        let now = millis::now();
+        self.rate.resume(now);
+        Duration::from_millis(self.rate.deadline().saturating_sub(now))
+    }
+
+    /// Takes the time that was waited for the client.
+    pub(crate) fn end_wait(&mut self) {
+        self.rate.received(millis::now(), 0);
     }
 
     /// True, once, if the client waits for a 100 before it sends the body.

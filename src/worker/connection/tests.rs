@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::body_budget::{BodyBudget, Charge};
 use super::context::{Drain, ServeContext, ServeRules, Timeouts};
 use super::event::{Activity, Event, Next, Readiness, Work};
+use super::receive_rate::ReceiveLimits;
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::Body;
 use super::send_buffer::Flushed;
@@ -36,7 +38,7 @@ fn rules() -> ServeRules {
         timeouts: Timeouts {
             keep_alive: seconds(75),
             head: Some(seconds(30)),
-            body: Some(seconds(20)),
+            receive: ReceiveLimits { stall: Some(seconds(20)), rate: Some(240) },
             queue: Some(seconds(10)),
             send: SendLimits { stall: Some(seconds(60)), rate: Some(240) },
             lingering: seconds(5),
@@ -44,6 +46,7 @@ fn rules() -> ServeRules {
         },
         post_buffering: 1 << 20,
         spill_directory: std::env::temp_dir(),
+        budget: BodyBudget::alone(None, None),
     }
 }
 
@@ -66,6 +69,8 @@ struct Pair<'a> {
     /// The request that is to be answered.
     request: Option<PendingRequest>,
     deadline: Millis,
+    /// How often it asked to be told of room for its body.
+    asked_for_room: usize,
 }
 
 impl<'a> Pair<'a> {
@@ -82,12 +87,13 @@ impl<'a> Pair<'a> {
         let mut context = ServeContext::new(rules, None);
         context.now = START;
         let connection = Connection::accepted(stream(ours.into()), origin, START, START + 30_000);
-        Pair { connection, context, client, request: None, deadline: START + 30_000 }
+        Pair { connection, context, client, request: None, deadline: START + 30_000, asked_for_room: 0 }
     }
 
     fn on(&mut self, event: Event) -> Plain {
         let (next, standing) = self.connection.on(event, &mut self.context);
         self.deadline = standing.deadline;
+        self.asked_for_room += usize::from(standing.asks_for_room);
         match next {
             Next::Wait => Plain::Wait,
             Next::Again => Plain::Again,
@@ -197,7 +203,7 @@ fn a_connection_that_is_not_kept_is_closed_or_lingers_if_bytes_are_unread() {
     let mut pair = Pair::new(&rules);
     pair.send(&[GET, b"x"].concat());
     assert_eq!(pair.answer(b"last", false), KEPT);
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     assert_eq!(pair.received(), "last");
 }
 
@@ -247,7 +253,8 @@ fn what_has_come_by_the_deadline_is_read_first() {
 
 #[test]
 fn a_body_has_its_time_from_piece_to_piece() {
-    let rules = rules();
+    let mut rules = rules();
+    rules.timeouts.receive.rate = None;
     let mut pair = Pair::new(&rules);
     assert_eq!(pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\nab"), KEPT);
     assert_eq!(pair.connection.activity(), Activity::Reading);
@@ -255,6 +262,71 @@ fn a_body_has_its_time_from_piece_to_piece() {
     assert_eq!(pair.send(b"c"), KEPT);
     assert_eq!(pair.later(20_000), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_refused() {
+    let rules = rules();
+    let mut pair = Pair::new(&rules);
+    assert_eq!(pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\nab"), KEPT);
+    assert_eq!(pair.deadline, START + 5_001);
+    pair.context.now += 4_900;
+    assert_eq!(pair.send(b"cd"), KEPT);
+    pair.context.now += 200;
+    assert_eq!(pair.send(b"ef"), KEPT);
+    assert!(pair.received().starts_with("HTTP/1.1 408 "));
+    // One that sent enough before may pause as long as any other.
+    let mut pair = Pair::new(&rules);
+    pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\nab");
+    assert_eq!(pair.send(&[b'x'; 6000]), KEPT);
+    pair.context.now += 19_900;
+    assert_eq!(pair.send(b"x"), KEPT);
+    assert_eq!(pair.received(), "");
+}
+
+#[test]
+fn what_has_come_of_a_body_while_nothing_was_read_is_not_slow() {
+    let rules = rules();
+    let mut pair = Pair::new(&rules);
+    assert_eq!(pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 150000\r\n\r\nab"), KEPT);
+    pair.client.write_all(&vec![b'x'; 100_000]).unwrap();
+    assert_eq!(pair.later(60_000), Plain::Again);
+    let mut next = pair.on(Event::Turn);
+    while next != KEPT {
+        next = if let Plain::Buffer(_) = next { pair.on(Event::Buffer(None)) } else { pair.on(Event::Turn) };
+    }
+    assert_eq!(pair.received(), "");
+}
+
+#[test]
+fn a_body_waits_for_room_and_is_answered_503_in_time() {
+    let rules = ServeRules { budget: BodyBudget::alone(Some(70_000), Some(0)), ..self::rules() };
+    let mut pair = Pair::new(&rules);
+    let mut other = Charge::new(&rules.budget);
+    assert!(other.hold_memory(60_000));
+    assert_eq!(pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\n"), KEPT);
+    assert_eq!(pair.send(b"abcd"), KEPT);
+    assert_eq!(pair.asked_for_room, 1);
+    assert_eq!(pair.send(b"efgh"), KEPT);
+    assert_eq!((pair.asked_for_room, pair.deadline), (1, START + 20_000));
+    assert!(other.hold_memory(0));
+    pair.context.now += 19_000;
+    assert_eq!(pair.on(Event::Room), KEPT);
+    assert_eq!(pair.deadline, pair.context.now + 5_000 + 8 * 1000 / 240 + 1);
+    assert!(other.hold_memory(60_000));
+    assert_eq!(pair.send(b"ijkl"), KEPT);
+    assert_eq!((pair.asked_for_room, pair.received()), (2, String::new()));
+    assert_eq!(pair.later(20_000), KEPT);
+    assert!(pair.received().starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_connection_that_waits_for_a_body_keeps_no_large_buffer() {
+    let rules = rules();
+    let mut pair = Pair::new(&rules);
+    assert_eq!(pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nab"), KEPT);
+    assert!(pair.connection.input.capacity() < 4096, "{}", pair.connection.input.capacity());
+    assert!(pair.context.spare_input.capacity() >= 64 * 1024);
 }
 
 #[test]
@@ -275,9 +347,11 @@ fn a_large_body_asks_for_a_buffer_and_a_larger_one_for_a_disk() {
     let rules = rules();
     let mut pair = Pair::new(&rules);
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 100_000);
-    assert_eq!(pair.send(head.as_bytes()), Plain::Buffer(100_000));
+    assert_eq!(pair.send(head.as_bytes()), KEPT);
+    assert_eq!(pair.send(&vec![b'x'; 24_999]), KEPT);
+    assert_eq!(pair.send(b"x"), Plain::Buffer(100_000));
     assert_eq!(pair.on(Event::Buffer(None)), KEPT);
-    let body = vec![b'x'; 50_000];
+    let body = vec![b'x'; 37_500];
     let mut next = KEPT;
     for _ in 0..2 {
         next = pair.send(&body);
@@ -326,7 +400,7 @@ fn a_refused_request_is_answered_and_its_rest_dropped() {
     let mut pair = Pair::new(&rules);
     assert_eq!(pair.send(b"GET / HTTP/9.9\r\nHost: test\r\n\r\nand more"), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 505 "));
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     pair.context.now += 4_000;
     assert_eq!(pair.send(b"and more"), KEPT);
     assert_eq!(pair.deadline, pair.context.now + 5_000);
@@ -535,7 +609,7 @@ fn a_client_that_speaks_no_tls_is_told_in_plain_text() {
     assert_eq!(go_on(&mut pair, next), KEPT);
     let received = pair.received();
     assert!(received.starts_with("HTTP/1.1 400 ") && received.contains("https://"), "{received}");
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
 }
 
 #[test]
@@ -544,7 +618,7 @@ fn a_handshake_that_fails_is_answered_by_an_alert_and_lingers() {
     let mut pair = encrypted(&rules);
     let next = pair.send(&[0x16, 3, 1, 0, 4, 0xff, 0, 0, 0]);
     assert_eq!(go_on(&mut pair, next), KEPT);
-    assert_eq!(pair.connection.activity(), Activity::Writing);
+    assert!(pair.connection.lingers());
     let mut alert = [0; 7];
     pair.client.read_exact(&mut alert).unwrap();
     assert_eq!(alert[0], 0x15);

@@ -79,7 +79,8 @@ pub(crate) fn call<A: Application>(
 ) -> Outcome {
     let PendingRequest { parsed, scheme, keep_alive, started, .. } = request;
     let length = parsed.length();
-    let ParsedRequest { head_length, body_in_input, body, body_length, streamed } = parsed;
+    // The body's charge ends with the call.
+    let ParsedRequest { head_length, body_in_input, body, body_length, streamed, charge: _charge } = parsed;
     terms.owner.open(&connection.stream);
     context.begin(started, &connection.input[..head_length]);
     let request = connection.protocol.request(&connection.input);

@@ -108,12 +108,13 @@ impl<'c> Exchange<'c> {
             }
             match streamed.receive(self.stream) {
                 Read::Bytes { .. } => {}
-                Read::Closed => return Err(BodyError::Gone),
+                Read::Closed | Read::NoMemory => return Err(BodyError::Gone),
                 Read::Nothing => {
-                    let (stream, limit) = (self.stream, streamed.limit().unwrap_or(FOR_EVER));
+                    let (stream, limit) = (self.stream, streamed.begin_wait().min(FOR_EVER));
                     if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
                         return Err(BodyError::Slow(limit));
                     }
+                    streamed.end_wait();
                 }
             }
         }

@@ -17,8 +17,10 @@ use crate::os::clock;
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
 use crate::worker::Application;
+use crate::worker::connection::body_budget::BodyBudget;
 use crate::worker::connection::context::{ServeContext, ServeRules, Timeouts};
 use crate::worker::connection::event::{Event, Next, Work};
+use crate::worker::connection::receive_rate::ReceiveLimits;
 use crate::worker::connection::send_timeout::SendLimits;
 use crate::worker::connection::stream::Stream;
 use crate::worker::connection::{Connection, Origin};
@@ -76,7 +78,7 @@ fn rules() -> ServeRules {
         timeouts: Timeouts {
             keep_alive: Duration::ZERO,
             head: None,
-            body: None,
+            receive: ReceiveLimits { stall: None, rate: None },
             queue: None,
             send: SendLimits { stall: None, rate: None },
             lingering: Duration::ZERO,
@@ -84,5 +86,6 @@ fn rules() -> ServeRules {
         },
         post_buffering: 0,
         spill_directory: std::path::PathBuf::new(),
+        budget: BodyBudget::new(None, None),
     }
 }

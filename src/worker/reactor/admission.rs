@@ -1,9 +1,11 @@
 //! Connections that give way when there are as many as there may be, or no descriptor is left for a new one: those
 //! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest
-//! at the front, then the connection that has idled the longest.
+//! at the front, then the connection that has idled the longest, or is only read to its end after a refusal. Where none gives way, the log says what the worker is
+//! full of.
 
 use super::Reactor;
 use super::accept::Accepting;
+use super::connections::Counts;
 use crate::worker::connection::event::{Activity, Event, Readiness};
 use crate::worker::millis::Millis;
 
@@ -14,6 +16,8 @@ pub(super) struct GaveWay {
     heads: u64,
     idle: u64,
     logged: Option<Millis>,
+    /// The moment when it was last logged that the worker is full.
+    full_logged: Option<Millis>,
 }
 
 /// A lack that connections give way for.
@@ -30,7 +34,7 @@ impl GaveWay {
             Activity::Head => self.heads += 1,
             _ => self.idle += 1,
         }
-        if self.logged.is_some_and(|logged| now < logged.saturating_add(LOG_EVERY)) {
+        if is_recent(self.logged, now) {
             return;
         }
         let GaveWay { silent, heads, idle, .. } = *self;
@@ -48,8 +52,43 @@ impl GaveWay {
                 "connections without a request gave way for want of descriptors\nhint: limit_nofile allows for more of them"
             ),
         }
-        *self = GaveWay { logged: Some(now), ..GaveWay::default() };
+        *self = GaveWay { logged: Some(now), full_logged: self.full_logged, ..GaveWay::default() };
     }
+
+    /// Notes that there are as many connections as there may be, and none gives way.
+    fn note_full(&mut self, counts: &Counts, now: Millis) {
+        if is_recent(self.full_logged, now) {
+            return;
+        }
+        self.full_logged = Some(now);
+        let of = |activities: &[Activity]| activities.iter().map(|activity| counts[*activity as usize]).sum::<u32>();
+        let heads = of(&[Activity::Silent, Activity::Head]);
+        let (bodies, responses) = (of(&[Activity::Reading]), of(&[Activity::Writing]));
+        let (requests, idle) = (of(&[Activity::Waiting, Activity::Application]), of(&[Activity::Idle]));
+        let groups = [
+            (heads, "client_header_timeout limits how long a head may take"),
+            (bodies, "client_body_timeout and minimum_receive_rate limit how long a request body may take"),
+            (
+                requests,
+                "workers and threads set how many requests are answered at a time, queue_timeout how long they wait",
+            ),
+            (responses, "send_timeout and minimum_send_rate limit how long a response may take"),
+        ];
+        let hint = groups.iter().max_by_key(|(count, _)| *count).map_or("", |(_, hint)| hint);
+        tracing::warn!(
+            heads,
+            bodies,
+            requests,
+            responses,
+            idle,
+            "worker is full, new connections wait\nhint: worker_connections allows for more of them; {hint}"
+        );
+    }
+}
+
+/// True if a line was logged less than a minute ago.
+fn is_recent(logged: Option<Millis>, now: Millis) -> bool {
+    logged.is_some_and(|logged| now < logged.saturating_add(LOG_EVERY))
 }
 
 impl Reactor<'_> {
@@ -62,6 +101,7 @@ impl Reactor<'_> {
         if self.connections.len() >= most && self.first_to_give_way().is_none() {
             let until = self.connections.oldest_head().map_or(Millis::MAX, |since| since.saturating_add(UNFINISHED));
             self.acceptor.set(Accepting::ConnectionLimit { until });
+            self.gave_way.note_full(self.connections.counts(), self.serve.now);
         }
     }
 
@@ -78,6 +118,22 @@ impl Reactor<'_> {
         self.give_way(Lack::Descriptors)
     }
 
+    /// True if there is room for a body that waits for it.
+    pub(super) fn has_body_room(&self) -> bool {
+        !self.lacking_room.is_empty() && self.serve.rules.budget.has_room()
+    }
+
+    /// Has bodies that wait for room go on, in their order, as far as there is any.
+    pub(super) fn use_body_room(&mut self) {
+        for _ in 0..self.lacking_room.len() {
+            if !self.serve.rules.budget.has_room() {
+                return;
+            }
+            let Some(token) = self.lacking_room.pop_front() else { return };
+            self.deliver(token, Event::Room);
+        }
+    }
+
     fn first_to_give_way(&self) -> Option<(u64, Activity)> {
         self.connections.first_to_give_way(self.serve.now.saturating_sub(UNFINISHED))
     }
@@ -89,7 +145,7 @@ impl Reactor<'_> {
                 self.connections.note_work(token, Activity::Reading);
                 continue;
             };
-            if activity != Activity::Head && connection.stream.has_unread() {
+            if activity != Activity::Head && !connection.lingers() && connection.stream.has_unread() {
                 // Its request has come, and has not been looked at yet.
                 self.on(connection, Event::Look);
                 self.connections.note_work(token, Activity::Reading);
@@ -105,5 +161,5 @@ impl Reactor<'_> {
 
 /// The age in milliseconds at which an unfinished head gives way. An honest client sends it at once.
 const UNFINISHED: Millis = 5_000;
-/// The interval in milliseconds at which it is logged that connections gave way.
+/// The interval in milliseconds at which it is logged that connections gave way, or that none does.
 const LOG_EVERY: Millis = 60_000;

@@ -298,7 +298,8 @@ mod tests {
     use crate::worker::connection::Origin;
     use crate::worker::connection::stream::Stream;
 
-    const STANDING: Standing = Standing { activity: Activity::Silent, since: 0, deadline: Millis::MAX, writes: false };
+    const STANDING: Standing =
+        Standing { activity: Activity::Silent, since: 0, deadline: Millis::MAX, writes: false, asks_for_room: false };
 
     fn parked(connections: &mut Connections, since: Millis) -> (u64, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,11 @@ impl HandoffEnds {
     pub fn new() -> io::Result<HandoffEnds> {
         let (give, take) = Channel::pair()?;
         Ok(HandoffEnds { give, take })
+    }
+
+    /// Returns the descriptors of both ends.
+    pub fn descriptors(&self) -> [RawFd; 2] {
+        [self.give.as_raw_fd(), self.take.as_raw_fd()]
     }
 }
 

@@ -64,6 +64,10 @@ pub(crate) struct Reactor<'a> {
     timers: Timers,
     /// Whole requests that wait for a thread.
     queue: VecDeque<u64>,
+    /// Connections that wait for room for their bodies.
+    lacking_room: VecDeque<u64>,
+    /// True if a buffer of the application's side waits for an attached thread to release it.
+    holds_dropped: bool,
     jobs: VecDeque<Job>,
     acceptor: Acceptor<'a>,
     gave_way: GaveWay,
@@ -115,6 +119,8 @@ impl<'a> Reactor<'a> {
             connections: Connections::default(),
             timers: Timers::default(),
             queue: VecDeque::new(),
+            lacking_room: VecDeque::new(),
+            holds_dropped: false,
             jobs: VecDeque::new(),
             gave_way: GaveWay::default(),
             handed: HandedOff::default(),
@@ -132,19 +138,21 @@ impl<'a> Reactor<'a> {
         self.take_in(&events[..*waited.as_ref().unwrap_or(&0)]);
         self.turn.events = events;
         waited?;
-        Ok(!self.inbox.is_empty() || !self.turn.ready.is_empty())
+        Ok(self.is_in_turn())
     }
 
     /// Begins a turn with what a thread has waited for.
     pub(crate) fn take_in(&mut self, events: &[EpollEvent]) {
         self.inbox.extend(events);
         self.serve.dates.refresh();
-        // A stop is not kept waiting by what stands in line.
-        self.turn.quota = if signal::is_noted() { 0 } else { self.turn.ready.len() };
+        // A stop is not kept waiting by what stands in line, until it has begun.
+        let is_told = signal::is_noted() && !matches!(self.shutdown, Shutdown::Stopping(_));
+        self.turn.quota = if is_told { 0 } else { self.turn.ready.len() };
         let before = std::mem::replace(&mut self.turn.began, clock::monotonic());
         self.turn.length = self.turn.began.saturating_sub(before);
         self.serve.now = self.turn.began / 1_000_000;
         self.expire();
+        self.use_body_room();
         if self.handed.len() > 0 {
             self.settle_handoffs();
         }
@@ -301,6 +309,9 @@ impl<'a> Reactor<'a> {
     fn park(&mut self, connection: Box<Connection>, again: bool, standing: &Standing) {
         let token = connection.token;
         let Parked { said, timer, watch } = self.connections.park(connection, standing);
+        if standing.asks_for_room {
+            self.lacking_room.push_back(token);
+        }
         if again {
             self.turn.ready.push_back(token);
         }
@@ -320,9 +331,7 @@ impl<'a> Reactor<'a> {
 
     fn watch(&mut self, token: u64, before: Registered, wanted: Registered) {
         let Some(connection) = self.connections.get(token) else { return };
-        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        flags.set(EpollFlags::EPOLLOUT, wanted == Registered::ReadsAndWrites);
-        let mut event = EpollEvent::new(flags, token);
+        let mut event = poll::of_connection(token, wanted == Registered::ReadsAndWrites);
         let told = if before == Registered::Nothing {
             self.epoll.add(&connection.stream, event)
         } else {
@@ -338,6 +347,7 @@ impl<'a> Reactor<'a> {
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
     fn close(&mut self, mut connection: Box<Connection>) {
         self.forget(&connection);
+        self.holds_dropped |= connection.has_buffer();
         if connection.is_whole() {
             connection.stream.say_goodbye();
         }
@@ -360,7 +370,7 @@ impl<'a> Reactor<'a> {
 
     /// True if anything is left to do that nothing has to be waited for.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.is_in_turn()
+        !self.queue.is_empty() || self.holds_dropped || self.is_in_turn()
     }
 
     fn is_in_turn(&self) -> bool {
@@ -375,7 +385,7 @@ impl<'a> Reactor<'a> {
 
     /// Returns how long nothing will have to be done unless the kernel says so.
     pub(crate) fn sleep_limit(&self) -> Option<Duration> {
-        if self.is_in_turn() {
+        if self.is_in_turn() || self.holds_dropped || self.has_body_room() {
             return Some(Duration::ZERO);
         }
         let copies = (self.handed.len() > 0).then(|| millis::now() + LOOK_AT_COPIES);
@@ -386,6 +396,11 @@ impl<'a> Reactor<'a> {
     /// True if a connection is taken at a moment that no event of the kernel announces.
     pub(crate) fn opens_by_itself(&self) -> bool {
         self.acceptor.opens_at().is_some()
+    }
+
+    /// Notes that a thread has attached, and has released what was dropped by detached ones.
+    pub(crate) fn dropped_are_released(&mut self) {
+        self.holds_dropped = false;
     }
 
     /// Takes new connections: a thread is free.
@@ -421,16 +436,5 @@ impl<'a> Reactor<'a> {
     pub(crate) fn publish(&self) {
         self.serve.flush_access();
         self.setup.slots[0].set_connections(self.connections.counts());
-    }
-
-    /// Asks for another worker in this one's place, once.
-    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
-        if let Some(ask) = self.replacement.ask.take() {
-            ask(why);
-        }
-    }
-
-    fn is_to_be_replaced(&self) -> bool {
-        self.replacement.ask.is_none()
     }
 }

@@ -18,6 +18,13 @@ pub(super) fn readiness(flags: EpollFlags) -> Readiness {
     readiness
 }
 
+/// Returns what the kernel is to say of a connection, edge-triggered, by its `token`.
+pub(super) fn of_connection(token: u64, writes: bool) -> EpollEvent {
+    let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+    flags.set(EpollFlags::EPOLLOUT, writes);
+    EpollEvent::new(flags, token)
+}
+
 /// Waits for events. A signal ends the wait early.
 pub(crate) fn wait(epoll: &Epoll, events: &mut [EpollEvent], limit: Option<Duration>) -> io::Result<usize> {
     let timeout = match limit {

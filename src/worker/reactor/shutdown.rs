@@ -2,9 +2,9 @@
 //!
 //! | told by | because | accepts | idle connections |
 //! |---|---|---|---|
-//! | TERM | the server stops | what is in the backlog already | are closed, after a look; new ones get a moment |
+//! | [`Order::Finish`], TERM | the server stops | what is in the backlog already | are closed, after a look; new ones get a moment |
 //! | [`Order::Retire`] | another serves in its place | nothing | have `lame_duck` to send a request |
-//! | QUIT | at once | nothing | are cut off |
+//! | [`Order::Quit`], QUIT | at once | nothing | are cut off |
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::Reactor;
 use super::accept::Accepting;
 use crate::os::signal;
-use crate::worker::Order;
 use crate::worker::connection::context::Drain;
 use crate::worker::connection::event::{Event, Readiness};
 use crate::worker::connection::state::FIRST_REQUEST;
 use crate::worker::millis::{self, after};
+use crate::worker::{Order, Spent};
 
 /// The way in which a worker's loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,21 @@ impl Shutdown {
 }
 
 impl Reactor<'_> {
+    /// Asks for another worker in this one's place, once.
+    pub(crate) fn ask_for_replacement(&mut self, why: Spent) {
+        if let Some(ask) = self.replacement.ask.take() {
+            ask(why);
+        }
+    }
+
+    /// True if the worker has asked for another one in its place.
+    pub(super) fn is_to_be_replaced(&self) -> bool {
+        self.replacement.ask.is_none()
+    }
+
     pub(super) fn signals(&mut self) {
         while let Some(signal) = self.setup.signals.next() {
             match signal {
-                libc::SIGTERM if matches!(self.shutdown, Shutdown::Stopping(_)) => {}
                 libc::SIGTERM => self.stop_gracefully(),
                 libc::SIGQUIT => self.shut_down(Shutdown::Stopping(Ending::Quick)),
                 other => signal::pass_over(other),
@@ -76,6 +87,8 @@ impl Reactor<'_> {
                     self.close_listeners();
                     self.give_turns();
                 }
+                Order::Finish => self.stop_gracefully(),
+                Order::Quit => self.shut_down(Shutdown::Stopping(Ending::Quick)),
                 Order::Nothing => return,
                 Order::Closed => {
                     let _ = self.epoll.delete(self.setup.orders.channel);
@@ -96,6 +109,9 @@ impl Reactor<'_> {
     /// Connections in the backlog are still served. Those that idle between requests are closed, after a look for one
     /// that is on its way. A connection that has not had its first one gets a moment to send it.
     fn stop_gracefully(&mut self) {
+        if matches!(self.shutdown, Shutdown::Stopping(_)) {
+            return;
+        }
         // Others listen still if only this worker ends; what came before them is theirs.
         let is_alone = !self.shutdown.has_begun() && !self.is_to_be_replaced();
         self.shut_down(Shutdown::Stopping(Ending::Graceful));

@@ -44,7 +44,7 @@ use super::reactor::{Job, Reactor};
 use super::{Application, Setup, Spent};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
-use crate::os::{clock, socket, thread};
+use crate::os::{clock, heap, socket, thread};
 
 /// A worker: what its threads share.
 pub struct Worker<'a> {
@@ -312,6 +312,7 @@ impl<'a> Worker<'a> {
         slept?;
         context.detached_at = clock::monotonic();
         locked = self.lock();
+        locked.reactor.dropped_are_released();
         locked.attend(context.number);
         Ok(locked)
     }
@@ -328,6 +329,9 @@ impl<'a> Worker<'a> {
             drop(locked);
             // Nothing is expected of it until it wakes up.
             slot.rest();
+            if limit != Some(Duration::ZERO) && self.setup.serve.budget.take_burst_end() {
+                heap::give_back();
+            }
             let waited = wait(&self.epoll, &mut events, limit);
             locked = self.lock();
             locked.states.set(number, ThreadState::Attending);
