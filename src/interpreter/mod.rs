@@ -237,7 +237,8 @@ fn check_answer(
     let own = Some(&answer.executable).filter(|file| file.is_file());
     let executable = own.unwrap_or(&place.path).clone();
     let real = |file: &Path| file.canonicalize().ok();
-    let environment = (real(&executable) != real(&place.path)).then(|| answer.environment.clone());
+    let is_wrapped = real(&executable) != real(&place.path) && !answer.environment.is_empty();
+    let environment = is_wrapped.then(|| answer.environment.clone());
     let prefix = match Virtualenv::of(&executable) {
         Some(virtualenv) => virtualenv.check(&place, &answer)?,
         None => answer.prefix.clone(),

@@ -56,11 +56,10 @@ impl Caller {
     }
 
     /// Notes that the calling thread is this one.
-    pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let ident = python::own_ident(py)?;
+    pub(crate) fn start(&self) {
+        let ident = python::own_ident();
         self.ident.store(ident, Ordering::Relaxed);
         self.slot.set_ident(ident);
-        Ok(())
     }
 
     /// Notes that the application's code runs from now on.
@@ -155,14 +154,14 @@ struct ExtendDeadline {
 impl ExtendDeadline {
     /// Gives the request at least `seconds` from now on. It never shortens the time that is left.
     #[pyo3(signature = (seconds, /))]
-    fn extend_deadline(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+    fn extend_deadline(&self, seconds: f64) -> PyResult<()> {
         let caller = self.caller;
         let more = Duration::try_from_secs_f64(seconds).ok().filter(|more| *more <= MOST);
         let Some(more) = more else {
             let words = format!("expected seconds from 0 to {}, found {seconds}", MOST.as_secs());
             return Err(PyValueError::new_err(words));
         };
-        if !caller.inside.load(Ordering::Relaxed) || python::own_ident(py)? != caller.ident() {
+        if !caller.inside.load(Ordering::Relaxed) || python::own_ident() != caller.ident() {
             return Err(PyRuntimeError::new_err(
                 "a request's deadline can be extended by the thread that serves it, while it does",
             ));
