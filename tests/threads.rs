@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::wire::{assert_ended, json_of};
-use crate::support::{Gate, Response, Server, patient_seconds, wait_until};
+use crate::support::{Gate, Response, Server, directory, patient_seconds, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {
@@ -347,7 +347,7 @@ def application(environ, start_response):
 
 #[test]
 fn an_application_that_has_patched_threading_is_served_by_native_threads() {
-    let files = support::directory(&[("patched.py", PATCHED)]);
+    let files = directory(&[("patched.py", PATCHED)]);
     let mut server = Server::start_in(files.path(), &["patched", "--threads", "2", "-w", "1"]);
     let mut both = [server.begin("/"), server.begin("/")];
     for stream in &mut both {

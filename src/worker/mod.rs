@@ -108,6 +108,8 @@ pub struct Setup<'a> {
     pub serve: ServeRules,
     /// The rules for requests that take too long, if there are any.
     pub timeout: Option<TimeoutRules<'a>>,
+    /// Called when the worker is told to end at once, by whichever thread learns of it.
+    pub on_quit: Option<Box<dyn Fn() + Send + Sync + 'a>>,
     /// The access log and its format.
     pub access: Option<(AccessLog, AccessFormat)>,
 }

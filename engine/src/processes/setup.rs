@@ -40,6 +40,7 @@ pub(crate) fn setup(
         max_requests: fork.max_requests,
         serve: rules(settings)?,
         timeout: None,
+        on_quit: None,
         access: access(inheritance)?,
     })
 }

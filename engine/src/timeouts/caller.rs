@@ -32,6 +32,8 @@ pub(crate) struct Caller {
     to_raise: AtomicBool,
     /// True if the worker is to end as after a SIGABRT.
     to_abort: AtomicBool,
+    /// True if the worker is to end at once.
+    to_quit: AtomicBool,
 }
 
 impl Caller {
@@ -45,6 +47,7 @@ impl Caller {
             to_call_hook: AtomicBool::new(false),
             to_raise: AtomicBool::new(false),
             to_abort: AtomicBool::new(false),
+            to_quit: AtomicBool::new(false),
         }
     }
 
@@ -103,6 +106,19 @@ impl Caller {
         if self.ident() != 0 {
             self.interrupt();
         }
+    }
+
+    /// Has the main thread end the worker at once, if it is in the application and a signal reaches it there.
+    pub(crate) fn quit_main(&self) {
+        if self.ident() != 0 && self.inside.load(Ordering::SeqCst) {
+            self.to_quit.store(true, Ordering::SeqCst);
+            self.interrupt();
+        }
+    }
+
+    /// True if the worker is to end at once by the calling thread, which is in the application; true once.
+    pub(crate) fn takes_quit(&self) -> bool {
+        self.to_quit.swap(false, Ordering::SeqCst) && self.inside.load(Ordering::SeqCst)
     }
 
     fn interrupt(&self) {
