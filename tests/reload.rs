@@ -465,6 +465,39 @@ fn workers_come_and_go_by_ttin_and_ttou_and_no_request_is_lost() {
     site.server.stop();
 }
 
+/// Locks a file for itself when it is loaded, as Zope's FileStorage does. The release is in `release`.
+const LOCKING: &str = "\
+import fcntl, os
+lock = open('lock', 'w')
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+release = open('release').read()
+assert release != 'broken'
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [release.encode()]
+";
+
+#[test]
+fn an_application_with_an_exclusive_lock_is_reloaded_by_stopping_first() {
+    for (conf, more) in [("gunicorn.conf.py", &[][..]), ("nothing", &["--preload"])] {
+        let files = directory(&[("locking.py", LOCKING), ("release", "one"), (conf, "")]);
+        let words = ["locking", "-b", "127.0.0.1:0", "--reload-order", "stop-first", "--lame-duck", "0"];
+        let mut server = Server::start_in(files.path(), &[&words, more].concat());
+        assert_eq!(server.get("/").text(), "one");
+        std::fs::write(files.path().join("release"), "two").unwrap();
+        server.signal(Signal::SIGHUP);
+        server.wait_for("reload done generation=2");
+        assert_eq!(server.get("/").text(), "two", "{}", server.log());
+        // What does not load is given up, and the former generation is started again.
+        std::fs::write(files.path().join("release"), "broken").unwrap();
+        server.signal(Signal::SIGHUP);
+        server.wait_for("reload failed");
+        std::fs::write(files.path().join("release"), "three").unwrap();
+        assert_eq!(server.get("/").text(), "three", "{}", server.log());
+        server.stop();
+    }
+}
+
 #[test]
 fn a_link_to_the_directory_of_the_start_is_followed_again() {
     let app = |release: &str| {

@@ -162,6 +162,7 @@ max_worker_lifetime = 86_400
 max_worker_lifetime_jitter = 3600.5
 reload_on_rss = "512 MiB"
 reload_step = 2
+reload_order = "stop-first"
 lame_duck = 1.5
 reload = true
 reload_engine = "poll"

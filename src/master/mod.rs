@@ -249,7 +249,7 @@ impl<'a> Master<'a> {
         self.end_late_evaluation();
         self.bind_again();
         self.tell(&Event::Tick);
-        self.processes.forget_generations(!self.succession.other.is_there());
+        self.processes.forget_generations(self.supervisor.tried(), !self.succession.other.is_there());
         self.tell_statsd();
         let gap = self.measurements.watchdog.rests(now());
         self.log_gap(gap);

@@ -16,8 +16,8 @@ use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
-    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
-    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields, Seconds, StatsdHost,
+    SyslogAddress, SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// The row of a setting, except for its value.
@@ -279,6 +279,11 @@ settings! {
         "By a reload and by everything else that recycles workers. This many are started beyond the number wanted, \
          and an old worker ends only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn \
          replaces all at once, and stops the old ones first.";
+    reload_order: ReloadOrder = ReloadOrder::StartFirst, one, Workers,
+        ["--reload-order"], "ORDER", "order of replacing workers: start-first or stop-first",
+        "`start-first`: new workers are ready before old ones end, and no client waits. `stop-first`: all old workers end \
+         before new ones are started, for applications with an exclusive lock, such as Zope's FileStorage \
+         ([when](../guides/reloading.md#an-exclusive-lock)). Clients wait meanwhile.";
     reload: bool = false, switch, Workers,
         ["--reload"], "", "reload when code changes, for development",
         "Watches the files of loaded modules, the Python configuration file and `reload_extra_files`. A change causes \

@@ -4,7 +4,6 @@ pub(crate) mod fork;
 pub(crate) mod hook_process;
 pub(crate) mod inheritance;
 pub(crate) mod privileges;
-pub(crate) mod quit;
 pub(crate) mod setup;
 pub(crate) mod signals;
 pub(crate) mod threads;

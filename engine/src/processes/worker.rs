@@ -19,13 +19,13 @@ use crate::file_watcher;
 use crate::loading::app;
 use crate::processes::fork;
 use crate::processes::inheritance::{self, Inheritance};
-use crate::processes::quit;
 use crate::processes::setup;
 use crate::processes::signals;
 use crate::processes::threads::WorkerThreads;
 use crate::python::{self, Exit};
 use crate::timeouts::caller::Caller;
 use crate::timeouts::late_request;
+use crate::timeouts::quit;
 use crate::timeouts::sigabrt;
 
 /// Serves until told to end, and ends the process.

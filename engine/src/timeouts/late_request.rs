@@ -13,8 +13,8 @@ use rwsgi::worker::{Late, Then, TimeoutRules};
 
 use crate::exceptions;
 use crate::hooks::Hooks;
-use crate::processes::quit;
 use crate::timeouts::caller::Caller;
+use crate::timeouts::quit;
 
 use crate::timeouts::request_timeout::RequestTimeout;
 use crate::timeouts::sigabrt;
