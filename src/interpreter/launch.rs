@@ -101,8 +101,8 @@ fn take_environment(environment: &[(OsString, OsString)]) {
     // SAFETY: this process has one thread.
     unsafe { libc::clearenv() };
     for (name, value) in environment {
-        // SAFETY: as above. A name from an environment has no equals sign and no NUL, and is not empty: others are left out.
         if !name.is_empty() {
+            // SAFETY: as above. A name and a value from an environment have no equals sign and no NUL.
             unsafe { std::env::set_var(name, value) };
         }
     }

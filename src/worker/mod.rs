@@ -23,6 +23,7 @@ pub use connection::send_queue::SharedBody;
 pub use connection::send_timeout::SendLimits;
 pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;
+pub use exchange::body_reader::BodyReader;
 pub use exchange::hijack::HijackedStream;
 pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
