@@ -33,7 +33,9 @@ pub(crate) fn end(py: Python<'_>, hooks: Option<&Hooks>) {
     if !HAS_BEGUN.swap(true, Ordering::SeqCst) {
         python::log_exiting();
         for name in ["worker_int", "worker_exit"] {
-            hooks.iter().for_each(|hooks| hooks.call(py, name));
+            if let Some(hooks) = hooks {
+                hooks.call(py, name);
+            }
         }
         python::exit(py, 0, Exit::Quick)
     }

@@ -48,10 +48,8 @@ impl BodyReader {
     pub fn read<A: Application>(&self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
         while let Some(limit) = self.step(out, most)? {
             let is_ready = self.wait(app, limit)?;
-            let mut state = self.lock();
-            state.body.as_mut().ok_or(BodyError::Ended)?.end_wait();
             if !is_ready {
-                return Err(state.note(BodyError::Slow(limit)));
+                return Err(self.lock().note(BodyError::Slow(limit)));
             }
         }
         Ok(())
