@@ -182,9 +182,6 @@ fn construct<'py>(
     start: &Start,
 ) -> PyResult<(Bound<'py, PyAny>, SlowLogger)> {
     let settings = &start.settings;
-    if names.is_none() {
-        python_modules::offer_gunicorn(py)?;
-    }
     for path in [&settings.logconfig, &settings.logconfig_json].into_iter().flatten() {
         module.call_method1("find", (path,))?;
     }

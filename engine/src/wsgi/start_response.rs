@@ -16,6 +16,7 @@ use rwsgi::worker::{Delivery, Exchange};
 use crate::exceptions::{type_name, wrong_type};
 use crate::gil::Detach;
 use crate::native_string;
+use crate::wsgi::banner;
 use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
@@ -104,7 +105,9 @@ impl Response {
                 }
                 _ => {}
             }
-            fill(exchange, status, response_headers).inspect_err(|_| exchange.head().clear())
+            fill(exchange, status, response_headers).inspect_err(|_| exchange.head().clear())?;
+            banner::add_to(exchange);
+            Ok(())
         })?;
         Ok(self.write.clone_ref(py))
     }
