@@ -59,7 +59,7 @@ impl<'py> CallApplication<'py> {
         caller.start(py)?;
         let keys = shared_keys(py, settings)?;
         keys.update(caller::environ_keys(py, caller)?.as_mapping())?;
-        let callables = Callables::new(py)?;
+        let callables = Callables::new(py, caller)?;
         keys.set_item("wsgi.early_hints", callables.current().getattr("early_hints")?)?;
         keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.current()))?)?;
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
@@ -189,7 +189,7 @@ impl<'py> CallApplication<'py> {
         self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
-        let sent = send(py, exchange, &result);
+        let sent = send(py, exchange, &result, self.caller);
         // The iterable is closed once, also after an error.
         let closed = close(py, &result);
         sent.and(closed)
@@ -237,7 +237,12 @@ fn call<'py>(
 }
 
 /// Sends the response that the application returned, each piece as it comes.
-fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, PyAny>) -> PyResult<()> {
+fn send<'py>(
+    py: Python<'py>,
+    exchange: &mut Exchange<'_>,
+    result: &Bound<'py, PyAny>,
+    caller: &Caller,
+) -> PyResult<()> {
     let app = Detach(py);
     let file =
         result.cast_exact::<FileWrapper>().ok().filter(|_| exchange.takes_file()).and_then(|file| file.get().rest(py));
@@ -258,6 +263,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
             if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
             }
+            caller.gave_piece();
             if exchange.drops_rest() {
                 break;
             }
