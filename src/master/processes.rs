@@ -330,6 +330,12 @@ impl Master<'_> {
         if let Some(pidfile) = &self.succession.pidfile {
             pidfile.remove();
         }
+        // After the last worker, as in gunicorn, while the process that has Python's logging is there.
+        let is_said = self.pass_lines();
+        if is_said {
+            log_lines::end(code);
+            self.pass_lines();
+        }
         self.note_end();
         let patience = if self.has_final_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
         let zygotes = self.processes.generations.values_mut().filter_map(|generation| generation.zygote.take());
@@ -338,7 +344,7 @@ impl Master<'_> {
         // The hook process comes after the zygotes: its hook is the last one.
         let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.wait_and_kill(hook_process, patience);
-        if !self.startup.check {
+        if !self.startup.check && !is_said {
             log_lines::end(code);
         }
     }

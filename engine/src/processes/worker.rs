@@ -35,6 +35,7 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|threads| serve(py, threads, fork, channel));
     python::log_exiting();
+    inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
     if let Some(hooks) = &inheritance.hooks {
         if matches!(outcome, Ok(Ending::Quick)) {
             hooks.call(py, "worker_int");
@@ -66,6 +67,7 @@ fn serve(
         tracing::warn!("changes of the code are not noticed\n{}", exceptions::traceback(py, &error));
     }
     set_title(settings, fork.slot, "");
+    threads.inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
     channel.say(&FromWorker::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     drop(gate);
     tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");

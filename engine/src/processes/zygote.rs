@@ -59,6 +59,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
+    inheritance.loggers.iter().for_each(Loggers::begin_relay);
     let (mut warned, mut has_forked) = (false, false);
     while let Some((message, mut fds)) = py.detach(|| receive_between_signals(channel, &signals))? {
         match message {
@@ -82,6 +83,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
             ToZygote::Connect(remotes) => inheritance::connect(&remotes),
+            ToZygote::Line(line) => inheritance.loggers.iter().for_each(|loggers| loggers.relay_line(py, line.clone())),
             ToZygote::Note(note) => note_event(py, &mut inheritance, note, channel)?,
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
