@@ -151,6 +151,11 @@ pub struct Identity {
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
+    /// The path of the program at the master's start. A package manager that replaces the file also renames the running
+    /// one.
+    pub program: String,
+    /// The setting `chdir`.
+    pub directory: Option<PathBuf>,
     /// The user of the application, if this process keeps more rights than that user and the user is known: no file
     /// that this user may write to is run.
     pub untrusted: Option<Identity>,
@@ -330,6 +335,8 @@ pub struct FoundPython {
     pub executable: String,
     /// The launch mode: `library` or `executable`.
     pub launch: String,
+    /// The source that named it. Ex.: `VIRTUAL_ENV`.
+    pub named_by: String,
 }
 
 /// A message from a worker to the master. The channel gives its slot.
@@ -354,6 +361,8 @@ pub enum SpentReason {
     Requests,
     /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
+    /// Memory has been short for too long.
+    Memory,
 }
 
 /// The reason why a zygote or a worker could not start.

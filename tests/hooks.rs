@@ -555,9 +555,15 @@ fn hooks_that_raise_at_the_end_are_noted_and_end_nothing() {
 #[test]
 fn a_hook_that_takes_other_arguments_than_it_will_get_is_refused_at_the_start() {
     for (hook, words) in [
-        ("def child_exit(server): pass", "child_exit: expected a function of 2 arguments, found (server)"),
-        ("def post_request(worker): pass", "post_request: expected a function of 2 arguments, found (worker)"),
-        ("on_exit = lambda: None", "on_exit: expected a function of 1 argument, found ()"),
+        (
+            "def child_exit(server): pass",
+            "child_exit: expected a function of 2 arguments, found (server)\nhint: def child_exit(server, worker):",
+        ),
+        (
+            "def post_request(worker): pass",
+            "post_request: expected a function of 2 arguments, found (worker)\nhint: def post_request(worker, req, environ, resp):",
+        ),
+        ("on_exit = lambda: None", "on_exit: expected a function of 1 argument, found ()\nhint: def on_exit(server):"),
         (
             "post_fork = 'nowhere.hook'",
             "post_fork: expected the dotted name of a function, found 'nowhere.hook': No module named 'nowhere'",

@@ -284,12 +284,22 @@ def resolve(name, value, takes, file):
             except TypeError:
                 pass
         else:
-            raise TypeError("%s: %s: expected a function of %d argument%s, found %s"
-                            % (file, name, takes[-1], "s" * (takes[-1] > 1), signature))
+            raise TypeError("%s: %s: expected a function of %d argument%s, found %s\nhint: def %s(%s):"
+                            % (file, name, takes[-1], "s" * (takes[-1] > 1), signature, name, parameters(name, takes[0])))
     except ValueError:
         # Some builtins have no signature.
         pass
     return value
+
+
+def parameters(name, count):
+    """Returns the usual names of a hook's parameters."""
+    if name == "nworkers_changed":
+        return "server, new_value, old_value"
+    if name.endswith("_request"):
+        return ", ".join(("worker", "req", "environ", "resp")[:count])
+    only = "worker" if name in ("post_worker_init", "worker_int", "worker_abort") else "server"
+    return "server, worker" if count == 2 else only
 
 
 def places(function):

@@ -90,15 +90,22 @@ impl Generation {
         true
     }
 
-    /// True if the zygote has hooks to call after the server has stopped, or its last lines to log. The zygote closes
-    /// its sockets and stays then.
+    /// Has the zygote close its sockets: it forks no more.
+    pub(super) fn retire_zygote(&self) {
+        let ready = self.zygote.as_ref().filter(|zygote| zygote.stage == ZygoteStage::Ready);
+        if let Some(Err(error)) = ready.map(|zygote| zygote.channel.say(&ToZygote::Note(Note::Closing), &[])) {
+            tracing::error!(%error, "zygote not told to close its sockets");
+        }
+    }
+
+    /// True if the zygote has hooks to call after the server has stopped, or its last lines to log. It stays
+    /// then.
     pub(super) fn keep_zygote(&mut self) -> bool {
         let stays = self.hooks.have_final_hooks() || self.is_logged_by_python();
         let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
             return false;
         };
         zygote.stays = true;
-        let _ = zygote.channel.say(&ToZygote::Note(Note::Closing), &[]);
         true
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -38,8 +39,16 @@ impl Zygote {
     /// Tells it to end by closing the master's side of the channel. Its own messages are ignored from now on.
     pub(super) fn leave(&mut self) {
         self.expected = true;
-        self.stage = ZygoteStage::Unheard;
+        self.stage = match self.stage {
+            ZygoteStage::Ready | ZygoteStage::Finishing => ZygoteStage::Finishing,
+            _ => ZygoteStage::Unheard,
+        };
         let _ = self.channel.shut_down();
+    }
+
+    /// True if its messages are ignored.
+    pub(super) fn is_ignored(&self) -> bool {
+        matches!(self.stage, ZygoteStage::Finishing | ZygoteStage::Unheard)
     }
 
     /// True if it has been told what to serve, and still reads messages.
@@ -63,6 +72,8 @@ pub(super) enum ZygoteStage {
     Ready,
     /// The reason why it ends.
     Failed,
+    /// It was ready when it was told to end, and runs exit handlers: the master ignores it.
+    Finishing,
     /// An invalid message, or it is not needed any more: the master ignores it.
     Unheard,
 }
@@ -105,7 +116,9 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
         ZygoteRights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
         ZygoteRights::Dropped(_) => None,
     };
-    ours.say(&ToZygote::Load(LoadPython { python, untrusted: untrusted.clone() }), &[program.engine()])?;
+    let path = program.path().to_string_lossy().into_owned();
+    let load = LoadPython { python, program: path, directory: settings.chdir.clone(), untrusted: untrusted.clone() };
+    ours.say(&ToZygote::Load(load), &[program.engine()])?;
     Ok(Zygote {
         pid,
         channel: ours,
@@ -136,6 +149,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
                 version: interpreter.release.clone(),
                 executable: interpreter.executable.to_string_lossy().into_owned(),
                 launch: interpreter.launch.name().to_owned(),
+                named_by: interpreter.named_by.to_string(),
             };
             if channel.say(&FromZygote::Found(found), &[]).is_err() {
                 return;
@@ -163,6 +177,8 @@ fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<
     let user_base = variable("PYTHONUSERBASE").or(home);
     let choice = PythonChoice {
         setting: load.python.as_deref(),
+        program: Some(Path::new(&load.program)),
+        directory: load.directory.as_deref(),
         virtual_env: virtual_env.as_deref(),
         path: path.as_deref().map(AsRef::as_ref),
         launch,

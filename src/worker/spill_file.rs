@@ -7,11 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file without a name, and the number of bytes that were appended to it. They count for the process
-/// until it is dropped.
+use crate::os::late_close::ClosedLate;
+
+/// A file without a name, and the number of bytes that were appended to it. They count in [`count`], as the fields
+/// say.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
-    file: File,
+    file: ClosedLate,
     /// Bytes that count until the file is dropped.
     length: u64,
     /// Bytes that the caller counts.
@@ -21,12 +23,11 @@ pub(crate) struct SpillFile {
 impl SpillFile {
     /// Creates an empty file in `directory`.
     pub(crate) fn create(directory: &Path) -> io::Result<SpillFile> {
-        Ok(SpillFile { file: tempfile::tempfile_in(directory)?, length: 0, counted_elsewhere: 0 })
+        Ok(SpillFile { file: tempfile::tempfile_in(directory)?.into(), length: 0, counted_elsewhere: 0 })
     }
 
     /// Appends `pieces`. Errors leave it as it was: that of the disk, or `StorageFull` if all files of this process
     /// together would have more than `most` bytes.
-    #[allow(dead_code, reason = "for responses that wait for slow clients; bodies count themselves")]
     pub(crate) fn append(&mut self, pieces: &[&[u8]], most: u64) -> io::Result<()> {
         let count = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let written = if SPILLED.fetch_add(count, Ordering::Relaxed).saturating_add(count) > most {
@@ -60,6 +61,11 @@ impl SpillFile {
     /// Returns how many bytes were appended.
     pub(crate) fn length(&self) -> u64 {
         self.length + self.counted_elsewhere
+    }
+
+    /// Returns the file. What a failed append has left may follow behind its [`length`](Self::length).
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Returns a second handle of the file, cut to its length and positioned at its start.

@@ -6,11 +6,13 @@ use std::sync::{Arc, PoisonError};
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork};
-use rwsgi::os::limits;
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
+use rwsgi::os::{heap, limits};
 use rwsgi::settings::Settings;
-use rwsgi::worker::{BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, SendLimits, ServeRules, Setup, Timeouts};
+use rwsgi::worker::{
+    BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts,
+};
 
 use crate::hooks::loggers::Loggers;
 use crate::processes::inheritance::Inheritance;
@@ -67,12 +69,19 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         budget: budget(settings),
+        responses: ResponseRoom {
+            memory: usize::try_from(settings.response_memory.limit().unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            files: settings.spill_space.limit().unwrap_or(u64::MAX),
+        },
     })
 }
 
 /// Returns the bounds of all request bodies. Those in memory leave half of the address space to everything else.
 fn budget(settings: &Settings) -> Arc<BodyBudget> {
     let left = limits::address_space_left().map(|left| left / 2);
+    if left.is_some() && !heap::hold_reserve() {
+        tracing::warn!("no memory for a reserve\nhint: limit_as allows for more of it");
+    }
     BodyBudget::new(settings.request_memory.limit().into_iter().chain(left).min(), settings.spill_space())
 }
 
