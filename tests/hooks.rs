@@ -584,13 +584,25 @@ fn a_hook_that_takes_other_arguments_than_it_will_get_is_refused_at_the_start() 
             "post_request: expected a function of 2 arguments, found (worker)\nhint: def post_request(worker, req, environ, resp):",
         ),
         ("on_exit = lambda: None", "on_exit: expected a function of 1 argument, found ()\nhint: def on_exit(server):"),
+        (
+            "post_fork = 'nowhere.hook'",
+            "post_fork: expected the dotted name of a function, found 'nowhere.hook': No module named 'nowhere'",
+        ),
+        (
+            "on_exit = 'os.nothing'",
+            "on_exit: expected the dotted name of a function, found 'os.nothing': module 'os' has no attribute 'nothing'",
+        ),
+        ("on_exit = 'hook'", "on_exit: expected the dotted name of a function, found 'hook': Empty module name"),
         ("when_ready = 'os.path.sep'", "when_ready: expected a function, found a value of type str"),
     ] {
         let files = site(hook);
         for words_of_call in [&[][..], &["check"]] {
             let (code, _, log) = run_command(command(&files, words_of_call));
             assert_eq!(code, 1, "{log}");
-            assert!(log.contains(&format!("gunicorn.conf.py: {words}\n")) && !log.contains("Traceback"), "{log}");
+            // With the line, where NOTING ends.
+            let line = NOTING.lines().count() + 1;
+            let said = format!("gunicorn.conf.py:{line}: {words}\n");
+            assert!(log.contains(&said) && !log.contains("Traceback"), "{log}");
         }
     }
     let taking =

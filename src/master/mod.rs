@@ -137,6 +137,7 @@ impl<'a> Master<'a> {
         let Launch { announcer, addressed, check, directory, background, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
+        log::mirror(first.is_logged_by_python() && !check);
         let poll = Poll::new()?;
         let lookups = Lookups::of_first(&mut first, check, poll.registry())?;
         let other = OtherMaster::of(predecessor.as_ref(), addressed, &poll)?;
@@ -258,6 +259,7 @@ impl<'a> Master<'a> {
         self.tell(&Event::Tick);
         self.processes.forget_generations(self.supervisor.tried(), !self.succession.other.is_there());
         self.tell_statsd();
+        self.pass_lines();
         let gap = self.measurements.watchdog.rests(now());
         self.log_gap(gap);
     }

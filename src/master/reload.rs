@@ -8,6 +8,7 @@ use super::load::Meter;
 use super::zygote::Zygote;
 use super::{Generation, Master, configuration, log_lines, log_targets, now};
 use crate::command::Command;
+use crate::log;
 use crate::os::pidfile::PidFile;
 use crate::os::proctitle;
 use crate::settings::Defined;
@@ -71,6 +72,7 @@ impl Master<'_> {
         self.measurements.meter = Meter::default();
         let Generation { settings, log_files, remotes, .. } = &self.processes.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
+        log::mirror(self.processes.in_charge().is_logged_by_python());
         self.requests.failure = None;
         if let Err(error) = log_files.take(settings) {
             tracing::error!(%error, "log file not taken");

@@ -228,8 +228,9 @@ settings! {
         ["-t", "--timeout"], "SECONDS", "longest time of a request in the application",
         "Afterwards its Python stack is logged, and it is ended as `timeout_mode` says, in every worker class. With \
          `gthread` it is ended only if `timeout` or `timeout_mode` was set; otherwise it is only logged. Seconds, \
-         fractions allowed (`0.3`); 0 is no limit. Waiting for a slow client or for a free thread does not count. A \
-         request can get more time by `rwsgi.extend_deadline` in its environ ([the guide](../guides/timeouts.md)).";
+         fractions allowed (`0.3`); 0 is no limit. Waiting for a slow client or for a free thread does not count. With \
+         `gthread` it counts from the last piece of the response that the application gave, unless `timeout_mode` is \
+         `hard`. A request can get more time by `rwsgi.extend_deadline` in its environ ([the guide](../guides/timeouts.md)).";
     timeout_mode: TimeoutMode = TimeoutMode::Soft, one, Workers,
         ["--timeout-mode"], "MODE", "treatment of requests beyond timeout: soft, hard or warn",
         "`soft` raises `rwsgi.RequestTimeout` in the request, which is answered 504, and continues as `hard` if the \

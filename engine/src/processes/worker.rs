@@ -39,6 +39,7 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
         quit::end_worker(py, inheritance.hooks.as_ref());
     }
     python::log_exiting();
+    inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
     inheritance.hooks.iter().for_each(|hooks| hooks.call(py, "worker_exit"));
     match outcome {
         Ok(_) => python::exit(py, 0, Exit::Patient),
@@ -64,6 +65,7 @@ fn serve(
         tracing::warn!("changes of the code are not noticed\n{}", exceptions::traceback(py, &error));
     }
     set_title(settings, fork.slot, "");
+    threads.inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
     channel.say(&FromWorker::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     drop(gate);
     tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");

@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use rwsgi::os::scoreboard::{Scoreboard, Slot};
 use rwsgi::os::{clock, process};
 use rwsgi::settings::Settings;
+use rwsgi::settings::types::{TimeoutMode, WorkerClass};
 
 use crate::python;
 use crate::timeouts::request_timeout::{self, RequestTimeout};
@@ -20,6 +21,8 @@ use crate::timeouts::request_timeout::{self, RequestTimeout};
 pub(crate) struct Caller {
     slot: Slot,
     timeout: Option<Duration>,
+    /// True if the time of a request counts from the last piece of its response.
+    counts_from_pieces: bool,
     /// The number of the thread in Python's `threading`; 0 before it has started.
     ident: AtomicU64,
     /// True while it is in the application's code.
@@ -41,6 +44,9 @@ impl Caller {
         Caller {
             slot,
             timeout: settings.timeout.limit(),
+            counts_from_pieces: settings.class() == WorkerClass::Gthread
+                && settings.timeout_mode != TimeoutMode::Hard
+                && settings.timeout.limit().is_some(),
             ident: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -75,6 +81,18 @@ impl Caller {
     pub(crate) fn leave(&self) -> bool {
         self.inside.store(false, Ordering::Relaxed);
         self.ended.load(Ordering::Relaxed) && self.forget()
+    }
+
+    /// Notes that the application has given a piece of its response. With threads a response that goes on is not stuck: its time
+    /// counts from here.
+    pub(crate) fn gave_piece(&self) {
+        if !self.counts_from_pieces {
+            return;
+        }
+        if let Some((since, _)) = self.slot.busy_since() {
+            let elapsed = clock::monotonic().saturating_sub(since);
+            self.slot.extend(elapsed.saturating_sub(self.slot.extended()));
+        }
     }
 
     #[cold]
