@@ -73,17 +73,6 @@ pub enum ToHookProcess {
     End,
 }
 
-/// A message from the hook process: the first to the master, the others to the zygote.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum FromHookProcess {
-    /// The first message; the packet's credentials give the pid.
-    Hello,
-    /// `when_ready` has returned.
-    Ready,
-    /// `when_ready` raised.
-    Failed(BootFailure),
-}
-
 /// The values that a master passes to the one that it starts beside itself, in an environment variable.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Predecessor {
@@ -305,6 +294,8 @@ pub enum FromZygote {
     Found(FoundPython),
     /// The definitions of the configuration file.
     Configured(Defined),
+    /// The sender is the zygote from now on: the process before it has forked it, and is the hook process.
+    Forked,
     /// Ready to fork; the application is loaded if it is preloaded or checked.
     Ready,
     /// The zygote cannot go on and ends.

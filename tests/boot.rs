@@ -18,12 +18,15 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
     (
         &["things:nothing"],
         4,
-        &["things:nothing: expected nothing, found no such name", "the module offers make, zero, later, Kind"],
+        &["things:nothing: expected nothing, found no such name", "the module offers make, zero, later and others"],
     ),
     (
         &["things"],
         4,
-        &["expected a callable named application or app, found neither", "the module offers make, zero, later, Kind"],
+        &[
+            "expected a callable named application or app, found neither",
+            "the module offers make, zero, later and others",
+        ],
     ),
     (&["things:number"], 4, &["things:number: expected a callable, found a value of type int"]),
     (&["things:number(1)"], 4, &["expected a factory number, found a value that cannot be called"]),
@@ -42,10 +45,26 @@ const WRONG: &[(&[&str], i32, &[&str])] = &[
         4,
         &[
             "expected a callable that takes environ and start_response, found one that takes ()",
-            "hint: if it is a factory, things:zero() calls it",
+            "hint: if it makes the application: rwsgi 'things:zero()'",
         ],
     ),
     (&["things.make"], 4, &["found no module named things.make", "hint: did you mean things:make?"]),
+    (&["things:mak"], 4, &["hint: did you mean things:make?"]),
+    (&["thigns:make"], 4, &["found no module named thigns\nhint: did you mean things?"]),
+    (&["shop"], 4, &["expected a callable named application or app, found neither\nhint: did you mean shop.wsgi?"]),
+    (&["shop.asgi"], 4, &["found no module named shop.asgi\nhint: did you mean shop.wsgi?"]),
+    (
+        &["site_of_both.asgi"],
+        4,
+        &["found a coroutine function, which is an ASGI application", "hint: did you mean site_of_both.wsgi?"],
+    ),
+    (
+        &["manage.py"],
+        4,
+        &["hint: manage.py is Django's command line; the application is in shop.wsgi: rwsgi shop.wsgi"],
+    ),
+    (&["manage"], 4, &["hint: manage.py is Django's command line; the application is in shop.wsgi: rwsgi shop.wsgi"]),
+    (&["fac"], 4, &["found neither\nhint: if create_app makes the application: rwsgi 'fac:create_app()'"]),
     (&["needy"], 3, &["the application raised ModuleNotFoundError", "No module named 'missing_dependency'"]),
     (&["broken"], 3, &["the application raised SyntaxError", "broken.py\", line 1"]),
     (&["raising"], 3, &["raising: the application raised RuntimeError while it was loaded", "RuntimeError: at import"]),
@@ -76,6 +95,13 @@ class Kind:
         return [b"made"]
 "#,
     ),
+    ("shop/__init__.py", ""),
+    ("shop/wsgi.py", "def application(environ, start_response): pass"),
+    ("site_of_both/__init__.py", ""),
+    ("site_of_both/wsgi.py", "def application(environ, start_response): pass"),
+    ("site_of_both/asgi.py", "async def application(scope, receive, send): pass"),
+    ("manage.py", "def main(): pass"),
+    ("fac.py", "def helper(environ): pass\ndef create_app(): pass"),
     ("shapes.py", SHAPES),
     ("needy.py", "import missing_dependency"),
     ("broken.py", "def ("),
@@ -231,6 +257,19 @@ fn expect_failure(command: Command, code: i32, texts: &[&str], words: &[&str]) {
     let frames = if log.contains("SyntaxError: ") { 0 } else { raised };
     assert_eq!(log.matches("Traceback (most recent call last)").count(), frames, "{words:?}\n{log}");
     assert_eq!(log.matches("while it was loaded").count(), raised, "{words:?}\n{log}");
+}
+
+#[test]
+fn a_virtualenv_that_is_beside_and_not_in_use_is_named() {
+    let files = directory(&[("app.py", "import missing_dependency"), ("venv/pyvenv.cfg", "home = /usr/bin\n")]);
+    let outside = fs::canonicalize(virtualenv().join("bin/python")).unwrap();
+    for app in ["app", "django.core"] {
+        let mut command = on_a_free_port(files.path(), &[app], &[]);
+        command.arg("--python").arg(&outside);
+        let (_, _, log) = run_command(command);
+        let hint = format!("; --python {} uses the one that is there", files.path().join("venv").display());
+        assert!(log.contains("hint: no virtualenv is in use, Python is ") && log.contains(&hint), "{log}");
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ mod serve;
 mod service;
 mod settings;
 mod signals;
+mod slow_readers;
 mod smuggling;
 mod supervisor;
 mod threads;

@@ -34,6 +34,10 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["-b", "unix:file"], "bind unix:file: expected a socket or nothing, found a file\nhint: remove it"),
     (&["--python", ".venv"], "python: .venv: expected a virtualenv or an interpreter, found nothing at /"),
     (&["--python", ".venv"], "/.venv\nhint: python3 -m venv .venv\n"),
+    (
+        &["--python", "/usr/bin/nopython"],
+        "/usr/bin/nopython: expected a virtualenv or an interpreter, found nothing there\nhint: give the path of an executable",
+    ),
     (&["--python", "/bin/ls"], "python: /bin/ls: expected an interpreter, found one that fails: exit status: 2: "),
 ];
 

@@ -98,7 +98,7 @@ impl fmt::Display for NoAnswer {
                  and restart the server; until then it obeys signals: kill -HUP reloads the code, kill -TERM stops it"
             ),
             NoAnswer::Unreachable(path, error) => {
-                write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(path, error))
+                write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(error))
             }
             NoAnswer::Stranger(path, user) => write!(
                 f,
@@ -139,12 +139,8 @@ impl fmt::Display for NoAnswer {
 }
 
 /// Returns a hint for a socket that cannot be connected to.
-fn reach(path: &Path, error: &io::Error) -> &'static str {
-    let is_number = |stem: &std::ffi::OsStr| stem.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+fn reach(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound if path.file_stem().is_some_and(is_number) => {
-            "--pid takes the path of the server's pid file, not the id of its process"
-        }
         io::ErrorKind::PermissionDenied => "only root and the user that started the server may ask it",
         _ => "is the server running, with this pidfile or control_socket?",
     }

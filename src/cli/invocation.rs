@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::usage_error::UsageError;
 use crate::settings::source_value::quoted;
 use crate::settings::{AppName, AppSource, Problem, Row, Script, Settings, SourceValue, Value};
 
@@ -70,6 +71,20 @@ impl Config {
         }
     }
 
+    /// Returns the error for a file whose name ends as those of another format do.
+    pub(super) fn refuse_foreign(text: &str) -> Result<(), UsageError> {
+        let path = Path::new(text.strip_prefix("file:").unwrap_or(text));
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        if text.starts_with("python:") || !FOREIGN_FORMATS.contains(&ending.as_str()) {
+            return Ok(());
+        }
+        Err(UsageError::of_words(format!(
+            "--{CONFIG}: {text}: expected a file in TOML or Python, found one in {}\nhint: a setting in TOML is a line \
+             such as workers = 2; `rwsgi settings` prints all of them",
+            ending.to_ascii_uppercase()
+        )))
+    }
+
     /// Returns the path of a file whose name does not tell what it is.
     pub(super) fn undecided(&self) -> Option<&str> {
         match self {
@@ -120,6 +135,8 @@ fn looks_like_app(word: &str) -> bool {
     }
 }
 
+/// Endings of the names of files that are neither TOML nor Python.
+const FOREIGN_FORMATS: [&str; 4] = ["yaml", "yml", "json", "xml"];
 /// gunicorn's variable for options.
 pub const CMD_ARGS: &str = "GUNICORN_CMD_ARGS";
 /// Options of verbs.

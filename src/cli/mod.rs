@@ -4,6 +4,7 @@ pub mod args;
 pub mod ctl;
 mod gunicorn;
 mod invocation;
+mod options;
 mod shell;
 mod unknown;
 mod usage_error;
@@ -19,7 +20,6 @@ use ctl::ControlCall;
 use invocation::{CMD_ARGS, Config, Invocation};
 use usage_error::UsageError;
 
-use crate::http::AccessFormat;
 use crate::log;
 use crate::master::{self, AnyError, Launch, Origins, PythonFile, ResolvedSettings};
 use crate::message::Predecessor;
@@ -109,6 +109,10 @@ fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
         }
         Err(problems) => {
             complain(&problems);
+            // A wrong word of this very command, which may be the one that names the server.
+            if resolve(&Sources { flags: &invocation.flags, ..Sources::default() }).is_err() {
+                return EXIT_CONFIG;
+            }
             // The running server was started with a valid file. The valid settings of this one may still name its
             // socket.
             match with_sources(invocation, me, None, valid_settings)
@@ -280,16 +284,6 @@ fn settings(invocation: &Invocation, me: u32, defined: Option<&Defined>) -> Resu
         resolved
             .warnings
             .push(format!("--config: {place}: not a regular file, so it is read once: a reload keeps its settings"));
-    }
-    let origin = resolved.origin_of("access_log_format");
-    // A Python logger interprets the format itself.
-    let is_pythons = resolved.settings.is_logged_by_python() || defined.is_some_and(Defined::has_logconfig_dict);
-    match AccessFormat::parse(&resolved.settings.access_log_format) {
-        _ if is_pythons => {}
-        Err(error) => return Err(format!("{origin}: {error}").into()),
-        Ok(format) => resolved.warnings.extend(
-            format.unknown().iter().map(|name| format!("{origin}: {name} is always -, {}", AccessFormat::NAMES)),
-        ),
     }
     Ok(resolved)
 }

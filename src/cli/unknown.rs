@@ -1,11 +1,19 @@
 //! Errors for unknown options. Knows the options of rwsgi and of other servers.
 
+use std::ffi::OsString;
+
 use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
 use super::usage_error::UsageError;
 use crate::settings::foreign::gunicorn::Absent;
 use crate::settings::foreign::{others, uwsgi};
-use crate::settings::suggest::nearest;
+use crate::settings::suggest::{closest, nearest, one_of};
 use crate::settings::{Row, TABLE};
+
+/// True for an option of other servers that no setting corresponds to. It may be the beginning of an option of rwsgi, so
+/// it is looked for before the words are parsed.
+pub(super) fn is_foreign(word: &OsString) -> bool {
+    word.to_str().and_then(|word| word.split('=').next()).is_some_and(others::is_without_setting)
+}
 
 /// Returns the error, with a hint if one is known.
 pub(super) fn refusal(argument: &str) -> UsageError {
@@ -15,9 +23,12 @@ pub(super) fn refusal(argument: &str) -> UsageError {
     }
     let flags = TABLE.iter().flat_map(|row| row.flags).copied();
     let longer: Vec<&str> = flags.filter(|flag| flag.starts_with(argument)).collect();
-    if longer.len() > 1 {
-        let words = format!("{argument}: expected one option, found the beginning of {}", longer.join(", "));
-        return UsageError::of_words(words);
+    if longer.len() > 1 && !others::is_without_setting(argument) {
+        let count = longer.len();
+        let meant = one_of(&closest(argument, longer.into_iter()));
+        return UsageError::of_words(format!(
+            "{argument}: expected one option, found the beginning of {count} options\nhint: did you mean {meant}?"
+        ));
     }
     let every =
         (argument == "--all").then(|| "rwsgi stack and rwsgi recycle without a slot mean every worker".to_owned());

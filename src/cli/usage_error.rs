@@ -20,6 +20,11 @@ impl UsageError {
         Self { words, exit_code: 2 }
     }
 
+    /// Creates one error of several.
+    pub(super) fn all(errors: &[UsageError]) -> Self {
+        Self::of_words(errors.iter().map(|error| error.words.as_str()).collect::<Vec<_>>().join("\n"))
+    }
+
     /// Creates an error with a hint to the help.
     pub(super) fn usage(words: impl fmt::Display) -> Self {
         Self { words: format!("{words}\nhint: rwsgi --help lists the options"), exit_code: 2 }

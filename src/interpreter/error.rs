@@ -352,7 +352,8 @@ impl InterpreterError {
 /// True if the last part of a path is an interpreter's name: `/usr/bin/python3.13`, `.venv/bin/pypy3`.
 fn names_an_interpreter(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("python") || name.starts_with("pypy")
+    let is_program = path.parent().and_then(Path::file_name).is_some_and(|directory| directory == "bin");
+    name.starts_with("python") || name.starts_with("pypy") || is_program
 }
 
 const NAME_ONE: &str = "give the path of an executable or of a virtualenv";

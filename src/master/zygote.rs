@@ -85,6 +85,7 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
     let (ours, theirs) = Channel::pair()?;
     let ours = ours.refuse_descriptors();
     ours.set_nonblocking(true)?;
+    ours.pass_credentials()?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
     let hidden = [&socket_activation::VARIABLES[..], &sd_notify::VARIABLES[..], &[Predecessor::VARIABLE]].concat();

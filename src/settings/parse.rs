@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::problem::{ValueError, bare};
-use super::source_value::{Item, Value};
+use super::source_value::{Item, Value, quoted};
 use super::types::{
     Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, WarmupRequest, parse_whole,
 };
@@ -38,6 +38,11 @@ pub trait Element: Text {
     const LIST: &'static str;
     /// The separator of the elements in a single string or word.
     const SEPARATOR: char;
+
+    /// Returns a hint for a table in place of the list.
+    fn hint_for_table(_entries: &[(String, Item)]) -> Option<String> {
+        None
+    }
 }
 
 impl Element for Bind {
@@ -54,6 +59,10 @@ impl Element for EnvPair {
     const LIST: &'static str = "a list of KEY=VALUE";
     // A value may contain commas, and a secret any character except a line break.
     const SEPARATOR: char = '\n';
+
+    fn hint_for_table(entries: &[(String, Item)]) -> Option<String> {
+        Some(format!("write a list: {}", list_of_pairs(entries)))
+    }
 }
 
 impl Element for Peers {
@@ -152,6 +161,25 @@ pub fn optional<T: Text>(value: &Value) -> Parsed<Option<T>> {
     }
 }
 
+/// Parses the path of a pid file. A number is a port, or the id of a process, on the wrong option.
+pub fn pid_file(value: &Value) -> Parsed<Option<PathBuf>> {
+    let path: Option<PathBuf> = optional(value)?;
+    let Some(number) = path.as_ref().and_then(|path| path.to_str()).filter(|path| parse_whole(path).is_some()) else {
+        return Ok(path);
+    };
+    let hint = format!("--bind 127.0.0.1:{number} sets a port; a pid file of this name is ./{number}");
+    wrong(ValueError::found("the path of a file", number).hint(hint))
+}
+
+/// Returns the list of `raw_env` for a table. Its values can be secrets, so they are left out.
+pub(super) fn list_of_pairs(entries: &[(String, Item)]) -> String {
+    const SHOWN: usize = 3;
+    let pair = |(name, _): &(String, Item)| quoted(&format!("{name}=..."));
+    let mut pairs: Vec<String> = entries.iter().take(SHOWN).map(pair).collect();
+    pairs.extend((entries.len() > SHOWN).then(|| "...".to_owned()));
+    format!("raw_env = [{}]", pairs.join(", "))
+}
+
 /// Parses a list, or one string with separators.
 pub fn list<T: Element>(value: &Value) -> Parsed<Vec<T>> {
     let mut elements = Vec::new();
@@ -222,6 +250,9 @@ fn split<T: Element>(value: &Value) -> Parsed<Vec<T>> {
         Value::Number { text, .. } => {
             let hint = T::parse(text).err().and_then(|wrong| wrong.hint);
             return wrong(ValueError { hint, ..ValueError::found(T::LIST, value.found()) });
+        }
+        Value::Table(entries) => {
+            return wrong(ValueError { hint: T::hint_for_table(entries), ..ValueError::found(T::LIST, value.found()) });
         }
         _ => return wrong(ValueError::found(T::LIST, value.found())),
     };

@@ -87,6 +87,16 @@ impl fmt::Display for ValueError {
 
 impl std::error::Error for ValueError {}
 
+impl Problem {
+    /// Returns the setting whose value is wrong, if the problem is about one.
+    pub(super) fn setting(&self) -> Option<&'static str> {
+        match self.cause {
+            ProblemCause::Value { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.origin != Origin::Default {

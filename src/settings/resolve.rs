@@ -9,7 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::foreign::gunicorn::Absent;
 use super::foreign::{others, uwsgi};
-use super::problem::{Problem, ProblemCause, Problems};
+use super::parse::list_of_pairs;
+use super::problem::{Problem, ProblemCause, Problems, ValueError};
 use super::python_file::{Defined, from_python};
 use super::socket_activation::PassedSockets;
 use super::source_value::{Item, Origin, SourceValue, Value, shown, variable};
@@ -49,11 +50,11 @@ pub struct Resolved {
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let (mut resolved, mut problems) = collect(sources);
     resolved.pass_over_tls(&mut problems);
+    let wrong: Vec<&str> = problems.iter().filter_map(Problem::setting).collect();
+    let contradictions = resolved.contradictions(&wrong);
+    problems.extend(contradictions);
+    problems.extend(resolved.check_access_format(sources.defined.is_some_and(Defined::has_logconfig_dict)));
     if problems.is_empty() {
-        let problems = resolved.contradictions();
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
         resolved.warn_of_unused();
         resolved.settle_passed();
         resolved.settle_idle();
@@ -91,25 +92,34 @@ fn collect(sources: &Sources<'_>) -> (Resolved, Vec<Problem>) {
 
     let mut settings = Settings::default();
     let mut origins: BTreeMap<_, _> = TABLE.iter().map(|row| (row.name, Origin::Default)).collect();
-    for SourceValue { name, value, origin } in given {
-        let row = Row::named(name).expect("what is given has a row");
-        if name == "loglevel" {
-            warnings.extend(remark_on_level(&value, &origin));
+    for given in &given {
+        if given.name == "loglevel" {
+            warnings.extend(remark_on_level(&given.value, &given.origin));
         }
-        match (row.set)(&mut settings, &value) {
-            Ok(()) => drop(origins.insert(name, origin)),
-            Err(wrongs) => problems.extend(wrongs.into_iter().map(|wrong| Problem {
-                origin: at_line(&origin, wrong.line),
-                cause: ProblemCause::Value { name, expected: wrong.expected, found: wrong.found },
-                hint: wrong.hint,
-            })),
+        let wrong = set(&mut settings, given);
+        if wrong.is_empty() {
+            origins.insert(given.name, given.origin.clone());
         }
+        problems.extend(wrong);
     }
     let passed = PassedSockets::read(sources.environment).unwrap_or_else(|problem| {
         problems.push(problem);
         PassedSockets::default()
     });
     (Resolved { settings, origins, passed, warnings }, problems)
+}
+
+/// Sets one setting, or returns everything that is wrong with the value.
+pub fn set(settings: &mut Settings, given: &SourceValue) -> Vec<Problem> {
+    let SourceValue { name, value, origin } = given;
+    let row = Row::named(name).expect("what is given has a row");
+    let wrongs = (row.set)(settings, value).err().unwrap_or_default();
+    let problem = |wrong: ValueError| Problem {
+        origin: at_line(origin, wrong.line),
+        cause: ProblemCause::Value { name, expected: wrong.expected, found: wrong.found },
+        hint: wrong.hint,
+    };
+    wrongs.into_iter().map(problem).collect()
 }
 
 impl Resolved {
@@ -221,13 +231,14 @@ fn from_file(path: &str, text: &str, given: &mut Vec<SourceValue>, problems: &mu
             Some(row) => {
                 given.push(SourceValue { name: row.name, value: toml_value(text, &value), origin: origin(line) });
             }
-            None => problems.push(unknown(key.get_ref(), value.get_ref(), origin(line))),
+            None => problems.push(unknown(key.get_ref(), &toml_value(text, &value), origin(line))),
         }
     }
-    problems.extend(broken.into_iter().map(|(line, words)| Problem {
-        origin: origin(line),
-        cause: ProblemCause::Syntax(words.to_owned()),
-        hint: text.lines().nth(line - 1).and_then(in_quotes),
+    problems.extend(broken.into_iter().map(|(line, words)| {
+        let of_value =
+            text.lines().nth(line - 1).and_then(bare_value).map(|(row, value)| of_bare_value(row, value, words));
+        let (cause, hint) = of_value.unwrap_or_else(|| (ProblemCause::Syntax(words.to_owned()), None));
+        Problem { origin: origin(line), cause, hint }
     }));
 }
 
@@ -237,23 +248,51 @@ fn plain_words(message: &str) -> &str {
     line.strip_suffix(", expected nothing").unwrap_or(line)
 }
 
-/// Returns a hint for text without quotes, the most frequent mistake.
-fn in_quotes(line: &str) -> Option<String> {
+/// Returns the setting and the value of a line whose value is a word without quotes, the most frequent mistake.
+fn bare_value(line: &str) -> Option<(&'static Row, &str)> {
     let (name, value) = line.split_once('=')?;
-    let (name, value) = (name.trim(), value.split('#').next()?.trim());
-    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}']);
-    (is_bare && DeValue::parse(value).is_err() && Row::named(name).is_some())
-        .then(|| format!("write text in quotes: {name} = \"{value}\""))
+    let value = value.split('#').next()?.trim();
+    let is_bare =
+        !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}']) && DeValue::parse(value).is_err();
+    Row::named(name.trim()).filter(|_| is_bare).map(|row| (row, value))
 }
 
-fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Problem {
+/// Returns the cause and the hint of such a line. A value that is also wrong in quotes is judged as a value.
+fn of_bare_value(row: &Row, value: &str, words: &str) -> (ProblemCause, Option<String>) {
+    let name = row.name;
+    let syntax = |hint| (ProblemCause::Syntax(words.to_owned()), Some(hint));
+    let judged = |value: &Value| (row.set)(&mut Settings::default(), value).map_err(|mut wrongs| wrongs.swap_remove(0));
+    if ["None", "null", "nil"].contains(&value) {
+        return syntax(format!("TOML has no {value}: leave the line out"));
+    }
+    if let boolean @ ("true" | "false") = value.to_ascii_lowercase().as_str() {
+        return match judged(&Value::Bool(boolean == "true")) {
+            Ok(()) => syntax(format!("TOML writes it in lower case: {name} = {boolean}")),
+            Err(wrong) => {
+                let example = (row.show)(&Settings::default()).map(|value| format!("for example {name} = {value}"));
+                let example = example.map(|example| format!("{example}; TOML writes a boolean as {boolean}"));
+                let cause = ProblemCause::Value { name, expected: wrong.expected, found: value.to_owned() };
+                (cause, wrong.hint.or(example))
+            }
+        };
+    }
+    match judged(&Value::Word(value.to_owned())) {
+        Ok(()) => syntax(format!("write text in quotes: {name} = \"{value}\"")),
+        Err(wrong) => (ProblemCause::Value { name, expected: wrong.expected, found: wrong.found }, wrong.hint),
+    }
+}
+
+fn unknown(key: &str, value: &Value, origin: Origin) -> Problem {
     if let Some(absent) = Absent::named(key) {
         let cause = ProblemCause::Absent { key: key.to_owned(), state: absent.state() };
         return Problem { origin, cause, hint: Some(absent.hint.to_owned()) };
     }
-    let hint = match similar_setting(key) {
-        _ if value.is_table() => Some("settings belong at the top level, not in a table".to_owned()),
-        meant => uwsgi::hint(key)
+    let hint = match (similar_setting(key), value) {
+        (Some(row), Value::Table(entries)) if row.name == "raw_env" => {
+            Some(format!("write {}", list_of_pairs(entries)))
+        }
+        (_, Value::Table(_)) => Some("settings belong at the top level, not in a table".to_owned()),
+        (meant, _) => uwsgi::hint(key)
             .or_else(|| others::hint(key))
             .or_else(|| meant.map(|row| format!("did you mean {}?", row.name))),
     };

@@ -19,6 +19,23 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, name)| name)
 }
 
+/// Returns at most three of `names`, the closest to `word` first.
+pub fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_by_key(|name| distance(word, name));
+    names.truncate(3);
+    names
+}
+
+/// Joins candidates for "did you mean ...?": `a`, `a or b`, `a, b or c`.
+pub fn one_of(candidates: &[&str]) -> String {
+    match candidates {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
 /// Returns the edit distance of `a` and `b`, with swapped neighbours as one edit (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(64).collect();
@@ -42,7 +59,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{distance, nearest};
+    use super::{closest, distance, nearest, one_of};
 
     #[test]
     fn letters_are_put_in_left_out_changed_and_swapped() {
@@ -51,6 +68,15 @@ mod tests {
         {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn at_most_three_candidates_are_named_and_the_closest_first() {
+        let names = ["worker-tmp-dir", "workers-min", "worker-class", "workers"];
+        let closest = closest("worker", names.into_iter());
+        assert_eq!(closest, ["workers", "workers-min", "worker-class"]);
+        assert_eq!(one_of(&closest), "workers, workers-min or worker-class");
+        assert_eq!(one_of(&closest[..1]), "workers");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::parse::{
-    FlagKind, Parsed, Setting, list, one, optional, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
+    FlagKind, Parsed, Setting, list, one, optional, pid_file, proxy_mode, scheme_fields, some, switch, whole, whole_u32,
 };
 use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
@@ -347,13 +347,21 @@ settings! {
         "Larger bodies get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; \
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
+    response_memory: Bytes = Bytes(32 << 20), one, Requests,
+        ["--response-memory"], "BYTES", "most memory of a worker for responses that wait for their clients",
+        "What a client does not take at once waits: up to 256 KiB of a response in pieces, and a body that is one \
+         bytes object as that object. Beyond this bound it goes to a file in `worker_tmp_dir`. The worker serves \
+         others in any case. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. A gunicorn worker waits \
+         for its client.";
     spill_space: Bytes = Bytes(4 << 30), one, Requests,
         ["--spill-space"], "BYTES", "most bytes of a worker in files",
-        "Of request bodies, in `worker_tmp_dir`. Beyond it, and beyond `request_memory`, no more of a body is read until others are answered; after \
-         `client_body_timeout` such a request gets 503. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
+        "Of request bodies, and of responses that wait for their clients, in `worker_tmp_dir`. Beyond it, and beyond \
+         `request_memory`, no more of a body is read until others are answered; after `client_body_timeout` such a \
+         request gets 503. One response gets no more than is left for all others; without room, also on the disk, its \
+         thread waits for the client, and the log says so. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
          limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
-        ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
+        ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
         "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
          stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
@@ -483,9 +491,10 @@ settings! {
          [exit code](exit-codes.md) and the reason. gunicorn's command ends at once in both cases. Standard streams \
          become `/dev/null`, so set `errorlog`. The umask of the processes is 022. Do not use it under systemd, in a \
          container or under supervisord.";
-    pidfile: Option<PathBuf> = None, optional, Process,
+    pidfile: Option<PathBuf> = None, pid_file, Process,
         ["-p", "--pid"], "FILE", "file for the master's process id",
-        "Removed at the end if it still contains that id. A relative path is relative to `chdir`.";
+        "Removed at the end if it still contains that id. A relative path is relative to `chdir`. A number is refused, \
+         since it is probably a port.";
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \

@@ -5,6 +5,10 @@ use super::resolve::{Resolved, place};
 use super::source_value::Origin;
 use super::table::{Row, Section};
 use super::types::Workers;
+use crate::http::AccessFormat;
+
+/// A check of settings that belong together.
+type Check = fn(&Resolved) -> Option<Problem>;
 
 /// Returns the setting that a problem is about.
 fn setting_of(problem: &Problem) -> Option<&str> {
@@ -16,9 +20,51 @@ fn setting_of(problem: &Problem) -> Option<&str> {
 }
 
 impl Resolved {
-    /// Returns all contradictions.
-    pub(super) fn contradictions(&self) -> Vec<Problem> {
-        [self.workers(), self.busyness(), self.idle()].into_iter().flatten().collect()
+    /// Returns all contradictions, except those of settings whose value is wrong in itself.
+    pub(super) fn contradictions(&self, wrong: &[&str]) -> Vec<Problem> {
+        let checks: [(&[&str], Check); 4] = [
+            (&["workers", "workers_min", "workers_max"], Self::workers),
+            (&["busyness_min", "busyness_max"], Self::busyness),
+            (&["idle", "die_on_idle", "workers_min", "workers_max"], Self::idle),
+            (&["bind"], Self::same_address),
+        ];
+        let sound = checks.iter().filter(|(names, _)| !names.iter().any(|name| wrong.contains(name)));
+        sound.filter_map(|(_, check)| check(self)).collect()
+    }
+
+    /// Checks the format of the access log, and warns of names without a meaning. A Python logger interprets the format
+    /// itself.
+    pub(super) fn check_access_format(&mut self, has_logconfig_dict: bool) -> Option<Problem> {
+        const NAME: &str = "access_log_format";
+        if self.settings.is_logged_by_python() || has_logconfig_dict {
+            return None;
+        }
+        let (place, origin) = (self.origin_of(NAME), &self.origins[NAME]);
+        match AccessFormat::parse(&self.settings.access_log_format) {
+            Ok(format) => {
+                let names = format.unknown().iter();
+                self.warnings.extend(names.map(|name| format!("{place}: {name} is always -, {}", AccessFormat::NAMES)));
+                None
+            }
+            Err(error) => {
+                let words = match origin {
+                    Origin::File { .. } => format!("{NAME}: {error}"),
+                    _ => error.to_string(),
+                };
+                Some(Problem { origin: origin.clone(), cause: ProblemCause::File(words), hint: None })
+            }
+        }
+    }
+
+    /// Checks that no two addresses are the same socket, which would be "address already in use" by the server itself.
+    fn same_address(&self) -> Option<Problem> {
+        let bind = &self.settings.bind;
+        let earlier = |index: usize, later| bind[..index].iter().find(|earlier| earlier.overlaps(later));
+        let overlap = |(index, later)| earlier(index, later).map(|earlier| (earlier, later));
+        let (earlier, later) = bind.iter().enumerate().find_map(overlap)?;
+        let found = if earlier == later { format!("{later} twice") } else { format!("{earlier} and {later}") };
+        let problem = self.wrong("bind", "each address once".to_owned(), &found);
+        Some(Problem { hint: Some("leave one of them out".to_owned()), ..problem })
     }
 
     /// Turns problems of TLS settings into warnings if there is no TLS: configurations are copied with values that only

@@ -5,7 +5,7 @@ use std::path::Path;
 use pyo3::exceptions::{PyModuleNotFoundError, PySyntaxError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyModule, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use rwsgi::message::{BootCause, BootFailure};
 use rwsgi::settings::Settings;
@@ -13,6 +13,7 @@ use rwsgi::settings::types::{AppCallable, AppName, AppSource};
 
 use crate::exceptions;
 use crate::loading::signature::{self, Problem};
+use crate::loading::suggestions;
 
 /// Loads the application that the settings name.
 pub(crate) fn load_configured<'py>(py: Python<'py>, settings: &Settings) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -68,7 +69,10 @@ fn no_module(py: Python<'_>, name: &str, part: &str) -> BootFailure {
         {
             format!("did you mean {module}:{callable}?")
         }
-        _ => "chdir and pythonpath set where modules are looked for".to_owned(),
+        _ => match suggestions::instead_of_asgi(py, name).or_else(|| suggestions::misspelled(py, name, part)) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => "chdir and pythonpath set where modules are looked for".to_owned(),
+        },
     };
     let mut message = format!("{name}: expected a module, found no module named {part}\nhint: {hint}");
     if let Ok(places) = own_places(py) {
@@ -105,9 +109,23 @@ fn virtualenv_hint(py: Python<'_>) -> String {
         let sys = py.import("sys")?;
         let outside = sys.getattr("prefix")?.eq(sys.getattr("base_prefix")?)?;
         let executable: String = sys.getattr("executable")?.extract()?;
-        Ok(outside.then(|| format!("\nhint: no virtualenv is in use, Python is {executable}; --python DIR names one")))
+        let beside = virtualenv_beside();
+        let named = beside.map_or_else(
+            || "--python DIR names one".to_owned(),
+            |path| format!("--python {path} uses the one that is there"),
+        );
+        Ok(outside.then(|| format!("\nhint: no virtualenv is in use, Python is {executable}; {named}")))
     };
     hint().ok().flatten().unwrap_or_default()
+}
+
+/// Returns the path of a virtualenv in the working directory or the one above it.
+fn virtualenv_beside() -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let directories = [Some(here.as_path()), here.parent()].into_iter().flatten();
+    let paths = directories.flat_map(|directory| [".venv", "venv", "env"].map(|name| directory.join(name)));
+    let mut found = paths.filter(|path| path.join("pyvenv.cfg").is_file());
+    found.next().map(|path| path.display().to_string())
 }
 
 fn run_file<'py>(py: Python<'py>, path: &Path) -> Result<Bound<'py, PyAny>, BootFailure> {
@@ -154,7 +172,7 @@ fn misfit(module: &Bound<'_, PyAny>, name: &AppName, problem: &Problem) -> BootF
     let mut failure = lacks(module, name, "a callable that takes environ and start_response", &problem.to_string());
     let is_plain_name = name.callable.as_ref().is_some_and(|callable| callable.arguments.is_none());
     if matches!(problem, Problem::Signature(_)) && is_plain_name {
-        failure.message += &format!("\nhint: if it is a factory, {name}() calls it");
+        failure.message += &format!("\nhint: if it makes the application: rwsgi '{name}()'");
     }
     failure
 }
@@ -225,44 +243,12 @@ fn literals<'py>(py: Python<'py>, text: &str) -> PyResult<(Bound<'py, PyTuple>, 
 }
 
 fn lacks(module: &Bound<'_, PyAny>, name: &AppName, expected: &str, found: &str) -> BootFailure {
-    let offered = offers(module);
-    let hint = if offered.is_empty() {
-        "the module has no callables of its own".to_owned()
-    } else {
-        format!("the module offers {}", offered.join(", "))
-    };
+    let hint = suggestions::for_callable(module, name);
     BootFailure {
         cause: BootCause::NotFound,
         message: format!("{name}: expected {expected}, found {found}\nhint: {hint}"),
         traceback: None,
     }
-}
-
-/// True for a class, a function or a builtin, which belong to the module that defines them.
-fn is_definition(value: &Bound<'_, PyAny>) -> bool {
-    value.hasattr("__qualname__").unwrap_or(false)
-}
-
-/// Returns the public callables that the module defines itself, a dozen at most.
-fn offers(module: &Bound<'_, PyAny>) -> Vec<String> {
-    let Ok(module) = module.cast::<PyModule>() else {
-        return Vec::new();
-    };
-    let own_name = module.name().map(|name| name.to_string()).unwrap_or_default();
-    let mut own = Vec::new();
-    for (key, value) in module.dict() {
-        let Ok(key) = key.extract::<String>() else { continue };
-        if key.starts_with('_') || !value.is_callable() {
-            continue;
-        }
-        let home = value.getattr("__module__").and_then(|home| home.extract::<String>());
-        // Other objects, as the application of a framework, do not name a module.
-        if home.is_ok_and(|home| home == own_name) || !is_definition(&value) {
-            own.push(key);
-        }
-    }
-    own.truncate(12);
-    own
 }
 
 fn raised(py: Python<'_>, name: &str, error: &PyErr) -> BootFailure {

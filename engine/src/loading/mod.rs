@@ -4,3 +4,4 @@ pub(crate) mod app;
 pub(crate) mod config_file;
 pub(crate) mod guard;
 pub(crate) mod signature;
+mod suggestions;

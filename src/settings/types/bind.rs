@@ -1,7 +1,7 @@
 //! An address to listen on, in gunicorn's forms. Resolves no name and opens nothing.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,21 @@ impl Bind {
     pub const PORT: u16 = 8000;
     /// unix(7): `sun_path` has 108 bytes, one of them the final NUL.
     const LONGEST_PATH: usize = 107;
+
+    /// True if the kernel refuses to listen on one address while a socket listens on the other: they are equal, or one
+    /// is every IPv4 address.
+    pub fn overlaps(&self, other: &Bind) -> bool {
+        let is_any = |host: &str| host.is_empty() || host == "0.0.0.0";
+        let is_ipv4 = |host: &str| is_any(host) || host.parse::<Ipv4Addr>().is_ok();
+        match (self, other) {
+            (Self::Tcp { port, .. }, Self::Tcp { port: other, .. }) if port != other || *port == 0 => false,
+            (Self::Tcp { host, .. }, Self::Tcp { host: other, .. }) => {
+                host == other || ((is_any(host) || is_any(other)) && is_ipv4(host) && is_ipv4(other))
+            }
+            (Self::Unix(path), Self::Unix(other)) => path == other,
+            _ => false,
+        }
+    }
 
     /// Parses any of the forms above.
     pub fn parse(text: &str) -> Result<Self, ValueError> {

@@ -122,6 +122,16 @@ impl Bytes {
         (self.0 > 0).then_some(self.0)
     }
 
+    /// Returns the hint for text that is no number of bytes.
+    fn hint(text: &str) -> String {
+        // Decimal units, `10MB` and `10 mb`.
+        let short = text.strip_suffix(['B', 'b']).unwrap_or(text).replace(' ', "").to_ascii_uppercase();
+        if short.len() < text.len() && Self::with_unit(&short).is_some() {
+            return format!("did you mean \"{short}\"? {UNITS}");
+        }
+        UNITS.to_owned()
+    }
+
     fn with_unit(text: &str) -> Option<u64> {
         let (unit, shift) = Self::UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
         let number = parse_whole(text.strip_suffix(unit)?.trim_end())?;
@@ -138,7 +148,7 @@ impl Text for Bytes {
             .or_else(|| Self::with_unit(text))
             .filter(|bytes| *bytes <= Self::MOST)
             .map(Self)
-            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)).hint(UNITS))
+            .ok_or_else(|| ValueError::found(Self::EXPECTED, shown(text)).hint(Self::hint(text)))
     }
 
     fn text(&self) -> String {
