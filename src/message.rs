@@ -346,6 +346,8 @@ pub enum SpentReason {
     Requests,
     /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
+    /// Memory has been short for too long.
+    Memory,
 }
 
 /// The reason why a zygote or a worker could not start.

@@ -116,6 +116,7 @@ pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
             tracing::info!(event = "max_requests", slot, pid, "Autorestarting worker after current request.");
         }
         SpentReason::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
+        SpentReason::Memory => tracing::warn!(slot, pid, "worker has no memory left, it will be replaced"),
     }
 }
 

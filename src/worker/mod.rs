@@ -72,6 +72,8 @@ pub enum Spent {
     Requests,
     /// A request was ended by its timeout; what it held may be broken.
     Timeout,
+    /// Memory has been short for too long.
+    Memory,
 }
 
 /// The source of orders.

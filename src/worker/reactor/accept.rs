@@ -29,7 +29,7 @@ pub(super) enum Accepting {
     ConnectionLimit {
         until: Millis,
     },
-    /// There is no free descriptor.
+    /// There is no free descriptor, or no memory.
     NoDescriptors {
         until: Millis,
     },
@@ -93,6 +93,11 @@ impl<'a> Acceptor<'a> {
 
     /// Takes no new connections for a while, for want of a descriptor.
     pub(super) fn lacks_descriptors(&mut self, now: Millis) {
+        self.set(Accepting::NoDescriptors { until: after(now, PAUSE) });
+    }
+
+    /// Takes no new connections for a while, for want of memory.
+    pub(super) fn lacks_memory(&mut self, now: Millis) {
         self.set(Accepting::NoDescriptors { until: after(now, PAUSE) });
     }
 
