@@ -38,6 +38,7 @@ mod hostile;
 mod http;
 mod install;
 mod limits;
+mod manual;
 mod packaging;
 mod privileges;
 mod processes;

@@ -107,7 +107,8 @@ Options can also be set in a file (TOML or gunicorn's Python) and in the environ
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
-pub(super) fn command() -> clap::Command {
+/// Returns the definition of the command line.
+pub fn command() -> clap::Command {
     let app = Row::named("wsgi_app").expect("the table has a row for the application");
     clap::Command::new("rwsgi")
         .no_binary_name(true)
