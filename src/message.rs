@@ -350,6 +350,8 @@ pub enum SpentReason {
     Timeout,
     /// The application has opened all files that a process may have open.
     Descriptors,
+    /// Memory has been short for too long.
+    Memory,
 }
 
 /// The reason why a zygote or a worker could not start.

@@ -121,6 +121,7 @@ pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
             pid,
             "worker has had no free descriptor for 5 s, it will be replaced\nhint: the application does not close what it opens, or limit_nofile is too low for it"
         ),
+        SpentReason::Memory => tracing::warn!(slot, pid, "worker has no memory left, it will be replaced"),
     }
 }
 

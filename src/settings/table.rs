@@ -510,7 +510,8 @@ settings! {
          server was started with. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
         ["--limit-as"], "BYTES", "most address space of each process with Python",
-        "Larger allocations get `MemoryError`, in that request only. Address space is more than memory in use: memory \
+        "Larger allocations get `MemoryError`, in that request only. A worker that has none left answers requests with \
+         503; after 5 seconds it is replaced. Address space is more than memory in use: memory \
          that is mapped and never touched counts. It applies to the zygote and the workers. Bytes, or with a unit: \
          `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,

@@ -75,6 +75,8 @@ pub enum Spent {
     Timeout,
     /// It cannot open a file or take a connection, and has no connection to close for that.
     Descriptors,
+    /// Memory has been short for too long.
+    Memory,
 }
 
 /// The source of orders.

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork};
-use rwsgi::os::limits;
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
+use rwsgi::os::{heap, limits};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{
     BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts,
@@ -80,6 +80,9 @@ fn rules(inheritance: &Inheritance) -> Result<ServeRules, BootFailure> {
 /// Returns the bounds of all request bodies. Those in memory leave half of the address space to everything else.
 fn budget(settings: &Settings) -> Arc<BodyBudget> {
     let left = limits::address_space_left().map(|left| left / 2);
+    if left.is_some() && !heap::hold_reserve() {
+        tracing::warn!("no memory for a reserve\nhint: limit_as allows for more of it");
+    }
     BodyBudget::new(settings.request_memory.limit().into_iter().chain(left).min(), settings.spill_space())
 }
 

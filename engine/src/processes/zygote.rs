@@ -30,7 +30,7 @@ use crate::processes::signals;
 use crate::processes::spill_directory;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
-use crate::python;
+use crate::python::{self, Exit};
 use crate::timeouts::request_timeout;
 
 /// Takes over the interpreter's main thread, and does not return.
@@ -40,8 +40,8 @@ pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
     if let Err(failure) = serve(py, &channel, mode) {
         let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
     }
-    python::flush_standard(py);
-    process::exit_now(0)
+    // The application may have started threads and processes here.
+    python::exit(py, 0, Exit::Patient)
 }
 
 /// Serves the master's requests until the master is gone, or needs this zygote no more.
@@ -82,7 +82,10 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
             ToZygote::Connect(remotes) => inheritance::connect(&remotes),
-            ToZygote::Note(note) => note_event(py, &mut inheritance, note, channel)?,
+            ToZygote::Note(note) => {
+                note_event(py, &mut inheritance, note, channel)?;
+                fork_guard::keep_private(fork::private(channel, &signals).chain(inheritance.descriptors()).collect());
+            }
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }

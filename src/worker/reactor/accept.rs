@@ -30,7 +30,7 @@ pub(super) enum Accepting {
     ConnectionLimit {
         until: Millis,
     },
-    /// There is no free descriptor.
+    /// There is no free descriptor, or no memory.
     NoDescriptors {
         until: Millis,
     },
@@ -102,6 +102,11 @@ impl<'a> Acceptor<'a> {
         let since = before.map_or(now, |(since, _)| since);
         self.lacked = Some((since, now));
         now.saturating_sub(since)
+    }
+
+    /// Takes no new connections for a while, for want of memory.
+    pub(super) fn lacks_memory(&mut self, now: Millis) {
+        self.set(Accepting::NoDescriptors { until: after(now, PAUSE) });
     }
 
     /// Changes whether connections are taken. [`Accepting::Stopped`] is for good.
