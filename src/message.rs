@@ -348,10 +348,10 @@ pub enum SpentReason {
     Requests,
     /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
-    /// The application has opened all files that a process may have open.
-    Descriptors,
     /// Memory has been short for too long.
     Memory,
+    /// The application has opened all files that a process may have open.
+    Descriptors,
 }
 
 /// The reason why a zygote or a worker could not start.

@@ -73,10 +73,10 @@ pub enum Spent {
     Requests,
     /// A request was ended by its timeout; what it held may be broken.
     Timeout,
-    /// It cannot open a file or take a connection, and has no connection to close for that.
-    Descriptors,
     /// Memory has been short for too long.
     Memory,
+    /// It cannot open a file or take a connection, and has no connection to close for that.
+    Descriptors,
 }
 
 /// The source of orders.
