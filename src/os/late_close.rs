@@ -37,10 +37,12 @@ impl Drop for ClosedLate {
 /// Closes `file` soon. The thread starts with the first one; where it cannot, the file is closed here.
 pub fn close(file: File) {
     let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
-    if queue.is_none() {
-        *queue = start();
+    let process = std::process::id();
+    // A forked process has the queue of its parent, and not its thread.
+    if queue.as_ref().is_none_or(|(of, _)| *of != process) {
+        *queue = start().map(|queue| (process, queue));
     }
-    if let Some(queue) = &*queue {
+    if let Some((_, queue)) = &*queue {
         // A file that it does not take is closed by this.
         let _ = queue.send(file);
     }
@@ -51,8 +53,8 @@ fn start() -> Option<Sender<File>> {
     thread::start("rwsgi: close", move || files.into_iter().for_each(drop)).ok().map(|()| queue)
 }
 
-/// The way to the thread, if it runs.
-static QUEUE: Mutex<Option<Sender<File>>> = Mutex::new(None);
+/// The way to the thread, if it runs, and its process.
+static QUEUE: Mutex<Option<(u32, Sender<File>)>> = Mutex::new(None);
 
 #[cfg(test)]
 mod tests {

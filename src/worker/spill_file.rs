@@ -2,7 +2,7 @@
 //! clients. The file has no name. It does not know whose bytes they are.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,9 +83,10 @@ impl Drop for SpillFile {
     }
 }
 
-/// Creates a file in `directory`, writes to it and removes it, as a body that goes there would.
+/// Creates a file in `directory` and writes to it, as a body that goes there would. It is closed here: the zygote, which
+/// asks, is to have one thread.
 pub fn try_spilling(directory: &Path) -> io::Result<()> {
-    SpillFile::create(directory)?.append_counted(&[b"written"])
+    tempfile::tempfile_in(directory)?.write_all(b"written")
 }
 
 /// Returns the number of bytes of this process that are in files, for those that take their share ahead of writing.
