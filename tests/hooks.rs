@@ -132,16 +132,15 @@ fn worker_int_is_called_while_a_request_is_under_way() {
 #[test]
 fn a_signal_of_a_hook_to_its_own_process_is_for_the_master() {
     let files = site(
-        r#"
+        r"
 import signal, threading
 def on_starting(server):
-    threading.Timer(0, lambda: None).start()
     os.kill(os.getpid(), signal.SIGUSR1)
 def when_ready(server):
     threading.Timer(0, lambda: os.kill(os.getpid(), signal.SIGTTIN)).start()
 def post_worker_init(worker):
     os.kill(os.getpid(), signal.SIGUSR2)
-"#,
+",
     );
     let mut server = start(&files, &[]);
     server.wait_for("Handling signal: usr1");
