@@ -130,6 +130,28 @@ fn worker_int_is_called_while_a_request_is_under_way() {
 }
 
 #[test]
+fn a_signal_of_a_hook_to_its_own_process_is_for_the_master() {
+    let files = site(
+        r"
+import signal, threading
+def on_starting(server):
+    os.kill(os.getpid(), signal.SIGUSR1)
+def when_ready(server):
+    threading.Timer(0, lambda: os.kill(os.getpid(), signal.SIGTTIN)).start()
+def post_worker_init(worker):
+    os.kill(os.getpid(), signal.SIGUSR2)
+",
+    );
+    let mut server = start(&files, &[]);
+    server.wait_for("Handling signal: usr1");
+    server.wait_for("number of workers changed signal=TTIN workers=2");
+    server.wait_for_lines("worker ready", 2);
+    let log = server.stop();
+    // A worker's own are its own.
+    assert!(!log.contains("Handling signal: usr2"), "{log}");
+}
+
+#[test]
 fn hooks_about_the_number_of_workers_and_reloads_come_in_gunicorns_order() {
     let files = site(EVERY_HOOK);
     let mut server = start(&files, &[]);

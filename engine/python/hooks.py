@@ -3,6 +3,7 @@
 import inspect
 import os
 import pickle
+import signal
 import struct
 import sys
 import time
@@ -379,6 +380,11 @@ class Hooks:
     # Changes that these make to os.environ last in gunicorn's master.
     LASTING = ("nworkers_changed", "on_starting", "on_reload", "when_ready")
 
+    # The signals that give the master a command.
+    COMMANDS = tuple(
+        getattr(signal, "SIG" + name) for name in "HUP INT QUIT TERM USR1 USR2 TTIN TTOU WINCH".split()
+    )
+
     def __init__(self, values, names, facts):
         file = names.get("__file__")
         defined = [name for name in facts["hooks"] if names.get(name) is not None]
@@ -394,6 +400,7 @@ class Hooks:
         self.environ = {}
         self.imported = []
         self.has_remembered = False
+        self.stands_in = self.real_kill = None
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0
 
     def log_by(self, log, cfg):
@@ -422,11 +429,25 @@ class Hooks:
         """Returns the parent of the master, as in gunicorn's master."""
         return parent_of(self.server.pid)
 
+    def stand_in(self):
+        """Has this process stand for the master: signals that it sends to itself are for that. Workers, and other processes
+        that are forked from here, have other numbers."""
+        self.stands_in = os.getpid()
+        if self.real_kill is None:
+            self.real_kill, os.kill = os.kill, self.kill
+
+    def kill(self, pid, number):
+        """os.kill, for hooks and for threads that they have started."""
+        if pid == self.stands_in == os.getpid() and number in self.COMMANDS:
+            pid = self.server.pid
+        return self.real_kill(pid, number)
+
     def in_master(self, name, *arguments):
         """Calls a hook of the master, if there is one."""
         function = self.functions.get(name)
         if function is None:
             return
+        self.stand_in()
         real, os.getppid = os.getppid, self.getppid
         before = dict(os.environ) if name in self.LASTING else None
         try:

@@ -146,7 +146,8 @@ impl State {
     }
 }
 
-/// The longest time at a time that another thread than the request's own waits, so that it notices the end of the request.
-const SLICE: Duration = Duration::from_millis(500);
+/// The longest time at a time that another thread than the request's own waits, so that it notices the end of the request, and
+/// that its time is taken off the request's before a deadline strikes.
+const SLICE: Duration = Duration::from_millis(50);
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
