@@ -7,6 +7,7 @@ pub(crate) mod privileges;
 pub(crate) mod setup;
 pub(crate) mod signals;
 pub(crate) mod threads;
+pub(crate) mod title;
 pub(crate) mod warmup;
 pub(crate) mod worker;
 pub(crate) mod zygote;

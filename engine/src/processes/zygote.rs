@@ -26,6 +26,7 @@ use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
 use crate::processes::signals;
+use crate::processes::title;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python::{self, Exit};
@@ -307,6 +308,7 @@ fn prepare_python(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
     if inheritance.config.is_none() {
         python_modules::offer_gunicorn_later(py)?;
     }
+    title::offer(py)?;
     request_timeout::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
