@@ -151,8 +151,7 @@ pub struct Identity {
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
-    /// The path of the program at the master's start. A package manager that replaces the file also renames the running
-    /// one.
+    /// The path of the program at the master's start: a package manager that replaces the file renames the running one.
     pub program: String,
     /// The setting `chdir`.
     pub directory: Option<PathBuf>,
@@ -191,6 +190,8 @@ pub struct Start {
     pub generation: u64,
     /// The master's pid, which is to become every worker's parent.
     pub master: i32,
+    /// The number of open files that programs of the application are allowed; 0 is that of the process.
+    pub files_of_programs: u64,
     /// True for `rwsgi check`: loads the application, reports and serves nothing.
     pub check: bool,
     /// The user and the group to become, unless the process has become them before it was executed.
@@ -199,8 +200,7 @@ pub struct Start {
     pub listeners: usize,
     /// True if the error log's file comes with this message; otherwise standard error is the log.
     pub error_log: bool,
-    /// True if the access log's file comes with this message. After it come certificates and keys, as a sealed file, if
-    /// the settings use TLS.
+    /// True if the access log's file comes with this message. With TLS, certificates and keys come after it, sealed.
     pub access_log: bool,
     /// The descriptors that come for the hooks of a configuration file.
     pub hooks: ForHooks,
@@ -363,6 +363,8 @@ pub enum SpentReason {
     Timeout,
     /// Memory has been short for too long.
     Memory,
+    /// The application has opened all files that a process may have open.
+    Descriptors,
 }
 
 /// The reason why a zygote or a worker could not start.
