@@ -151,8 +151,7 @@ pub struct Identity {
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
-    /// The path of the program at the master's start. A package manager that replaces the file also renames the running
-    /// one.
+    /// The path of the program at the master's start: a package manager that replaces the file renames the running one.
     pub program: String,
     /// The setting `chdir`.
     pub directory: Option<PathBuf>,
@@ -201,8 +200,7 @@ pub struct Start {
     pub listeners: usize,
     /// True if the error log's file comes with this message; otherwise standard error is the log.
     pub error_log: bool,
-    /// True if the access log's file comes with this message. After it come certificates and keys, as a sealed file, if
-    /// the settings use TLS.
+    /// True if the access log's file comes with this message. With TLS, certificates and keys come after it, sealed.
     pub access_log: bool,
     /// The descriptors that come for the hooks of a configuration file.
     pub hooks: ForHooks,

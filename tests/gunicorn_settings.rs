@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::support::outside::bare_virtualenv;
-use crate::support::{Server, directory, run, rwsgi};
+use crate::support::{Server, children, directory, run, rwsgi};
 
 /// The settings that the program prints, without an error, and its warnings.
 fn settings(files: &TempDir, words: &[&str]) -> (String, String) {
@@ -159,4 +159,19 @@ fn the_names_that_a_configuration_gives_the_server_are_its_names() {
         assert_eq!((response.field("server"), response.text().as_str()), (Some(server), software), "{conf}");
         assert_eq!(running.get("/own").field("server"), Some("own"));
     }
+}
+
+#[test]
+fn titles_that_applications_and_hooks_set_are_shown() {
+    // The real package writes over the arguments itself, if it finds them.
+    let package = "def setproctitle(title):\n    pass\n\ndef getproctitle():\n    return ''\n";
+    let app = "import setproctitle\nsetproctitle.setproctitle('mysite: worker')\ndef application(environ, start_response):\n    \
+               start_response('200 OK', [])\n    return [setproctitle.getproctitle().encode() + open('/proc/self/cmdline', 'rb').read()]\n";
+    let conf =
+        "def when_ready(server):\n    from setproctitle import setproctitle\n    setproctitle('mysite: ready')\n";
+    let files = directory(&[("setproctitle.py", package), ("app.py", app), ("gunicorn.conf.py", conf)]);
+    let server = Server::start_in(files.path(), &["app"]);
+    assert!(server.get("/").text().starts_with("mysite: workermysite: worker\0"), "{}", server.get("/").text());
+    let titles: Vec<String> = children(server.pid()).into_iter().map(|(_, name)| name).collect();
+    assert!(titles.iter().any(|title| title.starts_with("mysite: ready")), "{titles:?}");
 }

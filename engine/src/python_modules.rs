@@ -25,6 +25,11 @@ pub(crate) fn module_files(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     module(py, include_str!("../python/module_files.py"), c"<rwsgi reload>", c"_rwsgi_reload")
 }
 
+/// Returns the finder that makes the package setproctitle work.
+pub(crate) fn proctitle(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    module(py, include_str!("../python/proctitle.py"), c"<rwsgi proctitle>", c"_rwsgi_proctitle")
+}
+
 /// Makes `import gunicorn` work, also where no such package is installed.
 pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
     let shim = module(py, include_str!("../python/gunicorn/shim.py"), c"<rwsgi gunicorn>", c"_rwsgi_gunicorn")?;

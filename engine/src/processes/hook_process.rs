@@ -10,12 +10,12 @@ use rwsgi::message::{BootFailure, FromZygote, Start, ToHookProcess};
 use rwsgi::os::channel::{Channel, Packet, Received};
 use rwsgi::os::fork_guard;
 use rwsgi::os::process::{self, Side};
-use rwsgi::os::proctitle;
 use rwsgi::os::signal::Signals;
 
 use crate::hooks::Hooks;
 use crate::processes::fork;
 use crate::processes::inheritance::Inheritance;
+use crate::processes::title;
 use crate::python::{self, Exit};
 
 /// Calls `when_ready`, forks the zygote that goes on, and makes the calling process the hook process. Returns in the new zygote,
@@ -48,6 +48,7 @@ pub(crate) fn split(
 fn become_zygote(start: &Start, zygote: &Channel) -> std::io::Result<Signals> {
     // Not the pipe of the process before, in which that one would note its signals too.
     let signals = Signals::install(&[])?;
+    title::begin(&format!("rwsgi: zygote [{}]", start.settings.title()));
     fork::wait_for_master(start.master, || process::die_with_parent(Signal::SIGKILL))?;
     zygote.say(&FromZygote::Forked, &[])?;
     Ok(signals)
@@ -55,7 +56,7 @@ fn become_zygote(start: &Start, zygote: &Channel) -> std::io::Result<Signals> {
 
 /// Takes over the process, and does not return.
 fn main(py: Python<'_>, start: &Start, hooks: &Hooks, master: &Channel) -> ! {
-    proctitle::set(&format!("rwsgi: hooks [{}]", start.settings.title()));
+    title::change(&format!("rwsgi: hooks [{}]", start.settings.title()));
     hooks.stay(py);
     while let Some(packet) = receive(py, master) {
         match serde_json::from_slice(&packet.bytes) {

@@ -9,6 +9,7 @@ pub(crate) mod setup;
 pub(crate) mod signals;
 pub(crate) mod spill_directory;
 pub(crate) mod threads;
+pub(crate) mod title;
 pub(crate) mod warmup;
 pub(crate) mod worker;
 pub(crate) mod zygote;

@@ -10,7 +10,7 @@ use rwsgi::log;
 use rwsgi::message::{self, BootFailure, Fork, FromWorker, ToWorker};
 use rwsgi::os::channel::{Channel, Received};
 use rwsgi::os::signal::{self, Signals};
-use rwsgi::os::{fork_guard, process, proctitle, stack_dump};
+use rwsgi::os::{fork_guard, process, stack_dump};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{Ending, Order, Orders, Spent, Worker};
 
@@ -22,6 +22,7 @@ use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::setup;
 use crate::processes::signals;
 use crate::processes::threads::WorkerThreads;
+use crate::processes::title;
 use crate::python::{self, Exit};
 use crate::timeouts::caller::Caller;
 use crate::timeouts::late_request;
@@ -81,7 +82,7 @@ fn boot(
     channel: &'static Channel,
 ) -> Result<&'static WorkerThreads, BootFailure> {
     let settings = &inheritance.start.settings;
-    set_title(settings, fork.slot, ", loading");
+    title::begin(&title_of(settings, fork.slot, ", loading"));
     let noted = Signals::install(OURS).map_err(|error| BootFailure::setup(&error))?;
     let private = fork::private(channel, &noted).chain(inheritance.descriptors()).chain(stack_dump::descriptor());
     fork_guard::keep_private(private.collect());
@@ -184,7 +185,11 @@ fn order(channel: &Channel, inheritance: &'static Inheritance, slot: usize) -> O
 
 /// Sets the title that ps and top show. It does not change with each request, because that would make requests slower.
 fn set_title(settings: &Settings, slot: usize, state: &str) {
-    proctitle::set(&format!("rwsgi: worker {slot} [{}]{state}", settings.title()));
+    title::change(&title_of(settings, slot, state));
+}
+
+fn title_of(settings: &Settings, slot: usize, state: &str) -> String {
+    format!("rwsgi: worker {slot} [{}]{state}", settings.title())
 }
 
 /// The signals that a worker handles.

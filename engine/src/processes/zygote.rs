@@ -28,6 +28,7 @@ use crate::processes::privileges;
 use crate::processes::program_limits;
 use crate::processes::signals;
 use crate::processes::spill_directory;
+use crate::processes::title;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python::{self, Exit};
@@ -311,6 +312,7 @@ fn prepare_python(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
     if inheritance.config.is_none() {
         python_modules::offer_gunicorn_later(py)?;
     }
+    title::offer(py)?;
     request_timeout::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;
     faulthandler.call_method1("enable", (inheritance.error_fd,))?;
