@@ -229,6 +229,23 @@ fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stac
 }
 
 #[test]
+fn a_debugger_is_not_interrupted_where_code_is_reloaded() {
+    let app = "def application(environ, start_response):\n    breakpoint()\n    start_response('200 OK', [])\n    return [b'on']\n";
+    let files = directory(&[("debugged.py", app)]);
+    let words = ["debugged", "--reload", "--timeout", "0.3", "--timeout-grace", "0.1", "-b", "127.0.0.1:0"];
+    let mut command = support::rwsgi(files.path(), words);
+    let (reading, writing) = std::io::pipe().unwrap();
+    command.stdin(reading);
+    let mut server = Server::spawn(command);
+    let mut held = server.begin("/");
+    server.wait_for("request takes long");
+    pass(Duration::from_millis(1500));
+    (&writing).write_all(b"c\n").unwrap();
+    assert_eq!(Response::read(&mut held).unwrap().text(), "on", "{}", server.log());
+    server.stop();
+}
+
+#[test]
 fn the_date_of_a_504_is_the_time_of_the_answer() {
     // By the thread itself, and by the I/O thread in its place.
     for more in [&["--timeout-grace", "100"][..], &["--timeout-mode", "hard"]] {

@@ -110,6 +110,26 @@ fn every_hook_is_called_in_gunicorns_order() {
 }
 
 #[test]
+fn worker_int_is_called_while_a_request_is_under_way() {
+    let app = "import sys, threading, time\ndef application(environ, start_response):\n    print('under way', file=sys.stderr)\n    \
+               time.sleep(3600) if environ['PATH_INFO'] == '/sleep' else threading.Event().wait()\n";
+    for threads in ["1", "2"] {
+        for path in ["/sleep", "/wait"] {
+            let files = site(EVERY_HOOK);
+            std::fs::write(files.path().join("held.py"), app).unwrap();
+            let mut server = start(&files, &["held", "--threads", threads]);
+            let held: Vec<_> = (0..threads.parse().unwrap()).map(|_| server.begin(path)).collect();
+            server.wait_for_lines("under way", held.len());
+            server.signal(Signal::SIGQUIT);
+            assert_eq!(server.wait(), 0, "{}", server.log());
+            let notes = notes(&files);
+            assert_eq!(notes[6..8], ["worker_int 1", "worker_exit 1"], "{threads} {path} {notes:?}\n{}", server.log());
+            assert!(!server.log().contains("SIGKILL"), "{}", server.log());
+        }
+    }
+}
+
+#[test]
 fn hooks_about_the_number_of_workers_and_reloads_come_in_gunicorns_order() {
     let files = site(EVERY_HOOK);
     let mut server = start(&files, &[]);

@@ -134,7 +134,7 @@ struct Master<'a> {
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
-        let Launch { announcer, addressed, check, background, .. } = launch;
+        let Launch { announcer, addressed, check, directory, background, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
@@ -150,7 +150,17 @@ impl<'a> Master<'a> {
             control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         let restart_only = RestartOnly::of(&first.settings);
         Ok(Master {
-            startup: Startup { read, file, arguments, command_line, check, background, program, restart_only },
+            startup: Startup {
+                read,
+                file,
+                arguments,
+                command_line,
+                check,
+                directory,
+                background,
+                program,
+                restart_only,
+            },
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
@@ -246,7 +256,7 @@ impl<'a> Master<'a> {
         self.look_at_leftovers(now());
         self.bind_again();
         self.tell(&Event::Tick);
-        self.processes.forget_generations(!self.succession.other.is_there());
+        self.processes.forget_generations(self.supervisor.tried(), !self.succession.other.is_there());
         self.tell_statsd();
         let gap = self.measurements.watchdog.rests(now());
         self.log_gap(gap);

@@ -21,6 +21,7 @@ impl Master<'_> {
         let words = if signal.is_some() { "Hang up: Master" } else { "Reloading: Master" };
         tracing::info!(event = "reload_begins", signal, verb, generation = number, "{words}");
         self.processes.newest = number;
+        self.startup.enter_directory();
         self.renew_control();
         self.renew_pidfile();
         self.processes.read_at = now();

@@ -83,6 +83,8 @@ impl Master<'_> {
 
     /// Waits a moment, and removes those that have ended. True if a quick stop is asked for.
     fn wait_for_exits(&mut self, pids: &mut Vec<Pid>) -> bool {
+        // systemd's watchdog does not stop with the workers.
+        self.service_manager.look(self.supervisor.standing(), now());
         let mut events = Events::with_capacity(8);
         let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
         let asked: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();

@@ -16,8 +16,8 @@ use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
-    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
-    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields, Seconds, StatsdHost,
+    SyslogAddress, SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// The row of a setting, except for its value.
@@ -107,7 +107,8 @@ settings! {
          a file only if it ends in `.py`: `mysite.wsgi` is a module, `./mysite.wsgi` a file.";
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "working directory of the application",
-        "The default is the directory in which rwsgi was started. A relative path is relative to that directory, in \
+        "The default is the directory in which rwsgi was started, by the path in `$PWD`: if that leads through a \
+         symbolic link, a reload follows the link again. A relative path is relative to that directory, in \
          the configuration file too. The directory comes first in `sys.path`. Other relative paths are relative to \
          it, except those of the configuration file and of `python`.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
@@ -234,7 +235,8 @@ settings! {
         "`soft` raises `rwsgi.RequestTimeout` in the request, which is answered 504, and continues as `hard` if the \
          request has not ended after `timeout_grace`. `hard` answers 504 and abandons the thread. The worker is then \
          replaced: it ends when its other threads have finished their requests, at the latest after \
-         `graceful_timeout`. `warn` only logs the stack. gunicorn kills sync workers.";
+         `graceful_timeout`. `warn` only logs the stack; it is the default with `reload`, so that `breakpoint()` is \
+         not interrupted. gunicorn kills sync workers.";
     timeout_grace: Seconds = Seconds::whole(2), one, Workers,
         ["--timeout-grace"], "SECONDS", "time after the exception of timeout_mode soft",
         "Code that waits in C may not see the exception. Counted from `timeout` on. Seconds, fractions allowed.";
@@ -280,6 +282,11 @@ settings! {
         "By a reload and by everything else that recycles workers. This many are started beyond the number wanted, \
          and an old worker ends only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn \
          replaces all at once, and stops the old ones first.";
+    reload_order: ReloadOrder = ReloadOrder::StartFirst, one, Workers,
+        ["--reload-order"], "ORDER", "order of replacing workers: start-first or stop-first",
+        "`start-first`: new workers are ready before old ones end, and no client waits. `stop-first`: all old workers end \
+         before new ones are started, for applications with an exclusive lock, such as Zope's FileStorage \
+         ([when](../guides/reloading.md#an-exclusive-lock)). Clients wait meanwhile.";
     reload: bool = false, switch, Workers,
         ["--reload"], "", "reload when code changes, for development",
         "Watches the files of loaded modules, the Python configuration file and `reload_extra_files`. A change causes \
@@ -362,8 +369,10 @@ settings! {
          limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
-        "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
-         stores heartbeat files there; rwsgi has none.";
+        "The user of the application must be able to write there. The default is the first directory that can be \
+         written to and is not in memory, of those that Python's `tempfile` looks at: `TMPDIR`, `TEMP` and `TMP` in the \
+         environment, `/tmp`, `/var/tmp`, `/usr/tmp`, the working directory; the log names another one than the first. \
+         A relative path is relative to `chdir`. gunicorn stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
         ["--limit-request-line"], "BYTES", "longest request line",
         "Longer ones get 414. Bytes, without the final CR LF; 0 is the largest possible value, 1048576.";
@@ -504,7 +513,8 @@ settings! {
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "most open files of each process",
         "Every connection is one. 0 is the hard limit of the process (`ulimit -Hn`), at most 1048576. Set at the \
-         start: a reload does not change it. uWSGI has `max-fd`.";
+         start: a reload does not change it. With 0, programs that the application starts get the limit that the \
+         server was started with. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
         ["--limit-as"], "BYTES", "most address space of each process with Python",
         "Larger allocations get `MemoryError`, in that request only. A worker that has none left answers requests with \

@@ -83,6 +83,11 @@ impl Drop for SpillFile {
     }
 }
 
+/// Creates a file in `directory`, writes to it and removes it, as a body that goes there would.
+pub fn try_spilling(directory: &Path) -> io::Result<()> {
+    SpillFile::create(directory)?.append_counted(&[b"written"])
+}
+
 /// Returns the number of bytes of this process that are in files, for those that take their share ahead of writing.
 pub(crate) fn count() -> &'static AtomicU64 {
     &SPILLED

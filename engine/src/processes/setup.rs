@@ -40,14 +40,16 @@ pub(crate) fn setup(
         has_others: has_others(settings),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         max_requests: fork.max_requests,
-        serve: rules(settings)?,
+        serve: rules(inheritance)?,
         timeout: None,
+        on_quit: None,
         access: access(inheritance)?,
     })
 }
 
 /// Returns the rules by which the worker serves connections.
-fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
+fn rules(inheritance: &Inheritance) -> Result<ServeRules, BootFailure> {
+    let settings = &inheritance.start.settings;
     Ok(ServeRules {
         limits: settings.limits(),
         proxy: settings.proxy(),
@@ -67,7 +69,7 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
             drain: settings.time_to_fade(),
         },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
-        spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        spill_directory: inheritance.spill_directory.clone(),
         budget: budget(settings),
         responses: ResponseRoom {
             memory: usize::try_from(settings.response_memory.limit().unwrap_or(u64::MAX)).unwrap_or(usize::MAX),

@@ -25,7 +25,9 @@ use crate::processes::fork;
 use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
+use crate::processes::program_limits;
 use crate::processes::signals;
+use crate::processes::spill_directory;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python::{self, Exit};
@@ -210,6 +212,8 @@ fn go_on(py: Python<'_>, inheritance: &mut Inheritance) {
 /// Loads the application, if it is preloaded or checked. Hooks that follow find it as `server.app.callable`.
 fn load(py: Python<'_>, inheritance: &mut Inheritance, hooks: Option<&Hooks>) -> Result<(), BootFailure> {
     let settings = &inheritance.start.settings;
+    inheritance.spill_directory = spill_directory::choose(settings)?;
+    program_limits::install(py, inheritance.start.files_of_programs).map_err(|error| BootFailure::setup(&error))?;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load_configured(py, settings)?;
         hooks.map_or(Ok(()), |hooks| hooks.preloaded(py, &loaded))?;

@@ -32,6 +32,8 @@ pub(crate) struct Caller {
     to_raise: AtomicBool,
     /// True if the worker is to end as after a SIGABRT.
     to_abort: AtomicBool,
+    /// True if the worker is to end at once.
+    to_quit: AtomicBool,
 }
 
 impl Caller {
@@ -45,6 +47,7 @@ impl Caller {
             to_call_hook: AtomicBool::new(false),
             to_raise: AtomicBool::new(false),
             to_abort: AtomicBool::new(false),
+            to_quit: AtomicBool::new(false),
         }
     }
 
@@ -56,11 +59,10 @@ impl Caller {
     }
 
     /// Notes that the calling thread is this one.
-    pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let ident = python::own_ident(py)?;
+    pub(crate) fn start(&self) {
+        let ident = python::own_ident();
         self.ident.store(ident, Ordering::Relaxed);
         self.slot.set_ident(ident);
-        Ok(())
     }
 
     /// Notes that the application's code runs from now on.
@@ -104,6 +106,19 @@ impl Caller {
         if self.ident() != 0 {
             self.interrupt();
         }
+    }
+
+    /// Has the main thread end the worker at once, if it is in the application and a signal reaches it there.
+    pub(crate) fn quit_main(&self) {
+        if self.ident() != 0 && self.inside.load(Ordering::SeqCst) {
+            self.to_quit.store(true, Ordering::SeqCst);
+            self.interrupt();
+        }
+    }
+
+    /// True if the worker is to end at once by the calling thread, which is in the application; true once.
+    pub(crate) fn takes_quit(&self) -> bool {
+        self.to_quit.swap(false, Ordering::SeqCst) && self.inside.load(Ordering::SeqCst)
     }
 
     fn interrupt(&self) {
@@ -155,14 +170,14 @@ struct ExtendDeadline {
 impl ExtendDeadline {
     /// Gives the request at least `seconds` from now on. It never shortens the time that is left.
     #[pyo3(signature = (seconds, /))]
-    fn extend_deadline(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+    fn extend_deadline(&self, seconds: f64) -> PyResult<()> {
         let caller = self.caller;
         let more = Duration::try_from_secs_f64(seconds).ok().filter(|more| *more <= MOST);
         let Some(more) = more else {
             let words = format!("expected seconds from 0 to {}, found {seconds}", MOST.as_secs());
             return Err(PyValueError::new_err(words));
         };
-        if !caller.inside.load(Ordering::Relaxed) || python::own_ident(py)? != caller.ident() {
+        if !caller.inside.load(Ordering::Relaxed) || python::own_ident() != caller.ident() {
             return Err(PyRuntimeError::new_err(
                 "a request's deadline can be extended by the thread that serves it, while it does",
             ));

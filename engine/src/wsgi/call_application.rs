@@ -69,7 +69,7 @@ impl<'py> CallApplication<'py> {
         settings: &Settings,
         caller: &'static Caller,
     ) -> PyResult<CallApplication<'py>> {
-        caller.start(py)?;
+        caller.start();
         let keys = shared_keys(py, settings)?;
         keys.update(caller::environ_keys(py, caller)?.as_mapping())?;
         let callables = Callables::new(py)?;
