@@ -31,6 +31,7 @@ complete -c rwsgi -l max-worker-lifetime -d 'replace a worker after this time' -
 complete -c rwsgi -l max-worker-lifetime-jitter -d 'largest random addition to max_worker_lifetime' -r
 complete -c rwsgi -l reload-on-rss -d 'replace a worker with more resident memory than this' -r
 complete -c rwsgi -l reload-step -d 'workers replaced at a time' -r
+complete -c rwsgi -l reload-order -d 'order of replacing workers: start-first or stop-first' -r
 complete -c rwsgi -l reload-engine -d 'detection of changes: auto, inotify or poll' -r
 complete -c rwsgi -l reload-extra-file -d 'additional file or pattern to watch with reload; repeatable' -r
 complete -c rwsgi -l lame-duck -d 'time for a replaced worker to receive last requests on its open connections' -r
