@@ -311,7 +311,7 @@ fn is_variable(word: &str) -> bool {
 fn refusal(words: &[String]) -> Option<String> {
     match args::parse(words.iter().map(OsString::from)) {
         Err(error) => Some(error.to_string()),
-        Ok(Call::Print(_)) => None,
+        Ok(Call::Print(_) | Call::List { .. }) => None,
         Ok(
             Call::Start(invocation) | Call::Check(invocation) | Call::Settings(invocation) | Call::Tell(_, invocation),
         ) => resolve(&Sources { flags: &invocation.flags, ..Sources::default() }).err().map(|error| error.to_string()),

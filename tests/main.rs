@@ -37,6 +37,7 @@ mod hooks;
 mod hostile;
 mod http;
 mod limits;
+mod own_socket;
 mod packaging;
 mod privileges;
 mod processes;

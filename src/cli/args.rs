@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use super::ctl::ControlCall;
 use super::gunicorn::translate;
 pub use super::invocation::{CMD_ARGS, Config, Invocation};
-use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
+use super::invocation::{CONFIG, JSON, LIST, WAIT, WITHIN};
 use super::options::{CHECK_CONFIG, PRINT_CONFIG, Unread, WORDS, command, flags, read};
 use super::shell;
 pub use super::usage_error::UsageError;
@@ -31,6 +31,11 @@ pub enum Call {
     Settings(Invocation),
     /// Ask a running server, which the settings identify.
     Tell(ControlCall, Invocation),
+    /// List the servers of this user.
+    List {
+        /// True to print JSON, for programs.
+        json: bool,
+    },
     /// Print this text on standard output: help or version.
     Print(String),
 }
@@ -53,8 +58,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     if plain.next_if_eq(&"help").is_some() {
         return Ok(Call::Print(command().render_help().to_string()));
     }
-    if plain.next_if_eq(&"version").is_some() {
-        return Ok(Call::Print(command().render_version()));
+    if plain.next_if_eq(&LIST).is_some() {
+        return list(plain.next(), &matches);
     }
     if let Some(verb) = plain.peek().copied().and_then(Command::by_verb) {
         return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
@@ -89,6 +94,13 @@ fn with_hint(words: String, hint: Option<String>) -> UsageError {
 
 fn is_given(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
+}
+
+fn list(more: Option<&str>, matches: &ArgMatches) -> Result<Call, UsageError> {
+    match more {
+        Some(word) => Err(UsageError::usage(format!("expected nothing after {LIST}, found {}", quoted(word)))),
+        None => Ok(Call::List { json: matches.get_flag(JSON) }),
+    }
 }
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {

@@ -5,6 +5,7 @@ pub mod ctl;
 mod gunicorn;
 mod invocation;
 mod options;
+mod servers;
 mod shell;
 mod unknown;
 mod usage_error;
@@ -26,10 +27,13 @@ use crate::message::Predecessor;
 use crate::os::daemonize::{self, Background, Side};
 use crate::os::read_file::{self, Source};
 use crate::os::reexec::CommandLine;
+use crate::os::runtime_directory;
 use crate::os::sd_notify::Announcer;
 use crate::os::{self, process};
 use crate::settings::foreign::unknown_env::unknown_variables;
-use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, valid_settings};
+use crate::settings::{
+    Defined, Origin, Resolved, Script, Settings, Sources, resolve, socket_activation, valid_settings,
+};
 
 /// Runs the call and returns the exit code. `engine` is the engine inside the executable, empty if it contains none.
 pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
@@ -48,6 +52,7 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
         Call::Print(text) => print(&text),
         Call::Settings(invocation) => show(&invocation, engine),
         Call::Tell(call, invocation) => tell(&call, &invocation, engine),
+        Call::List { json } => servers::list(json, &directories()),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
@@ -66,7 +71,7 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         Ok(invocation)
     };
     Ok(match call {
-        Call::Print(text) => Call::Print(text),
+        Call::Print(_) | Call::List { .. } => call,
         Call::Start(invocation) => Call::Start(complete(invocation)?),
         Call::Check(invocation) => Call::Check(complete(invocation)?),
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
@@ -99,13 +104,16 @@ fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
 }
 
 fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
-    // If the path of the socket is given, a broken configuration file does not matter.
+    // If the path of the socket is given, a configuration file in Python is not run.
     let me = std::process::id();
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
     match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
         Ok(resolved) => {
-            ctl::run(call, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
+            let has_address = resolved.origins["bind"] != Origin::Default;
+            let settings = resolved.settings.seen_from_start();
+            let path = socket_of(&settings, has_address);
+            ctl::run(call, &settings, path)
         }
         Err(problems) => {
             complain(&problems);
@@ -115,18 +123,28 @@ fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
             }
             // The running server was started with a valid file. The valid settings of this one may still name its
             // socket.
-            match with_sources(invocation, me, None, valid_settings)
-                .ok()
-                .filter(|settings| settings.control_path().is_some())
-            {
-                Some(settings) => ctl::run(call, &settings.seen_from_start(), None),
-                None => {
+            let settings = with_sources(invocation, me, None, valid_settings).unwrap_or_default().seen_from_start();
+            match socket_of(&settings, false) {
+                Ok(path) => ctl::run(call, &settings, Ok(path)),
+                Err(_) => {
                     complain(&"hint: --pid FILE finds the running server without the other settings");
                     EXIT_CONFIG
                 }
             }
         }
     }
+}
+
+/// Returns the path of the running server's control socket. An error is a sentence.
+fn socket_of(settings: &Settings, has_address: bool) -> Result<PathBuf, String> {
+    if settings.has_default_control() {
+        return servers::find(settings, has_address, &directories()).map_err(|error| error.to_string());
+    }
+    settings.control_path().ok_or_else(|| {
+        "expected the control socket of a running server, found control_socket turned off\nhint: the server obeys signals: \
+         kill -HUP reloads the code, kill -TERM stops it"
+            .to_owned()
+    })
 }
 
 /// Reads the settings from all sources, including a Python file.
@@ -249,12 +267,18 @@ fn attempt(
         predecessor,
         engine,
         announcer,
+        directories: directories(),
         addressed,
         check,
         background,
     };
     let code = python_file(invocation, me).and_then(|file| master::run(launch(file)))?;
     Ok(if code == 0 && check { print("configuration and application are sound\n") } else { code })
+}
+
+/// Returns the directories of control sockets that no setting names.
+fn directories() -> Vec<PathBuf> {
+    runtime_directory::candidates(variable("XDG_RUNTIME_DIR").as_deref())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
+use super::invocation::{CONFIG, JSON, LIST, WAIT, WITHIN};
 use super::unknown;
 use super::usage_error::UsageError;
 use crate::command;
@@ -138,7 +138,8 @@ pub(super) fn command() -> clap::Command {
 /// Lists the verbs for running servers, one per line.
 fn verbs() -> String {
     let lines = command::TABLE.iter().filter_map(|row| Some(format!("  {:16} {}", row.usage?, row.help)));
-    format!("Verbs:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    let list = format!("  {LIST:16} list the servers of this user");
+    format!("Verbs:\n{}", lines.chain([list]).collect::<Vec<_>>().join("\n"))
 }
 
 /// Returns the options that are no settings.

@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -129,7 +130,7 @@ struct Master<'a> {
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
-        let Launch { announcer, addressed, check, background, .. } = launch;
+        let Launch { announcer, addressed, check, background, directories, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         let poll = Poll::new()?;
@@ -142,11 +143,21 @@ impl<'a> Master<'a> {
         first.limit_files()?;
         proctitle::set(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
-        let control =
-            control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
+        let control = control(check, &other, &first, &poll, &directories)
+            .inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         let restart_only = RestartOnly::of(&first.settings);
         Ok(Master {
-            startup: Startup { read, file, arguments, command_line, check, background, program, restart_only },
+            startup: Startup {
+                read,
+                file,
+                arguments,
+                command_line,
+                check,
+                background,
+                program,
+                restart_only,
+                directories,
+            },
             poll,
             signals,
             supervisor: Supervisor::new(FIRST, first.plan()),
@@ -351,13 +362,19 @@ fn first_generation(
 }
 
 /// Opens the control socket; an old master keeps it until it ends.
-fn control(check: bool, other: &OtherMaster, first: &Generation, poll: &Poll) -> Result<ControlSocket, AnyError> {
+fn control(
+    check: bool,
+    other: &OtherMaster,
+    first: &Generation,
+    poll: &Poll,
+    directories: &[PathBuf],
+) -> Result<ControlSocket, AnyError> {
     if check {
         ControlSocket::check(&first.settings, &first.origins)
     } else if other.is_successor() {
         Ok(ControlSocket::default())
     } else {
-        ControlSocket::open(&first.settings, &first.origins, poll.registry())
+        ControlSocket::open(&first.settings, &first.origins, poll.registry(), directories)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The values that a master was started with. They hold until it ends.
 
+use std::path::PathBuf;
+
 use super::configuration::PythonFile;
 use super::restart_only::RestartOnly;
 use super::{AnyError, Generation, LogFiles, ReadSettings};
@@ -26,6 +28,8 @@ pub struct Launch<'a> {
     pub engine: &'a [u8],
     /// The service manager, if one has started this process.
     pub announcer: Announcer,
+    /// The directories in which a control socket may be that no setting names, the preferred one first.
+    pub directories: Vec<PathBuf>,
     /// The variables of the environment by which it names this process.
     pub addressed: Vec<&'static str>,
     /// True for a check: loads the application, reports the result and serves nothing.
@@ -45,6 +49,7 @@ pub(super) struct Startup<'a> {
     pub(super) background: Option<&'a Background>,
     pub(super) program: Program,
     pub(super) restart_only: RestartOnly,
+    pub(super) directories: Vec<PathBuf>,
 }
 
 impl Startup<'_> {

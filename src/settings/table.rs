@@ -487,8 +487,9 @@ settings! {
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \
-         `pidfile`, with the suffix `.ctl`: `/run/site.ctl` for `/run/site.pid`. Without either there is none. Opened \
-         at the start: a reload does not move it. A relative path is relative to `chdir`. gunicorn's has the same \
+         `pidfile`, with the suffix `.ctl`: `/run/site.ctl` for `/run/site.pid`. Without either it is in [a private \
+         directory](commands.md#finding-the-server) of that user, named by the first address. Opened at the start: a \
+         reload does not move it. A relative path is relative to `chdir`. gunicorn's has the same \
          name and another protocol.";
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "most open files of each process",

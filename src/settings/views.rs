@@ -172,6 +172,11 @@ impl Settings {
         }
     }
 
+    /// True if no setting names the control socket, and none turns it off: it is in a private directory of the user.
+    pub fn has_default_control(&self) -> bool {
+        self.control_socket.is_none() && self.control_path().is_none()
+    }
+
     /// Returns the settings with the paths of files that the server opens made relative to the start directory. They
     /// are given relative to `chdir`, as in gunicorn.
     #[must_use]
