@@ -25,6 +25,7 @@ mod examples;
 mod fairness;
 mod far_logs;
 mod faults;
+mod found_files;
 mod frameworks;
 mod from_gunicorn;
 mod gunicorn_conf;

@@ -129,6 +129,7 @@ wsgi_app = "mysite.wsgi:make('a', k=1)"
 chdir = "/srv/site"
 pythonpath = "lib,/opt/more"
 raw_env = ["A=1,2", "B="]
+env_file = ".env"
 python = "/srv/venv"
 preload_app = true
 warmup = "/polls/?page=1,https://example.com"

@@ -1,7 +1,9 @@
 //! The command line: parses the words and runs the call. The environment is read only here.
 
 pub mod args;
+mod config_file;
 pub mod ctl;
+mod env_file;
 mod gunicorn;
 mod invocation;
 mod options;
@@ -60,14 +62,15 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
 
 /// Adds gunicorn's other sources to the call: its variable, and its file in this directory.
 fn complete(call: Call) -> Result<Call, UsageError> {
+    let is_verb = matches!(call, Call::Tell(..));
     let complete = |mut invocation: Invocation| {
         if let Some(words) = variable(CMD_ARGS) {
             invocation = invocation.with_words(&words)?;
         }
-        if invocation.config.is_none() && Path::new(DEFAULT_FILE).is_file() {
-            invocation.config = Some(Config::Python(Script::File(DEFAULT_FILE.to_owned())));
+        if invocation.config.is_none() {
+            invocation.config = config_file::of_directory(is_verb)?;
         }
-        decide_by_content(&mut invocation);
+        config_file::decide_by_content(&mut invocation);
         Ok(invocation)
     };
     Ok(match call {
@@ -77,16 +80,6 @@ fn complete(call: Call) -> Result<Call, UsageError> {
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
         Call::Tell(call, invocation) => Call::Tell(call, complete(invocation)?),
     })
-}
-
-/// Looks into a configuration file whose name does not tell what it is. What cannot be read, or only once, stays TOML.
-fn decide_by_content(invocation: &mut Invocation) {
-    let undecided = invocation.config.as_ref().and_then(Config::undecided);
-    let Some(path) = undecided.filter(|path| Path::new(path).is_file()) else { return };
-    let Ok(Source { text, .. }) = read_file::read(Path::new(path)) else { return };
-    let (config, remark) = Config::decided(path, &text);
-    invocation.skipped.extend(remark);
-    invocation.config = Some(config);
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
@@ -250,11 +243,18 @@ fn attempt(
         resolved.warnings.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
+        let env_place = resolved.origin_of("env_file");
+        let mut settings = resolved.settings.seen_from_start();
+        env_file::add(&mut settings, &env_place, |name| std::env::var_os(name).is_some())?;
         let file = match &invocation.config {
-            Some(Config::Toml(path)) if invocation.read_once.get().is_none() => Some(PathBuf::from(path)),
+            Some(Config::Toml(path)) if invocation.read_once.get().is_none() => {
+                Some(("--config".to_owned(), PathBuf::from(path)))
+            }
+            // Its variables are set in a process that runs the file as root.
+            Some(Config::Python(_)) => settings.env_file.clone().map(|path| (env_place, path)),
             _ => None,
         };
-        Ok(ResolvedSettings { settings: resolved.settings.seen_from_start(), origins: Origins(origins), file })
+        Ok(ResolvedSettings { settings, origins: Origins(origins), file })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));
@@ -390,7 +390,5 @@ fn print(text: &str) -> i32 {
     0
 }
 
-/// gunicorn's default file, used when no file is named.
-const DEFAULT_FILE: &str = "gunicorn.conf.py";
 /// gunicorn's code for a configuration that cannot be used.
 const EXIT_CONFIG: i32 = 1;

@@ -89,8 +89,9 @@ pub struct ResolvedSettings {
     pub settings: Settings,
     /// Their sources.
     pub origins: Origins,
-    /// The configuration file, if it is in TOML and can be read again.
-    pub file: Option<std::path::PathBuf>,
+    /// A file that the application's user must not be able to change, with the source that names it: the configuration, if
+    /// it is in TOML and can be read again, or variables of a process that runs a configuration in Python.
+    pub file: Option<(String, PathBuf)>,
 }
 
 /// Reads the settings, with the definitions of a Python file.

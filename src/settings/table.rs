@@ -117,6 +117,12 @@ settings! {
     raw_env: Vec<EnvPair> = Vec::new(), list, Application,
         ["-e", "--env"], "KEY=VALUE", "environment variable for the application; repeatable",
         "Set in the process that loads the application and in its workers, not in the master.";
+    env_file: Option<PathBuf> = None, optional, Application,
+        ["--env-file"], "FILE", "file of environment variables for the application",
+        "Lines `KEY=VALUE`, with the comments, quotes and `${NAME}` of other readers of `.env` files. Set where `raw_env` \
+         is, and not in the master. A variable that the environment has keeps its value there, and `raw_env` replaces \
+         it. Read by the master, with its rights, at the start and by each reload. A relative path is relative to \
+         `chdir`. With `user` and a configuration file in Python, the file must not be one that this user can change.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
         "CPython 3.11 or newer. The default is the virtualenv named by `VIRTUAL_ENV`, else `python3` on `PATH`. A \

@@ -183,7 +183,7 @@ impl Settings {
     pub fn seen_from_start(mut self) -> Settings {
         let Some(directory) = self.chdir.clone() else { return self };
         let place = |path: &mut PathBuf| *path = directory.join(&*path);
-        self.pidfile.iter_mut().for_each(place);
+        self.pidfile.iter_mut().chain(&mut self.env_file).for_each(place);
         for target in [Some(&mut self.errorlog), self.accesslog.as_mut()].into_iter().flatten() {
             if let LogTarget::File(path) = target {
                 place(path);
