@@ -16,7 +16,7 @@ endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build debug run check test test-launch test-one test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing needs FORCE
+.PHONY: build debug quick wheel sdist run check test test-launch test-one test-install test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing missing-to-run needs needs-to-run FORCE
 
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
@@ -25,10 +25,36 @@ build: ## the release binary, target/release/rwsgi: one file, the engine inside
 debug:
 	$(CARGO) build --locked --workspace
 
-run: build $(VENV)/.filled ## build, and serve examples/django on http://127.0.0.1:8000 with 2 workers
-	@DJANGO_DB=$(TARGET)/polls.sqlite3 $(VENV)/bin/python examples/django/manage.py migrate --verbosity 0
-	@echo "The polls are at http://127.0.0.1:8000/polls/ (Ctrl-C ends the server)."
-	@cd examples/django && DJANGO_DB=$(TARGET)/polls.sqlite3 exec $(RWSGI) --config app.toml --python $(VENV)
+# The wheel runs on every Linux with this glibc or a newer one. zig links against the symbols that it had.
+GLIBC := 2.28
+MACHINE ?= $(shell uname -m)
+PROFILE ?= release
+DIST := $(TARGET)/dist
+PACKING := $(TARGET)/packing
+BUILT := $(TARGET)/$(MACHINE)-unknown-linux-gnu/$(PROFILE)
+ZIGBUILD := PATH="$(PACKING)/bin:$$PATH" $(CARGO) zigbuild --locked --profile $(PROFILE) --target $(MACHINE)-unknown-linux-gnu.$(GLIBC)
+
+wheel: $(PACKING)/.filled ## target/dist/rwsgi-*.whl, for pip: the program and `python -m rwsgi`, for glibc 2.28 and newer
+	$(ZIGBUILD) -p rwsgi-engine
+	RWSGI_ENGINE_FILE=$(BUILT)/librwsgi_engine.so $(ZIGBUILD) -p rwsgi
+	@rm -f $(DIST)/rwsgi-*_$(MACHINE).whl
+	RWSGI_PROGRAM_FILE=$(BUILT)/rwsgi $(PACKING)/bin/hatchling build -t wheel -d $(DIST)
+	@test -n "$$(find $(DIST) -name 'rwsgi-*-manylinux_2_1?_$(MACHINE).whl' -o -name 'rwsgi-*-manylinux_2_2[0-8]_$(MACHINE).whl')" || \
+	    { echo "make wheel: expected a program for glibc $(GLIBC), found a tag for a newer one" >&2; exit 1; }
+
+sdist: $(PACKING)/.filled ## target/dist/rwsgi-*.tar.gz, the sources, for pip and a machine with cargo
+	$(PACKING)/bin/hatchling build -t sdist -d $(DIST)
+
+quick: ## the same, target/quick/rwsgi, built without the optimisations that take minutes
+	$(CARGO) build --profile quick --locked -p rwsgi-engine
+	RWSGI_ENGINE_FILE=$(TARGET)/quick/librwsgi_engine.so $(CARGO) build --profile quick --locked -p rwsgi
+
+BIND ?= 127.0.0.1:8000
+SITE := $(TARGET)/site
+run: needs-to-run quick $(SITE)/.filled ## build, and serve the polls of examples/django at BIND=127.0.0.1:8000 with 2 workers
+	@DJANGO_DB=$(TARGET)/polls.sqlite3 $(SITE)/bin/python examples/django/manage.py migrate --verbosity 0
+	@echo "The polls are at http://$(BIND)/polls/ (Ctrl-C ends the server)."
+	@cd examples/django && DJANGO_DB=$(TARGET)/polls.sqlite3 exec $(TARGET)/quick/rwsgi --config app.toml --python $(SITE) -b $(BIND)
 
 check: debug $(VENV)/.filled ## formatting, clippy, unit tests, and the tests that are data; under a minute once it has run
 	$(CARGO) fmt --all --check
@@ -70,6 +96,9 @@ deny: ## licenses and sources of the crates, and crates in two versions, by carg
 advisories: ## known faults of the crates, by cargo-deny; its database comes over the network
 	$(CARGO) deny --locked check advisories
 
+test-install: wheel ## the wheel under Debian 12, 13 and sid, in trees of its own: installed, upgraded, removed (root, debootstrap)
+	tests/install.sh
+
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)
 	tests/pythons.sh
 
@@ -110,6 +139,16 @@ $(VENV)/.filled: $(TARGET)/python tests/requirements.txt examples/django/require
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
+$(SITE)/.filled: $(TARGET)/python examples/django/requirements.txt
+	$(PYTHON) -m venv --clear $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check -r examples/django/requirements.txt
+	@touch $@
+
+$(PACKING)/.filled: $(TARGET)/python packaging/python/requirements.txt
+	$(PYTHON) -m venv --clear $(PACKING)
+	$(PACKING)/bin/pip install --quiet --disable-pip-version-check -r packaging/python/requirements.txt
+	@touch $@
+
 # The servers to measure beside, in a virtualenv of their own. Those built from source may fail to build: the others do.
 $(TARGET)/bench/venv/.filled: $(TARGET)/python benches/requirements.txt benches/requirements-source.txt \
     examples/django/requirements.txt examples/flask/requirements.txt
@@ -145,6 +184,14 @@ missing:
 	@$(PYTHON) -c '$(LIBPYTHON)' 2>/dev/null || \
 	    $(PYTHON) -c 'import sys; print("libpython%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 
-needs:
-	@missing=$$($(MAKE) -s missing | tr '\n' ' '); test -z "$$missing" || \
-	    { echo "make test: something is missing: apt-get install $$missing" >&2; exit 1; }
+# What `make run` needs. Debian 12 has an older cargo than the sources: rustup has one.
+missing-to-run:
+	@command -v cc >/dev/null || echo build-essential
+	@command -v $(CARGO) >/dev/null || echo cargo
+	@command -v $(PYTHON) >/dev/null || echo python3
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv
+
+needs: PACKAGES = missing-to-run missing
+needs needs-to-run: PACKAGES ?= missing-to-run
+needs needs-to-run:
+	@packaging/install-missing.sh $(MAKE) -s $(PACKAGES)

@@ -73,17 +73,6 @@ pub enum ToHookProcess {
     End,
 }
 
-/// A message from the hook process: the first to the master, the others to the zygote.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum FromHookProcess {
-    /// The first message; the packet's credentials give the pid.
-    Hello,
-    /// `when_ready` has returned.
-    Ready,
-    /// `when_ready` raised.
-    Failed(BootFailure),
-}
-
 /// The values that a master passes to the one that it starts beside itself, in an environment variable.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Predecessor {
@@ -147,6 +136,11 @@ pub struct Identity {
 pub struct LoadPython {
     /// The setting `python`.
     pub python: Option<String>,
+    /// The path of the program at the master's start. A package manager that replaces the file also renames the running
+    /// one.
+    pub program: String,
+    /// The setting `chdir`.
+    pub directory: Option<PathBuf>,
     /// The user of the application, if this process keeps more rights than that user and the user is known: no file
     /// that this user may write to is run.
     pub untrusted: Option<Identity>,
@@ -300,6 +294,8 @@ pub enum FromZygote {
     Found(FoundPython),
     /// The definitions of the configuration file.
     Configured(Defined),
+    /// The sender is the zygote from now on: the process before it has forked it, and is the hook process.
+    Forked,
     /// Ready to fork; the application is loaded if it is preloaded or checked.
     Ready,
     /// The zygote cannot go on and ends.
@@ -324,6 +320,8 @@ pub struct FoundPython {
     pub executable: String,
     /// The launch mode: `library` or `executable`.
     pub launch: String,
+    /// The source that named it. Ex.: `VIRTUAL_ENV`.
+    pub named_by: String,
 }
 
 /// A message from a worker to the master. The channel gives its slot.

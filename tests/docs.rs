@@ -323,8 +323,15 @@ fn root() -> &'static Path {
 }
 
 /// Variables that are no settings: for those who build and test.
-const VARIABLES: [&str; 5] =
-    ["RWSGI_LAUNCH", "RWSGI_ENGINE_FILE", "RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID"];
+const VARIABLES: [&str; 7] = [
+    "RWSGI_LAUNCH",
+    "RWSGI_ENGINE_FILE",
+    "RWSGI_PROGRAM_FILE",
+    "RWSGI_BUILD_PROFILE",
+    "RWSGI_TEST_PROGRAM",
+    "RWSGI_TEST_VENV",
+    "RWSGI_BUILD_ID",
+];
 /// What a name of a file of this repository starts with.
 const ROOMS: [&str; 11] = [
     "src/",

@@ -145,7 +145,7 @@ const NOTES: &[(&str, &str)] = &[
     ("daemon", "the command ends when the server serves, or reports the error"),
     ("raw_env", "not in the master"),
     ("pidfile", "a process id that now belongs to another program does not prevent a start"),
-    ("worker_tmp_dir", "request bodies that are too large for memory; there are no heartbeat files"),
+    ("worker_tmp_dir", "bodies that are too large for memory; there are no heartbeat files"),
     ("user", "with the groups of that user and no others, before the application is loaded"),
     ("group", "by default the primary group of `user`"),
     ("umask", "without it unix sockets have mode 0660, not 0777"),

@@ -127,7 +127,8 @@ def post_fork(server, worker):
 "#;
     let files = directory(&[("app.py", app), ("gunicorn.conf.py", conf)]);
     assert_eq!(start(&files, &[]).get("/").text(), "file|starting|fork");
-    assert_eq!(start(&files, &["--preload"]).get("/").text(), "file|starting|-");
+    // As under gunicorn, which loads it before that hook.
+    assert_eq!(start(&files, &["--preload"]).get("/").text(), "file|-|-");
 }
 
 #[test]
@@ -164,6 +165,4 @@ def application(environ, start_response):
     let (code, _, log) = run_command(lost);
     assert_eq!(code, 1, "{log}");
     assert!(log.starts_with("rwsgi: expected the program in "), "{log}");
-    let project = fs::read_to_string(package.join("pyproject.toml")).unwrap();
-    assert!(project.contains(concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"")), "{project}");
 }

@@ -15,7 +15,7 @@ set -euo pipefail
 
 required='3.13 3.14 3.15'
 suites='trixie sid'
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 trees=$here/target/pythons
 self=$here/tests/pythons.sh
 program=${PROGRAM:-$here/target/release/rwsgi}
@@ -77,7 +77,7 @@ make_tree() {
     if [ -z "${FRESH:-}" ] && [ -d "$tree" ]; then
         return
     fi
-    echo "making target/pythons/$1 (minutes; what it says is in target/pythons/$1.log)"
+    echo "making ${tree#"$here"/} (minutes; what it says is in ${tree#"$here"/}.log)"
     rm -rf "$tree" "$tree.new"
     # A process of its own: errexit sleeps on the left of ||.
     "$self" "$2" "$1" "$tree.new" >"$tree.log" 2>&1 ||

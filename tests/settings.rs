@@ -186,6 +186,7 @@ limit_request_head = 100_000
 spill_limit = "2 GiB"
 spill_space = "16 GiB"
 request_memory = "64 MiB"
+response_memory = "64 MiB"
 forwarded_allow_ips = ["10.0.0.0/8", "::1"]
 secure_scheme_headers = { x-forwarded-proto = "https", "X!" = "\"on\"" }
 forwarder_headers = "remote_user,SCRIPT_NAME"

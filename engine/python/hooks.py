@@ -17,29 +17,88 @@ def address_of(bind):
     return (host.strip("[]"), int(port)) if port.isdigit() else bind
 
 
+class Setting:
+    """One setting, as gunicorn's hooks find it in `cfg.settings`."""
+
+    def __init__(self, name, value):
+        self.name = name
+        self.value = value
+
+    def get(self):
+        return self.value
+
+    def set(self, value):
+        self.value = value
+
+
 class Config:
     """The settings, as attributes."""
 
+    # Settings of gunicorn that rwsgi does not have, with gunicorn's defaults.
+    ELSEWHERE = {
+        "check_config": False,
+        "config": "./gunicorn.conf.py",
+        "http_parser": "auto",
+        "http_protocols": ["h1"],
+        "initgroups": False,
+        "paste": None,
+        "print_config": False,
+        "protocol": "http",
+        "sendfile": True,
+        "spew": False,
+        "tmp_upload_dir": None,
+    }
+
     def __init__(self, values, hooks):
-        self.settings = dict(values, **hooks)
+        every = dict(self.ELSEWHERE, **values)
+        every["default_proc_name"] = every.get("wsgi_app")
+        every.update(hooks)
+        self.settings = {name: Setting(name, value) for name, value in every.items()}
         self.env = dict(pair.partition("=")[::2] for pair in values.get("raw_env") or ())
         self.address = [address_of(bind) for bind in values.get("bind") or ()]
-        self.is_ssl = False
+        self.is_ssl = bool(values.get("certfile") or values.get("keyfile"))
         self.worker_class_str = values.get("worker_class")
 
     def __getattr__(self, name):
         try:
-            return self.__dict__["settings"][name]
+            return self.__dict__["settings"][name].get()
         except KeyError:
-            raise AttributeError("no setting has the name %r" % name) from None
+            raise AttributeError("No configuration setting for: %s" % name) from None
+
+    def set(self, name, value):
+        """Changes what hooks and loggers see of a setting. The server does not see it."""
+        if name not in self.settings:
+            raise AttributeError("No configuration setting for: %s" % name)
+        self.settings[name].set(value)
+
+    def put(self, values):
+        """Sets values of settings that may be new."""
+        for name, value in values.items():
+            self.settings[name] = Setting(name, value)
+
+    @property
+    def uid(self):
+        return self.user
+
+    @property
+    def gid(self):
+        return self.group
+
+    @property
+    def ssl_options(self):
+        names = ("certfile", "keyfile", "ca_certs", "cert_reqs", "ssl_version", "ciphers")
+        return {name: getattr(self, name) for name in names}
 
 
 class App:
     """The application, which is loaded when it is first asked for."""
 
+    logger = None
+
     def __init__(self, cfg, load):
         self.cfg = cfg
         self.load = load
+        self.app_uri = cfg.wsgi_app
         self.callable = None
 
     def wsgi(self):
@@ -85,6 +144,29 @@ class Server:
         self.START_CTX = {"args": sys.argv, "cwd": os.getcwd(), 0: sys.executable}
 
 
+class Heartbeat:
+    """gunicorn's file by which a worker shows that it lives. rwsgi has a heartbeat of its own, so this one is always fresh."""
+
+    def __init__(self):
+        self.file = None
+
+    def notify(self):
+        """Does nothing."""
+
+    def last_update(self):
+        return time.monotonic()
+
+    def fileno(self):
+        if self.file is None:
+            self.file = os.memfd_create("rwsgi heartbeat")
+        return self.file
+
+    def close(self):
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None
+
+
 class Worker:
     """A worker, from before its fork to its end."""
 
@@ -103,7 +185,7 @@ class Worker:
         self.app = server.app
         self.wsgi = None
         self.sockets = server.LISTENERS
-        self.tmp = None
+        self.tmp = Heartbeat()
         self.reloader = None
 
     def __str__(self):
@@ -120,12 +202,23 @@ class Request:
     trailers = ()
     body = None
     proxy_protocol_info = None
+    req_number = 1
+    must_close = False
 
-    def __init__(self, facts):
+    def __init__(self, facts, cfg=None):
         self.__dict__.update(facts)
+        self.cfg = cfg
         self.headers = list(facts["headers"])
         self.given = facts
         self.remote_addr = self.peer_addr
+
+
+    def should_close(self):
+        """True if the connection ends with this request, as far as the client says."""
+        if self.must_close:
+            return True
+        wish = next((value.lower().strip(" \t") for name, value in self.headers if name == "CONNECTION"), None)
+        return {"close": True, "keep-alive": False}.get(wish, self.version <= (1, 0))
 
 
 class Response:
@@ -140,7 +233,11 @@ class Response:
         self.response_length = None
         self.sent = length
         self.chunked = False
+        self.must_close = req.must_close
         self.version = "rwsgi"
+
+    def should_close(self):
+        return self.must_close or self.req.should_close()
 
 
 def variable(name):
@@ -276,20 +373,21 @@ class Hooks:
         "child_exit": (2,),
     }
     # Changes that these make to os.environ last in gunicorn's master.
-    LASTING = ("nworkers_changed", "on_starting", "on_reload")
+    LASTING = ("nworkers_changed", "on_starting", "on_reload", "when_ready")
 
     def __init__(self, values, names, facts):
         file = names.get("__file__")
         defined = [name for name in facts["hooks"] if names.get(name) is not None]
         self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), file) for name in defined}
         self.cfg = facts["cfg"] or Config(values, {})
-        self.cfg.settings.update(self.functions)
+        self.cfg.put(self.functions)
         self.log = facts["log"]
         self.server = Server(self.cfg, self.log, facts)
         self.worker = None
         self.memory = Memory(facts["memory"])
         self.known = (set(vars(self.server)), set(vars(Worker(self.server, 0, 0))))
         self.environ = {}
+        self.imported = []
         self.has_remembered = False
         self.after_places = places(self.functions["post_request"]) if "post_request" in self.functions else 0
 
@@ -297,7 +395,7 @@ class Hooks:
         """Sets the loggers of the settings, which were made after rights were dropped."""
         self.log = self.server.log = log
         if cfg is not None:
-            cfg.settings.update(self.functions)
+            cfg.put(self.functions)
             self.cfg = self.server.cfg = self.server.app.cfg = cfg
 
     def has(self, name):
@@ -343,10 +441,27 @@ class Hooks:
         """Calls the first hook. `before` is the number of workers that were wanted before."""
         self.in_master("nworkers_changed", self.server.num_workers, before)
 
+    def preloaded(self, application):
+        """Notes the application, which was loaded before the hooks that follow."""
+        self.server.app.callable = application
+
     def when_ready(self):
-        """Calls when_ready, in the hook process."""
-        os.getppid = self.getppid
+        """Calls when_ready, and notes the modules that it imports."""
+        before = set(sys.modules)
         self.in_master("when_ready")
+        self.imported = sorted(set(sys.modules) - before)
+
+    def warn_of_lost(self):
+        """Warns, after a reload, of modules that when_ready has imported in the process before this one."""
+        lost = [name for name in self.imported if name not in sys.modules]
+        if lost:
+            names = ", ".join(lost[:5]) + (" and %d more" % (len(lost) - 5) if len(lost) > 5 else "")
+            self.log.warning("when_ready is called once, at the start: modules that it imported, and what it set in them, are "
+                             "not there in workers of this reload: %s", names)
+
+    def stay(self):
+        """Notes that this process lives as long as the server. Threads of when_ready may ask for its parent."""
+        os.getppid = self.getppid
 
     def fork(self, age, max_requests):
         """Calls pre_fork, before a worker is forked."""
@@ -393,7 +508,7 @@ class Hooks:
             (pid, one.age, one.alive, pickled(one, worker, "worker", lost)) for pid, one in self.server.WORKERS.items()
         ]
         state = {"server": pickled(self.server, server, "server", lost), "workers": workers, "environ": self.environ}
-        self.memory.save(dict(state, lost=lost))
+        self.memory.save(dict(state, lost=lost, imported=self.imported))
 
     def remember(self, fd):
         """Loads the data of an earlier process. Attributes that exist are kept."""
@@ -404,7 +519,7 @@ class Hooks:
         state = own or (Memory(fd).load() if fd >= 0 else None)
         if state is None:
             return
-        self.environ = state["environ"]
+        self.environ, self.imported = state["environ"], state["imported"]
         for name, (before, after) in self.environ.items():
             if os.environ.get(name) == before:
                 if after is None:
@@ -451,7 +566,7 @@ class Hooks:
     change = staticmethod(change)
 
     def before(self, facts):
-        req = Request(facts)
+        req = Request(facts, self.cfg)
         function = self.functions.get("pre_request")
         if function is not None:
             function(self.worker, req)

@@ -73,8 +73,7 @@ def construct(given, cfg):
     maker = glogging.Logger if given in USUAL else resolve(given)
     if not callable(maker):
         raise TypeError("expected a class, found a value of type %s" % type(maker).__name__)
-    cfg.settings["logger_class"] = maker
-    cfg.settings["statsd_host"] = statsd_address(cfg.settings["statsd_host"])
+    cfg.put({"logger_class": maker, "statsd_host": statsd_address(cfg.statsd_host)})
     log = maker(cfg)
     if hasattr(log, "_sock_send"):
         log._sock_send = all_but_ours(log._sock_send, getattr(log, "prefix", ""))
@@ -137,7 +136,7 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
     from datetime import timedelta
 
     if isinstance(req, dict):
-        req = classes.Request(req)
+        req = classes.Request(req, log.cfg if hasattr(log, "cfg") else None)
     if environ is None:
         environ = {
             "REMOTE_ADDR": req.peer_addr[0] if req.peer_addr else "",

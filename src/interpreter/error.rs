@@ -15,8 +15,12 @@ use crate::os::access::Untrusted;
 pub enum NamedBy {
     /// The setting `python`.
     Setting,
+    /// The program is in this virtualenv.
+    OwnVirtualenv,
     /// The environment variable `VIRTUAL_ENV`.
     VirtualEnv,
+    /// The virtualenv is `.venv` in the application's directory.
+    ProjectVirtualenv,
     /// None: the first `python3` on PATH.
     Path,
 }
@@ -25,7 +29,9 @@ impl fmt::Display for NamedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Setting => "python",
+            Self::OwnVirtualenv => "rwsgi's virtualenv",
             Self::VirtualEnv => "VIRTUAL_ENV",
+            Self::ProjectVirtualenv => ".venv",
             Self::Path => "PATH",
         })
     }

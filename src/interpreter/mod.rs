@@ -5,7 +5,8 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `mod` | finding and checking the interpreter |
+//! | `mod` | checking the interpreter |
+//! | `locate` | finding its file |
 //! | `probe` | asking the interpreter for its version and paths |
 //! | `launch` | turning this process into the interpreter |
 //! | `startup_code` | checks that the application's user cannot change the code of the start |
@@ -16,6 +17,7 @@
 
 mod error;
 mod launch;
+mod locate;
 mod probe;
 mod startup_code;
 #[cfg(test)]
@@ -36,6 +38,10 @@ pub struct PythonChoice<'a> {
     /// The setting `python`: an executable, a virtualenv's directory, or a program's bare name, to be looked up on
     /// PATH.
     pub setting: Option<&'a str>,
+    /// The path of this program, by which its own virtualenv is found.
+    pub program: Option<&'a Path>,
+    /// The application's directory, in which `.venv` is looked for; `None` is the working directory.
+    pub directory: Option<&'a Path>,
     /// `VIRTUAL_ENV`; empty means unset.
     pub virtual_env: Option<&'a str>,
     /// `PATH`; empty entries (the working directory) are skipped.
@@ -90,6 +96,8 @@ pub struct Interpreter {
     pub libpython: Option<PathBuf>,
     /// The launch mode.
     pub launch: LaunchMode,
+    /// The source that named it.
+    pub named_by: NamedBy,
 }
 
 /// The way in which a process becomes an interpreter.
@@ -111,12 +119,11 @@ impl LaunchMode {
     }
 }
 
-/// Finds the interpreter: the setting, else `VIRTUAL_ENV`, else `python3` on PATH. The first one that is named counts;
-/// if it cannot serve, that is an error.
+/// Finds the interpreter, by the order of `locate`.
 ///
 /// Runs `<python> -I -S - <probe` once, for at most ten seconds.
 pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> {
-    let place = locate(choice)?;
+    let place = locate::locate(choice)?;
     startup_code::check(&place.path, choice)?;
     match probe::ask(&place.path, probe::TIMEOUT) {
         Ok(answer) => {
@@ -128,85 +135,6 @@ pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> 
         }
         Err(failure) => Err(error::of_probe(place, failure)),
     }
-}
-
-/// Finds the file to run, without running it.
-fn locate(choice: &PythonChoice<'_>) -> Result<NamedPython, InterpreterError> {
-    if let Some(setting) = choice.setting {
-        let at = Path::new(setting);
-        if !is_path(setting) && at.symlink_metadata().is_err() {
-            return search(OsStr::new(setting), choice.path, NamedBy::Setting);
-        }
-        return python_at(NamedBy::Setting, at);
-    }
-    match choice.virtual_env {
-        Some(directory) if !directory.is_empty() => {
-            let given = Path::new(directory);
-            if given.is_dir() {
-                return python_at(NamedBy::VirtualEnv, given);
-            }
-            let place = NamedPython::new(NamedBy::VirtualEnv, given);
-            Err(InterpreterError::NoSuchFile { place, given: given.to_owned() })
-        }
-        _ => search(OsStr::new("python3"), choice.path, NamedBy::Path),
-    }
-}
-
-/// True if a name is a file or directory, and no program on PATH: `./python`, `.venv`, `env`.
-fn is_path(name: &str) -> bool {
-    name.contains('/') || name.starts_with('.') || name.to_ascii_lowercase().contains("env")
-}
-
-fn search(name: &OsStr, path: Option<&OsStr>, named_by: NamedBy) -> Result<NamedPython, InterpreterError> {
-    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
-    std::env::split_paths(path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file() && is_executable(file))
-        .map(|file| NamedPython::new(named_by, &file))
-        .ok_or_else(|| InterpreterError::NotOnPath { named_by, name: name.to_owned(), path: path.to_owned() })
-}
-
-/// Finds the executable in a file or a directory that was named.
-fn python_at(named_by: NamedBy, given: &Path) -> Result<NamedPython, InterpreterError> {
-    let mut place = NamedPython::new(named_by, given);
-    if place.path.is_dir() {
-        let found = ["bin/python", "bin/python3"]
-            .map(|name| place.path.join(name))
-            .into_iter()
-            .find(|python| python.symlink_metadata().is_ok());
-        let Some(python) = found else {
-            return Err(InterpreterError::NoPythonIn(place));
-        };
-        place.path = python;
-    }
-    if place.path.is_file() {
-        return if is_executable(&place.path) { Ok(place) } else { Err(InterpreterError::NotExecutable(place)) };
-    }
-    // A virtualenv's bin/python is a link to its base. The file of PEP 405 distinguishes it from other broken links.
-    match Virtualenv::of(&place.path) {
-        Some(Virtualenv { directory, .. }) if place.path.is_symlink() => {
-            let gone = end_of_links(&place.path);
-            Err(InterpreterError::BaseGone { place, directory, gone })
-        }
-        _ => Err(InterpreterError::NoSuchFile { place, given: given.to_owned() }),
-    }
-}
-
-fn end_of_links(start: &Path) -> PathBuf {
-    let mut at = start.to_owned();
-    // 40: where the kernel gives up too, path_resolution(7).
-    for _ in 0..40 {
-        match at.read_link() {
-            Ok(target) => at = at.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => break,
-        }
-    }
-    at
-}
-
-fn is_executable(file: &Path) -> bool {
-    nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 /// Decides whether the interpreter with this answer can serve, and by which launch mode.
@@ -237,7 +165,8 @@ fn check_answer(
         }
     };
     let ProbeAnswer { version, release, implementation, .. } = answer;
-    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch })
+    let named_by = place.named_by;
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch, named_by })
 }
 
 /// Checks that the engine can run in this kind of Python.
@@ -332,9 +261,6 @@ impl Virtualenv {
 
 /// The oldest version of the engine's stable ABI, and the oldest Python of Debian 12.
 const OLDEST: (u8, u8) = (3, 11);
-
-/// The default PATH: what execvp(3) is given by a login on Debian, without sbin.
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// This build's platform as in SOABI (Debian's multiarch tuples); empty if unknown.
 const PLATFORM: &str = if cfg!(all(target_arch = "x86_64", target_env = "gnu", target_pointer_width = "64")) {

@@ -350,6 +350,57 @@ fn the_setting_goes_before_virtual_env_and_that_before_path() {
 }
 
 #[test]
+fn rwsgis_own_virtualenv_goes_before_virtual_env_and_dot_venv_after_it() {
+    let scratch = Scratch::new();
+    for directory in ["own", "active", "site/.venv", "usr"] {
+        scratch.python(&format!("{directory}/bin/python"), &[]);
+        scratch.python(&format!("{directory}/bin/python3"), &[]);
+    }
+    let make_virtualenv = |name: &str| {
+        scratch.write(&format!("{name}/pyvenv.cfg"), "home = /nowhere\n");
+        std::fs::create_dir_all(scratch.path(&format!("{name}/lib/python3.13"))).unwrap();
+    };
+    let (program, site, active) = (scratch.path("own/bin/rwsgi"), scratch.path("site"), scratch.path("active"));
+    let path = scratch.path("usr/bin");
+    let mut choice = PythonChoice {
+        program: Some(&program),
+        directory: Some(&site),
+        virtual_env: active.to_str(),
+        path: Some(path.as_os_str()),
+        ..PythonChoice::default()
+    };
+    let check = |choice: &PythonChoice<'_>, expected: &str, named_by: &str| {
+        let found = find(choice).unwrap();
+        assert_eq!((found.executable, found.named_by.to_string().as_str()), (scratch.path(expected), named_by));
+    };
+    check(&choice, "active/bin/python", "VIRTUAL_ENV");
+    make_virtualenv("own");
+    check(&choice, "own/bin/python", "rwsgi's virtualenv");
+    // A virtualenv of pipx has rwsgi and not the application: only if there is no other one.
+    scratch.write("own/pipx_metadata.json", "{}");
+    check(&choice, "active/bin/python", "VIRTUAL_ENV");
+    choice.virtual_env = None;
+    check(&choice, "own/bin/python", "rwsgi's virtualenv");
+    make_virtualenv("site/.venv");
+    check(&choice, "site/.venv/bin/python", ".venv");
+    choice.program = None;
+    check(&choice, "site/.venv/bin/python", ".venv");
+    choice.directory = Some(Path::new("/nowhere"));
+    check(&choice, "usr/bin/python3", "PATH");
+}
+
+#[test]
+fn a_virtualenv_that_was_found_and_cannot_serve_is_an_error() {
+    let scratch = Scratch::new();
+    scratch.write("site/.venv/pyvenv.cfg", "home = /nowhere\n");
+    let site = scratch.path("site");
+    let choice = PythonChoice { directory: Some(&site), ..PythonChoice::default() };
+    let expected = ".venv: @/site/.venv: expected a virtualenv, found no bin/python in it\n\
+                    hint: python3 -m venv @/site/.venv";
+    assert_eq!(words(&scratch, find(&choice)), expected);
+}
+
+#[test]
 fn a_shim_leads_to_the_interpreter_behind_it() {
     let scratch = Scratch::new();
     let behind = scratch.script("behind", "");

@@ -1,19 +1,21 @@
-//! The hook process from the master's side: the process that called `when_ready` and lives as long as the server.
+//! The hook process from the master's side: the process that called `when_ready` and lives as long as the server. It
+//! was the first zygote, and has forked the one that follows it.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
+use super::zygote::ZygoteStage;
 use super::{Master, Processes};
-use crate::message::{FromHookProcess, ToHookProcess};
-use crate::os::channel::{Channel, Received};
+use crate::message::ToHookProcess;
+use crate::os::channel::Channel;
 use crate::os::process::{self, Exit};
 
 /// The process that called `when_ready`.
 pub(super) struct HookProcess {
     channel: Channel,
-    /// The process id, known from its first message on.
+    /// The process id, known once the zygote that it was has forked another one.
     pid: Option<Pid>,
 }
 
@@ -23,23 +25,12 @@ impl HookProcess {
         let (ours, theirs) = Channel::pair()?;
         let ours = ours.refuse_descriptors();
         ours.set_nonblocking(true)?;
-        ours.pass_credentials()?;
         Ok((HookProcess { channel: ours, pid: None }, theirs))
-    }
-
-    /// Returns its process id, once its first message has come.
-    fn pid(&mut self) -> Option<Pid> {
-        if self.pid.is_none() {
-            let Ok(Received::Packet(packet)) = self.channel.receive() else { return None };
-            let is_hello = matches!(serde_json::from_slice(&packet.bytes), Ok(FromHookProcess::Hello));
-            self.pid = packet.sender.map(Pid::from_raw).filter(|pid| is_hello && process::is_child(*pid));
-        }
-        self.pid
     }
 }
 
 impl Processes {
-    /// Returns the other end of the hook process's channel, if the first zygote is to start one.
+    /// Returns the other end of the hook process's channel, if the first zygote is to become it.
     pub(super) fn make_hook_process(&mut self) -> io::Result<Option<Channel>> {
         if self.hook_process.is_some() || !self.in_charge().hooks.has("when_ready") {
             return Ok(None);
@@ -49,11 +40,17 @@ impl Processes {
         Ok(Some(theirs))
     }
 
-    /// Reads the first message of the hook process: when the first zygote is ready, it has been sent.
-    pub(super) fn meet_hook_process(&mut self) {
-        if self.hook_process.as_mut().is_some_and(|hook_process| hook_process.pid().is_none()) {
-            tracing::error!("hook process: expected its first message, found none");
-        }
+    /// Notes that the process that was the zygote has called `when_ready` and forked another zygote, `sender` by the
+    /// kernel's word, and is the hook process from now on. False if that is not expected: it happens once, before
+    /// anything but hooks has run.
+    pub(super) fn zygote_forked(&mut self, number: u64, sender: Option<i32>) -> bool {
+        let forked = sender.map(Pid::from_raw).filter(|pid| process::is_child(*pid));
+        let zygote = self.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut());
+        let zygote = zygote.filter(|zygote| zygote.stage == ZygoteStage::Entering);
+        let hook_process = self.hook_process.as_mut().filter(|hook_process| hook_process.pid.is_none());
+        let (Some(forked), Some(zygote), Some(hook_process)) = (forked, zygote, hook_process) else { return false };
+        hook_process.pid = Some(std::mem::replace(&mut zygote.pid, forked));
+        true
     }
 
     /// Sends the error log of the generation in charge to the hook process.
@@ -68,11 +65,13 @@ impl Processes {
 
     /// Tells the hook process to call `on_exit` and end. Returns its pid, if there is one.
     pub(super) fn end_hook_process(&mut self) -> Option<Pid> {
-        let mut hook_process = self.hook_process.take()?;
+        let hook_process = self.hook_process.take()?;
+        // Without one the zygote has ended before it could become it.
+        let pid = hook_process.pid?;
         if let Err(error) = hook_process.channel.say(&ToHookProcess::End, &[]) {
             tracing::error!(%error, "the process of when_ready not told to end");
         }
-        hook_process.pid()
+        Some(pid)
     }
 }
 

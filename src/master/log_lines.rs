@@ -24,7 +24,7 @@ pub(super) fn found(generation: &Generation, found: &FoundPython) {
         tracing::info!(event = "starting", said.version = version, "Starting rwsgi {version}");
     }
     application(settings);
-    tracing::info!(version = found.version, executable = found.executable, "python");
+    tracing::info!(version = found.version, executable = found.executable, found_by = found.named_by, "python");
     tracing::debug!(mode = found.launch, "python launch");
     let (at, pid) = (addresses(settings, sockets), std::process::id());
     tracing::info!(event = "listening", said.at = at, said.pid = pid, "Listening at: {at} ({pid})");

@@ -13,7 +13,7 @@ use super::zygote::ZygoteStage;
 use super::{AnyError, FIRST, Generation, Master, log_lines, sockets};
 use crate::log;
 use crate::message::{BootFailure, FoundPython, FromZygote, Occasion};
-use crate::os::channel::{Packet, Received};
+use crate::os::channel::Received;
 use crate::os::process;
 use crate::supervisor::Event;
 
@@ -21,7 +21,11 @@ impl Master<'_> {
     pub(super) fn read_zygote(&mut self, number: u64) {
         while let Some(zygote) = self.processes.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
             match zygote.channel.receive() {
-                Ok(Received::Packet(packet)) => self.zygote_said(number, &packet),
+                Ok(Received::Packet(packet)) => match serde_json::from_slice(&packet.bytes) {
+                    Ok(FromZygote::Forked) if self.processes.zygote_forked(number, packet.sender) => {}
+                    Ok(message) => self.zygote_said(number, message),
+                    Err(error) => return self.reject_zygote(number, &error),
+                },
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) => return self.zygote_closed(number),
                 Err(error) => return self.reject_zygote(number, &error),
@@ -45,13 +49,9 @@ impl Master<'_> {
     }
 
     /// Handles a message of a zygote; one that is not allowed in its stage is an error.
-    fn zygote_said(&mut self, number: u64, packet: &Packet) {
+    fn zygote_said(&mut self, number: u64, message: FromZygote) {
         let has_file = self.startup.file.is_some();
         let Some(zygote) = self.processes.zygote(number) else { return };
-        let message = match serde_json::from_slice(&packet.bytes) {
-            Ok(message) => message,
-            Err(error) => return self.reject_zygote(number, &error),
-        };
         match (message, zygote.stage) {
             (FromZygote::Found(found), ZygoteStage::Started) if has_file => {
                 zygote.found = Some(found);
@@ -68,7 +68,6 @@ impl Master<'_> {
             }
             (FromZygote::Ready, ZygoteStage::Entering) => {
                 zygote.stage = ZygoteStage::Ready;
-                self.processes.meet_hook_process();
                 if self.startup.check {
                     self.finish = Some(0);
                 } else {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -84,6 +85,7 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
     let (ours, theirs) = Channel::pair()?;
     let ours = ours.refuse_descriptors();
     ours.set_nonblocking(true)?;
+    ours.pass_credentials()?;
     let environment: Vec<(String, String)> =
         settings.raw_env.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
     let hidden = [&socket_activation::VARIABLES[..], &sd_notify::VARIABLES[..], &[Predecessor::VARIABLE]].concat();
@@ -104,7 +106,9 @@ pub(super) fn start(program: &Program, settings: &Settings, rights: ZygoteRights
         ZygoteRights::Kept { untrusted } => untrusted.filter(|identity| identity.is_change()).cloned(),
         ZygoteRights::Dropped(_) => None,
     };
-    ours.say(&ToZygote::Load(LoadPython { python, untrusted: untrusted.clone() }), &[program.engine()])?;
+    let path = program.path().to_string_lossy().into_owned();
+    let load = LoadPython { python, program: path, directory: settings.chdir.clone(), untrusted: untrusted.clone() };
+    ours.say(&ToZygote::Load(load), &[program.engine()])?;
     Ok(Zygote {
         pid,
         channel: ours,
@@ -135,6 +139,7 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) {
                 version: interpreter.release.clone(),
                 executable: interpreter.executable.to_string_lossy().into_owned(),
                 launch: interpreter.launch.name().to_owned(),
+                named_by: interpreter.named_by.to_string(),
             };
             if channel.say(&FromZygote::Found(found), &[]).is_err() {
                 return;
@@ -162,6 +167,8 @@ fn find(load: &LoadPython, variable: impl Fn(&str) -> Option<String>) -> Result<
     let user_base = variable("PYTHONUSERBASE").or(home);
     let choice = PythonChoice {
         setting: load.python.as_deref(),
+        program: Some(Path::new(&load.program)),
+        directory: load.directory.as_deref(),
         virtual_env: virtual_env.as_deref(),
         path: path.as_deref().map(AsRef::as_ref),
         launch,

@@ -186,7 +186,8 @@ pub fn fork_away() -> io::Result<Side> {
     // A pipe by which the middle process reports the new one's pid, or the error as a negative number. Its exit status
     // may be lost: the application may ignore SIGCHLD, or reap it.
     let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    // SAFETY: the caller has one thread (the zygote's rule), so the child may run any code.
+    // SAFETY: the caller has one thread (the zygote's rule), or others that hooks have started in Python; these hold no
+    // lock of Rust code while the calling thread holds the GIL, so the child may run any code.
     match unsafe { nix::unistd::fork()? } {
         ForkResult::Child => {
             // SAFETY: as above; the middle process has one thread.

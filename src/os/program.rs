@@ -14,6 +14,7 @@ use super::memfd;
 /// Both files.
 #[derive(Debug)]
 pub struct Program {
+    path: PathBuf,
     executable: OwnedFd,
     engine: OwnedFd,
 }
@@ -57,7 +58,13 @@ impl Program {
             Some(engine) => engine,
             None => beside_executable()?,
         };
-        Ok(Program { executable: executable.into(), engine })
+        let path = std::env::current_exe().map_err(ProgramError::Executable)?;
+        Ok(Program { path, executable: executable.into(), engine })
+    }
+
+    /// Returns the path of the program's file, with symlinks resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the program's file.

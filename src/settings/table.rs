@@ -125,9 +125,12 @@ settings! {
          `chdir`. With `user` and a configuration file in Python, the file must not be one that this user can change.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
-        "CPython 3.11 or newer. The default is the virtualenv named by `VIRTUAL_ENV`, else `python3` on `PATH`. A \
-         name such as `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative \
-         to the directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
+        "CPython 3.11 or newer. The default is the first of: the virtualenv in which rwsgi is installed, also if \
+         it is not activated; the virtualenv named by `VIRTUAL_ENV`; `.venv` in `chdir`, or in the directory in \
+         which rwsgi was started; `python3` on `PATH`. The virtualenvs that pipx and `uv tool` make for rwsgi alone \
+         come after `.venv`. The log's line `python` says by `found_by` which one it was. A name such as \
+         `python3.13` is looked up on `PATH`. A name such as `.venv` or `./python` is a path, relative to the \
+         directory in which rwsgi was started. gunicorn has no such setting: it runs in the Python that it is \
          installed in.";
     preload_app: bool = false, switch, Application,
         ["--preload"], "", "load the application once, before the workers are forked",
@@ -350,13 +353,21 @@ settings! {
         "Larger bodies get 413, so that clients cannot fill the disk. Bytes, or with a unit: `\"4G\"` or `\"4 GiB\"`; \
          0 is no limit. Never less than `post_buffering`. Without buffering (`post_buffering = 0`) no body goes to a \
          file.";
+    response_memory: Bytes = Bytes(32 << 20), one, Requests,
+        ["--response-memory"], "BYTES", "most memory of a worker for responses that wait for their clients",
+        "What a client does not take at once waits: up to 256 KiB of a response in pieces, and a body that is one \
+         bytes object as that object. Beyond this bound it goes to a file in `worker_tmp_dir`. The worker serves \
+         others in any case. Bytes, or with a unit: `\"64M\"` or `\"64 MiB\"`; 0 is no limit. A gunicorn worker waits \
+         for its client.";
     spill_space: Bytes = Bytes(4 << 30), one, Requests,
         ["--spill-space"], "BYTES", "most bytes of a worker in files",
-        "Of request bodies, in `worker_tmp_dir`. Beyond it, and beyond `request_memory`, no more of a body is read until others are answered; after \
-         `client_body_timeout` such a request gets 503. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
+        "Of request bodies, and of responses that wait for their clients, in `worker_tmp_dir`. Beyond it, and beyond \
+         `request_memory`, no more of a body is read until others are answered; after `client_body_timeout` such a \
+         request gets 503. One response gets no more than is left for all others; without room, also on the disk, its \
+         thread waits for the client, and the log says so. Bytes, or with a unit: `\"16G\"` or `\"16 GiB\"`; 0 is no \
          limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
-        ["--worker-tmp-dir"], "DIR", "directory for request bodies that are too large for memory",
+        ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
         "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
          stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,

@@ -16,10 +16,10 @@ mod threads;
 use std::os::fd::BorrowedFd;
 
 pub use connection::body_budget::BodyBudget;
-pub use connection::context::{ServeRules, Timeouts};
+pub use connection::context::{ResponseRoom, ServeRules, Timeouts};
 pub use connection::receive_rate::ReceiveLimits;
 pub use connection::request_body::{Body, BodyBuffer};
-pub use connection::send_buffer::SharedBody;
+pub use connection::send_queue::SharedBody;
 pub use connection::send_timeout::SendLimits;
 pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file without a name, and the number of bytes that were appended to it. They count for the process
-/// until it is dropped.
+/// A file without a name, and the number of bytes that were appended to it. They count in [`count`], as the fields
+/// say.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     file: File,
@@ -26,7 +26,6 @@ impl SpillFile {
 
     /// Appends `pieces`. Errors leave it as it was: that of the disk, or `StorageFull` if all files of this process
     /// together would have more than `most` bytes.
-    #[allow(dead_code, reason = "for responses that wait for slow clients; bodies count themselves")]
     pub(crate) fn append(&mut self, pieces: &[&[u8]], most: u64) -> io::Result<()> {
         let count = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let written = if SPILLED.fetch_add(count, Ordering::Relaxed).saturating_add(count) > most {
@@ -60,6 +59,11 @@ impl SpillFile {
     /// Returns how many bytes were appended.
     pub(crate) fn length(&self) -> u64 {
         self.length + self.counted_elsewhere
+    }
+
+    /// Returns the file. What a failed append has left may follow behind its [`length`](Self::length).
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Returns a second handle of the file, cut to its length and positioned at its start.

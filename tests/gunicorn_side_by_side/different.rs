@@ -57,7 +57,6 @@ pub(crate) const DIFFERENT: &[Different] = &[
     different("ends_with_no_such_module", "hooks: worker 1", "which gunicorn omits"),
     different("ends_with_a_hook_of_a_worker_that_raises", "hooks: worker 1", "which gunicorn omits"),
     different("ends_with_a_hook_of_another_shape", "hooks: worker 1", "which gunicorn omits"),
-    different("ends_with_a_preloaded_application_that_raises", "hooks: server", "| a preloaded application that raises |"),
     different("ends_with_a_preloaded_application_that_raises", "exit code", "| a preloaded application that raises |"),
     different("ends_with_no_place_to_bind", "hooks: server", "| an address that cannot be bound |"),
     different("ends_when_checked_with_an_application_that_raises", "exit code", "`rwsgi check`, and gunicorn's option: with 3 or 4"),

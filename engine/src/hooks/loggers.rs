@@ -188,14 +188,8 @@ fn construct<'py>(
     for path in [&settings.logconfig, &settings.logconfig_json].into_iter().flatten() {
         module.call_method1("find", (path,))?;
     }
-    let values = python_settings::values(py, settings)?;
+    let values = python_settings::values(py, start)?;
     values.set_item(LOGCONFIG_DICT, dictionary.map_or_else(|| PyDict::new(py).into_any(), Clone::clone))?;
-    values.set_item("proc_name", settings.title())?;
-    let me = py.import("os")?;
-    let number =
-        |given: Option<u32>, name: &str| given.map_or_else(|| me.call_method0(name)?.extract(), Ok::<u32, PyErr>);
-    values.set_item("user", number(start.identity.user, "geteuid")?)?;
-    values.set_item("group", number(start.identity.group, "getegid")?)?;
     let classes = python_modules::hooks(py)?;
     let cfg = classes.getattr("Config")?.call1((values, PyDict::new(py)))?;
     let log = module.call_method1("construct", (class(py, settings, names)?, &cfg))?;

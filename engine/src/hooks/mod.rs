@@ -68,7 +68,7 @@ impl Hooks {
             |name: &&str| names.get_item(name).is_ok_and(|value| value.is_some_and(|value| !value.is_none()));
         let Some(memory) = memory.filter(|_| HOOKS.iter().any(is_there)) else { return Ok(None) };
         let make = || -> PyResult<Hooks> {
-            let values = python_settings::values(py, &facts.start.settings)?;
+            let values = python_settings::values(py, facts.start)?;
             let facts = facts.to_dict(py)?;
             facts.set_item("memory", memory.as_raw_fd())?;
             let object = python_modules::hooks(py)?.call_method1("Hooks", (values, names, facts))?;
@@ -90,24 +90,35 @@ impl Hooks {
         log_failure(py, name, &self.object.bind(py).call_method1("call", (name,)));
     }
 
-    /// Calls the first hooks, with the rights of the server's start. Data of an earlier process is loaded before them, except
-    /// while these rights are still to be dropped, because that process may have had fewer.
+    /// Calls `nworkers_changed` for the number of workers at the start, with the rights of the server's start. Data of an earlier
+    /// process is loaded before, except while these rights are still to be dropped, because that process may have had fewer.
     pub(crate) fn begin(&self, py: Python<'_>, start: &Start, before: Option<&OwnedFd>) -> Result<(), BootFailure> {
         let loses_rights = start.identity.is_change();
         if !loses_rights {
             self.load_memory(py, before);
         }
-        let object = self.object.bind(py);
-        let must = |name: &str, called: PyResult<Bound<'_, PyAny>>| {
-            called.map(drop).map_err(|error| failure(py, name, &error, BootCause::Setup))
-        };
-        let first = match start.occasion {
+        if start.occasion == Occasion::Again {
+            return Ok(());
+        }
+        let called = self.object.bind(py).call_method1("begin", (start.hooks.workers_before,));
+        called.map(drop).map_err(|error| failure(py, "nworkers_changed", &error, BootCause::Setup))
+    }
+
+    /// Calls the hook of the occasion, with the same rights.
+    pub(crate) fn first(&self, py: Python<'_>, occasion: Occasion) -> Result<(), BootFailure> {
+        let name = match occasion {
             Occasion::Starting => "on_starting",
             Occasion::Reloading => "on_reload",
             Occasion::Again => return Ok(()),
         };
-        must("nworkers_changed", object.call_method1("begin", (start.hooks.workers_before,)))?;
-        must(first, object.call_method1("in_master", (first,)))
+        let called = self.object.bind(py).call_method1("in_master", (name,));
+        called.map(drop).map_err(|error| failure(py, name, &error, BootCause::Setup))
+    }
+
+    /// Notes the application that was preloaded, as `server.app.callable`.
+    pub(crate) fn preloaded(&self, py: Python<'_>, application: &Bound<'_, PyAny>) -> Result<(), BootFailure> {
+        let noted = self.object.bind(py).call_method1("preloaded", (application,));
+        noted.map(drop).map_err(|error| BootFailure::setup(&error))
     }
 
     /// Sets `server.log` and `server.cfg`.
@@ -127,10 +138,20 @@ impl Hooks {
         log_failure(py, "server", &self.object.bind(py).call_method1("remember", (before,)));
     }
 
-    /// Calls `when_ready`, in the hook process.
+    /// Notes that this process is the hook process, which calls hooks as gunicorn's master does until it ends.
+    pub(crate) fn stay(&self, py: Python<'_>) {
+        log_failure(py, "when_ready", &self.object.bind(py).call_method0("stay"));
+    }
+
+    /// Calls `when_ready`.
     pub(crate) fn when_ready(&self, py: Python<'_>) -> Result<(), BootFailure> {
         let called = self.object.bind(py).call_method0("when_ready");
         called.map(drop).map_err(|error| failure(py, "when_ready", &error, BootCause::Setup))
+    }
+
+    /// Warns of modules that `when_ready` has imported in an earlier process, and that workers will not find loaded.
+    pub(crate) fn warn_of_lost(&self, py: Python<'_>) {
+        log_failure(py, "when_ready", &self.object.bind(py).call_method0("warn_of_lost"));
     }
 
     /// Calls `on_exit`, after all workers have ended.

@@ -20,7 +20,6 @@ pub(crate) fn facts<'py>(py: Python<'py>, exchange: &Exchange<'_>) -> PyResult<B
     facts.set_item("query", from_bytes(py, request.query())?)?;
     facts.set_item("version", if request.version() == Version::Http10 { (1, 0) } else { (1, 1) })?;
     facts.set_item("scheme", if exchange.scheme() == Scheme::Https { "https" } else { "http" })?;
-    facts.set_item("must_close", !request.wants_keep_alive())?;
     facts.set_item("headers", pairs(py, request.fields(), <[u8]>::to_ascii_uppercase)?)?;
     match exchange.peer() {
         Peer::Tcp(address) => facts.set_item("peer_addr", (address.ip().to_string(), address.port()))?,

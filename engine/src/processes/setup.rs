@@ -10,7 +10,9 @@ use rwsgi::os::limits;
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
 use rwsgi::settings::Settings;
-use rwsgi::worker::{BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, SendLimits, ServeRules, Setup, Timeouts};
+use rwsgi::worker::{
+    BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts,
+};
 
 use crate::hooks::loggers::Loggers;
 use crate::processes::inheritance::Inheritance;
@@ -67,6 +69,10 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
         spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
         budget: budget(settings),
+        responses: ResponseRoom {
+            memory: usize::try_from(settings.response_memory.limit().unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            files: settings.spill_space.limit().unwrap_or(u64::MAX),
+        },
     })
 }
 

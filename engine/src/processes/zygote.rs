@@ -45,14 +45,14 @@ pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
 /// Serves the master's requests until the master is gone, or needs this zygote no more.
 fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailure> {
     close_on_exec(channel);
-    let signals = signals::install(py).map_err(|error| BootFailure::setup(&error))?;
+    let mut signals = signals::install(py).map_err(|error| BootFailure::setup(&error))?;
     fork_guard::keep_private(fork::private(channel, &signals).collect());
     let Some((mut inheritance, guard)) = begin(py, channel)? else {
         return Ok(());
     };
     tracing::debug!(mode, build = BUILD_ID, "zygote starts");
     fork_guard::keep_private(fork::private(channel, &signals).chain(inheritance.descriptors()).collect());
-    boot(py, &mut inheritance, guard, channel)?;
+    boot(py, &mut inheritance, guard, channel, &mut signals)?;
     channel.say(&FromZygote::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     if inheritance.start.check {
         return Ok(());
@@ -131,53 +131,85 @@ fn begin(py: Python<'_>, channel: &Channel) -> Result<Option<(Inheritance, Optio
     Ok(Some((Inheritance::receive(*start, fds, config)?, guard)))
 }
 
-/// Prepares the first fork: the server's own hooks are called with the master's rights, if there are any, and all else is done
-/// with the application's rights.
+/// Prepares the first fork. The server's own hooks are called with the master's rights, if there are any, and all else is done
+/// with the application's rights. A preloaded application is loaded before the hooks, as under gunicorn, unless they are called
+/// with more rights than it has.
 fn boot(
     py: Python<'_>,
     inheritance: &mut Inheritance,
     guard: Option<Guard>,
     channel: &Channel,
+    signals: &mut Signals,
 ) -> Result<(), BootFailure> {
     let guard = privileges::keep_for_hooks(py, &inheritance.start, inheritance.config.as_ref(), guard)?;
     prepare(py, inheritance).map_err(|error| BootFailure::setup(&error))?;
     inheritance.loggers = Some(Loggers::new(py, inheritance.config.as_ref(), &inheritance.start)?);
-    inheritance.hooks = hooks(py, inheritance, channel)?;
+    let hooks = hooks(py, inheritance)?;
+    let has_more_rights = inheritance.start.identity.is_change();
+    let mut guard = guard;
+    if !has_more_rights {
+        privileges::drop_rights(py, &inheritance.start, guard.take())?;
+    }
+    let called = hooks.as_ref().filter(|_| !inheritance.start.check);
+    called.map_or(Ok(()), |hooks| hooks.begin(py, &inheritance.start, inheritance.for_hooks.memory_before.as_ref()))?;
+    if !has_more_rights {
+        load(py, inheritance, hooks.as_ref())?;
+    }
+    if let Some(hooks) = called {
+        hooks.first(py, inheritance.start.occasion)?;
+        if let Some(master) = inheritance.for_hooks.hook_process.take() {
+            hook_process::split(py, inheritance, hooks, signals, (master, channel))?;
+        }
+    }
+    inheritance.hooks = hooks;
+    if has_more_rights {
+        become_user(py, inheritance, guard)?;
+    }
+    go_on(py, inheritance);
+    if has_more_rights {
+        load(py, inheritance, None)?;
+    }
+    if let Some(hooks) = inheritance.hooks.as_ref().filter(|_| !inheritance.start.check) {
+        hooks.warn_of_lost(py);
+    }
+    Ok(())
+}
+
+/// Makes the hooks of the configuration file.
+fn hooks(py: Python<'_>, inheritance: &mut Inheritance) -> Result<Option<Hooks>, BootFailure> {
+    let memory = inheritance.for_hooks.memory.take();
+    let Inheritance { config: Some(config), start, listeners, loggers, .. } = &*inheritance else { return Ok(None) };
+    let facts = ServerFacts { start, listeners, loggers: loggers.as_ref() };
+    Hooks::new(py, config.names.bind(py), &facts, memory)
+}
+
+/// Drops the rights after the first hooks. The loggers are made again: their files are opened, and their classes imported, as the
+/// application's user.
+fn become_user(py: Python<'_>, inheritance: &mut Inheritance, guard: Option<Guard>) -> Result<(), BootFailure> {
     let was_guarded = guard.is_some();
     privileges::drop_rights(py, &inheritance.start, guard)?;
     if was_guarded {
-        // Its files are opened, and its classes imported, as the application's user.
         let loggers = Loggers::new(py, inheritance.config.as_ref(), &inheritance.start)?;
         inheritance.hooks.iter().try_for_each(|hooks| hooks.log_by(py, &loggers))?;
         inheritance.loggers = Some(loggers);
     }
-    load(py, inheritance)
+    Ok(())
 }
 
-/// Makes the hooks of the configuration file, and calls those of the server's start with the rights that it was started with.
-fn hooks(py: Python<'_>, inheritance: &mut Inheritance, channel: &Channel) -> Result<Option<Hooks>, BootFailure> {
-    let memory = inheritance.for_hooks.memory.take();
-    let Inheritance { config: Some(config), start, listeners, loggers, .. } = &*inheritance else { return Ok(None) };
-    let facts = ServerFacts { start, listeners, loggers: loggers.as_ref() };
-    let hooks = Hooks::new(py, config.names.bind(py), &facts, memory)?;
-    if let Some(hooks) = hooks.as_ref().filter(|_| !start.check) {
-        hooks.begin(py, start, inheritance.for_hooks.memory_before.as_ref())?;
-        if let Some(master) = inheritance.for_hooks.hook_process.take() {
-            hook_process::start(py, inheritance, hooks, master, channel)?;
-        }
-    }
-    Ok(hooks)
-}
-
-/// Loads the application, if it is preloaded or checked. The data that hooks of an earlier process have left is loaded before.
-fn load(py: Python<'_>, inheritance: &mut Inheritance) -> Result<(), BootFailure> {
+/// Loads the data that hooks of an earlier process have left, unless that is done, and saves those of this one.
+fn go_on(py: Python<'_>, inheritance: &mut Inheritance) {
     let before = inheritance.for_hooks.memory_before.take();
     if let Some(hooks) = inheritance.hooks.as_ref().filter(|_| !inheritance.start.check) {
         hooks.go_on(py, before.as_ref());
     }
+}
+
+/// Loads the application, if it is preloaded or checked. Hooks that follow find it as `server.app.callable`.
+fn load(py: Python<'_>, inheritance: &mut Inheritance, hooks: Option<&Hooks>) -> Result<(), BootFailure> {
     let settings = &inheritance.start.settings;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load_configured(py, settings)?;
+        hooks.map_or(Ok(()), |hooks| hooks.preloaded(py, &loaded))?;
         if settings.preload_app {
             warmup::warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
         }

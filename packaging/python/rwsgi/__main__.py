@@ -6,10 +6,17 @@ import sys
 import sysconfig
 
 
+def directories():
+    """Where installers put programs: beside this Python's own scripts, those of the user, and beside this package."""
+    yield sysconfig.get_path("scripts")
+    yield sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+    yield os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bin")
+
+
 def find():
-    """The program: beside this Python's own scripts, or on PATH."""
-    beside = os.path.join(sysconfig.get_path("scripts"), "rwsgi")
-    return beside if os.access(beside, os.X_OK) else shutil.which("rwsgi")
+    """The program: in one of these directories, or on PATH."""
+    beside = [os.path.join(directory, "rwsgi") for directory in directories()]
+    return next((file for file in beside if os.access(file, os.X_OK)), None) or shutil.which("rwsgi")
 
 
 def main():

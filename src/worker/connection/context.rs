@@ -32,10 +32,21 @@ pub struct ServeRules {
     pub timeouts: Timeouts,
     /// Bodies up to this many bytes stay in memory; 0 leaves them to the application to receive.
     pub post_buffering: usize,
-    /// Directory of larger bodies.
+    /// Directory of larger bodies, and of responses that wait for slow clients.
     pub spill_directory: PathBuf,
     /// The bounds of all bodies together.
     pub budget: Arc<BodyBudget>,
+    /// The room for responses that wait for slow clients.
+    pub responses: ResponseRoom,
+}
+
+/// The most bytes of responses that wait for their clients, of all connections of a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseRoom {
+    /// In memory.
+    pub memory: usize,
+    /// In files, together with request bodies.
+    pub files: u64,
 }
 
 /// The times for which clients are waited for. `None` is without a limit.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::request::{Outcome, PendingRequest};
 use super::request_body::BodyBuffer;
-use super::send_buffer::Flushed;
+use super::send_queue::Flushed;
 use crate::worker::millis::Millis;
 
 /// An event of a connection.

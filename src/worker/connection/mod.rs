@@ -11,6 +11,7 @@ pub(crate) mod receive_rate;
 pub(crate) mod request;
 pub(crate) mod request_body;
 pub(crate) mod send_buffer;
+pub(crate) mod send_queue;
 pub(crate) mod send_timeout;
 pub(crate) mod state;
 pub(crate) mod stream;

@@ -37,7 +37,8 @@ use super::context::{Drain, Entry, ServeContext};
 use super::event::{Activity, Event, Next, Readiness, Standing, Work};
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::{Body, BodyProgress, READ_SIZE, Receiving, Refusal};
-use super::send_buffer::{Flushed, SendBuffer};
+use super::send_buffer::SendBuffer;
+use super::send_queue::Flushed;
 use super::send_timeout::{GRACE, SendTimeout, Verdict};
 use super::streamed_body::StreamedBody;
 use super::tls_handshake::{Preface, SPEAKS_TLS};
@@ -462,7 +463,7 @@ impl Connection {
         let timeout = SendTimeout::new(context.now, self.output.outstanding(&self.stream));
         self.stage = Stage::Sending { keep_alive, timeout };
         self.deadline = after(context.now, context.rules.timeouts.send.stall.unwrap_or(GRACE).min(GRACE));
-        if self.output.has_file() { Next::Again } else { Next::Wait }
+        if self.output.is_ready() { Next::Again } else { Next::Wait }
     }
 
     /// Sends more of a response that waits for its client.

@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::body_budget::{BodyBudget, Charge};
-use super::context::{Drain, ServeContext, ServeRules, Timeouts};
+use super::context::{Drain, ResponseRoom, ServeContext, ServeRules, Timeouts};
 use super::event::{Activity, Event, Next, Readiness, Work};
 use super::receive_rate::ReceiveLimits;
 use super::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use super::request_body::Body;
-use super::send_buffer::Flushed;
+use super::send_queue::Flushed;
 use super::send_timeout::SendLimits;
 use super::stream::Stream;
 use super::{Connection, Origin};
@@ -28,7 +28,7 @@ const KEPT: Plain = Plain::Wait;
 const REQUEST: Plain = Plain::Request;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-fn rules() -> ServeRules {
+pub(super) fn rules() -> ServeRules {
     let seconds = Duration::from_secs;
     ServeRules {
         limits: Limits::default(),
@@ -47,6 +47,7 @@ fn rules() -> ServeRules {
         post_buffering: 1 << 20,
         spill_directory: std::env::temp_dir(),
         budget: BodyBudget::alone(None, None),
+        responses: ResponseRoom { memory: 32 << 20, files: 1 << 30 },
     }
 }
 

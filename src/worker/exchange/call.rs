@@ -14,10 +14,9 @@ use crate::os::clock;
 use crate::os::scoreboard::Slot;
 use crate::worker::Application;
 use crate::worker::connection::Connection;
+use crate::worker::connection::context::ServeRules;
 use crate::worker::connection::request::{Outcome, ParsedRequest, PendingRequest, ResponseState};
 use crate::worker::connection::request_body::Body;
-use crate::worker::connection::send_timeout::SendLimits;
-use crate::worker::error_pages::ErrorPages;
 
 /// The things that a thread needs for one call after the other.
 pub(crate) struct ThreadContext {
@@ -57,8 +56,8 @@ impl ThreadContext {
 
 /// The terms of one call.
 pub(crate) struct CallTerms<'a> {
-    pub(crate) error_pages: &'a ErrorPages,
-    pub(crate) send_limits: &'a SendLimits,
+    /// The rules by which connections are served.
+    pub(crate) rules: &'a ServeRules,
     /// The value of the `Date` field.
     pub(crate) date: [u8; 29],
     /// Set when the worker has been told to end.
@@ -110,7 +109,7 @@ pub(crate) fn call<A: Application>(
     if catch_unwind(AssertUnwindSafe(|| app.call(&mut exchange))).is_err() {
         exchange.fail();
     }
-    if exchange.pace.is_corked || exchange.hijacked.is_some() {
+    if exchange.pace.is_held || exchange.hijacked.is_some() {
         exchange.finish_call();
     }
     let (response, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.received.streamed.take());

@@ -7,6 +7,7 @@ pub(crate) mod cork;
 pub(crate) mod early_hints;
 pub(crate) mod hijack;
 pub(crate) mod response_owner;
+mod slow_client;
 pub(crate) mod warmup;
 
 use std::fs::File;
@@ -23,11 +24,10 @@ use super::Application;
 use super::connection::Origin;
 use super::connection::request::ResponseState;
 use super::connection::request_body::Body;
-use super::connection::send_buffer::{LONG, SendBuffer, SharedBody};
-use super::connection::send_timeout::{SendTimeout, Verdict};
+use super::connection::send_buffer::SendBuffer;
+use super::connection::send_queue::{LONG, SharedBody};
 use super::connection::stream::Stream;
 use super::connection::streamed_body::{BodyError, StreamedBody};
-use super::millis;
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
@@ -261,23 +261,32 @@ impl<'c> Exchange<'c> {
                 tracing::error!(%path, missing, "response shorter than its Content-Length, the connection is closed");
                 // What still waits for the client of a file or a kept body is sent; the early end tells that it is not
                 // all.
-                let waits = self.output.has_rest();
+                let waits = self.output.has_queue();
                 self.state = if waits { ResponseState::Finished { keep_alive: false } } else { ResponseState::Broken };
             }
             Transfer::Chunked => self.output.bytes.extend_from_slice(LAST_CHUNK),
             _ => {}
         }
-        if !self.output.bytes.is_empty() && !self.output.has_rest() {
-            self.flush();
+        if !self.output.bytes.is_empty() {
+            self.send_last();
         }
         if transfer == Transfer::Chunked {
             self.pace.let_go();
         }
     }
 
+    fn send_last(&mut self) {
+        if self.output.has_queue() {
+            self.output.begin_queue();
+        } else {
+            self.flush();
+        }
+    }
+
     /// The application has returned: nothing more is written by it.
     fn finish_call(&mut self) {
         self.pace.end(self.stream.as_fd());
+        self.output.settle();
         if self.is_hijacked() {
             // Python has made it one that blocks.
             socket::never_block(self.stream.as_fd());
@@ -294,7 +303,11 @@ impl<'c> Exchange<'c> {
     pub fn fail(&mut self) {
         match self.state {
             ResponseState::Open => self.fail_unbegun(),
-            ResponseState::Sending { .. } => self.state = ResponseState::Broken,
+            ResponseState::Sending { transfer, .. } => {
+                // What was made before is sent; the early end tells that it is not all.
+                let waits = self.output.has_queue() && transfer != Transfer::UntilClose;
+                self.state = if waits { ResponseState::Finished { keep_alive: false } } else { ResponseState::Broken };
+            }
             // The client has its response, or will never have it.
             ResponseState::Finished { .. } | ResponseState::Broken | ResponseState::Hijacked { .. } => {}
         }
@@ -306,7 +319,7 @@ impl<'c> Exchange<'c> {
         }
         let status = self.received.failure_status.unwrap_or(500);
         self.head.start_error(status);
-        let page = self.terms.error_pages.of(status);
+        let page = self.terms.rules.error_pages.of(status);
         let date = imf_fixdate(clock::wall_seconds());
         self.body_bytes = error_response(&mut self.output.bytes, status, &date, Some(self.request), page.as_ref());
         self.state = ResponseState::Finished { keep_alive: false };
@@ -344,7 +357,10 @@ impl<'c> Exchange<'c> {
         keep: impl FnOnce() -> Option<Box<dyn SharedBody>>,
     ) -> Delivery {
         self.body_bytes += piece.len() as u64;
-        let (length, mut keep) = (piece.len(), Some(keep));
+        if self.output.has_queue() {
+            return self.push_behind(app, [piece, end]);
+        }
+        let length = piece.len();
         let mut more = More::Ends;
         if piece.len() <= COPIED {
             self.output.bytes.extend_from_slice(piece);
@@ -356,37 +372,23 @@ impl<'c> Exchange<'c> {
                 more = self.pace.next(self.stream.as_fd());
             }
         }
-        loop {
-            let (stream, output) = (self.stream, &mut *self.output);
-            let written = if piece.len() > LONG {
-                app.detached(|| output.write(stream, [piece, end], more))
-            } else {
-                output.write(stream, [piece, end], more)
-            };
-            let Ok(mut written) = written else { return self.gone() };
-            if self.output.bytes.is_empty() && written == piece.len() + end.len() {
-                return Delivery::Accepted;
-            }
-            consume(&mut piece, &mut written);
-            consume(&mut end, &mut written);
-            if piece.len() > COPIED {
-                if let Some(keep) = keep.take() {
-                    if self.output.keep(length - piece.len(), length, keep) {
-                        return Delivery::Accepted;
-                    }
-                }
-            }
-            if self.output.pending().len() + piece.len() <= BUFFERED {
-                self.output.bytes.extend_from_slice(piece);
-                self.output.bytes.extend_from_slice(end);
-                return Delivery::Accepted;
-            }
-            self.pace.end(self.stream.as_fd());
-            more = More::Ends;
-            if !self.wait(app) {
-                return self.gone();
-            }
+        let (stream, output) = (self.stream, &mut *self.output);
+        let written = if piece.len() > LONG {
+            app.detached(|| output.write(stream, [piece, end], more))
+        } else {
+            output.write(stream, [piece, end], more)
+        };
+        let Ok(mut written) = written else { return self.gone() };
+        if self.output.bytes.is_empty() && written == piece.len() + end.len() {
+            return Delivery::Accepted;
         }
+        consume(&mut piece, &mut written);
+        consume(&mut end, &mut written);
+        let memory = self.terms.rules.responses.memory;
+        if piece.len() > COPIED && self.output.keep((length - piece.len(), length), memory, keep) {
+            return Delivery::Accepted;
+        }
+        self.push_rest(app, [piece, end])
     }
 
     /// True if the application has sent all bytes that it announced.
@@ -396,29 +398,6 @@ impl<'c> Exchange<'c> {
 
     fn flush(&mut self) -> Delivery {
         if self.output.flush(self.stream).is_err() { self.gone() } else { Delivery::Accepted }
-    }
-
-    /// Waits until the client takes more. False if it does not, or too slowly.
-    fn wait<A: Application>(&self, app: &A) -> bool {
-        let (stream, output) = (self.stream, &*self.output);
-        let verdict = waiting(self.slot, app, || {
-            let mut timeout = SendTimeout::new(millis::now(), output.outstanding(stream));
-            loop {
-                match timeout.look(millis::now(), output.outstanding(stream), self.terms.send_limits) {
-                    Verdict::Until(at)
-                        if socket::wait_writable(stream.as_fd(), Duration::from_millis(at - millis::now().min(at))) =>
-                    {
-                        return None;
-                    }
-                    Verdict::Until(_) => {}
-                    verdict => return Some(verdict),
-                }
-            }
-        });
-        if let Some(verdict) = verdict {
-            tracing::info!(peer = %self.origin.peer, ?verdict, "client does not take its response, the connection is closed");
-        }
-        verdict.is_none()
     }
 
     fn gone(&mut self) -> Delivery {
@@ -445,7 +424,5 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
 
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
-/// The bytes that a client may leave untaken before the application waits for it. nginx: 64 KiB, waitress: 1 MiB.
-const BUFFERED: usize = 256 * 1024;
 /// A limit that is none.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -39,6 +39,11 @@ impl ResponseOwner {
         self.state.compare_exchange(OPEN, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// True if the thread has begun to answer, in a call that is under way.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == BEGUN
+    }
+
     /// Ends the connection in the thread's place, with `answer` if none has begun. True if that was so. The caller
     /// holds the worker's lock and has seen the request run: the connection is open.
     pub(crate) fn abort_with(&self, answer: &[u8]) -> bool {

@@ -18,7 +18,7 @@ use crate::os::listener::Peer;
 use crate::os::scoreboard::Scoreboard;
 use crate::worker::Application;
 use crate::worker::connection::body_budget::BodyBudget;
-use crate::worker::connection::context::{ServeContext, ServeRules, Timeouts};
+use crate::worker::connection::context::{ResponseRoom, ServeContext, ServeRules, Timeouts};
 use crate::worker::connection::event::{Event, Next, Work};
 use crate::worker::connection::receive_rate::ReceiveLimits;
 use crate::worker::connection::send_timeout::SendLimits;
@@ -56,8 +56,7 @@ pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool
         is_measured: false,
     };
     let terms = CallTerms {
-        error_pages: &rules.error_pages,
-        send_limits: &rules.timeouts.send,
+        rules: &rules,
         date: request.date,
         stopping: &AtomicBool::new(true),
         owner: &ResponseOwner::default(),
@@ -87,5 +86,6 @@ fn rules() -> ServeRules {
         post_buffering: 0,
         spill_directory: std::path::PathBuf::new(),
         budget: BodyBudget::new(None, None),
+        responses: ResponseRoom { memory: 0, files: 0 },
     }
 }

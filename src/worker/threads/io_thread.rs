@@ -9,6 +9,7 @@ use nix::sys::epoll::EpollEvent;
 
 use super::{Locked, PATIENCE_MS, Shared, Until, Worker};
 use crate::log;
+use crate::os::scoreboard::Slot;
 use crate::os::{clock, process, thread};
 use crate::worker::millis;
 use crate::worker::reactor::poll::{EVENTS, wait};
@@ -54,8 +55,9 @@ impl<'a> Worker<'a> {
                 idle = 0;
             }
             locked = self.io_thread.wait_timeout(locked, pause).unwrap_or_else(PoisonError::into_inner).0;
-            self.corks.iter().for_each(|cork| cork.push());
+            locked = self.send_for_calls(locked);
             self.watch_timeouts(&mut locked);
+            self.watch_streams(&mut locked);
             if !locked.states.is_neglected(clock::monotonic(), every.neglect_ns) {
                 continue;
             }
@@ -72,6 +74,41 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Says once that a response which the application makes slowly holds its thread: a worker of one thread serves
+    /// no other client meanwhile.
+    fn watch_streams(&self, locked: &mut Shared<'a>) {
+        if locked.has_slow_stream {
+            return;
+        }
+        let now = clock::monotonic();
+        // None while it waits for its client.
+        let is_slow = |slot: &Slot| slot.busy_since().is_some_and(|(since, _)| now.saturating_sub(since) > SLOW_NS);
+        let mut calls = self.setup.slots.iter().zip(&self.owners).enumerate();
+        let slow =
+            calls.find(|(at, (slot, owner))| locked.states.is_calling(*at) && owner.has_begun() && is_slow(slot));
+        let Some((_, (found, _))) = slow else { return };
+        locked.has_slow_stream = true;
+        let (line, threads) = (found.request_line(), self.threads());
+        let target = line.split(' ').nth(1).unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default();
+        tracing::warn!(
+            path,
+            threads,
+            "a response is made slowly and holds its thread for as long; said once\nhint: threads is the number of such responses that a worker can make at a time"
+        );
+    }
+
+    /// Sends what was made of responses under way, where the threads that make them do not.
+    fn send_for_calls<'w>(&'w self, locked: Locked<'w, 'a>) -> Locked<'w, 'a> {
+        self.corks.iter().for_each(|cork| cork.push());
+        if !self.corks.iter().any(|cork| cork.has_queue()) {
+            return locked;
+        }
+        drop(locked);
+        self.corks.iter().for_each(|cork| cork.send_queue());
+        self.lock()
+    }
+
     /// Attends until another thread does, or the application computes.
     fn poll_until_attended<'w>(&'w self, mut locked: Locked<'w, 'a>, allowed: Allowed) -> io::Result<Locked<'w, 'a>> {
         let mut events = [EpollEvent::empty(); EVENTS];
@@ -85,7 +122,7 @@ impl<'a> Worker<'a> {
                 return Ok(locked);
             }
             locked = self.attend(locked, Until::Done);
-            self.corks.iter().for_each(|cork| cork.push());
+            locked = self.send_for_calls(locked);
             if computes(&mut locked) {
                 break;
             }
@@ -97,6 +134,7 @@ impl<'a> Worker<'a> {
             locked = self.lock();
             locked.reactor.take_in(&events[..waited?]);
             self.watch_timeouts(&mut locked);
+            self.watch_streams(&mut locked);
         }
         self.wake_sleeper(&locked);
         Ok(locked)
@@ -177,6 +215,8 @@ const ON_ITS_WAY_NS: u64 = 50_000_000;
 const MAIN: usize = 0;
 /// The longest time for which a full disk may hold up the end.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
+/// A response that takes longer than this is a stream. No page takes as long to be sent to a socket or a file.
+const SLOW_NS: u64 = 10_000_000_000;
 /// After this many ticks without a call the I/O thread rests until there is one.
 const IDLE_TICKS: u32 = 3;
 /// While requests wait.

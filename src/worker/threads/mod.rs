@@ -71,6 +71,8 @@ struct Shared<'a> {
     reactor: Reactor<'a>,
     states: ThreadStates,
     timeouts: RequestTimeouts,
+    /// True once the log says that a stream holds its thread.
+    has_slow_stream: bool,
 }
 
 type Locked<'w, 'a> = MutexGuard<'w, Shared<'a>>;
@@ -99,7 +101,12 @@ impl<'a> Worker<'a> {
         let stopping = Arc::new(AtomicBool::new(false));
         let reactor = Reactor::new(setup, Arc::clone(&epoll), Arc::clone(&stopping), Box::new(ask))?;
         let threads = setup.slots.len();
-        let shared = Shared { reactor, states: ThreadStates::new(threads), timeouts: RequestTimeouts::new(threads) };
+        let shared = Shared {
+            reactor,
+            states: ThreadStates::new(threads),
+            timeouts: RequestTimeouts::new(threads),
+            has_slow_stream: false,
+        };
         Ok(Worker {
             setup,
             epoll,
@@ -238,10 +245,8 @@ impl<'a> Worker<'a> {
     }
 
     fn terms(&self, request: &PendingRequest, thread: usize) -> CallTerms<'_> {
-        let rules = &self.setup.serve;
         CallTerms {
-            error_pages: &rules.error_pages,
-            send_limits: &rules.timeouts.send,
+            rules: &self.setup.serve,
             date: request.date,
             stopping: &self.stopping,
             owner: &self.owners[thread],
@@ -260,7 +265,7 @@ impl<'a> Worker<'a> {
     /// Looks at the requests in the application.
     fn watch_timeouts(&self, locked: &mut Shared<'a>) {
         let Some(rules) = &self.setup.timeout else { return };
-        let Shared { reactor, states, timeouts } = locked;
+        let Shared { reactor, states, timeouts, .. } = locked;
         let threads = self.setup.slots.iter().zip(&self.owners).enumerate();
         let calls = threads.filter(|(thread, _)| states.is_calling(*thread));
         if timeouts.watch(rules, calls, || reactor.error_page(504)) {

@@ -1,0 +1,151 @@
+#!/bin/bash
+# Installs the wheel under Debian 12, 13 and sid, serves the polls, upgrades and removes it. For `make test-install`.
+#
+# Makes the trees by debootstrap once and keeps them in target/install (about 1 GB); each run works on a layer above
+# its tree, in namespaces of its own, of which nothing is left. Trees and namespaces are those of tests/pythons.sh.
+#
+#   MIRROR=...   the Debian mirror; otherwise the one this machine's apt uses
+#   WHEEL=...    the wheel; otherwise the one in target/dist
+#   ONLY=trixie  one suite only
+#
+# A line for each: `debian trixie python 3.13.5 wheel ok: first page 1.4 s after pip install`. Exit code 1 if one fails.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/pythons.sh"
+
+self=$here/tests/install.sh
+trees=$here/target/install
+suites='bookworm trixie sid'
+
+main() {
+    local suite failed=0 wheel=${WHEEL:-$(echo "$here"/target/dist/rwsgi-*_"$(uname -m)".whl)}
+    program=/bin/true check_needs
+    [ -e "$wheel" ] || die "expected a wheel at $wheel, found none" 'make wheel'
+    mkdir -p "$trees"
+    exec 9>"$trees/lock"
+    flock 9
+    fill_packages
+    for suite in ${ONLY:-$suites}; do
+        make_tree "$suite" python
+        "$self" try_wheel "$suite" "$wheel" 9>&- || failed=1
+    done
+    return "$failed"
+}
+
+# What the polls need, from PyPI: the trees themselves install without a network.
+fill_packages() {
+    [ -e "$trees/packages/.filled" ] && return
+    python3 -m pip download --quiet --disable-pip-version-check --only-binary :all: --python-version 3.11 \
+        --dest "$trees/packages" -r "$here/examples/django/requirements.txt"
+    touch "$trees/packages/.filled"
+}
+
+# Called by make_tree: a suite with its python3, and nothing else.
+python() {
+    debootstrap --variant=minbase --include=python3,python3-venv "$1" "$2" "$(mirror)"
+}
+
+try_wheel() {
+    local suite=$1 wheel=$2 log=$trees/$1-wheel.log found
+    if found=$(unshare --mount --pid --fork --kill-child -- bash -c '. "$1"; in_layer "$2" install_wheel "$3" "$4"' \
+        bash "$self" "$suite" "$wheel" "$log" </dev/null 2>"$log.err"); then
+        echo "debian $suite $found"
+    else
+        echo "debian $suite wheel FAILED: $found"
+        cat "$log.err" "$log" | tail -n 40 | sed 's/^/    /'
+        return 1
+    fi
+}
+
+# Calls a function with a tree of its own above the one of a suite, in memory; it ends with the namespace.
+in_layer() {
+    local suite=$1 layer=$trees/layer
+    shift
+    mkdir -p "$layer"
+    mount -t tmpfs tmpfs "$layer"
+    mkdir "$layer/upper" "$layer/work" "$layer/tree"
+    mount -t overlay -o "lowerdir=$trees/$suite,upperdir=$layer/upper,workdir=$layer/work" overlay "$layer/tree"
+    tree=$layer/tree
+    mount -t proc proc "$tree/proc"
+    mount --rbind /dev "$tree/dev"
+    "$@"
+}
+
+# A command in the layer, with nothing of the environment of this script.
+inside() {
+    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INDEX=1 \
+        PIP_FIND_LINKS=/srv/packages PIP_ROOT_USER_ACTION=ignore chroot "$tree" "$@"
+}
+
+# Everything that a user does with the wheel; prints what was found.
+install_wheel() {
+    local wheel=$1 log=$2 before started version
+    : >"$log"
+    mkdir "$tree/srv/packages"
+    cp "$trees/packages"/*.whl "$wheel" "$tree/srv/packages"
+    cp -r "$here/examples/django" "$tree/srv/site"
+    inside python3 -m venv /srv/venv
+    inside /srv/venv/bin/pip install --quiet django
+    inside /srv/venv/bin/python /srv/site/manage.py migrate --verbosity 0
+    version=$(inside /srv/venv/bin/python -c 'import platform; print(platform.python_version())')
+    before=$(files)
+    started=$(now)
+    inside /srv/venv/bin/pip install --quiet rwsgi
+    serve /srv/venv/bin/rwsgi
+    page
+    started=$(($(now) - started))
+    upgrade "$wheel"
+    page
+    stop
+    serve /srv/venv/bin/python -m rwsgi
+    page
+    stop
+    inside /srv/venv/bin/pip uninstall --quiet --yes rwsgi
+    [ "$(files)" = "$before" ] || fail "expected nothing to be left, found $(diff <(echo "$before") <(files))"
+    echo "python $version wheel ok: first page $((started / 1000)).$(printf '%03d' $((started % 1000))) s after pip install"
+}
+
+# Starts a command as the README does: no virtualenv is activated, and none is named.
+serve() {
+    port=$(free_port)
+    inside sh -c 'cd /srv/site; exec "$@"' sh "$@" -b "127.0.0.1:$port" mysite.wsgi >>"$log" 2>&1 &
+    pid=$!
+    within_20_seconds listens_or_gone "$port" "$pid" || true
+}
+
+# The same version again, under the running server, which then loads the application anew.
+upgrade() {
+    inside /srv/venv/bin/pip install --quiet --force-reinstall --no-deps "/srv/packages/$(basename "$1")"
+    kill -HUP "$pid"
+    within_20_seconds grep -q 'reload done' "$log" || fail 'expected a reload after the upgrade, found none'
+}
+
+page() {
+    local found
+    found=$(curl -sS --fail --noproxy '*' --max-time 30 "http://127.0.0.1:$port/polls/" 2>&1) || true
+    [[ $found == *'<title>'* ]] || fail "expected the polls, found $found"
+}
+
+stop() {
+    local code=0
+    kill -TERM "$pid"
+    within_20_seconds gone "$pid" || kill -KILL "$pid"
+    wait "$pid" || code=$?
+    [ "$code" = 0 ] || fail "expected exit code 0 after TERM, found $code"
+}
+
+files() {
+    find "$tree/srv/venv" "$tree/root" "$tree/tmp" "$tree/etc" "$tree/usr/local" -not -name '*.pyc' -not -name __pycache__ | sort
+}
+
+now() {
+    echo $(($(date +%s%N) / 1000000))
+}
+
+fail() {
+    echo "$1"
+    exit 1
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    "${@:-main}"
+fi
