@@ -39,6 +39,7 @@ mod hostile;
 mod http;
 mod install;
 mod limits;
+mod manual;
 mod own_socket;
 mod packaging;
 mod privileges;

@@ -8,9 +8,10 @@ use clap::ArgMatches;
 
 use super::ctl::ControlCall;
 use super::gunicorn::translate;
+use super::help;
 pub use super::invocation::{CMD_ARGS, Config, Invocation};
 use super::invocation::{CONFIG, JSON, LIST, WAIT, WITHIN};
-use super::options::{CHECK_CONFIG, PRINT_CONFIG, Unread, WORDS, command, flags, read};
+use super::options::{CHECK_CONFIG, HELP, HELP_ALL, PRINT_CONFIG, Unread, WORDS, flags, read};
 use super::shell;
 pub use super::usage_error::UsageError;
 use super::verb;
@@ -54,10 +55,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     if let Some(config) = matches.get_one::<String>(CONFIG) {
         Config::refuse_foreign(config)?;
     }
-    let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
-    if plain.next_if_eq(&"help").is_some() {
-        return Ok(Call::Print(command().render_help().to_string()));
+    if let Some(text) = help(&matches) {
+        return Ok(Call::Print(text));
     }
+    let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
     if plain.next_if_eq(&LIST).is_some() {
         return list(plain.next(), &matches);
     }
@@ -94,6 +95,16 @@ fn with_hint(words: String, hint: Option<String>) -> UsageError {
 
 fn is_given(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
+}
+
+/// Returns the help that is asked for by an option or the verb `help`.
+fn help(matches: &ArgMatches) -> Option<String> {
+    let mut words = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
+    let by_verb = words.next_if_eq(&HELP).is_some();
+    if matches.get_flag(HELP_ALL) {
+        return Some(help::all());
+    }
+    (by_verb || matches.get_flag(HELP)).then(|| words.next().and_then(help::of_verb).unwrap_or_else(help::short))
 }
 
 fn list(more: Option<&str>, matches: &ArgMatches) -> Result<Call, UsageError> {
@@ -140,10 +151,11 @@ impl Invocation {
         let matches = match read(words) {
             Ok(matches) => matches,
             Err(Unread::Wrong(error)) => return Err(refuse(&error.to_string())),
-            Err(Unread::Text(_)) => {
-                return Err(refuse("expected options that are settings, found --help or --version"));
-            }
+            Err(Unread::Text(_)) => return Err(refuse(NO_SETTINGS)),
         };
+        if matches.get_flag(HELP) || matches.get_flag(HELP_ALL) {
+            return Err(refuse(NO_SETTINGS));
+        }
         if let Some(flag) = [CHECK_CONFIG, PRINT_CONFIG].into_iter().find(|flag| matches.get_flag(flag)) {
             let words =
                 format!("expected options that are settings, found --{flag}\nhint: it belongs on the command line");
@@ -157,3 +169,5 @@ impl Invocation {
         Ok(self)
     }
 }
+
+const NO_SETTINGS: &str = "expected options that are settings, found --help or --version";

@@ -45,13 +45,13 @@ fn pairs(text: &str) -> Result<Vec<EnvPair>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::pairs;
+    use super::{EnvPair, pairs};
     use crate::settings::types::Text as _;
 
     #[test]
     fn lines_are_read_as_other_readers_of_such_files_read_them() {
         let text = "# comment\n\nA=1\nexport B = two\nC='a # b'\nD=\"line\\nbreak\"\nE=${A}2\nF=\nG=x=y # comment\n";
-        let found: Vec<String> = pairs(text).unwrap().iter().map(|pair| pair.text()).collect();
+        let found: Vec<String> = pairs(text).unwrap().iter().map(EnvPair::text).collect();
         assert_eq!(found, ["A=1", "B=two", "C=a # b", "D=line\nbreak", "E=12", "F=", "G=x=y"]);
     }
 

@@ -5,6 +5,7 @@ mod config_file;
 pub mod ctl;
 mod env_file;
 mod gunicorn;
+pub mod help;
 mod invocation;
 mod options;
 mod servers;

@@ -114,7 +114,7 @@ struct Listed {
 pub(super) fn list(json: bool, directories: &[PathBuf]) -> i32 {
     let listed: Vec<Listed> = running(directories).into_iter().map(listed).collect();
     let text = if json { serde_json::to_string(&listed).unwrap_or_default() } else { Table(&listed).to_string() };
-    let text = if json { log::escaped_json(&text).to_string() } else { log::escaped(&text).to_string() };
+    let text = if json { log::escaped_json(&text) } else { log::escaped(&text) };
     super::print(&format!("{text}\n"))
 }
 
