@@ -18,9 +18,11 @@ MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: build debug quick wheel sdist run check test test-launch test-one test-install test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing missing-to-run needs needs-to-run FORCE
 
+# Both packages in the second step too: for one alone cargo would choose other features of the crates, and compile them again.
+BOTH := -p rwsgi-engine -p rwsgi
 build: ## the release binary, target/release/rwsgi: one file, the engine inside
 	$(CARGO) build --release --locked -p rwsgi-engine
-	RWSGI_ENGINE_FILE=$(TARGET)/release/librwsgi_engine.so $(CARGO) build --release --locked -p rwsgi
+	RWSGI_ENGINE_FILE=$(TARGET)/release/librwsgi_engine.so $(CARGO) build --release --locked $(BOTH)
 
 debug:
 	$(CARGO) build --locked --workspace
@@ -36,7 +38,7 @@ ZIGBUILD := PATH="$(PACKING)/bin:$$PATH" $(CARGO) zigbuild --locked --profile $(
 
 wheel: $(PACKING)/.filled ## target/dist/rwsgi-*.whl, for pip: the program and `python -m rwsgi`, for glibc 2.28 and newer
 	$(ZIGBUILD) -p rwsgi-engine
-	RWSGI_ENGINE_FILE=$(BUILT)/librwsgi_engine.so $(ZIGBUILD) -p rwsgi
+	RWSGI_ENGINE_FILE=$(BUILT)/librwsgi_engine.so $(ZIGBUILD) $(BOTH)
 	@rm -f $(DIST)/rwsgi-*_$(MACHINE).whl
 	RWSGI_PROGRAM_FILE=$(BUILT)/rwsgi $(PACKING)/bin/hatchling build -t wheel -d $(DIST)
 	@test -n "$$(find $(DIST) -name 'rwsgi-*-manylinux_2_1?_$(MACHINE).whl' -o -name 'rwsgi-*-manylinux_2_2[0-8]_$(MACHINE).whl')" || \
@@ -47,7 +49,7 @@ sdist: $(PACKING)/.filled ## target/dist/rwsgi-*.tar.gz, the sources, for pip an
 
 quick: ## the same, target/quick/rwsgi, built without the optimisations that take minutes
 	$(CARGO) build --profile quick --locked -p rwsgi-engine
-	RWSGI_ENGINE_FILE=$(TARGET)/quick/librwsgi_engine.so $(CARGO) build --profile quick --locked -p rwsgi
+	RWSGI_ENGINE_FILE=$(TARGET)/quick/librwsgi_engine.so $(CARGO) build --profile quick --locked $(BOTH)
 
 BIND ?= 127.0.0.1:8000
 SITE := $(TARGET)/site

@@ -176,6 +176,8 @@ pub struct Start {
     pub generation: u64,
     /// The master's pid, which is to become every worker's parent.
     pub master: i32,
+    /// The number of open files that programs of the application are allowed; 0 is that of the process.
+    pub files_of_programs: u64,
     /// True for `rwsgi check`: loads the application, reports and serves nothing.
     pub check: bool,
     /// The user and the group to become, unless the process has become them before it was executed.
@@ -346,6 +348,10 @@ pub enum SpentReason {
     Requests,
     /// A request was ended by `timeout`; the state that it used may be broken.
     Timeout,
+    /// Memory has been short for too long.
+    Memory,
+    /// The application has opened all files that a process may have open.
+    Descriptors,
 }
 
 /// The reason why a zygote or a worker could not start.

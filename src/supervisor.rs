@@ -117,6 +117,7 @@ impl Supervisor {
         self.enforce_deadlines(now, &mut actions);
         self.enforce_zygote_deadlines(now, &mut actions);
         self.keep_count(now, &mut actions);
+        self.end_retired_zygotes(now, &mut actions);
         self.note_reloaded(&mut actions);
         actions
     }
@@ -140,7 +141,7 @@ impl Supervisor {
         actions.push(Action::GiveUp(next.number, cause));
         self.dismiss(next.number, now, actions);
         next.leave(now, actions);
-        if cause != Cause::Boot && next.zygote != Zygote::Gone {
+        if cause != Cause::Boot && matches!(next.zygote, Zygote::Leaving { .. }) {
             // It may be in the middle of an import. Without the kill, repeated reloads would pile up zygotes.
             actions.push(Action::KillZygote(next.number));
         }
@@ -473,7 +474,7 @@ impl Supervisor {
                 | Zygote::Stuck { until }
                 | Zygote::Stopped { until }
                 | Zygote::Leaving { until } => *until += gap,
-                Zygote::None { .. } | Zygote::Ready | Zygote::Gone => {}
+                Zygote::None { .. } | Zygote::Ready | Zygote::Retired | Zygote::Gone => {}
             }
         }
         let earlier = if self.pardon.0 + PARDONED > now { self.pardon.1 } else { Duration::ZERO };
@@ -546,6 +547,18 @@ impl Supervisor {
         }
         if given_up {
             self.give_up(Cause::Boot, now, actions);
+        }
+    }
+
+    /// Asks the zygotes to end whose workers are gone. Their exit handlers have as long as a request.
+    fn end_retired_zygotes(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Supervisor { slots, current, next, past, .. } = self;
+        for generation in std::iter::once(current).chain(next).chain(past) {
+            let is_its = |slot: &Slot| slot.generation == generation.number && slot.state != State::Empty;
+            if generation.zygote == Zygote::Retired && !slots.iter().any(is_its) {
+                generation.zygote = Zygote::Leaving { until: now + generation.plan.graceful_timeout.max(QUICK) };
+                actions.push(Action::EndZygote(generation.number));
+            }
         }
     }
 
@@ -645,8 +658,13 @@ impl Generation {
     fn leave(&mut self, now: Moment, actions: &mut Vec<Action>) {
         match self.zygote {
             Zygote::None { .. } | Zygote::Gone => self.zygote = Zygote::Gone,
-            Zygote::Leaving { .. } => {}
-            Zygote::Starting { .. } | Zygote::Stuck { .. } | Zygote::Stopped { .. } | Zygote::Ready => {
+            Zygote::Leaving { .. } | Zygote::Retired => {}
+            // What the application has started there serves the workers that are left.
+            Zygote::Ready => {
+                self.zygote = Zygote::Retired;
+                actions.push(Action::RetireZygote(self.number));
+            }
+            Zygote::Starting { .. } | Zygote::Stuck { .. } | Zygote::Stopped { .. } => {
                 self.zygote = Zygote::Leaving { until: now + QUICK };
                 actions.push(Action::EndZygote(self.number));
             }

@@ -70,10 +70,13 @@ in_layer() {
     "$@"
 }
 
-# A command in the layer, with nothing of the environment of this script.
+# The start of a command line that gets nothing of this script's environment.
+clean=(env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8)
+
+# A command in the layer; pip takes what is in /srv/packages.
 inside() {
-    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INDEX=1 \
-        PIP_FIND_LINKS=/srv/packages PIP_ROOT_USER_ACTION=ignore chroot "$tree" "$@"
+    "${clean[@]}" PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/packages \
+        PIP_ROOT_USER_ACTION=ignore chroot "$tree" "$@"
 }
 
 # Everything that a user does with the wheel; prints what was found.
@@ -107,7 +110,8 @@ install_wheel() {
 # Starts a command as the README does: no virtualenv is activated, and none is named.
 serve() {
     port=$(free_port)
-    inside sh -c 'cd /srv/site; exec "$@"' sh "$@" -b "127.0.0.1:$port" mysite.wsgi >>"$log" 2>&1 &
+    # No function: the process id is to be the server's own.
+    "${clean[@]}" chroot "$tree" sh -c 'cd /srv/site; exec "$@"' sh "$@" -b "127.0.0.1:$port" mysite.wsgi >>"$log" 2>&1 &
     pid=$!
     within_20_seconds listens_or_gone "$port" "$pid" || true
 }

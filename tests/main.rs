@@ -58,6 +58,7 @@ mod settings;
 mod signals;
 mod slow_readers;
 mod smuggling;
+mod spill_directory;
 mod supervisor;
 mod threads;
 mod tidy;

@@ -421,7 +421,10 @@ fn who_comes_late_to_a_stop_is_refused_and_not_left_waiting() {
     server.wait_for("under way: gate");
     let busy = server.workers();
     server.signal(Signal::SIGTERM);
-    wait_until("only the busy worker is left", || children(server.pid()).len() == 1);
+    let is_worker = |(_, name): &(nix::unistd::Pid, String)| name.starts_with("rwsgi: worker");
+    wait_until("only the busy worker is left", || {
+        children(server.pid()).iter().filter(|it| is_worker(it)).count() == 1
+    });
     // It has not looked at the signal yet: it is in the application. Its copy of the socket is the last.
     let late = TcpStream::connect(server.address());
     let _open = gate.open();

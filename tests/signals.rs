@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::outside::python;
-use crate::support::{Gate, Response, Server, children, directory, program, rwsgi, wait_gone, wait_until};
+use crate::support::{Gate, Response, Server, children, directory, program, run, rwsgi, wait_gone, wait_until};
 
 /// The ways in which an application may run: `/` forks in a request, `/import` answers what was found while it was loaded.
 const WAYS: [&[&str]; 3] = [&[], &["--preload"], &["--threads", "2"]];
@@ -361,4 +361,122 @@ fn a_log_file_that_has_reached_its_limit_ends_nothing_and_what_was_lost_is_said(
     wait_until("what was lost is said", || log().contains("log lines dropped n="));
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(), 0, "{}", log());
+}
+
+/// Starts processes and a thread while it is preloaded, and ends some of them in exit handlers.
+const PRELOADED: &str = r#"
+import atexit, concurrent.futures, multiprocessing, os, subprocess, threading
+
+me = os.getpid()
+manager = multiprocessing.get_context("fork").Manager()
+shared = manager.dict()
+ended = subprocess.Popen(["sleep", "600"])
+forgotten = subprocess.Popen(["sh", "-c", "sleep 600 & wait"])
+stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait"])
+pool = concurrent.futures.ThreadPoolExecutor(1)
+pool.submit(lambda: None)
+
+@atexit.register
+def end():
+    if os.getpid() == me:
+        ended.terminate()
+        ended.wait()
+        os.write(2, b"exit handler of the zygote, %d threads\n" % threading.active_count())
+
+def application(environ, start_response):
+    if environ["PATH_INFO"].startswith("/gate"):
+        os.write(2, b"under way\n")
+        os.close(os.open(environ["PATH_INFO"][5:], os.O_RDONLY))
+        shared["asked"] = "after the stop began"
+    start_response("200 OK", [])
+    if "asked" in shared:
+        return [shared["asked"].encode()]
+    return ["%d %d %d %d".encode() % (manager._process.pid, ended.pid, forgotten.pid, stubborn.pid)]
+"#;
+
+/// Returns what the preloaded application has started, with the programs that these have started.
+fn helpers(server: &Server) -> Vec<Pid> {
+    let mut pids: Vec<Pid> = server.get("/").text().split(' ').map(|pid| Pid::from_raw(pid.parse().unwrap())).collect();
+    let below: Vec<Pid> = pids.iter().flat_map(|pid| children(*pid)).map(|(pid, _)| pid).collect();
+    pids.extend(below);
+    assert!(pids.len() >= 6, "{pids:?}");
+    pids
+}
+
+#[test]
+fn what_a_preloaded_application_has_started_ends_after_the_workers_and_with_the_server() {
+    let files = directory(&[("preloaded.py", PRELOADED)]);
+    let mut server = Server::start_in(files.path(), &["preloaded", "--preload"]);
+    let helpers = helpers(&server);
+    let gate = Gate::closed(files.path().join("gate"));
+    let mut waiting = server.begin(&format!("/gate{}/gate", files.path().display()));
+    server.wait_for("under way");
+    server.signal(Signal::SIGTERM);
+    server.wait_for("stopping signal=TERM");
+    let _open = gate.open();
+    assert_eq!(Response::read(&mut waiting).unwrap().text(), "after the stop began", "{}", server.log());
+    assert_eq!(server.wait(), 0);
+    assert!(server.log().contains("exit handler of the zygote, 1 threads"), "{}", server.log());
+    wait_gone(&helpers);
+}
+
+#[test]
+fn a_quick_stop_leaves_nothing_of_a_preloaded_application_either() {
+    let files = directory(&[("preloaded.py", PRELOADED)]);
+    let mut server = Server::start_in(files.path(), &["preloaded", "--preload"]);
+    let helpers = helpers(&server);
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.wait(), 0);
+    wait_gone(&helpers);
+}
+
+#[test]
+fn what_a_preloaded_application_has_started_ends_with_its_generation() {
+    let files = directory(&[("preloaded.py", PRELOADED)]);
+    let mut server = Server::start_in(files.path(), &["preloaded", "--preload"]);
+    let old = helpers(&server);
+    let gate = Gate::closed(files.path().join("gate"));
+    let mut waiting = server.begin(&format!("/gate{}/gate", files.path().display()));
+    server.wait_for("under way");
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload done");
+    let new = helpers(&server);
+    let _open = gate.open();
+    assert_eq!(Response::read(&mut waiting).unwrap().text(), "after the stop began", "{}", server.log());
+    server.wait_for("exit handler of the zygote, 1 threads");
+    wait_gone(&old);
+    assert!(new.iter().all(|pid| kill(*pid, None).is_ok()), "those of the new generation are there");
+    server.stop();
+    wait_gone(&new);
+}
+
+#[test]
+fn a_thread_of_a_preloaded_application_that_never_ends_is_waited_for_within_graceful_timeout() {
+    let endless = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n\
+                   def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n";
+    let files = directory(&[("endless.py", endless)]);
+    let mut server = Server::start_in(files.path(), &["endless", "--preload", "--graceful-timeout", "2"]);
+    let tree = server.tree();
+    let began = std::time::Instant::now();
+    server.stop();
+    assert!(began.elapsed() < crate::support::patient(std::time::Duration::from_secs(8)), "{:?}", began.elapsed());
+    wait_gone(&tree);
+}
+
+#[test]
+fn an_interpreter_that_does_not_start_within_boot_timeout_is_code_3_and_nothing_is_left_of_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = "def application(environ, start_response):\n    pass\n";
+    let wrapper = "#!/bin/sh\necho $$ >>pids\nsleep 600 &\necho $! >>pids\nexec sleep 600\n";
+    let files = directory(&[("app.py", app), ("wrapper", wrapper), ("gunicorn.conf.py", "")]);
+    std::fs::set_permissions(files.path().join("wrapper"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for config in [&[][..], &["-c", "gunicorn.conf.py"]] {
+        let words = ["app", "-b", "127.0.0.1:0", "--python", "./wrapper", "--boot-timeout", "1"];
+        let (code, _, log) = run(files.path(), [&words[..], config].concat());
+        assert_eq!(code, 3, "{config:?}\n{log}");
+        let pids = std::fs::read_to_string(files.path().join("pids")).unwrap();
+        let pids: Vec<Pid> = pids.lines().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect();
+        assert!(pids.len() >= 2, "{log}");
+        wait_gone(&pids);
+    }
 }

@@ -152,6 +152,7 @@ fn action(action: &Action) -> String {
     match action {
         Action::StartZygote(generation) => of("start zygote", *generation),
         Action::TraceZygote(generation) => of("trace zygote", *generation),
+        Action::RetireZygote(generation) => of("retire zygote", *generation),
         Action::EndZygote(generation) => of("end zygote", *generation),
         Action::KillZygote(generation) => of("kill zygote", *generation),
         Action::Fork(slot, generation) => of(&format!("fork {slot}"), *generation),

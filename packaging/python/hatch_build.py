@@ -21,11 +21,14 @@ class ProgramHook(BuildHookInterface):
         """Builds the engine, then the program that includes it: the order that cargo cannot express."""
         directory = os.path.abspath(os.path.join(self.root, os.environ.get("CARGO_TARGET_DIR", "target")))
         profile = os.environ.get("RWSGI_BUILD_PROFILE", "release")
-        output = os.path.join(directory, profile)
-        cargo = ["cargo", "build", "--locked", "--profile", profile, "--target-dir", directory, "--package"]
-        subprocess.run([*cargo, "rwsgi-engine"], cwd=self.root, check=True)
+        # Cargo calls the directory of the profile dev by another name.
+        output = os.path.join(directory, "debug" if profile == "dev" else profile)
+        cargo = ["cargo", "build", "--locked", "--profile", profile, "--target-dir", directory, "-p", "rwsgi-engine"]
+        subprocess.run(cargo, cwd=self.root, check=True)
         engine = os.path.join(output, "librwsgi_engine.so")
-        subprocess.run([*cargo, "rwsgi"], cwd=self.root, check=True, env={**os.environ, "RWSGI_ENGINE_FILE": engine})
+        # Both, so that cargo chooses the same features of the crates, and compiles none again.
+        environ = {**os.environ, "RWSGI_ENGINE_FILE": engine}
+        subprocess.run([*cargo, "-p", "rwsgi"], cwd=self.root, check=True, env=environ)
         return os.path.join(output, "rwsgi")
 
 

@@ -202,6 +202,9 @@ fn is_successor() -> bool {
 
 fn failed(error: &AnyError) -> i32 {
     complain(error);
+    if error.is::<master::PythonLate>() {
+        return EXIT_BOOT;
+    }
     error.downcast_ref::<UsageError>().map_or(EXIT_CONFIG, |error| i32::from(error.exit_code()))
 }
 
@@ -393,3 +396,5 @@ fn print(text: &str) -> i32 {
 
 /// gunicorn's code for a configuration that cannot be used.
 const EXIT_CONFIG: i32 = 1;
+/// gunicorn's code for an application that cannot be booted.
+const EXIT_BOOT: i32 = 3;

@@ -45,8 +45,8 @@ fn is_virtualenv(directory: &Path) -> bool {
     directory.join("pyvenv.cfg").is_file()
 }
 
-/// True if a virtualenv was made by a tool for one program (`pipx install`, `uv tool`), so that the application is
-/// probably in another one.
+/// True if a virtualenv was made by a tool for one program (`pipx install`, `uv tool install`, `uv tool run`), so that
+/// the application is probably in another one.
 fn is_of_a_tool(virtualenv: &Path) -> bool {
     TOOL_MARKS.iter().any(|name| virtualenv.join(name).exists())
 }
@@ -111,8 +111,8 @@ fn is_executable(file: &Path) -> bool {
 /// The virtualenv that uv and poetry make in the directory of a project.
 const PROJECT_VIRTUALENV: &str = ".venv";
 
-/// What pipx and uv write into the virtualenvs of programs.
-const TOOL_MARKS: [&str; 2] = ["pipx_metadata.json", "uv-receipt.toml"];
+/// What pipx and uv write into the virtualenvs of programs. `uv tool run` makes them two levels down in uv's cache.
+const TOOL_MARKS: [&str; 3] = ["pipx_metadata.json", "uv-receipt.toml", "../../CACHEDIR.TAG"];
 
 /// The default PATH: what execvp(3) is given by a login on Debian, without sbin.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";

@@ -390,6 +390,21 @@ fn rwsgis_own_virtualenv_goes_before_virtual_env_and_dot_venv_after_it() {
 }
 
 #[test]
+fn a_virtualenv_in_uvs_cache_goes_after_virtual_env() {
+    let scratch = Scratch::new();
+    for directory in ["cache/archive/own", "active"] {
+        scratch.python(&format!("{directory}/bin/python"), &[]);
+        scratch.write(&format!("{directory}/pyvenv.cfg"), "home = /nowhere\n");
+        std::fs::create_dir_all(scratch.path(&format!("{directory}/lib/python3.13"))).unwrap();
+    }
+    let (program, active) = (scratch.path("cache/archive/own/bin/rwsgi"), scratch.path("active"));
+    let choice = PythonChoice { program: Some(&program), virtual_env: active.to_str(), ..PythonChoice::default() };
+    assert_eq!(find(&choice).unwrap().named_by, NamedBy::OwnVirtualenv);
+    scratch.write("cache/CACHEDIR.TAG", "");
+    assert_eq!(find(&choice).unwrap().named_by, NamedBy::VirtualEnv);
+}
+
+#[test]
 fn a_virtualenv_that_was_found_and_cannot_serve_is_an_error() {
     let scratch = Scratch::new();
     scratch.write("site/.venv/pyvenv.cfg", "home = /nowhere\n");

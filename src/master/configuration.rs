@@ -2,6 +2,7 @@
 //! becomes the zygote of the generation that they make. At the start the master waits for it; at a reload it continues
 //! its work.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::zygote::{self, Zygote, ZygoteRights, ZygoteStage};
@@ -18,8 +18,8 @@ use super::{AnyError, Master, ZYGOTES, now};
 use crate::message::{BUILD_ID, BootFailure, Configure, FromZygote, Identity, ToZygote};
 use crate::os::channel::Received;
 use crate::os::program::Program;
-use crate::os::{process, read_file};
-use crate::settings::{Defined, Script, Settings};
+use crate::os::{descendants, process, read_file};
+use crate::settings::{Defined, Script, Seconds, Settings};
 use crate::supervisor::{Moment, Standing};
 
 /// A configuration file in Python, and the settings of the environment and the command line, which name its Python and
@@ -49,6 +49,7 @@ impl Evaluation {
 /// Evaluates the file and returns its definitions; leaves no process running. `engine` as in [`super::Launch`].
 pub fn evaluate(engine: &[u8], file: &PythonFile, arguments: &[String]) -> Result<Defined, AnyError> {
     let program = Program::open(engine)?;
+    process::become_subreaper()?;
     // A verb prints its answer to standard output; the file must not print there.
     let (zygote, defined) = process::with_stdout_apart(|| configured(&program, file, arguments))??;
     discard(&zygote);
@@ -68,7 +69,10 @@ pub(super) fn configured(
     loop {
         let Some(message) = hear(&zygote, until)? else {
             discard(&zygote);
-            return Err(late(file).into());
+            return Err(match zygote.stage {
+                ZygoteStage::Started => PythonLate(file.settings.boot_timeout).into(),
+                _ => late(file).into(),
+            });
         };
         match (message, zygote.stage) {
             (FromZygote::Found(found), ZygoteStage::Started) => {
@@ -85,6 +89,22 @@ pub(super) fn configured(
         }
     }
 }
+
+/// Python was not found or entered in time, before a configuration file could be evaluated.
+#[derive(Debug)]
+pub struct PythonLate(Seconds);
+
+impl fmt::Display for PythonLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "python: expected an interpreter that starts within {} s, found none\nhint: boot_timeout sets this limit",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for PythonLate {}
 
 /// Receives its next message; `None` when the time is up.
 fn hear(zygote: &Zygote, until: Option<Moment>) -> Result<Option<FromZygote>, AnyError> {
@@ -129,9 +149,9 @@ fn late(file: &PythonFile) -> String {
     format!("{name}: expected the file to end within {limit} s, found it running\nhint: boot_timeout sets this limit")
 }
 
-/// Kills a zygote that is not needed any more.
+/// Kills a zygote that is not needed any more, and everything that it has started.
 pub(super) fn discard(zygote: &Zygote) {
-    let _ = process::signal(zygote.pid, Signal::SIGKILL);
+    descendants::kill(zygote.pid);
 }
 
 impl Master<'_> {

@@ -161,6 +161,7 @@ impl Generation {
             occasion,
             generation: self.number,
             master: Pid::this().as_raw(),
+            files_of_programs: limits::for_programs(),
             check,
             identity: self.identity.clone(),
             listeners: self.sockets.len(),

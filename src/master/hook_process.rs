@@ -27,6 +27,11 @@ impl HookProcess {
         ours.set_nonblocking(true)?;
         Ok((HookProcess { channel: ours, pid: None }, theirs))
     }
+
+    /// Returns its process id, if it is known.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
 }
 
 impl Processes {

@@ -69,14 +69,21 @@ impl Generation {
         }
     }
 
-    /// True if the zygote has hooks to call after the server has stopped. The zygote closes its sockets and stays then.
+    /// Has the zygote close its sockets: it forks no more.
+    pub(super) fn retire_zygote(&self) {
+        let ready = self.zygote.as_ref().filter(|zygote| zygote.stage == ZygoteStage::Ready);
+        if let Some(Err(error)) = ready.map(|zygote| zygote.channel.say(&ToZygote::Note(Note::Closing), &[])) {
+            tracing::error!(%error, "zygote not told to close its sockets");
+        }
+    }
+
+    /// True if the zygote has hooks to call after the server has stopped. The zygote stays then.
     pub(super) fn keep_zygote(&mut self) -> bool {
         let stays = self.hooks.have_final_hooks();
         let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
             return false;
         };
         zygote.stays = true;
-        self.note(Note::Closing);
         true
     }
 }

@@ -116,6 +116,12 @@ pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
             tracing::info!(event = "max_requests", slot, pid, "Autorestarting worker after current request.");
         }
         SpentReason::Timeout => tracing::info!(slot, pid, "worker had a request that timed out, it will be replaced"),
+        SpentReason::Memory => tracing::warn!(slot, pid, "worker has no memory left, it will be replaced"),
+        SpentReason::Descriptors => tracing::error!(
+            slot,
+            pid,
+            "worker has had no free descriptor for 5 s, it will be replaced\nhint: the application does not close what it opens, or limit_nofile is too low for it"
+        ),
     }
 }
 

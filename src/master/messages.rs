@@ -19,7 +19,7 @@ use crate::supervisor::Event;
 
 impl Master<'_> {
     pub(super) fn read_zygote(&mut self, number: u64) {
-        while let Some(zygote) = self.processes.zygote(number).filter(|zygote| zygote.stage != ZygoteStage::Unheard) {
+        while let Some(zygote) = self.processes.zygote(number).filter(|zygote| !zygote.is_ignored()) {
             match zygote.channel.receive() {
                 Ok(Received::Packet(packet)) => match serde_json::from_slice(&packet.bytes) {
                     Ok(FromZygote::Forked) if self.processes.zygote_forked(number, packet.sender) => {}
@@ -35,6 +35,7 @@ impl Master<'_> {
 
     /// Kills a zygote that sent an invalid message: nothing that follows could be trusted. It is replaced.
     fn reject_zygote(&mut self, number: u64, error: &dyn std::fmt::Display) {
+        self.processes.note_leftovers(number);
         if let Some(zygote) = self.processes.zygote(number) {
             tracing::error!(%error, "zygote: expected a message");
             zygote.stage = ZygoteStage::Unheard;

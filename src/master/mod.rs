@@ -9,6 +9,7 @@ mod control;
 mod generation;
 mod hook_process;
 mod hooks;
+mod leftovers;
 mod load;
 mod log_files;
 mod log_lines;
@@ -18,6 +19,7 @@ mod metrics;
 mod processes;
 mod reload;
 mod restart_only;
+mod shutdown;
 mod signals;
 mod sockets;
 mod startup;
@@ -39,7 +41,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-pub use configuration::{PythonFile, evaluate};
+pub use configuration::{PythonFile, PythonLate, evaluate};
 pub use startup::Launch;
 pub use zygote::{ROLE, run as become_zygote};
 
@@ -104,6 +106,7 @@ pub fn run(launch: Launch<'_>) -> Result<i32, AnyError> {
     signal::release()?;
     // A log that has reached the limit of its size (RLIMIT_FSIZE) is an error of its write.
     signal::disregard(&[Signal::SIGXFSZ])?;
+    process::become_subreaper()?;
     let mut master = Master::new(launch)?;
     let code = master.serve();
     master.close(code);
@@ -123,6 +126,8 @@ struct Master<'a> {
     succession: Succession,
     measurements: Measurements,
     lookups: Lookups,
+    /// The time since which the server stops.
+    stops_since: Option<Moment>,
     waiting_for_port: Option<WaitingForPort>,
     /// The exit code, once the master is to end.
     finish: Option<i32>,
@@ -140,7 +145,6 @@ impl<'a> Master<'a> {
         let pidfile = pidfile(&first, &other, check)?;
         let inherited = predecessor.filter(|_| other.is_there());
         let inherited = inherited.map(|old| sockets::inherited(&old, &first.settings, &first.identity));
-        process::become_subreaper()?;
         first.limit_files()?;
         proctitle::set(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
@@ -168,6 +172,7 @@ impl<'a> Master<'a> {
             succession: Succession { other, pending: None, pidfile },
             measurements: Measurements::new(now()),
             lookups,
+            stops_since: None,
             waiting_for_port: None,
             finish: None,
         })
@@ -211,6 +216,7 @@ impl<'a> Master<'a> {
             self.requests.wake_at(),
             self.processes.evaluation.as_ref().and_then(configuration::Evaluation::until),
             self.next_backlog(),
+            self.processes.leftovers.wake_at(),
             self.waiting_for_port.as_ref().map(WaitingForPort::at),
         ];
         let limit = wakes.into_iter().flatten().min().map(|at| at.saturating_sub(now) + ROUND_UP);
@@ -249,6 +255,7 @@ impl<'a> Master<'a> {
         self.look_at_load();
         self.look_at_memory();
         self.end_late_evaluation();
+        self.look_at_leftovers(now());
         self.bind_again();
         self.tell(&Event::Tick);
         self.processes.forget_generations(!self.succession.other.is_there());
@@ -277,6 +284,7 @@ impl<'a> Master<'a> {
         match *action {
             Action::StartZygote(generation) => self.start_zygote(generation),
             Action::TraceZygote(generation) => self.trace_zygote(generation),
+            Action::RetireZygote(generation) => self.retire_zygote(generation),
             Action::EndZygote(generation) => self.end_zygote(generation),
             Action::KillZygote(generation) => self.kill_zygote(generation),
             Action::Fork(slot, generation) => self.fork(slot, generation),
@@ -307,7 +315,10 @@ impl<'a> Master<'a> {
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
             Action::Reloaded(generation) => self.reloaded(generation),
-            Action::CloseListeners => self.release_sockets(|_| true),
+            Action::CloseListeners => {
+                self.stops_since.get_or_insert_with(now);
+                self.release_sockets(|_| true);
+            }
             Action::End(code) => self.finish = Some(code),
         }
     }

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Token};
+use mio::{Interest, Token};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::configuration::Evaluation;
 use super::hook_process::HookProcess;
+use super::leftovers::Leftovers;
 use super::sockets::{self, BoundSocket};
 use super::workers::WorkerSlots;
 use super::zygote::{Zygote, ZygoteRights, ZygoteStage};
-use super::{Generation, Master, ROUND_UP, WORKERS, ZYGOTES, log_lines, now, zygote};
+use super::{Generation, Master, WORKERS, ZYGOTES, log_lines, now, zygote};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, ToWorker};
 use crate::os::process::{self, Change, Exit};
@@ -38,6 +38,8 @@ pub(super) struct Processes {
     pub(super) hook_process: Option<HookProcess>,
     /// A configuration file that is being evaluated for a reload.
     pub(super) evaluation: Option<Evaluation>,
+    /// Processes that the application has started in zygotes.
+    pub(super) leftovers: Leftovers,
     /// Sockets of an old master that no generation has taken yet.
     pub(super) inherited: Vec<Rc<BoundSocket>>,
 }
@@ -53,6 +55,7 @@ impl Processes {
             workers: WorkerSlots::default(),
             hook_process: None,
             evaluation: None,
+            leftovers: Leftovers::default(),
             inherited,
         }
     }
@@ -144,7 +147,9 @@ impl Master<'_> {
         }
     }
 
-    pub(super) fn trace_zygote(&self, number: u64) {
+    pub(super) fn trace_zygote(&mut self, number: u64) {
+        // One that has not entered Python is ended by the signal.
+        self.processes.note_leftovers(number);
         let Some(Generation { zygote: Some(zygote), settings, .. }) = self.processes.generations.get(&number) else {
             return;
         };
@@ -155,6 +160,11 @@ impl Master<'_> {
         process::trace(zygote.pid);
     }
 
+    /// Has a zygote close its sockets, as it forks no more.
+    pub(super) fn retire_zygote(&self, number: u64) {
+        self.processes.generations.get(&number).into_iter().for_each(Generation::retire_zygote);
+    }
+
     /// Ends a zygote by closing its channel, unless it has hooks to call at the end.
     pub(super) fn end_zygote(&mut self, number: u64) {
         let is_last = self.supervisor.is_stopping() && number == self.processes.current;
@@ -162,6 +172,7 @@ impl Master<'_> {
             return;
         }
         self.zygote_closed(number);
+        self.processes.note_leftovers(number);
         if let Some(zygote) =
             self.processes.generations.get_mut(&number).and_then(|generation| generation.zygote.as_mut())
         {
@@ -254,7 +265,8 @@ impl Master<'_> {
 
     /// Kills a zygote, and logs that if it was stopped. One that hangs in its boot was traced before, and the end of
     /// one that was told to end is expected.
-    pub(super) fn kill_zygote(&self, number: u64) {
+    pub(super) fn kill_zygote(&mut self, number: u64) {
+        self.processes.note_leftovers(number);
         let Some(generation) = self.processes.generations.get(&number) else { return };
         if let Some(zygote) = generation.zygote.as_ref().filter(|zygote| zygote.is_stopped && !zygote.expected) {
             let pid = zygote.pid.as_raw();
@@ -264,6 +276,7 @@ impl Master<'_> {
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) {
+        self.processes.leftovers.forget(pid);
         if self.is_successor(pid, exit) || self.is_evaluator(pid) || self.is_hook_process(pid, exit) {
             return;
         }
@@ -320,46 +333,4 @@ impl Master<'_> {
             self.tell(&Event::Spent(slot));
         }
     }
-
-    /// Ends the server: closes the channels of the zygotes, waits a moment for their atexit handlers, and kills the
-    /// rest.
-    pub(super) fn close(&mut self, code: i32) {
-        self.supersede_evaluation();
-        self.release_sockets(|_| true);
-        self.requests.socket.close();
-        if let Some(pidfile) = &self.succession.pidfile {
-            pidfile.remove();
-        }
-        self.note_end();
-        let patience = if self.has_final_hooks() { self.settings().graceful_timeout.duration() } else { ZYGOTE_END };
-        let zygotes = self.processes.generations.values_mut().filter_map(|generation| generation.zygote.take());
-        let zygotes: Vec<Pid> = zygotes.map(|zygote| zygote.pid).collect();
-        self.wait_and_kill(zygotes, patience);
-        // The hook process comes after the zygotes: its hook is the last one.
-        let hook_process = self.processes.end_hook_process().into_iter().collect();
-        self.wait_and_kill(hook_process, patience);
-        if !self.startup.check {
-            log_lines::end(code);
-        }
-    }
-
-    /// Waits until these have ended or the time is up, and then kills the rest.
-    fn wait_and_kill(&mut self, mut pids: Vec<Pid>, patience: Duration) {
-        let end = now() + patience.max(ZYGOTE_END);
-        pids.retain(|pid| process::is_child(*pid));
-        while !pids.is_empty() && now() < end {
-            let mut events = Events::with_capacity(8);
-            let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
-            while self.signals.next().is_some() {}
-            while let Some((gone, change)) = process::reap() {
-                pids.retain(|pid| *pid != gone || !matches!(change, Change::Ended(_)));
-            }
-        }
-        for pid in pids {
-            let _ = process::signal(pid, Signal::SIGKILL);
-        }
-    }
 }
-
-/// The time for atexit handlers of a zygote.
-const ZYGOTE_END: Duration = Duration::from_secs(1);

@@ -39,8 +39,16 @@ impl Zygote {
     /// Tells it to end by closing the master's side of the channel. Its own messages are ignored from now on.
     pub(super) fn leave(&mut self) {
         self.expected = true;
-        self.stage = ZygoteStage::Unheard;
+        self.stage = match self.stage {
+            ZygoteStage::Ready | ZygoteStage::Finishing => ZygoteStage::Finishing,
+            _ => ZygoteStage::Unheard,
+        };
         let _ = self.channel.shut_down();
+    }
+
+    /// True if its messages are ignored.
+    pub(super) fn is_ignored(&self) -> bool {
+        matches!(self.stage, ZygoteStage::Finishing | ZygoteStage::Unheard)
     }
 
     /// True if it has been told what to serve, and still reads messages.
@@ -64,6 +72,8 @@ pub(super) enum ZygoteStage {
     Ready,
     /// The reason why it ends.
     Failed,
+    /// It was ready when it was told to end, and runs exit handlers: the master ignores it.
+    Finishing,
     /// An invalid message, or it is not needed any more: the master ignores it.
     Unheard,
 }

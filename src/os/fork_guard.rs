@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use super::{process, signal};
+use super::{limits, process, signal};
 
 /// Watches, from now on, the forks of this process and of those that the server forks off it.
 pub fn watch_forks() -> io::Result<()> {
@@ -70,6 +70,7 @@ extern "C" fn forked() {
     FORKED.store(true, Ordering::SeqCst);
     signal::reset_in_fork();
     process::forget_parent();
+    limits::lower_in_fork();
     // SAFETY: the pointer is null, or that of a list which is never freed or changed.
     if let Some(private) = unsafe { private.as_ref() } {
         for fd in private {

@@ -11,6 +11,8 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::limits;
+
 /// The command line of this program. Read it before the process gets a title, which takes the room of its words.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
@@ -55,8 +57,12 @@ impl CommandLine {
         let mut command = Command::new(program);
         command.args(&self.words).envs(variables.iter().map(|(name, value)| (name, value)));
         let sockets: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
-        unsafe { command.pre_exec(move || sockets.iter().try_for_each(|socket| inherit(*socket))) };
+        let prepare = move || {
+            limits::lower_in_fork();
+            sockets.iter().try_for_each(|socket| inherit(*socket))
+        };
+        // SAFETY: between fork and exec only fcntl, getrlimit and setrlimit are called, which are async-signal-safe.
+        unsafe { command.pre_exec(prepare) };
         let child = command.spawn()?;
         // The pid is below 2^22 (PID_MAX_LIMIT).
         Ok(Pid::from_raw(i32::try_from(child.id()).expect("a pid fits an i32")))

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 use nix::unistd::Pid;
 
-use super::rights;
+use super::{heap, rights};
 
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Read {
 
 /// Appends up to `room` bytes to `buffer`. A reset is reported as [`Read::Closed`].
 pub fn read(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
-    if buffer.try_reserve(room).is_err() {
+    if heap::try_reserve(buffer, room).is_err() {
         return Read::NoMemory;
     }
     let read = read_into(stream, &mut buffer.spare_capacity_mut()[..room]);

@@ -368,8 +368,10 @@ settings! {
          limit. For bodies never less than `spill_limit`.";
     worker_tmp_dir: Option<PathBuf> = None, optional, Requests,
         ["--worker-tmp-dir"], "DIR", "directory for bodies that are too large for memory",
-        "The default is the system's directory for temporary files. A relative path is relative to `chdir`. gunicorn \
-         stores heartbeat files there; rwsgi has none.";
+        "The user of the application must be able to write there. The default is the first directory that can be \
+         written to and is not in memory, of those that Python's `tempfile` looks at: `TMPDIR`, `TEMP` and `TMP` in the \
+         environment, `/tmp`, `/var/tmp`, `/usr/tmp`, the working directory; the log names another one than the first. \
+         A relative path is relative to `chdir`. gunicorn stores heartbeat files there; rwsgi has none.";
     limit_request_line: u32 = 4094, whole_u32::<0, 1_048_576>, Requests,
         ["--limit-request-line"], "BYTES", "longest request line",
         "Longer ones get 414. Bytes, without the final CR LF; 0 is the largest possible value, 1048576.";
@@ -511,10 +513,12 @@ settings! {
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "most open files of each process",
         "Every connection is one. 0 is the hard limit of the process (`ulimit -Hn`), at most 1048576. Set at the \
-         start: a reload does not change it. uWSGI has `max-fd`.";
+         start: a reload does not change it. With 0, programs that the application starts get the limit that the \
+         server was started with. uWSGI has `max-fd`.";
     limit_as: Bytes = Bytes(0), one, Process,
         ["--limit-as"], "BYTES", "most address space of each process with Python",
-        "Larger allocations get `MemoryError`, in that request only. Address space is more than memory in use: memory \
+        "Larger allocations get `MemoryError`, in that request only. A worker that has none left answers requests with \
+         503; after 5 seconds it is replaced. Address space is more than memory in use: memory \
          that is mapped and never touched counts. It applies to the zygote and the workers. Bytes, or with a unit: \
          `\"512M\"` or `\"512 MiB\"`; 0 is no limit. As in uWSGI.";
     proc_name: Option<String> = None, optional, Process,

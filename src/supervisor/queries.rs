@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::state::{Generation, Phase, SOUND_LIFE, Slot, State, Zygote};
-use super::{Moment, Plan, Seat, Standing, Supervisor, Why};
+use super::{Moment, Plan, Seat, Standing, Stop, Supervisor, Why};
 
 impl Supervisor {
     /// Returns the next deadline, if there is one.
@@ -31,7 +31,7 @@ impl Supervisor {
                 (!stopping).then_some(until)
             }
             Zygote::Leaving { until } => Some(until),
-            Zygote::Ready | Zygote::Gone => None,
+            Zygote::Ready | Zygote::Retired | Zygote::Gone => None,
         });
         let held_back = !stopping && self.wants_fork() > 0 && self.fork_not_before > now;
         let leave = match self.phase {
@@ -53,6 +53,11 @@ impl Supervisor {
     /// True if a stop is under way.
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// True if a quick stop is under way.
+    pub fn is_quick(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { stop: Stop::Quick, .. })
     }
 
     /// Returns the slots that are not empty.

@@ -62,6 +62,8 @@ pub(super) enum Zygote {
     Stopped {
         until: Moment,
     },
+    /// It forks no more, and is asked to end once its generation has no workers.
+    Retired,
     /// It was asked to end.
     Leaving {
         until: Moment,

@@ -125,6 +125,8 @@ pub enum Action {
     StartZygote(u64),
     /// Log that the zygote is not ready in time, and let it write its Python stack. The kill follows.
     TraceZygote(u64),
+    /// Let the zygote close its listeners; it forks no more, and stays as long as its workers.
+    RetireZygote(u64),
     /// Let the zygote end; it is not needed any more.
     EndZygote(u64),
     /// Kill the zygote.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustls::{Error, ServerConfig, ServerConnection};
 
 use super::Variables;
+use crate::os::heap;
 use crate::os::socket::{self, More, Read};
 
 /// The TLS state of one connection.
@@ -100,7 +101,7 @@ impl Session {
 
     /// Reads as [`socket::read`] does.
     pub fn read(&mut self, stream: BorrowedFd<'_>, buffer: &mut Vec<u8>, room: usize) -> Read {
-        if buffer.try_reserve(room).is_err() {
+        if heap::try_reserve(buffer, room).is_err() {
             return Read::NoMemory;
         }
         self.read_by(stream, room, |chunk| buffer.extend_from_slice(chunk))

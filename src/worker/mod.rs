@@ -28,6 +28,7 @@ pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
 pub use reactor::handoff::{Handoff, HandoffEnds};
 pub use reactor::shutdown::Ending;
+pub use spill_file::try_spilling;
 pub use threads::Worker;
 pub use threads::request_timeout::{Late, Then, TimeoutRules};
 
@@ -72,6 +73,10 @@ pub enum Spent {
     Requests,
     /// A request was ended by its timeout; what it held may be broken.
     Timeout,
+    /// Memory has been short for too long.
+    Memory,
+    /// It cannot open a file or take a connection, and has no connection to close for that.
+    Descriptors,
 }
 
 /// The source of orders.

@@ -7,11 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::os::late_close::ClosedLate;
+
 /// A file without a name, and the number of bytes that were appended to it. They count in [`count`], as the fields
 /// say.
 #[derive(Debug)]
 pub(crate) struct SpillFile {
-    file: File,
+    file: ClosedLate,
     /// Bytes that count until the file is dropped.
     length: u64,
     /// Bytes that the caller counts.
@@ -21,7 +23,7 @@ pub(crate) struct SpillFile {
 impl SpillFile {
     /// Creates an empty file in `directory`.
     pub(crate) fn create(directory: &Path) -> io::Result<SpillFile> {
-        Ok(SpillFile { file: tempfile::tempfile_in(directory)?, length: 0, counted_elsewhere: 0 })
+        Ok(SpillFile { file: tempfile::tempfile_in(directory)?.into(), length: 0, counted_elsewhere: 0 })
     }
 
     /// Appends `pieces`. Errors leave it as it was: that of the disk, or `StorageFull` if all files of this process
@@ -79,6 +81,11 @@ impl Drop for SpillFile {
     fn drop(&mut self) {
         SPILLED.fetch_sub(self.length, Ordering::Relaxed);
     }
+}
+
+/// Creates a file in `directory`, writes to it and removes it, as a body that goes there would.
+pub fn try_spilling(directory: &Path) -> io::Result<()> {
+    SpillFile::create(directory)?.append_counted(&[b"written"])
 }
 
 /// Returns the number of bytes of this process that are in files, for those that take their share ahead of writing.

@@ -2,6 +2,7 @@
 //! being forked.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -45,6 +46,8 @@ pub(crate) struct Inheritance {
     pub(crate) for_hooks: ForHooks,
     /// The application, if it is preloaded.
     pub(crate) application: Option<Py<PyAny>>,
+    /// The directory for bodies that memory is too small for.
+    pub(crate) spill_directory: PathBuf,
 }
 
 /// The descriptors that the hooks of a configuration file need of the master.
@@ -108,6 +111,7 @@ impl Inheritance {
             hooks,
             for_hooks,
             application,
+            spill_directory: PathBuf::new(),
         })
     }
 

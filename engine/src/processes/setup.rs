@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use rwsgi::http::access_log::AccessFormat;
 use rwsgi::log::{AccessLog, Destination};
 use rwsgi::message::{BootFailure, Fork};
-use rwsgi::os::limits;
 use rwsgi::os::scoreboard::Slot;
 use rwsgi::os::signal::Signals;
+use rwsgi::os::{heap, limits};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{
     BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts,
@@ -40,14 +40,15 @@ pub(crate) fn setup(
         has_others: has_others(settings),
         worker_connections: usize::try_from(settings.worker_connections).unwrap_or(usize::MAX),
         max_requests: fork.max_requests,
-        serve: rules(settings)?,
+        serve: rules(inheritance)?,
         timeout: None,
         access: access(inheritance)?,
     })
 }
 
 /// Returns the rules by which the worker serves connections.
-fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
+fn rules(inheritance: &Inheritance) -> Result<ServeRules, BootFailure> {
+    let settings = &inheritance.start.settings;
     Ok(ServeRules {
         limits: settings.limits(),
         proxy: settings.proxy(),
@@ -67,7 +68,7 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
             drain: settings.time_to_fade(),
         },
         post_buffering: usize::try_from(settings.post_buffering.0).unwrap_or(usize::MAX),
-        spill_directory: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+        spill_directory: inheritance.spill_directory.clone(),
         budget: budget(settings),
         responses: ResponseRoom {
             memory: usize::try_from(settings.response_memory.limit().unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
@@ -79,6 +80,9 @@ fn rules(settings: &Settings) -> Result<ServeRules, BootFailure> {
 /// Returns the bounds of all request bodies. Those in memory leave half of the address space to everything else.
 fn budget(settings: &Settings) -> Arc<BodyBudget> {
     let left = limits::address_space_left().map(|left| left / 2);
+    if left.is_some() && !heap::hold_reserve() {
+        tracing::warn!("no memory for a reserve\nhint: limit_as allows for more of it");
+    }
     BodyBudget::new(settings.request_memory.limit().into_iter().chain(left).min(), settings.spill_space())
 }
 

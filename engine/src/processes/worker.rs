@@ -131,6 +131,8 @@ fn ask_for_replacement(channel: &Channel, why: Spent) {
     let why = match why {
         Spent::Requests => message::SpentReason::Requests,
         Spent::Timeout => message::SpentReason::Timeout,
+        Spent::Memory => message::SpentReason::Memory,
+        Spent::Descriptors => message::SpentReason::Descriptors,
     };
     if let Err(error) = channel.say(&FromWorker::Spent(why), &[]) {
         tracing::error!(%error, "cannot ask for a replacement");

@@ -25,10 +25,12 @@ use crate::processes::fork;
 use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
 use crate::processes::privileges;
+use crate::processes::program_limits;
 use crate::processes::signals;
+use crate::processes::spill_directory;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
-use crate::python;
+use crate::python::{self, Exit};
 use crate::timeouts::request_timeout;
 
 /// Takes over the interpreter's main thread, and does not return.
@@ -38,8 +40,8 @@ pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
     if let Err(failure) = serve(py, &channel, mode) {
         let _ = channel.say(&FromZygote::Failed(failure.bounded()), &[]);
     }
-    python::flush_standard(py);
-    process::exit_now(0)
+    // The application may have started threads and processes here.
+    python::exit(py, 0, Exit::Patient)
 }
 
 /// Serves the master's requests until the master is gone, or needs this zygote no more.
@@ -80,7 +82,10 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
             ToZygote::Connect(remotes) => inheritance::connect(&remotes),
-            ToZygote::Note(note) => note_event(py, &mut inheritance, note, channel)?,
+            ToZygote::Note(note) => {
+                note_event(py, &mut inheritance, note, channel)?;
+                fork_guard::keep_private(fork::private(channel, &signals).chain(inheritance.descriptors()).collect());
+            }
             ToZygote::Load(_) | ToZygote::Configure(_) | ToZygote::Start(_) => {}
         }
     }
@@ -207,6 +212,8 @@ fn go_on(py: Python<'_>, inheritance: &mut Inheritance) {
 /// Loads the application, if it is preloaded or checked. Hooks that follow find it as `server.app.callable`.
 fn load(py: Python<'_>, inheritance: &mut Inheritance, hooks: Option<&Hooks>) -> Result<(), BootFailure> {
     let settings = &inheritance.start.settings;
+    inheritance.spill_directory = spill_directory::choose(settings)?;
+    program_limits::install(py, inheritance.start.files_of_programs).map_err(|error| BootFailure::setup(&error))?;
     if settings.preload_app || inheritance.start.check {
         let loaded = app::load_configured(py, settings)?;
         hooks.map_or(Ok(()), |hooks| hooks.preloaded(py, &loaded))?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::worker::spill_file;
+use crate::worker::spill_file::{self, SpillFile};
 
 /// The bounds of all request bodies of a worker, and what they take.
 #[derive(Debug)]
@@ -101,12 +101,14 @@ pub(crate) struct Charge {
     budget: Arc<BodyBudget>,
     memory: u64,
     files: u64,
+    /// The body's file: it outlives the application's handle, whose close would take as long as a disk.
+    file: Option<SpillFile>,
 }
 
 impl Charge {
     /// Takes nothing yet.
     pub(crate) fn new(budget: &Arc<BodyBudget>) -> Charge {
-        Charge { budget: Arc::clone(budget), memory: 0, files: 0 }
+        Charge { budget: Arc::clone(budget), memory: 0, files: 0, file: None }
     }
 
     /// Has the body take `bytes` of memory. False, and nothing is changed, if they are not to be had.
@@ -117,6 +119,11 @@ impl Charge {
     /// The same for bytes that were read already, with their head: a little more than the bound is to be had for them.
     pub(crate) fn overdraw(&mut self, bytes: usize) -> bool {
         self.budget.memory.change(&mut self.memory, bytes as u64, OVERDRAFT)
+    }
+
+    /// Keeps the body's file until the body is dropped.
+    pub(crate) fn keep(&mut self, file: SpillFile) {
+        self.file = Some(file);
     }
 
     /// Has the body take `bytes` in a file. False, and nothing is changed, if they are not to be had.

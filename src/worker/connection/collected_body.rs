@@ -13,6 +13,7 @@ use std::mem;
 use std::path::Path;
 
 use super::body_budget::Charge;
+use crate::os::heap;
 use crate::worker::spill_file::SpillFile;
 
 /// A body under way.
@@ -79,7 +80,7 @@ impl CollectedBody {
             }
             self.goes_to_file = true;
         }
-        self.piece.try_reserve_exact(more).map_err(|_| NoRoom)?;
+        heap::try_reserve_exact(&mut self.piece, more).map_err(|_| NoRoom)?;
         Ok(&mut self.piece)
     }
 
@@ -91,7 +92,7 @@ impl CollectedBody {
         }
         let doubled = needed.max(most.min(2 * capacity));
         let wanted = if self.charge.hold_memory(doubled) { doubled } else { needed };
-        self.memory.try_reserve_exact(wanted - length).is_ok()
+        heap::try_reserve_exact(&mut self.memory, wanted - length).is_ok()
     }
 
     /// Notes that what came is appended: gives back what was admitted beyond it, and has a body beyond `limit` go to a
@@ -145,10 +146,14 @@ impl CollectedBody {
     }
 
     /// Returns the whole body, its length in bytes, and what it takes until it is dropped.
-    pub(super) fn finish(self) -> io::Result<(Collected, u64, Charge)> {
+    pub(super) fn finish(mut self) -> io::Result<(Collected, u64, Charge)> {
         let length = self.written() + self.memory.len() as u64;
         let body = match self.file {
-            Some(file) => Collected::File(file.handle()?),
+            Some(file) => {
+                let handle = file.handle()?;
+                self.charge.keep(file);
+                Collected::File(handle)
+            }
             None if self.memory.is_empty() => Collected::Empty,
             None => Collected::Memory(self.memory),
         };

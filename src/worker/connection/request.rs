@@ -67,7 +67,7 @@ pub(crate) struct ParsedRequest {
     pub(crate) body_length: Option<u64>,
     /// A body that is still to be received. Boxed: nearly no request has one.
     pub(crate) streamed: Option<Box<StreamedBody>>,
-    /// What the body takes of the worker's memory and files until the request is answered.
+    /// The body's share of the worker's memory and files, until the request is answered.
     pub(crate) charge: Option<Charge>,
 }
 

@@ -45,6 +45,7 @@ use super::tls_handshake::{Preface, SPEAKS_TLS};
 use crate::http::access_log::EnvironValues;
 use crate::http::response::ResponseHead;
 use crate::http::{BodyDecoder, BodyLength, CONTINUE, ErrorPage, Reject, Scheme};
+use crate::os::heap;
 use crate::os::socket::Read;
 use crate::tls::{Fault, Shaken};
 use crate::worker::millis::{Millis, after, after_some};
@@ -273,7 +274,7 @@ impl Connection {
         }
         let mut spare = mem::take(&mut context.spare_input);
         let read = receiving.read(&self.stream, &mut spare);
-        let has_memory = self.input.try_reserve(spare.len()).is_ok();
+        let has_memory = heap::try_reserve(&mut self.input, spare.len()).is_ok();
         if has_memory {
             self.input.extend_from_slice(&spare);
         }
@@ -283,7 +284,7 @@ impl Connection {
         let count = if let Read::Bytes { count, .. } = read { count } else { 0 };
         let is_slow = !receiving.rate().received(context.now, count);
         self.note_read(read);
-        // What has come by now and is not read yet counts as well.
+        // Bytes that have come by now and are not read yet count as well.
         if is_slow && self.reading == Reading::Drained {
             return Ok(self.too_slow(context));
         }
@@ -330,6 +331,9 @@ impl Connection {
         let Some((head_length, request)) = parsed else {
             return Ok(self.need_more(context));
         };
+        if heap::is_short() {
+            return Err(Refusal::Memory);
+        }
         let length = request.body_length();
         if length == BodyLength::None {
             let responder = Responder::of(request, self.origin.peer.ip(), own, &rules.trust);
@@ -600,7 +604,8 @@ impl Connection {
         let (environ, remote_addr) = (EnvironValues::default(), self.origin.client_ip());
         let entry = Entry { request, response: &response, environ: &environ, remote_addr, body_bytes };
         context.note(&entry, None);
-        if flushed { self.linger(context) } else { Next::Close }
+        // A connection takes memory, which may be short.
+        if flushed && !heap::is_short() { self.linger(context) } else { Next::Close }
     }
 
     fn linger(&mut self, context: &mut ServeContext<'_>) -> Next {
@@ -739,7 +744,7 @@ fn fit(buffer: &mut Vec<u8>, spare: &mut Vec<u8>) {
         return;
     }
     let mut fitting = Vec::new();
-    if fitting.try_reserve_exact(buffer.len()).is_ok() {
+    if heap::try_reserve_exact(&mut fitting, buffer.len()).is_ok() {
         fitting.extend_from_slice(buffer);
         buffer.clear();
         take_back(buffer, spare);

@@ -16,6 +16,8 @@ pub(crate) struct StreamedBody {
     /// True while the client waits for a 100 before it sends the body.
     awaits_continue: bool,
     rate: ReceiveRate,
+    /// True from the begin of a wait for the client to its next bytes.
+    is_waited_for: bool,
     /// The first error of the decoder, which is of no use after it.
     refused: Option<Box<Reject>>,
 }
@@ -62,7 +64,7 @@ impl StreamedBody {
         limits: ReceiveLimits,
     ) -> StreamedBody {
         let rate = ReceiveRate::new(limits, millis::now());
-        StreamedBody { decoder, received, awaits_continue, rate, refused: None }
+        StreamedBody { decoder, received, awaits_continue, rate, is_waited_for: false, refused: None }
     }
 
     /// True if the body is whole.
@@ -88,9 +90,12 @@ impl StreamedBody {
     pub(crate) fn receive(&mut self, stream: &Stream) -> Read {
         let read = stream.read(&mut self.received, READ_SIZE);
         if let Read::Bytes { count, .. } = read {
-            // Only the time in which it was waited for counts.
-            self.rate.resume(millis::now());
-            self.rate.received(millis::now(), count);
+            let now = millis::now();
+            if !std::mem::take(&mut self.is_waited_for) {
+                // Only the time in which it was waited for counts.
+                self.rate.resume(now);
+            }
+            self.rate.received(now, count);
         }
         read
     }
@@ -98,13 +103,10 @@ impl StreamedBody {
     /// Returns how long the client may send nothing from now on.
     pub(crate) fn begin_wait(&mut self) -> Duration {
         let now = millis::now();
-        self.rate.resume(now);
+        if !std::mem::replace(&mut self.is_waited_for, true) {
+            self.rate.resume(now);
+        }
         Duration::from_millis(self.rate.deadline().saturating_sub(now))
-    }
-
-    /// Takes the time that was waited for the client.
-    pub(crate) fn end_wait(&mut self) {
-        self.rate.received(millis::now(), 0);
     }
 
     /// True, once, if the client waits for a 100 before it sends the body.

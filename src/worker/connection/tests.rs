@@ -70,7 +70,7 @@ struct Pair<'a> {
     /// The request that is to be answered.
     request: Option<PendingRequest>,
     deadline: Millis,
-    /// How often it asked to be told of room for its body.
+    /// The times that it asked to be told of room for its body.
     asked_for_room: usize,
 }
 

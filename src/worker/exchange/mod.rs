@@ -114,7 +114,6 @@ impl<'c> Exchange<'c> {
                     if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
                         return Err(BodyError::Slow(limit));
                     }
-                    streamed.end_wait();
                 }
             }
         }

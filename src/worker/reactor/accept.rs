@@ -13,7 +13,8 @@ use super::poll::{LISTENERS, QUEUE};
 use super::{Reactor, Setup};
 use crate::http::ProxyMode;
 use crate::os::listener::Peer;
-use crate::os::socket;
+use crate::os::{limits, socket};
+use crate::worker::Spent;
 use crate::worker::connection::event::Event;
 use crate::worker::connection::stream::Stream;
 use crate::worker::connection::{Connection, Origin};
@@ -29,7 +30,7 @@ pub(super) enum Accepting {
     ConnectionLimit {
         until: Millis,
     },
-    /// There is no free descriptor.
+    /// There is no free descriptor, or no memory.
     NoDescriptors {
         until: Millis,
     },
@@ -42,12 +43,14 @@ pub(super) struct Acceptor<'a> {
     setup: &'a Setup<'a>,
     epoll: Arc<Epoll>,
     accepting: Accepting,
+    /// Since when no descriptor was to be had, and when that was so last.
+    lacked: Option<(Millis, Millis)>,
 }
 
 impl<'a> Acceptor<'a> {
     pub(super) fn new(setup: &'a Setup<'a>, epoll: Arc<Epoll>) -> Acceptor<'a> {
         let closed = Accepting::ConnectionLimit { until: Millis::MAX };
-        let mut acceptor = Acceptor { setup, epoll, accepting: closed };
+        let mut acceptor = Acceptor { setup, epoll, accepting: closed, lacked: None };
         acceptor.set(Accepting::Yes);
         acceptor
     }
@@ -91,8 +94,18 @@ impl<'a> Acceptor<'a> {
         lacked && self.setup.orders.channel.try_clone_to_owned().is_err()
     }
 
-    /// Takes no new connections for a while, for want of a descriptor.
-    pub(super) fn lacks_descriptors(&mut self, now: Millis) {
+    /// Takes no new connections for a while, for want of a descriptor. Returns for how long that has been so.
+    fn lacks_descriptors(&mut self, now: Millis) -> Millis {
+        self.set(Accepting::NoDescriptors { until: after(now, PAUSE) });
+        // One that is free for a moment is taken by the same application.
+        let before = self.lacked.filter(|(_, last)| now < after(*last, 3 * PAUSE));
+        let since = before.map_or(now, |(since, _)| since);
+        self.lacked = Some((since, now));
+        now.saturating_sub(since)
+    }
+
+    /// Takes no new connections for a while, for want of memory.
+    pub(super) fn lacks_memory(&mut self, now: Millis) {
         self.set(Accepting::NoDescriptors { until: after(now, PAUSE) });
     }
 
@@ -161,7 +174,7 @@ impl Reactor<'_> {
     /// Takes new connections again, after a pause or when a place is free.
     pub(super) fn reopen(&mut self) {
         if self.acceptor.still_lacks_descriptors() && !self.give_way_for_descriptors() {
-            self.acceptor.lacks_descriptors(self.serve.now);
+            self.lacks_descriptors();
         } else {
             self.acceptor.set(Accepting::Yes);
         }
@@ -171,6 +184,7 @@ impl Reactor<'_> {
     pub(super) fn accept(&mut self, listener: usize) {
         match self.acceptor.accept(listener) {
             Ok(Some((stream, peer))) => {
+                self.acceptor.lacked = None;
                 let Some(mut first) = self.accepted(stream, peer, listener) else { return };
                 self.connections.insert(&mut first);
                 for _ in 0..self.others_at_once() {
@@ -187,9 +201,19 @@ impl Reactor<'_> {
                 // Out of descriptors or memory: connections without a request make room.
                 if !self.give_way_for_descriptors() {
                     tracing::error!(%error, pause = ?PAUSE, "cannot accept");
-                    self.acceptor.lacks_descriptors(self.serve.now);
+                    self.lacks_descriptors();
                 }
             }
+        }
+    }
+
+    /// Takes no new connections for a while. A worker that could take none for long, and whose connections are not the
+    /// reason, asks to be replaced: the application keeps descriptors open, and will not close them.
+    pub(super) fn lacks_descriptors(&mut self) {
+        let lacking = self.acceptor.lacks_descriptors(self.serve.now);
+        let of_connections = MOST_FOR_ONE.saturating_mul(self.connections.len() as u64);
+        if lacking >= LEAKED && limits::most_open_files().is_some_and(|most| of_connections < most) {
+            self.ask_for_replacement(Spent::Descriptors);
         }
     }
 
@@ -228,5 +252,10 @@ impl Reactor<'_> {
 
 /// A client that waits for one turn of this length is not better off with another worker.
 const LONG_TURN_NS: u64 = 1_000_000;
+/// The time in milliseconds without a descriptor after which a worker asks to be replaced. Clients that wait for one
+/// that is busy are served by then.
+const LEAKED: Millis = 5_000;
+/// The most descriptors for one connection: its socket, the file of a body or a response, and a handle of one of them.
+const MOST_FOR_ONE: u64 = 3;
 /// The pause of a worker that has run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -6,6 +6,8 @@
 use super::Reactor;
 use super::accept::Accepting;
 use super::connections::Counts;
+use crate::os::heap;
+use crate::worker::Spent;
 use crate::worker::connection::event::{Activity, Event, Readiness};
 use crate::worker::millis::Millis;
 
@@ -18,6 +20,18 @@ pub(super) struct GaveWay {
     logged: Option<Millis>,
     /// The moment when it was last logged that the worker is full.
     full_logged: Option<Millis>,
+    /// The moment when it was last logged that memory is short.
+    short_logged: Option<Millis>,
+    /// The lack of memory, while it lasts.
+    short: Option<Short>,
+}
+
+/// A lack of memory.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    since: Millis,
+    /// The number of connections at its begin.
+    before: usize,
 }
 
 /// A lack that connections give way for.
@@ -25,6 +39,7 @@ pub(super) struct GaveWay {
 enum Lack {
     Connections,
     Descriptors,
+    Memory,
 }
 
 impl GaveWay {
@@ -45,6 +60,12 @@ impl GaveWay {
                 idle,
                 "connections without a request gave way to new ones\nhint: worker_connections allows for more of them"
             ),
+            Lack::Memory => tracing::warn!(
+                silent,
+                unfinished_heads = heads,
+                idle,
+                "connections without a request gave way for want of memory\nhint: limit_as allows for more of it"
+            ),
             Lack::Descriptors => tracing::warn!(
                 silent,
                 unfinished_heads = heads,
@@ -52,7 +73,15 @@ impl GaveWay {
                 "connections without a request gave way for want of descriptors\nhint: limit_nofile allows for more of them"
             ),
         }
-        *self = GaveWay { logged: Some(now), full_logged: self.full_logged, ..GaveWay::default() };
+        (self.silent, self.heads, self.idle, self.logged) = (0, 0, 0, Some(now));
+    }
+
+    /// Notes that memory is short.
+    fn note_short(&mut self, now: Millis) {
+        if !is_recent(self.short_logged, now) {
+            self.short_logged = Some(now);
+            tracing::error!("memory is short, requests are answered 503\nhint: limit_as allows for more of it");
+        }
     }
 
     /// Notes that there are as many connections as there may be, and none gives way.
@@ -94,6 +123,13 @@ fn is_recent(logged: Option<Millis>, now: Millis) -> bool {
 impl Reactor<'_> {
     /// At the limit of connections one gives way to the next. Where none does, the next one waits.
     pub(super) fn make_room(&mut self) {
+        if heap::is_short() {
+            let short =
+                *self.gave_way.short.get_or_insert(Short { since: self.serve.now, before: self.connections.len() });
+            if self.connections.len() > short.before + MORE_WHEN_SHORT && !self.give_way(Lack::Memory) {
+                self.acceptor.lacks_memory(self.serve.now);
+            }
+        }
         let most = self.setup.worker_connections;
         if self.connections.len() > most {
             self.give_way(Lack::Connections);
@@ -113,25 +149,26 @@ impl Reactor<'_> {
         }
     }
 
+    /// Tries to hold the reserve again where memory is short; after a while it asks for a replacement.
+    pub(super) fn look_for_memory(&mut self) {
+        if !heap::is_short() {
+            return;
+        }
+        if heap::hold_reserve() {
+            self.gave_way.short = None;
+            return;
+        }
+        let (now, before) = (self.serve.now, self.connections.len());
+        let short = *self.gave_way.short.get_or_insert(Short { since: now, before });
+        self.gave_way.note_short(now);
+        if now >= short.since.saturating_add(SHORT_FOR_GOOD) {
+            self.ask_for_replacement(Spent::Memory);
+        }
+    }
+
     /// Closes a connection for its descriptor. False if none gives way.
     pub(super) fn give_way_for_descriptors(&mut self) -> bool {
         self.give_way(Lack::Descriptors)
-    }
-
-    /// True if there is room for a body that waits for it.
-    pub(super) fn has_body_room(&self) -> bool {
-        !self.lacking_room.is_empty() && self.serve.rules.budget.has_room()
-    }
-
-    /// Has bodies that wait for room go on, in their order, as far as there is any.
-    pub(super) fn use_body_room(&mut self) {
-        for _ in 0..self.lacking_room.len() {
-            if !self.serve.rules.budget.has_room() {
-                return;
-            }
-            let Some(token) = self.lacking_room.pop_front() else { return };
-            self.deliver(token, Event::Room);
-        }
     }
 
     fn first_to_give_way(&self) -> Option<(u64, Activity)> {
@@ -159,6 +196,11 @@ impl Reactor<'_> {
     }
 }
 
+/// The connections that are taken on top where memory is short, so that they are answered: they take a third of the
+/// heap's reserve.
+const MORE_WHEN_SHORT: usize = 1000;
+/// The time in milliseconds after which the worker does not get out of a lack of memory by itself.
+const SHORT_FOR_GOOD: Millis = 5_000;
 /// The age in milliseconds at which an unfinished head gives way. An honest client sends it at once.
 const UNFINISHED: Millis = 5_000;
 /// The interval in milliseconds at which it is logged that connections gave way, or that none does.

@@ -247,7 +247,7 @@ impl Reactor<'_> {
             Taken::Nothing => None,
             Taken::NoDescriptor => {
                 tracing::warn!("no free descriptor, connections are left to other workers\nhint: limit_nofile");
-                self.acceptor.lacks_descriptors(self.serve.now);
+                self.lacks_descriptors();
                 None
             }
         }

@@ -14,6 +14,7 @@
 
 mod accept;
 mod admission;
+mod bodies;
 mod connections;
 pub(crate) mod handoff;
 pub(crate) mod poll;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use accept::Acceptor;
 use admission::GaveWay;
+use bodies::Bodies;
 use connections::{Connections, Parked, Registered};
 use handoff::{HandedOff, LOOK_AT_COPIES, WORTH_MOVING_NS};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -64,10 +66,7 @@ pub(crate) struct Reactor<'a> {
     timers: Timers,
     /// Whole requests that wait for a thread.
     queue: VecDeque<u64>,
-    /// Connections that wait for room for their bodies.
-    lacking_room: VecDeque<u64>,
-    /// True if a buffer of the application's side waits for an attached thread to release it.
-    holds_dropped: bool,
+    bodies: Bodies,
     jobs: VecDeque<Job>,
     acceptor: Acceptor<'a>,
     gave_way: GaveWay,
@@ -119,8 +118,7 @@ impl<'a> Reactor<'a> {
             connections: Connections::default(),
             timers: Timers::default(),
             queue: VecDeque::new(),
-            lacking_room: VecDeque::new(),
-            holds_dropped: false,
+            bodies: Bodies::default(),
             jobs: VecDeque::new(),
             gave_way: GaveWay::default(),
             handed: HandedOff::default(),
@@ -152,6 +150,7 @@ impl<'a> Reactor<'a> {
         self.turn.length = self.turn.began.saturating_sub(before);
         self.serve.now = self.turn.began / 1_000_000;
         self.expire();
+        self.look_for_memory();
         self.use_body_room();
         if self.handed.len() > 0 {
             self.settle_handoffs();
@@ -310,7 +309,7 @@ impl<'a> Reactor<'a> {
         let token = connection.token;
         let Parked { said, timer, watch } = self.connections.park(connection, standing);
         if standing.asks_for_room {
-            self.lacking_room.push_back(token);
+            self.bodies.wait_for_room(token);
         }
         if again {
             self.turn.ready.push_back(token);
@@ -347,7 +346,7 @@ impl<'a> Reactor<'a> {
     /// The application may have forked, so that closing alone would neither end the connection nor its events.
     fn close(&mut self, mut connection: Box<Connection>) {
         self.forget(&connection);
-        self.holds_dropped |= connection.has_buffer();
+        self.bodies.note_closed(&connection);
         if connection.is_whole() {
             connection.stream.say_goodbye();
         }
@@ -370,7 +369,7 @@ impl<'a> Reactor<'a> {
 
     /// True if anything is left to do that nothing has to be waited for.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.holds_dropped || self.is_in_turn()
+        !self.queue.is_empty() || self.bodies.want_a_thread() || self.is_in_turn()
     }
 
     fn is_in_turn(&self) -> bool {
@@ -385,7 +384,7 @@ impl<'a> Reactor<'a> {
 
     /// Returns how long nothing will have to be done unless the kernel says so.
     pub(crate) fn sleep_limit(&self) -> Option<Duration> {
-        if self.is_in_turn() || self.holds_dropped || self.has_body_room() {
+        if self.is_in_turn() || self.bodies.want_a_thread() || self.has_body_room() {
             return Some(Duration::ZERO);
         }
         let copies = (self.handed.len() > 0).then(|| millis::now() + LOOK_AT_COPIES);
@@ -396,11 +395,6 @@ impl<'a> Reactor<'a> {
     /// True if a connection is taken at a moment that no event of the kernel announces.
     pub(crate) fn opens_by_itself(&self) -> bool {
         self.acceptor.opens_at().is_some()
-    }
-
-    /// Notes that a thread has attached, and has released what was dropped by detached ones.
-    pub(crate) fn dropped_are_released(&mut self) {
-        self.holds_dropped = false;
     }
 
     /// Takes new connections: a thread is free.
