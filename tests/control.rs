@@ -244,7 +244,7 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
 #[test]
 fn a_reload_with_wrong_settings_fails_with_their_words() {
     let files = directory(&[("version.py", VERSION)]);
-    let config = files.path().join("rwsgi.toml");
+    let config = files.path().join("site.toml");
     let text = "wsgi_app = \"version\"\nbind = [\"127.0.0.1:0\"]\ncontrol_socket = \"control\"\n";
     fs::write(&config, text).unwrap();
     let server = Server::start_in(files.path(), &["-c", config.to_str().unwrap()]);
