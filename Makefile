@@ -16,7 +16,7 @@ endif
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: build debug quick wheel sdist run check test test-launch test-one test-install test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing missing-to-run needs needs-to-run FORCE
+.PHONY: build debug quick wheel sdist deb run check test test-launch test-one test-install test-pythons deny advisories bench bench-quick bench-report bench-floor install clean help missing missing-to-run needs needs-to-run FORCE
 
 # Both packages in the second step too: for one alone cargo would choose other features of the crates, and compile them again.
 BOTH := -p rwsgi-engine -p rwsgi
@@ -98,7 +98,11 @@ deny: ## licenses and sources of the crates, and crates in two versions, by carg
 advisories: ## known faults of the crates, by cargo-deny; its database comes over the network
 	$(CARGO) deny --locked check advisories
 
-test-install: wheel ## the wheel under Debian 12, 13 and sid, in trees of its own: installed, upgraded, removed (root, debootstrap)
+deb: ## target/dist/rwsgi_*.deb, of the program that make wheel packed: with manual page, completions, units
+	@test -x $(BUILT)/rwsgi || $(MAKE) wheel
+	packaging/debian/build.sh $(BUILT)/rwsgi $(DIST)
+
+test-install: wheel deb ## wheel and package under Debian 12, 13 and sid, in trees of its own: installed, upgraded, removed (root, debootstrap)
 	tests/install.sh
 
 test-pythons: build ## the binary under Python 3.13, 3.14 and 3.15, in trees of Debian 13 and sid (root, debootstrap)

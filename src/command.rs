@@ -98,7 +98,7 @@ pub const TABLE: &[CommandRow] = &[
         name: "rest",
         signals: &[(libc::SIGWINCH, "WINCH")],
         usage: None,
-        help: "stop the workers and keep the master",
+        help: "stop the workers and keep the master, as a daemon or beside a new master",
         is_built: true,
     },
     CommandRow {

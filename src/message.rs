@@ -29,6 +29,21 @@ pub enum ToZygote {
     Connect(Remotes),
     /// An event for hooks that gunicorn's master calls.
     Note(Note),
+    /// One of the master's log lines, for Python's logging.
+    Line(MirroredLine),
+}
+
+/// A line for Python's logging.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirroredLine {
+    /// Its level, a number of Python's logging.
+    pub level: u8,
+    /// The process that has written it.
+    pub pid: u32,
+    /// The time of the wall clock, in seconds.
+    pub created: f64,
+    /// Message and fields.
+    pub text: String,
 }
 
 /// An event in the master that hooks are called for, in another process.

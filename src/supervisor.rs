@@ -130,15 +130,33 @@ impl Supervisor {
             return;
         }
         self.give_up(Cause::Superseded, now, actions);
+        if plan.stop_first && self.phase != Phase::Booting {
+            self.next = Some(Generation { number, plan: plan.clone(), zygote: Zygote::None { not_before: LATER } });
+            return self.stop_current(now, actions);
+        }
         let until = now + plan.boot_timeout;
         self.next = Some(Generation { number, plan: plan.clone(), zygote: Zygote::Starting { until } });
         actions.push(Action::StartZygote(number));
+    }
+
+    /// Ends all that may hold what the next generation needs alone. Clients wait meanwhile.
+    fn stop_current(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        self.current.leave(now, actions);
+        for slot in 0..self.slots.len() {
+            if !self.is_ending(slot) {
+                self.end(slot, Ask::Retire, now, actions);
+            }
+        }
     }
 
     /// Gives up the generation that is being tried.
     fn give_up(&mut self, cause: Cause, now: Moment, actions: &mut Vec<Action>) {
         let Some(mut next) = self.next.take() else { return };
         actions.push(Action::GiveUp(next.number, cause));
+        if let Zygote::None { .. } = next.zygote {
+            // It may have evaluated the configuration file, and waits.
+            actions.push(Action::KillZygote(next.number));
+        }
         self.dismiss(next.number, now, actions);
         next.leave(now, actions);
         if cause != Cause::Boot && matches!(next.zygote, Zygote::Leaving { .. }) {
@@ -146,6 +164,10 @@ impl Supervisor {
             actions.push(Action::KillZygote(next.number));
         }
         self.past.push(next);
+        // It was stopped for the one that is given up.
+        if self.current.zygote == Zygote::Gone && !self.is_stopping() {
+            self.current.zygote = Zygote::None { not_before: now };
+        }
     }
 
     /// Makes the tried generation the current one, since it has a ready worker. From now on only it forks.
@@ -288,7 +310,7 @@ impl Supervisor {
             self.give_up(Cause::Boot, now, actions);
         } else if self.is_first(number) {
             self.stop(Stop::Quick, EXIT_BOOT, now, actions);
-        } else if number == self.current.number && !self.is_stopping() {
+        } else if number == self.current.number && !self.is_stopping() && !self.is_next_to_replace() {
             self.failed(now, actions);
             self.current.zygote = Zygote::None { not_before: self.fork_not_before };
         }
@@ -580,6 +602,8 @@ impl Supervisor {
         }
         self.forget_failures(now);
         self.retire_surplus(now, actions);
+        self.stop_spent(now, actions);
+        self.start_next(now, actions);
         if let Some(next) = self.next.as_ref().filter(|next| next.zygote == Zygote::Ready) {
             let (number, plan) = (next.number, next.plan.clone());
             if !self.slots.iter().any(|slot| slot.generation == number && slot.is_starting()) {
@@ -598,6 +622,27 @@ impl Supervisor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Starts the zygote of a generation that waited for the end of the current one.
+    fn start_next(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let is_clear = self.current.zygote == Zygote::Gone && self.slots.iter().all(|slot| slot.state == State::Empty);
+        let waits = |next: &&mut Generation| is_clear && matches!(next.zygote, Zygote::None { .. });
+        if let Some(next) = self.next.as_mut().filter(waits) {
+            next.zygote = Zygote::Starting { until: now + next.plan.boot_timeout };
+            actions.push(Action::StartZygote(next.number));
+        }
+    }
+
+    /// Ends a worker that is to be replaced, where its replacement cannot run beside it.
+    fn stop_spent(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if !self.current.plan.stop_first || self.slots.iter().any(|slot| matches!(slot.state, State::Ending { .. })) {
+            return;
+        }
+        let is_spent = |slot: &Slot| matches!(slot.state, State::Ready { spent: true, .. });
+        if let Some(slot) = self.slots.iter().position(is_spent) {
+            self.end(slot, Ask::Retire, now, actions);
         }
     }
 
@@ -681,6 +726,8 @@ impl From<Stop> for Ask {
     }
 }
 
+/// No moment: what waits for it waits for an event.
+const LATER: Moment = Duration::from_secs(1 << 40);
 /// gunicorn's code for a worker that failed to boot.
 const EXIT_BOOT: i32 = 3;
 /// The time from a request to end at once until the kill.

@@ -1,7 +1,7 @@
 //! Clients that connect and send nothing, or half a head, keep no other client out; and no connection is lost for want of
 //! descriptors.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -112,8 +112,18 @@ fn heads_that_stay_unfinished_give_way_after_five_seconds() {
     all_are_answered(&server, 5);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(15), "{took:?}");
-    assert_ended(&mut halves[0]);
+    // Any of them: the kernel tells to 4 ms which is the oldest.
+    wait_until("one of them is closed", || halves.iter_mut().any(has_ended));
     server.wait_for("unfinished_heads=");
+}
+
+/// True if the server has closed the connection, without a word.
+fn has_ended(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
 }
 
 #[test]

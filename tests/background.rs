@@ -96,6 +96,41 @@ fn the_command_ends_when_the_server_in_the_background_serves() {
 }
 
 #[test]
+fn winch_to_a_daemon_retires_the_workers_and_hup_brings_them_back() {
+    let files = directory(&[APP]);
+    let _guard = Guard(&files);
+    let port = free_port();
+    let words = ["-w", "2", "--workers-min", "2", "--workers-max", "3", "--preload", "--error-logfile", "log"];
+    let (code, _, log) = run_command(daemon(&files, &words, port));
+    assert_eq!(code, 0, "{log}");
+    let master = pid(&files);
+    let workers = || children(master).into_iter().filter(|(_, title)| title.contains("worker")).map(|(pid, _)| pid);
+    let old: Vec<_> = workers().collect();
+    assert_eq!(old.len(), 2);
+    kill(master, Signal::SIGWINCH).unwrap();
+    wait_gone(&old);
+    assert_eq!(children(master).len(), 1, "the zygote stays");
+    // Connections wait until there is somebody.
+    let mut waiting = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut waiting, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    kill(master, Signal::SIGHUP).unwrap();
+    assert_eq!(Response::read(&mut waiting).unwrap().status, 200);
+    let log = || fs::read_to_string(files.path().join("log")).unwrap();
+    wait_until("the reload is done", || log().contains("reload done generation=2 workers=2"));
+    kill(master, Signal::SIGWINCH).unwrap();
+    wait_until("there is no worker", || workers().count() == 0);
+    assert_eq!(log().matches("the workers retire, the master stays signal=WINCH").count(), 2);
+    let pidfile = files.path().join("pid");
+    let refused = run_command(rwsgi(files.path(), ["scale", "1", "--pid", pidfile.to_str().unwrap()]));
+    assert!(refused.2.contains("found 1; there are to be 0"), "{refused:?}");
+    // The first step leads to the fewest.
+    kill(master, Signal::SIGTTIN).unwrap();
+    wait_until("there are two again", || workers().count() == 2);
+    assert_eq!(get(port).text(), "hello");
+    end(&files);
+}
+
+#[test]
 fn streams_that_are_no_terminal_stay_where_they_led_if_that_is_asked_for() {
     for conf in ["", "daemon = True\nenable_stdio_inheritance = True\n"] {
         let files = directory(&[APP]);

@@ -353,6 +353,53 @@ fn an_input_that_was_kept_from_a_request_gives_an_error_in_the_next() {
     }
 }
 
+/// Reads in another thread, as asgiref does for asynchronous views. /left leaves a thread that reads on, and /left-over answers
+/// what it got.
+const THREADED: &str = r#"
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(2)
+left = []
+def told(read):
+    try:
+        return read(1)
+    except Exception as error:
+        return type(error).__name__.encode()
+def application(environ, start_response):
+    path, read = environ["PATH_INFO"], environ["wsgi.input"].read
+    body = b"left"
+    if path == "/left":
+        left[:] = [pool.submit(told, read)]
+    elif path == "/left-over":
+        body = left[0].result(60)
+    else:
+        body = b"|".join([pool.submit(read, 3).result(), read(2), pool.submit(read).result()])
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"#;
+
+#[test]
+fn a_streamed_body_can_be_read_by_another_thread_while_its_request_is_under_way() {
+    let files = support::directory(&[("threaded.py", THREADED)]);
+    let timeout = support::patient_seconds(0.5);
+    let words = ["threaded", "--post-buffering", "0", "--threads", "2", "--timeout", &timeout];
+    let server = Server::start_in(files.path(), &words);
+    let mut stream = server.connect();
+    for framed in [counted("hello, world"), chunked(&["hel", "lo, ", "world"])] {
+        assert_eq!(ask(&mut stream, format!("POST / {HOST}{framed}")).text(), "hel|lo|, world");
+    }
+    // Time in which the thread waits for the client is not the application's.
+    let head = format!("POST / {HOST}Content-Length: 12\r\nExpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    assert!(Response::read_head(&mut stream).unwrap().starts_with("HTTP/1.1 100 Continue\r\n"));
+    support::pass(support::patient(std::time::Duration::from_millis(1200)));
+    stream.write_all(b"hello, world").unwrap();
+    assert_eq!(Response::read(&mut stream).unwrap().text(), "hel|lo|, world", "{}", server.log());
+    // A thread that reads on when the request has ended.
+    stream.write_all(format!("POST /left {HOST}Content-Length: 9\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(Response::read(&mut stream).unwrap().text(), "left");
+    assert_eq!(server.get("/left-over").text(), "RuntimeError", "{}", server.log());
+}
+
 const KEEPING: &str = r#"
 kept = None
 def application(environ, start_response):

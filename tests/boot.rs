@@ -451,3 +451,33 @@ def app(environ, start_response):
         assert!(out.contains(text), "expected {text:?} in {out:?}\n{}", server.log());
     }
 }
+
+#[test]
+fn a_wrapper_of_the_interpreter_keeps_the_environment_that_it_sets() {
+    let app = "import os\nimport brought\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+               return [f\"{os.environ['GREETING']} {brought.word} {'REMOVED' in os.environ}\".encode()]\n";
+    let files = directory(&[("app.py", app), ("modules/brought.py", "word = 'brought'\n")]);
+    let wrapper = files.path().join("wrapped-python");
+    let script = format!(
+        "#!/bin/sh\nunset REMOVED\nexport GREETING='hello, world' PYTHONPATH='{}'\nexec '{}' \"$@\"\n",
+        files.path().join("modules").display(),
+        virtualenv().join("bin/python").display(),
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = rwsgi(files.path(), ["app", "-b", "127.0.0.1:0", "--python", wrapper.to_str().unwrap()]);
+    command.env("REMOVED", "yes");
+    let mut server = Server::spawn(command);
+    assert_eq!(server.get("/").text(), "hello, world brought False");
+    server.stop();
+}
+
+#[test]
+fn a_pythonhome_of_another_python_is_named() {
+    let mut command = rwsgi(&apps(), ["hello", "-b", "127.0.0.1:0"]);
+    command.env("PYTHONHOME", "/nowhere");
+    let (code, _, log) = run_command(command);
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("PYTHONHOME: /nowhere: expected the standard library of Python 3."), "{log}");
+    assert!(log.contains(", found none\nhint: unset PYTHONHOME"), "{log}");
+}

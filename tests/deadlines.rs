@@ -229,6 +229,23 @@ fn a_worker_whose_lock_a_thread_of_the_application_holds_is_killed_with_its_stac
 }
 
 #[test]
+fn a_debugger_is_not_interrupted_where_code_is_reloaded() {
+    let app = "def application(environ, start_response):\n    breakpoint()\n    start_response('200 OK', [])\n    return [b'on']\n";
+    let files = directory(&[("debugged.py", app)]);
+    let words = ["debugged", "--reload", "--timeout", "0.3", "--timeout-grace", "0.1", "-b", "127.0.0.1:0"];
+    let mut command = support::rwsgi(files.path(), words);
+    let (reading, writing) = std::io::pipe().unwrap();
+    command.stdin(reading);
+    let mut server = Server::spawn(command);
+    let mut held = server.begin("/");
+    server.wait_for("request takes long");
+    pass(Duration::from_millis(1500));
+    (&writing).write_all(b"c\n").unwrap();
+    assert_eq!(Response::read(&mut held).unwrap().text(), "on", "{}", server.log());
+    server.stop();
+}
+
+#[test]
 fn the_date_of_a_504_is_the_time_of_the_answer() {
     // By the thread itself, and by the I/O thread in its place.
     for more in [&["--timeout-grace", "100"][..], &["--timeout-mode", "hard"]] {
@@ -432,4 +449,34 @@ fn frameworks_that_catch_every_exception_do_not_catch_this_one() {
             server.wait_for("in stuck\n");
         }
     }
+}
+
+#[test]
+fn a_stream_of_a_thread_that_goes_on_is_not_stuck_and_one_that_pauses_is() {
+    let pace = pace();
+    let app = format!(
+        "import time\ndef application(environ, start_response):\n    write = start_response('200 OK', [])\n    \
+         path = environ['PATH_INFO']\n    if path == '/write':\n        for _ in range(8):\n            \
+         time.sleep({0})\n            write(b'w')\n        return []\n    return pieces(path)\n\n\
+         def pieces(path):\n    for _ in range(8):\n        time.sleep({0})\n        yield b'.'\n    \
+         if path == '/pauses':\n        time.sleep(60 * {0})\n    yield b'!'\n",
+        0.2 * pace
+    );
+    let files = directory(&[("streaming.py", &app)]);
+    let timeout = format!("{:.2}", 0.8 * pace);
+    let begin = |more: &[&str]| {
+        let words = [&["streaming", "-k", "gthread", "--timeout", &timeout, "--timeout-grace", "0.1"], more].concat();
+        Server::start_in(files.path(), &words)
+    };
+    let server = begin(&[]);
+    // Twice the timeout, a piece every quarter of it.
+    assert_eq!(server.get("/").text(), "........!");
+    assert_eq!(server.get("/write").text(), "wwwwwwww");
+    assert!(!server.log().contains("request timed out"), "{}", server.log());
+    let mut pauses = server.begin("/pauses");
+    assert!(Response::read(&mut pauses).is_err(), "{}", server.log());
+    server.wait_for("request timed out");
+    let server = begin(&["--timeout-mode", "hard"]);
+    assert!(Response::read(&mut server.begin("/")).is_err(), "{}", server.log());
+    server.wait_for("request timed out");
 }

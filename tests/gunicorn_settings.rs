@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::support::outside::bare_virtualenv;
 use crate::support::{Server, directory, run, rwsgi};
 
 /// The settings that the program prints, without an error, and its warnings.
@@ -125,4 +126,37 @@ fn a_port_in_use_is_tried_five_times_over_five_seconds() {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!lines.any(|line| line.unwrap().contains("attempt=3")));
+}
+
+#[test]
+fn an_application_imports_gunicorn_without_a_configuration_file_and_without_the_package() {
+    let app = "import sys\nBEFORE = 'gunicorn' in sys.modules\nimport gunicorn.glogging\nfrom gunicorn.http.errors import ParseException\n\
+               def application(environ, start_response):\n    start_response('200 OK', [])\n    \
+               return [repr((BEFORE, gunicorn.SERVER, gunicorn.__spec__.origin, environ['wsgi.multithread'])).encode()]\n";
+    let files = directory(&[("app.py", app)]);
+    // An interpreter without the tests' packages.
+    bare_virtualenv(files.path(), "bare");
+    for (threads, several) in [("1", "False"), ("2", "True")] {
+        let words = ["app", "--python", "bare", "-k", "gthread", "--threads", threads];
+        let server = Server::start_in(files.path(), &words);
+        assert_eq!(server.get("/").text(), format!("(False, 'gunicorn', 'rwsgi', {several})"));
+    }
+}
+
+#[test]
+fn the_names_that_a_configuration_gives_the_server_are_its_names() {
+    let app = "def application(environ, start_response):\n    own = [('Server', 'own')] if environ['PATH_INFO'] == '/own' else []\n    \
+               start_response('200 OK', own)\n    return [environ['SERVER_SOFTWARE'].encode()]\n";
+    let own = concat!("rwsgi/", env!("CARGO_PKG_VERSION"));
+    for (conf, server, software) in [
+        ("import gunicorn\ngunicorn.SERVER = 'hidden'\n", "hidden", own),
+        ("import gunicorn\ngunicorn.SERVER_SOFTWARE = 'secret/1'\n", "secret/1", "secret/1"),
+        ("import gunicorn\n", "rwsgi", own),
+    ] {
+        let files = directory(&[("app.py", app), ("gunicorn.conf.py", conf)]);
+        let running = Server::start_in(files.path(), &["app"]);
+        let response = running.get("/");
+        assert_eq!((response.field("server"), response.text().as_str()), (Some(server), software), "{conf}");
+        assert_eq!(running.get("/own").field("server"), Some("own"));
+    }
 }

@@ -92,6 +92,35 @@ fn names_of_scheme_headers_match_in_whatever_case_they_are_spelled() {
 }
 
 #[test]
+fn the_access_log_says_nothing_that_the_application_has_removed_from_the_environ() {
+    let app = "
+def application(environ, start_response):
+    if environ['PATH_INFO'] != '/as-it-came':
+        environ['RAW_URI'] = '/login?token=x'
+        environ['QUERY_STRING'] = 'token=x'
+        environ.pop('HTTP_USER_AGENT')
+        environ['REQUEST_METHOD'] = 'got\\n'
+    start_response('200 OK', [])
+    return [b'']
+";
+    let files = directory(&[("scrubs.py", app)]);
+    let words = ["scrubs", "--access-logfile", "log", "--access-logformat", "%(r)s|%(m)s %(q)s %(H)s %(f)s %(a)s"];
+    let mut server = Server::start_in(files.path(), &words);
+    for path in ["/login?token=secret", "/as-it-came?a=%20b"] {
+        server.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: curl\r\nConnection: close\r\n\r\n"));
+    }
+    server.ask("GET /refused?c HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n");
+    server.stop();
+    let log = fs::read_to_string(files.path().join("log")).unwrap();
+    let expected = [
+        r"got\x0a /login?token=x HTTP/1.1|got\x0a token=x HTTP/1.1 - -",
+        "GET /as-it-came?a=%20b HTTP/1.1|GET a=%20b HTTP/1.1 - curl",
+        "GET /refused?c HTTP/1.1|GET c HTTP/1.1 - -",
+    ];
+    assert_eq!(log.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn relative_paths_count_from_chdir_and_that_of_the_file_does_not() {
     let app = "def application(environ, start):\n    start('200 OK', [])\n    return [b'found']\n";
     let conf = "wsgi_app = 'app'\nbind = '127.0.0.1:0'\nchdir = 'site'\npidfile = 'run/pid'\nerrorlog = '-'\naccesslog = 'access.log'\n";

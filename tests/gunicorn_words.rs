@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::gunicorn::{Listening, gunicorn};
 use crate::support::outside::connect;
-use crate::support::{directory, run_command, rwsgi, wait_until};
+use crate::support::{Server, directory, run_command, rwsgi, wait_until};
 
 /// Words of gunicorn, with `#` for digits.
 const WORDS: &[&str] = &[
@@ -122,4 +122,53 @@ fn a_server_that_cannot_start_says_the_reason_as_gunicorn_does() {
         assert!(log.contains("[ERROR] Shutting down: Master"), "{log}");
         assert!(log.contains("[ERROR] Reason: Worker failed to boot."), "{log}");
     }
+}
+
+/// Logs by Python, one JSON object a line, into a file.
+const LOGGED: &str = r#"
+import json, logging
+
+class Lines(logging.Formatter):
+    def format(self, record):
+        return json.dumps({"level": record.levelname, "pid": record.process, "said": record.getMessage()})
+
+logconfig_dict = {
+    "version": 1,
+    "formatters": {"lines": {"()": Lines}},
+    "handlers": {"file": {"class": "logging.FileHandler", "filename": "lines", "formatter": "lines"}},
+    "root": {"handlers": ["file"], "level": "WARNING"},
+    "loggers": {"gunicorn.error": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+}
+wsgi_app = "app"
+bind = "127.0.0.1:0"
+"#;
+
+#[test]
+fn the_servers_own_lines_go_through_pythons_logging_too() {
+    let site = directory(&[("app.py", APP), ("gunicorn.conf.py", LOGGED)]);
+    let mut server = Server::start_in(site.path(), &["-w", "1"]);
+    let first = server.workers()[0];
+    kill(first, Signal::SIGKILL).unwrap();
+    server.wait_for_lines("worker ready", 2);
+    server.signal(Signal::SIGHUP);
+    server.wait_for("reload done");
+    let (master, last) = (server.pid(), server.workers()[2]);
+    server.stop();
+    let text = std::fs::read_to_string(site.path().join("lines")).unwrap();
+    let said = |pid: Pid, level: &str, words: &str| {
+        text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).any(|line| {
+            line["pid"] == pid.as_raw() && line["level"] == level && line["said"].as_str().unwrap().starts_with(words)
+        })
+    };
+    for words in ["Starting rwsgi ", "Listening at: http://127.0.0.1:", "Using worker: sync", "Hang up: Master"] {
+        assert!(said(master, "INFO", words), "{words}\n{text}");
+    }
+    assert!(said(master, "ERROR", &format!("Worker (pid:{first}) was sent SIGKILL!")), "{text}");
+    for words in ["Handling signal: term", "worker ended", "Shutting down: Master"] {
+        assert!(said(master, "INFO", words), "{words}\n{text}");
+    }
+    for pid in [first, last] {
+        assert!(said(pid, "INFO", &format!("Booting worker with pid: {pid}")), "{text}");
+    }
+    assert!(said(last, "INFO", &format!("Worker exiting (pid: {last})")), "{text}");
 }

@@ -110,6 +110,26 @@ fn every_hook_is_called_in_gunicorns_order() {
 }
 
 #[test]
+fn worker_int_is_called_while_a_request_is_under_way() {
+    let app = "import sys, threading, time\ndef application(environ, start_response):\n    print('under way', file=sys.stderr)\n    \
+               time.sleep(3600) if environ['PATH_INFO'] == '/sleep' else threading.Event().wait()\n";
+    for threads in ["1", "2"] {
+        for path in ["/sleep", "/wait"] {
+            let files = site(EVERY_HOOK);
+            std::fs::write(files.path().join("held.py"), app).unwrap();
+            let mut server = start(&files, &["held", "--threads", threads]);
+            let held: Vec<_> = (0..threads.parse().unwrap()).map(|_| server.begin(path)).collect();
+            server.wait_for_lines("under way", held.len());
+            server.signal(Signal::SIGQUIT);
+            assert_eq!(server.wait(), 0, "{}", server.log());
+            let notes = notes(&files);
+            assert_eq!(notes[6..8], ["worker_int 1", "worker_exit 1"], "{threads} {path} {notes:?}\n{}", server.log());
+            assert!(!server.log().contains("SIGKILL"), "{}", server.log());
+        }
+    }
+}
+
+#[test]
 fn hooks_about_the_number_of_workers_and_reloads_come_in_gunicorns_order() {
     let files = site(EVERY_HOOK);
     let mut server = start(&files, &[]);
@@ -564,13 +584,25 @@ fn a_hook_that_takes_other_arguments_than_it_will_get_is_refused_at_the_start() 
             "post_request: expected a function of 2 arguments, found (worker)\nhint: def post_request(worker, req, environ, resp):",
         ),
         ("on_exit = lambda: None", "on_exit: expected a function of 1 argument, found ()\nhint: def on_exit(server):"),
+        (
+            "post_fork = 'nowhere.hook'",
+            "post_fork: expected the dotted name of a function, found 'nowhere.hook': No module named 'nowhere'",
+        ),
+        (
+            "on_exit = 'os.nothing'",
+            "on_exit: expected the dotted name of a function, found 'os.nothing': module 'os' has no attribute 'nothing'",
+        ),
+        ("on_exit = 'hook'", "on_exit: expected the dotted name of a function, found 'hook': Empty module name"),
         ("when_ready = 'os.path.sep'", "when_ready: expected a function, found a value of type str"),
     ] {
         let files = site(hook);
         for words_of_call in [&[][..], &["check"]] {
             let (code, _, log) = run_command(command(&files, words_of_call));
             assert_eq!(code, 1, "{log}");
-            assert!(log.contains(&format!("gunicorn.conf.py: {words}\n")) && !log.contains("Traceback"), "{log}");
+            // With the line, where NOTING ends.
+            let line = NOTING.lines().count() + 1;
+            let said = format!("gunicorn.conf.py:{line}: {words}\n");
+            assert!(log.contains(&said) && !log.contains("Traceback"), "{log}");
         }
     }
     let taking =

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Installs the wheel under Debian 12, 13 and sid, serves the polls, upgrades and removes it. For `make test-install`.
+# Installs wheel and package under Debian 12, 13 and sid, serves the polls, upgrades and removes them. For `make test-install`.
 #
 # Makes the trees by debootstrap once and keeps them in target/install (about 1 GB); each run works on a layer above
 # its tree, in namespaces of its own, of which nothing is left. Trees and namespaces are those of tests/pythons.sh.
 #
 #   MIRROR=...   the Debian mirror; otherwise the one this machine's apt uses
-#   WHEEL=...    the wheel; otherwise the one in target/dist
+#   WHEEL=...    the wheel; otherwise the one in target/dist; DEB=... the package
 #   ONLY=trixie  one suite only
 #
 # A line for each: `debian trixie python 3.13.5 wheel ok: first page 1.4 s after pip install`. Exit code 1 if one fails.
@@ -19,14 +19,17 @@ suites='bookworm trixie sid'
 main() {
     local suite failed=0 wheel=${WHEEL:-$(echo "$here"/target/dist/rwsgi-*_"$(uname -m)".whl)}
     program=/bin/true check_needs
+    local deb=${DEB:-$(echo "$here"/target/dist/rwsgi_*_"$(dpkg --print-architecture)".deb)}
     [ -e "$wheel" ] || die "expected a wheel at $wheel, found none" 'make wheel'
+    [ -e "$deb" ] || die "expected a package at $deb, found none" 'make deb'
     mkdir -p "$trees"
     exec 9>"$trees/lock"
     flock 9
     fill_packages
     for suite in ${ONLY:-$suites}; do
         make_tree "$suite" python
-        "$self" try_wheel "$suite" "$wheel" 9>&- || failed=1
+        "$self" try "$suite" wheel "$wheel" 9>&- || failed=1
+        "$self" try "$suite" deb "$deb" 9>&- || failed=1
     done
     return "$failed"
 }
@@ -44,13 +47,14 @@ python() {
     debootstrap --variant=minbase --include=python3,python3-venv "$1" "$2" "$(mirror)"
 }
 
-try_wheel() {
-    local suite=$1 wheel=$2 log=$trees/$1-wheel.log found
-    if found=$(unshare --mount --pid --fork --kill-child -- bash -c '. "$1"; in_layer "$2" install_wheel "$3" "$4"' \
-        bash "$self" "$suite" "$wheel" "$log" </dev/null 2>"$log.err"); then
+# One way to install in one suite: `install_wheel` or `install_deb`, with the file.
+try() {
+    local suite=$1 way=$2 file=$3 log=$trees/$1-$2.log found
+    if found=$(unshare --mount --pid --fork --kill-child -- bash -c '. "$1"; in_layer "$2" "install_$3" "$4" "$5"' \
+        bash "$self" "$suite" "$way" "$file" "$log" </dev/null 2>"$log.err"); then
         echo "debian $suite $found"
     else
-        echo "debian $suite wheel FAILED: $found"
+        echo "debian $suite $way FAILED: $found"
         cat "$log.err" "$log" | tail -n 40 | sed 's/^/    /'
         return 1
     fi
@@ -81,30 +85,57 @@ inside() {
 
 # Everything that a user does with the wheel; prints what was found.
 install_wheel() {
-    local wheel=$1 log=$2 before started version
-    : >"$log"
-    mkdir "$tree/srv/packages"
-    cp "$trees/packages"/*.whl "$wheel" "$tree/srv/packages"
-    cp -r "$here/examples/django" "$tree/srv/site"
-    inside python3 -m venv /srv/venv
-    inside /srv/venv/bin/pip install --quiet django
-    inside /srv/venv/bin/python /srv/site/manage.py migrate --verbosity 0
-    version=$(inside /srv/venv/bin/python -c 'import platform; print(platform.python_version())')
+    local wheel=$1 before started
+    log=$2
+    make_site venv
+    cp "$wheel" "$tree/srv/packages"
     before=$(files)
     started=$(now)
     inside /srv/venv/bin/pip install --quiet rwsgi
     serve /srv/venv/bin/rwsgi
     page
     started=$(($(now) - started))
-    upgrade "$wheel"
+    inside /srv/venv/bin/pip install --quiet --force-reinstall --no-deps "/srv/packages/$(basename "$wheel")"
+    reload
     page
     stop
     serve /srv/venv/bin/python -m rwsgi
     page
     stop
     inside /srv/venv/bin/pip uninstall --quiet --yes rwsgi
-    [ "$(files)" = "$before" ] || fail "expected nothing to be left, found $(diff <(echo "$before") <(files))"
+    nothing_is_left "$before"
     echo "python $version wheel ok: first page $((started / 1000)).$(printf '%03d' $((started % 1000))) s after pip install"
+}
+
+# Everything that a user does with the package; the site's virtualenv is `.venv` beside it.
+install_deb() {
+    local deb=$1 before
+    log=$2
+    make_site site/.venv
+    before=$(files)
+    cp "$deb" "$tree/srv/rwsgi.deb"
+    inside dpkg --install /srv/rwsgi.deb >&2
+    serve /usr/bin/rwsgi
+    page
+    inside dpkg --install /srv/rwsgi.deb >&2
+    reload
+    page
+    stop
+    inside dpkg --purge rwsgi >&2
+    nothing_is_left "$before"
+    echo "python $version deb ok"
+}
+
+# The polls in /srv/site, and a virtualenv with Django in /srv.
+make_site() {
+    : >"$log"
+    mkdir "$tree/srv/packages"
+    cp "$trees/packages"/*.whl "$tree/srv/packages"
+    cp -r "$here/examples/django" "$tree/srv/site"
+    inside python3 -m venv "/srv/$1"
+    inside "/srv/$1/bin/pip" install --quiet django
+    inside "/srv/$1/bin/python" /srv/site/manage.py migrate --verbosity 0
+    version=$(inside "/srv/$1/bin/python" -c 'import platform; print(platform.python_version())')
 }
 
 # Starts a command as the README does: no virtualenv is activated, and none is named.
@@ -116,9 +147,8 @@ serve() {
     within_20_seconds listens_or_gone "$port" "$pid" || true
 }
 
-# The same version again, under the running server, which then loads the application anew.
-upgrade() {
-    inside /srv/venv/bin/pip install --quiet --force-reinstall --no-deps "/srv/packages/$(basename "$1")"
+# After an upgrade under the running server.
+reload() {
     kill -HUP "$pid"
     within_20_seconds grep -q 'reload done' "$log" || fail 'expected a reload after the upgrade, found none'
 }
@@ -137,8 +167,13 @@ stop() {
     [ "$code" = 0 ] || fail "expected exit code 0 after TERM, found $code"
 }
 
+nothing_is_left() {
+    local found
+    found=$(diff <(echo "$1") <(files)) || fail "expected nothing to be left, found $found"
+}
+
 files() {
-    find "$tree/srv/venv" "$tree/root" "$tree/tmp" "$tree/etc" "$tree/usr/local" -not -name '*.pyc' -not -name __pycache__ | sort
+    find "$tree/srv" "$tree/root" "$tree/tmp" "$tree/etc" "$tree/usr" -not -path '*/srv/rwsgi.deb' -not -name '*.pyc' -not -name __pycache__ | sort
 }
 
 now() {

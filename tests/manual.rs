@@ -12,6 +12,8 @@ use rwsgi::cli::args::{self, Call};
 use rwsgi::cli::help;
 use rwsgi::settings::{Row, Section, Settings, TABLE};
 
+use crate::support::outside::{run_tool, tool};
+use crate::support::root;
 use crate::support::words::shell_words;
 
 /// Compares a file in `packaging/` with its text.
@@ -59,6 +61,19 @@ fn completions_are_those_of_the_tables() {
         clap_complete::generate(shell, &mut help::described(), "rwsgi", &mut text);
         check(&format!("completions/{name}"), &text);
     }
+}
+
+#[test]
+fn bash_completes_options_and_verbs() {
+    let complete = |words: &str, last: &str| {
+        let script = format!(
+            "source packaging/completions/rwsgi.bash; COMP_WORDS=(rwsgi {words}); COMP_CWORD=1; \
+             _rwsgi rwsgi {last} rwsgi; echo \"${{COMPREPLY[@]}}\""
+        );
+        run_tool(tool("bash", ["-c", &script]).current_dir(root())).trim_end().to_owned()
+    };
+    assert_eq!(complete("--max-requests-j", "--max-requests-j"), "--max-requests-jitter");
+    assert!(complete("rel", "rel").split(' ').any(|word| word == "reload"), "{}", complete("rel", "rel"));
 }
 
 #[test]

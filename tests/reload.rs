@@ -468,22 +468,86 @@ fn workers_come_and_go_by_ttin_and_ttou_and_no_request_is_lost() {
     site.server.stop();
 }
 
+/// Locks a file for itself when it is loaded, as Zope's FileStorage does. The release is in `release`.
+const LOCKING: &str = "\
+import fcntl, os
+lock = open('lock', 'w')
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+release = open('release').read()
+assert release != 'broken'
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [release.encode()]
+";
+
 #[test]
-fn winch_retires_the_workers_and_hup_brings_them_back() {
-    let mut server = Server::start(&["crash", "-w", "2", "--preload"]);
-    let old = server.workers();
-    server.signal(Signal::SIGWINCH);
-    wait_gone(&old);
-    assert_eq!(server.zygote().into_iter().count(), 1, "{}", server.log());
-    // Connections wait until there is somebody.
-    let mut waiting = server.begin("/");
+fn an_application_with_an_exclusive_lock_is_reloaded_by_stopping_first() {
+    for (conf, more) in [("gunicorn.conf.py", &[][..]), ("nothing", &["--preload"])] {
+        let files = directory(&[("locking.py", LOCKING), ("release", "one"), (conf, "")]);
+        let words = ["locking", "-b", "127.0.0.1:0", "--reload-order", "stop-first", "--lame-duck", "0"];
+        let mut server = Server::start_in(files.path(), &[&words, more].concat());
+        assert_eq!(server.get("/").text(), "one");
+        std::fs::write(files.path().join("release"), "two").unwrap();
+        server.signal(Signal::SIGHUP);
+        server.wait_for("reload done generation=2");
+        assert_eq!(server.get("/").text(), "two", "{}", server.log());
+        // What does not load is given up, and the former generation is started again.
+        std::fs::write(files.path().join("release"), "broken").unwrap();
+        server.signal(Signal::SIGHUP);
+        server.wait_for("reload failed");
+        std::fs::write(files.path().join("release"), "three").unwrap();
+        assert_eq!(server.get("/").text(), "three", "{}", server.log());
+        server.stop();
+    }
+}
+
+#[test]
+fn a_link_to_the_directory_of_the_start_is_followed_again() {
+    let app = |release: &str| {
+        format!(
+            "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{release}']\n"
+        )
+    };
+    let (one, two, conf) = (app("one"), app("two"), |threads| format!("threads = {threads}\n"));
+    let (one_conf, two_conf) = (conf(1), conf(2));
+    let files = directory(&[
+        ("one/app.py", one.as_str()),
+        ("one/gunicorn.conf.py", one_conf.as_str()),
+        ("two/app.py", two.as_str()),
+        ("two/gunicorn.conf.py", two_conf.as_str()),
+    ]);
+    let link = files.path().join("current");
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let mut command = rwsgi(&link, ["app", "-b", "127.0.0.1:0", "-p", "pid"]);
+    command.env("PWD", &link);
+    let mut server = Server::spawn(command);
+    assert_eq!(server.get("/").text(), "one");
+    let turned = files.path().join("turned");
+    std::os::unix::fs::symlink("two", &turned).unwrap();
+    std::fs::rename(&turned, &link).unwrap();
     server.signal(Signal::SIGHUP);
-    assert_eq!(Response::read(&mut waiting).unwrap().status, 200);
-    server.wait_for("reload done generation=2 workers=2");
+    server.wait_for("reload done generation=2");
+    assert_eq!(server.get("/").text(), "two");
+    server.wait_for("threads=2");
+    assert!(link.join("pid").exists() && !files.path().join("one/pid").exists());
+    // A PWD of another directory says nothing.
+    let mut command = rwsgi(&files.path().join("one"), ["app", "-b", "127.0.0.1:0"]);
+    command.env("PWD", &link);
+    let mut other = Server::spawn(command);
+    other.signal(Signal::SIGHUP);
+    other.wait_for("reload done generation=2");
+    assert_eq!(other.get("/").text(), "one");
+    other.stop();
+    server.stop();
+}
+
+#[test]
+fn winch_to_a_server_that_is_no_daemon_changes_nothing() {
+    let mut server = Server::start(&["crash", "-w", "2"]);
+    let workers = server.workers();
     server.signal(Signal::SIGWINCH);
-    server.wait_for_lines("the workers retire, the master stays", 2);
-    server.signal(Signal::SIGTTIN);
-    server.wait_for_lines("worker ready", 5);
+    server.wait_for("SIGWINCH ignored. Not daemonized signal=WINCH\n");
+    assert_eq!(server.workers(), workers);
     assert_eq!(server.get("/").status, 200);
     server.stop();
 }
@@ -501,7 +565,7 @@ fn a_terminal_that_changes_its_size_does_not_stop_the_workers() {
     server.wait_for("number of workers changed signal=TTIN workers=2");
     assert!(!server.log().contains("WINCH"), "{}", server.log());
     server.signal(Signal::SIGWINCH);
-    server.wait_for("the workers retire, the master stays signal=WINCH");
+    server.wait_for("SIGWINCH ignored. Not daemonized signal=WINCH");
     server.stop();
 }
 

@@ -163,6 +163,7 @@ max_worker_lifetime = 86_400
 max_worker_lifetime_jitter = 3600.5
 reload_on_rss = "512 MiB"
 reload_step = 2
+reload_order = "stop-first"
 lame_duck = 1.5
 reload = true
 reload_engine = "poll"
@@ -438,6 +439,9 @@ fn threads_are_bounded_by_a_timeout_only_where_somebody_asked_for_one() {
     assert_eq!(mode("app --timeout-mode hard -t 1", &[]), (TimeoutMode::Hard, Some(1.5)));
     assert_eq!(mode("app --timeout 0", &[]), (TimeoutMode::Soft, None));
     assert_eq!(mode("app --threads 2", &[("RWSGI_TIMEOUT", "5")]), (TimeoutMode::Soft, Some(7.5)));
+    // A debugger may hold a request.
+    assert_eq!(mode("app --reload -t 5", &[]), (TimeoutMode::Warn, None));
+    assert_eq!(mode("app --reload -t 5 --timeout-mode soft", &[]), (TimeoutMode::Soft, Some(7.5)));
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn plan(settings: &str) -> Plan {
         shutdown_delay: time("delay", "0"),
         boot_timeout: time("boot", "60"),
         step: number("step", 1),
+        stop_first: of("order").is_some_and(|order| order == "stop-first"),
         room: number("room", 100),
     }
 }

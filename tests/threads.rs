@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::wire::{assert_ended, json_of};
-use crate::support::{Gate, Response, Server, patient_seconds, wait_until};
+use crate::support::{Gate, Response, Server, directory, patient_seconds, wait_until};
 
 /// One worker with so many threads.
 fn server(threads: usize, more: &[&str]) -> Server {
@@ -327,4 +327,32 @@ fn at_the_limit_of_connections_the_longest_idle_makes_room() {
     }
     assert_eq!(Response::read(&mut waiting).unwrap().status, 200);
     drop(open);
+}
+
+/// Replaces what `threading` starts threads with by what runs nothing, as a coroutine of a thread that waits.
+const PATCHED: &str = "\
+import threading
+def start(*arguments, **keywords):
+    return 0
+for name in ('_start_joinable_thread', '_start_new_thread'):
+    if hasattr(threading, name):
+        setattr(threading, name, start)
+start.__module__ = 'green.thread'
+barrier = threading.Barrier(2)
+def application(environ, start_response):
+    barrier.wait(60)
+    start_response('200 OK', [])
+    return [b'served']
+";
+
+#[test]
+fn an_application_that_has_patched_threading_is_served_by_native_threads() {
+    let files = directory(&[("patched.py", PATCHED)]);
+    let mut server = Server::start_in(files.path(), &["patched", "--threads", "2", "-w", "1"]);
+    let mut both = [server.begin("/"), server.begin("/")];
+    for stream in &mut both {
+        assert_eq!(Response::read(stream).unwrap().text(), "served", "{}", server.log());
+    }
+    let log = server.stop();
+    assert!(log.contains("served by native threads all the same by=green.thread"), "{log}");
 }

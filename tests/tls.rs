@@ -280,6 +280,50 @@ fn clients_show_certificates_and_the_application_sees_them() {
     optional.stop();
 }
 
+#[test]
+fn names_of_client_certificates_are_text_whatever_type_they_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    authority.server("site");
+    let ca = authority.path("ca.pem");
+    let server = start(&authority, &["--ca-certs", &ca, "--cert-reqs", "1", "echo"]);
+    fs::write(directory.path().join("extension"), "extendedKeyUsage=clientAuth\n").unwrap();
+    let shown = |name: &str, mask: &str, subject: &str, serial: &str| {
+        authority.key(&format!("{name}.key"));
+        fs::write(directory.path().join("names"), format!("[req]\nstring_mask={mask}\ndistinguished_name=dn\n[dn]\n"))
+            .unwrap();
+        let made = format!("req -new -utf8 -config names -key {name}.key -subj {subject} -out request");
+        authority.openssl(&made);
+        authority.openssl(&format!(
+            "x509 -req -in request -CA ca.pem -CAkey ca.key -extfile extension -set_serial {serial} -out {name}.pem"
+        ));
+        let (pem, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
+        told(&get(&authority, &server, "/", &["--cert", &pem, "--key", &key]))
+    };
+    // Of a T61String and of a BMPString, as older authorities make them.
+    for (name, mask, subject, expected) in [
+        ("t61", "MASK:4", "/CN=J\u{f6}rg", "J\u{f6}rg"),
+        ("bmp", "MASK:2048", "/CN=J\u{f6}rg", "J\u{f6}rg"),
+        ("other", "MASK:2048", "/CN=J\u{e4}rg", "J\u{e4}rg"),
+        ("utf8", "utf8only", "/CN=a\nb", "a\\0Ab"),
+    ] {
+        let environ = shown(name, mask, subject, "7");
+        assert_eq!(environ["SSL_CLIENT_VERIFY"], "SUCCESS", "{name}\n{environ}");
+        assert_eq!(environ["SSL_CLIENT_S_DN_CN"], latin1(expected), "{name}\n{environ}");
+        assert_eq!(environ["SSL_CLIENT_S_DN"], latin1(&format!("CN={expected}")), "{name}\n{environ}");
+    }
+    // RFC 5280 allows 20 bytes.
+    let environ = shown("serial", "utf8only", "/CN=a", &format!("0x{}", "7f".repeat(30)));
+    assert_eq!(environ["SSL_CLIENT_VERIFY"], "FAILED:the certificate cannot be read", "{environ}");
+    assert!(environ["SSL_CLIENT_CERT"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----\n"), "{environ}");
+    server.wait_for("client certificate cannot be read");
+}
+
+/// The native string of a text's UTF-8.
+fn latin1(text: &str) -> String {
+    text.bytes().map(char::from).collect()
+}
+
 /// Does curl get no response?
 fn refused(authority: &Authority, server: &Server, words: &[&str]) -> bool {
     let mut command =
@@ -298,6 +342,8 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_the_start() {
     authority.openssl("x509 -in site.pem -outform der -out site.der");
     authority.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out weak.key");
     authority.sign("weak", "/CN=weak", "subjectAltName=IP:127.0.0.1", "-days 10");
+    authority.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:4104 -out long.key");
+    authority.sign("long", "/CN=long", "subjectAltName=IP:127.0.0.1", "-days 10");
     fs::write(directory.path().join("text"), "nothing\n").unwrap();
     fs::write(directory.path().join("cut.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
     fs::write(directory.path().join("hello.py"), "def application(environ, start_response): pass\n").unwrap();
@@ -312,7 +358,7 @@ fn what_is_wrong_with_certificates_and_keys_is_said_at_the_start() {
 }
 
 /// Options, the setting that is to blame, and what is said of it.
-const WRONG: [(&[&str], &str, &str); 12] = [
+const WRONG: [(&[&str], &str, &str); 13] = [
     (&["--certfile", "none.pem"], "--certfile: ", "none.pem: expected a file that can be read, found no such file"),
     (&["--certfile", "text"], "--certfile: ", "text: expected certificates in PEM, found none\nhint: "),
     (&["--certfile", "site.der"], "--certfile: ", "expected certificates in PEM, found one in DER\nhint: openssl x509"),
@@ -326,7 +372,8 @@ const WRONG: [(&[&str], &str, &str); 12] = [
         "--keyfile: ",
         "expected the key of the certificate in certfile, found the key of another one\nhint: ",
     ),
-    (&["--certfile", "weak.pem", "--keyfile", "weak.key"], "--keyfile: ", "expected a key of RSA (2048 to 8192 bits)"),
+    (&["--certfile", "weak.pem", "--keyfile", "weak.key"], "--keyfile: ", "expected a key of RSA (2048 to 4096 bits)"),
+    (&["--certfile", "long.pem", "--keyfile", "long.key"], "--keyfile: ", "expected a key of RSA (2048 to 4096 bits)"),
     (
         &["--certfile", "site.pem", "--keyfile", "site.key", "--cert-reqs", "2"],
         "ca_certs: ",

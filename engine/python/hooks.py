@@ -265,10 +265,14 @@ def change(req, environ):
 
 
 def resolve(name, value, takes, file):
-    """Returns a hook, which may be given by its dotted name. Raises TypeError if it does not take its arguments."""
+    """Returns a hook, which may be given by its dotted name. Raises TypeError if there is none, or if it does not take its
+    arguments. `file` may have a line behind it."""
     if isinstance(value, str):
         module, _, attribute = value.rpartition(".")
-        value = getattr(__import__(module, fromlist=[attribute]), attribute)
+        try:
+            value = getattr(__import__(module, fromlist=[attribute]), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise TypeError("%s: %s: expected the dotted name of a function, found %r: %s" % (file, name, value, error)) from None
     if not callable(value):
         raise TypeError("%s: %s: expected a function, found a value of type %s" % (file, name, type(value).__name__))
     try:
@@ -378,7 +382,8 @@ class Hooks:
     def __init__(self, values, names, facts):
         file = names.get("__file__")
         defined = [name for name in facts["hooks"] if names.get(name) is not None]
-        self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), file) for name in defined}
+        where = {name: "%s:%d" % (file, facts["lines"][name]) if facts["lines"].get(name) else file for name in defined}
+        self.functions = {name: resolve(name, names[name], self.TAKES.get(name, (1,)), where[name]) for name in defined}
         self.cfg = facts["cfg"] or Config(values, {})
         self.cfg.put(self.functions)
         self.log = facts["log"]

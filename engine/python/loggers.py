@@ -4,6 +4,8 @@ import logging
 
 # Names of classes that are not imported.
 USUAL = ("simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
+# The path in records of the server itself.
+OWN = "(rwsgi)"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -77,6 +79,11 @@ def construct(given, cfg):
     log = maker(cfg)
     if hasattr(log, "_sock_send"):
         log._sock_send = all_but_ours(log._sock_send, getattr(log, "prefix", ""))
+    for handler in getattr(getattr(log, "error_log", None), "handlers", ()):
+        # Such a handler would write a line of the server as it is in the same error log already.
+        shape = handler.formatter
+        if getattr(handler, "_gunicorn", False) and type(shape) is logging.Formatter and shape._fmt == glogging.Logger.error_fmt:
+            handler.addFilter(lambda record: record.pathname != OWN)
     wrapper = getattr(log, "atoms_wrapper_class", None)
     if wrapper is not None and wrapper is getattr(glogging, "SafeAtoms", None):
         log.atoms_wrapper_class = one_line(wrapper, cfg.access_log_format.strip().startswith("{"))
@@ -148,6 +155,16 @@ def access(log, classes, req, environ, status, headers, length, sent, microsecon
         }
     resp = classes.Response(req, status, headers, length, sent)
     log.access(resp, req, environ, timedelta(microseconds=microseconds))
+
+
+def relay(log, lines):
+    """Logs lines of the server itself: level, text, process and time of each."""
+    logger = getattr(log, "error_log", None) or logging.getLogger("gunicorn.error")
+    for level, text, pid, created in lines:
+        if logger.isEnabledFor(level):
+            record = logger.makeRecord(logger.name, level, OWN, 0, text, (), None)
+            record.process, record.created, record.msecs = pid, created, created % 1 * 1000
+            logger.handle(record)
 
 
 def exception(log, line, error, traceback):

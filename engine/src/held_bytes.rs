@@ -59,6 +59,15 @@ impl IncomingBody {
         Some(IncomingBody(HeldBytes::new(object.cast_into_exact().ok()?)))
     }
 
+    /// Returns a new object of these bytes, or `None` if there is no memory for it.
+    pub(crate) fn copy_of<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        let mut copy = IncomingBody::new(py, bytes.len())?;
+        for (room, byte) in copy.room().iter_mut().zip(bytes) {
+            room.write(*byte);
+        }
+        copy.into_object(py)
+    }
+
     /// Returns the object, once all of it was written.
     pub(crate) fn into_object(mut self, py: Python<'_>) -> Option<Bound<'_, PyBytes>> {
         self.0.object.take().map(|object| object.into_bound(py))

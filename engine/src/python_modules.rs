@@ -32,6 +32,17 @@ pub(crate) fn offer_gunicorn(py: Python<'_>) -> PyResult<()> {
     shim.call_method1("offer", texts).map(drop)
 }
 
+/// Makes `import gunicorn` work as [`offer_gunicorn`] does, once something imports it.
+pub(crate) fn offer_gunicorn_later(py: Python<'_>) -> PyResult<()> {
+    let lazy = module(py, include_str!("../python/gunicorn/lazy.py"), c"<rwsgi gunicorn>", c"_rwsgi_gunicorn_later")?;
+    lazy.call_method1("offer_later", (pyo3::wrap_pyfunction!(offer, py)?,)).map(drop)
+}
+
+#[pyfunction]
+fn offer(py: Python<'_>) -> PyResult<()> {
+    offer_gunicorn(py)
+}
+
 fn module<'py>(py: Python<'py>, code: &str, file: &CStr, name: &CStr) -> PyResult<Bound<'py, PyModule>> {
     PyModule::from_code(py, &CString::new(code)?, file, name)
 }

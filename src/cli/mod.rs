@@ -17,6 +17,7 @@ mod verb;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use args::Call;
@@ -274,6 +275,7 @@ fn attempt(
         directories: directories(),
         addressed,
         check,
+        directory: start_directory(),
         background,
     };
     let code = python_file(invocation, me).and_then(|file| master::run(launch(file)))?;
@@ -283,6 +285,14 @@ fn attempt(
 /// Returns the directories of control sockets that no setting names.
 fn directories() -> Vec<PathBuf> {
     runtime_directory::candidates(variable("XDG_RUNTIME_DIR").as_deref())
+}
+
+/// Returns `$PWD`, if it names the working directory by a symbolic link.
+fn start_directory() -> Option<PathBuf> {
+    let named = PathBuf::from(std::env::var_os("PWD")?);
+    let about = |path: &Path| path.metadata().ok().map(|about| (about.dev(), about.ino()));
+    let is_same = named.is_absolute() && about(&named).is_some_and(|named| about(Path::new(".")) == Some(named));
+    (is_same && std::env::current_dir().ok()? != named).then_some(named)
 }
 
 fn variable(name: &str) -> Option<String> {

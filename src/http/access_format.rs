@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(crate) use super::access_keys as keys;
+
 /// An access log format: text with Python conversions, `%(name)s`.
 ///
 /// | name | value |
@@ -93,6 +95,8 @@ pub(crate) enum Atom {
     Path,
     Query,
     Protocol,
+    Referer,
+    UserAgent,
     Status,
     BytesOrDash,
     Bytes,
@@ -150,23 +154,17 @@ impl AccessFormat {
     pub const NAMES: &str = "names are h l u t r m U q H s b B f a T M D L p {name}i {name}o {name}e";
 
     /// Returns the keys of the environ to look up after the application has run: middleware changes `REMOTE_ADDR` and, for
-    /// an application below a path, `PATH_INFO`.
+    /// an application below a path, `PATH_INFO`; an application removes secrets from the others.
     pub fn environ_keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.pieces.iter().filter_map(Piece::environ_key).map(str::to_owned).collect();
+        let atoms = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Value { atom, .. } => Some(atom),
+            Piece::Text(_) => None,
+        });
+        let of_line = atoms.clone().filter(|atom| **atom == Atom::RequestLine).flat_map(|_| keys::REQUEST_LINE);
+        let mut keys: Vec<String> = atoms.filter_map(Atom::environ_key).chain(of_line).map(str::to_owned).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
-    }
-}
-
-impl Piece {
-    fn environ_key(&self) -> Option<&str> {
-        match self {
-            Piece::Value { atom: Atom::RemoteAddress, .. } => Some(REMOTE_ADDR),
-            Piece::Value { atom: Atom::Path, .. } => Some(PATH_INFO),
-            Piece::Value { atom: Atom::EnvironValue(name), .. } => Some(name),
-            _ => None,
-        }
     }
 }
 
@@ -178,6 +176,21 @@ impl Default for AccessFormat {
 }
 
 impl Atom {
+    /// Returns the key of the environ by which the application may have changed the value.
+    pub(crate) fn environ_key(&self) -> Option<&str> {
+        Some(match self {
+            Atom::RemoteAddress => keys::REMOTE_ADDR,
+            Atom::Path => keys::PATH_INFO,
+            Atom::Method => keys::REQUEST_METHOD,
+            Atom::Query => keys::QUERY_STRING,
+            Atom::Protocol => keys::SERVER_PROTOCOL,
+            Atom::Referer => keys::HTTP_REFERER,
+            Atom::UserAgent => keys::HTTP_USER_AGENT,
+            Atom::EnvironValue(name) => name,
+            _ => return None,
+        })
+    }
+
     fn parse(name: &str) -> Atom {
         if let Some((field, kind)) = name.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
             return Atom::parse_field(field, kind);
@@ -195,8 +208,8 @@ impl Atom {
             "s" => Atom::Status,
             "b" => Atom::BytesOrDash,
             "B" => Atom::Bytes,
-            "f" => Atom::RequestField(b"referer".to_vec()),
-            "a" => Atom::RequestField(b"user-agent".to_vec()),
+            "f" => Atom::Referer,
+            "a" => Atom::UserAgent,
             "T" => Atom::Seconds,
             "M" => Atom::Milliseconds,
             "D" => Atom::Microseconds,
@@ -310,10 +323,6 @@ fn number(text: &str) -> Result<(usize, &str), Wrong> {
 
 /// The combined log format: `%(f)s` and `%(a)s` are in quotes, the rest is separated by blanks.
 pub(crate) const DEFAULT: &str = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
-/// The value of `%(h)s`, if the environ has it.
-pub(crate) const REMOTE_ADDR: &str = "REMOTE_ADDR";
-/// The value of `%(U)s`, if the environ has it.
-pub(crate) const PATH_INFO: &str = "PATH_INFO";
 const KINDS: &str = "the letter after the bracket is s, or one of d i u x X o f F for a number";
 /// Wider than any line worth reading.
 const WIDEST: usize = 1000;

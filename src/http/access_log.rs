@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::access_format::{Atom, Fill, Kind, PATH_INFO, Piece, REMOTE_ADDR, Shape};
+use super::access_format::{Atom, Fill, Kind, Piece, Shape, keys};
 use super::basic_auth::basic_user;
 use super::cgi;
 use super::grammar;
@@ -11,6 +11,7 @@ use super::request::Request;
 use super::response::ResponseHead;
 
 pub use super::access_format::{AccessFormat, AccessFormatError};
+pub use super::environ_values::EnvironValues;
 
 /// The values of an access log line.
 #[derive(Clone, Copy, Debug)]
@@ -31,43 +32,6 @@ pub struct AccessRecord<'a> {
     pub elapsed: Duration,
     /// The worker's process id.
     pub pid: u32,
-}
-
-/// Values of the keys that a format names, taken from the environ after the application has run.
-#[derive(Clone, Debug, Default)]
-pub struct EnvironValues(Vec<EnvironValue>);
-
-#[derive(Clone, Debug)]
-struct EnvironValue {
-    key: String,
-    is_there: bool,
-    value: Vec<u8>,
-}
-
-impl EnvironValues {
-    /// Returns a set of these keys without values.
-    pub fn new(keys: Vec<String>) -> EnvironValues {
-        let nothing = |key| EnvironValue { key, is_there: false, value: Vec::new() };
-        EnvironValues(keys.into_iter().map(nothing).collect())
-    }
-
-    /// Forgets the values.
-    pub fn clear(&mut self) {
-        self.0.iter_mut().for_each(|value| value.is_there = false);
-    }
-
-    /// Sets the value of the key in that place.
-    pub fn set(&mut self, place: usize, value: &[u8]) {
-        if let Some(known) = self.0.get_mut(place) {
-            known.is_there = true;
-            known.value.clear();
-            known.value.extend_from_slice(value);
-        }
-    }
-
-    fn of(&self, key: &str) -> Option<&[u8]> {
-        self.0.iter().find(|value| value.is_there && value.key == key).map(|value| &value.value[..])
-    }
 }
 
 impl AccessFormat {
@@ -132,12 +96,13 @@ impl Shape {
 impl Atom {
     fn render(&self, record: &AccessRecord<'_>, escapes: Escapes, out: &mut Vec<u8>) {
         match self {
-            Atom::RemoteAddress => match record.environ.of(REMOTE_ADDR) {
+            Atom::RemoteAddress => match record.environ.of(keys::REMOTE_ADDR) {
                 Some(address) => escape(out, escapes, address),
                 None => push_address(out, record.remote_addr),
             },
-            Atom::Path if record.environ.of(PATH_INFO).is_some() => {
-                escape(out, escapes, record.environ.of(PATH_INFO).unwrap_or_default());
+            Atom::RequestLine => Atom::render_line(record, escapes, out),
+            Atom::Method | Atom::Path | Atom::Query | Atom::Protocol | Atom::Referer | Atom::UserAgent => {
+                Atom::render_part(self.environ_key().unwrap_or_default(), record, escapes, out);
             }
             Atom::EnvironValue(key) => escape_or_dash(out, escapes, record.environ.of(key)),
             Atom::Dash | Atom::Unknown => out.push(b'-'),
@@ -171,27 +136,41 @@ impl Atom {
         }
     }
 
+    /// Renders the parts of the request line as the application has left them.
+    fn render_line(record: &AccessRecord<'_>, escapes: Escapes, out: &mut Vec<u8>) {
+        if record.request.is_none() {
+            return out.push(b'-');
+        }
+        for (place, key) in keys::REQUEST_LINE.into_iter().enumerate() {
+            if place > 0 {
+                out.push(b' ');
+            }
+            Atom::render_part(key, record, escapes, out);
+        }
+    }
+
+    /// Renders a part of the request: as the application has left it in the environ, else as it came.
+    fn render_part(key: &str, record: &AccessRecord<'_>, escapes: Escapes, out: &mut Vec<u8>) {
+        if let Some(value) = record.environ.of(key) {
+            return escape(out, escapes, value);
+        }
+        let Some(request) = record.request.as_ref().filter(|_| !record.environ.is_removed(key)) else {
+            return out.push(b'-');
+        };
+        if key == keys::PATH_INFO {
+            let mut path = Vec::new();
+            cgi::decode_path(request.path(), &mut path);
+            return escape(out, escapes, &path);
+        }
+        escape_or_dash(out, escapes, keys::part(request, key));
+    }
+
     /// Renders the atoms that depend only on the request.
     fn render_request(&self, request: &Request<'_>, escapes: Escapes, out: &mut Vec<u8>) {
         match self {
             Atom::User => {
                 escape_or_dash(out, escapes, request.field(b"authorization").and_then(basic_user).as_deref());
             }
-            Atom::RequestLine => {
-                escape(out, escapes, request.method());
-                out.push(b' ');
-                escape(out, escapes, request.target());
-                out.push(b' ');
-                out.extend_from_slice(request.version().as_str().as_bytes());
-            }
-            Atom::Method => escape(out, escapes, request.method()),
-            Atom::Path => {
-                let mut path = Vec::new();
-                cgi::decode_path(request.path(), &mut path);
-                escape(out, escapes, &path);
-            }
-            Atom::Query => escape(out, escapes, request.query()),
-            Atom::Protocol => out.extend_from_slice(request.version().as_str().as_bytes()),
             Atom::RequestField(name) => escape_or_dash(out, escapes, request.last_field(name)),
             _ => {}
         }

@@ -21,6 +21,7 @@
 //! | [`error_page`] | the short response to a refused or failed request |
 //! | [`cgi`] | request to CGI variables |
 //! | [`access_format`] | gunicorn's access log format, compiled |
+//! | [`access_keys`] | keys of the environ that it takes values from |
 //! | [`access_log`] | the line of one request |
 //! | [`date`] | the Date field |
 //!
@@ -29,12 +30,14 @@
 //! All functions are total: any bytes give a value, however they were cut into pieces.
 
 pub mod access_format;
+pub mod access_keys;
 pub mod access_log;
 pub mod bad_response;
 mod basic_auth;
 pub mod body;
 pub mod cgi;
 pub mod date;
+mod environ_values;
 pub mod error_page;
 mod fields;
 pub mod forwarded;

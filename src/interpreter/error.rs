@@ -130,6 +130,13 @@ pub enum InterpreterError {
         /// The interpreter's.
         found: String,
     },
+    /// A `PYTHONHOME` without the standard library of this Python.
+    WrongHome {
+        /// The value of the variable.
+        home: String,
+        /// The version of the interpreter.
+        release: String,
+    },
     /// A virtualenv whose packages belong to another Python, because its base was upgraded.
     OtherPythonsVirtualenv {
         /// The virtualenv's interpreter.
@@ -234,6 +241,7 @@ impl InterpreterError {
                 library.display().to_string()
             }
             Self::EngineUnloadable { .. } => "engine".to_owned(),
+            Self::WrongHome { home, .. } => format!("PYTHONHOME: {home}"),
             Self::Untrusted(untrusted) => untrusted.what.display().to_string(),
             Self::NotEntered { executable, .. } => executable.display().to_string(),
         }
@@ -264,13 +272,14 @@ impl InterpreterError {
                 format!("the library of Python {expected}")
             }
             Self::EngineUnloadable { .. } => "a library that loads".to_owned(),
+            Self::WrongHome { release, .. } => format!("the standard library of Python {release}"),
             Self::Untrusted(_) => "what its user cannot change".to_owned(),
         }
     }
 
     fn found(&self) -> String {
         match self {
-            Self::NotOnPath { .. } | Self::TimedOut { .. } => "none".to_owned(),
+            Self::NotOnPath { .. } | Self::TimedOut { .. } | Self::WrongHome { .. } => "none".to_owned(),
             Self::Untrusted(untrusted) => untrusted.found.display().to_string(),
             Self::NoSuchFile { place, given } if *given == place.path => "nothing there".to_owned(),
             Self::NoSuchFile { place, .. } => format!("nothing at {}", place.path.display()),
@@ -337,6 +346,7 @@ impl InterpreterError {
             Self::NotCPython { .. } | Self::TooOld { .. } => {
                 "set --python to CPython 3.11 or newer, or to a virtualenv made with it"
             }
+            Self::WrongHome { .. } => "unset PYTHONHOME; a virtualenv needs no such variable",
             Self::FreeThreaded { .. } => "set --python to the ordinary build, whose command does not end in t",
             Self::ForeignPlatform { .. } => "install a Python for this machine",
             Self::NoLibrary { .. } => "install libpython, or leave RWSGI_LAUNCH unset",

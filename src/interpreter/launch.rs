@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,6 +30,7 @@ impl Interpreter {
     /// `CPython` installs a handler that raises `KeyboardInterrupt`, which the engine replaces. The interpreter inherits
     /// `channel_fd`.
     pub fn enter(&self, engine: BorrowedFd<'_>, channel_fd: RawFd) -> InterpreterError {
+        self.environment.iter().for_each(|environment| take_environment(environment));
         let entered = match &self.launch {
             LaunchMode::LoadLibrary(library) => self.load_library(library, engine, channel_fd),
             LaunchMode::ExecPython => self.exec_python(engine, channel_fd),
@@ -92,6 +93,18 @@ impl Interpreter {
             .map(|argument| CString::new(argument.as_bytes()))
             .collect::<Result<_, _>>()
             .map_err(|nul| InterpreterError::NotEntered { executable: self.executable.clone(), cause: nul.into() })
+    }
+}
+
+/// Takes over the environment that a wrapper has made for the interpreter.
+fn take_environment(environment: &[(OsString, OsString)]) {
+    // SAFETY: this process has one thread.
+    unsafe { libc::clearenv() };
+    for (name, value) in environment {
+        if !name.is_empty() {
+            // SAFETY: as above. A name and a value from an environment have no equals sign and no NUL.
+            unsafe { std::env::set_var(name, value) };
+        }
     }
 }
 

@@ -23,7 +23,7 @@ mod startup_code;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -52,10 +52,23 @@ pub struct PythonChoice<'a> {
     pub untrusted: Option<&'a Identity>,
     /// `PYTHONPATH`; used only with `untrusted`.
     pub python_path: Option<&'a OsStr>,
-    /// `PYTHONHOME`; used only with `untrusted`.
+    /// `PYTHONHOME`; empty means unset.
     pub python_home: Option<&'a str>,
     /// The directory of the user's own site-packages; used only with `untrusted`.
     pub user_base: Option<&'a str>,
+}
+
+impl<'a> PythonChoice<'a> {
+    /// Returns the choice with the variables that a wrapper has set.
+    fn behind_wrapper(self, environment: Option<&'a [(OsString, OsString)]>) -> PythonChoice<'a> {
+        let Some(environment) = environment else { return self };
+        let value = |name: &str| environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str());
+        PythonChoice {
+            python_path: value("PYTHONPATH"),
+            python_home: value("PYTHONHOME").and_then(OsStr::to_str),
+            ..self
+        }
+    }
 }
 
 /// A launch mode requested by name.
@@ -96,6 +109,8 @@ pub struct Interpreter {
     pub libpython: Option<PathBuf>,
     /// The launch mode.
     pub launch: LaunchMode,
+    /// The environment of the interpreter, if a wrapper has started it.
+    pub environment: Option<Vec<(OsString, OsString)>>,
     /// The source that named it.
     pub named_by: NamedBy,
 }
@@ -128,9 +143,11 @@ pub fn find(choice: &PythonChoice<'_>) -> Result<Interpreter, InterpreterError> 
     match probe::ask(&place.path, probe::TIMEOUT) {
         Ok(answer) => {
             let found = check_answer(place, answer, choice.launch)?;
-            // The interpreter behind a wrapper was not known before.
+            // The interpreter behind a wrapper, and what that has set, were not known before.
+            let choice = &choice.behind_wrapper(found.environment.as_deref());
             startup_code::check(&found.executable, choice)?;
             startup_code::check_library(&found.launch, choice)?;
+            check_home(choice, &found)?;
             Ok(found)
         }
         Err(failure) => Err(error::of_probe(place, failure)),
@@ -144,9 +161,12 @@ fn check_answer(
     wanted: Option<LaunchOverride>,
 ) -> Result<Interpreter, InterpreterError> {
     check_build(&place, &answer)?;
-    // A wrapper (pyenv's shim) was run, and sys.executable is the interpreter itself.
+    // A wrapper (pyenv's shim, Nix) was run, and sys.executable is the interpreter itself.
     let own = Some(&answer.executable).filter(|file| file.is_file());
     let executable = own.unwrap_or(&place.path).clone();
+    let real = |file: &Path| file.canonicalize().ok();
+    let is_wrapped = real(&executable) != real(&place.path) && !answer.environment.is_empty();
+    let environment = is_wrapped.then(|| answer.environment.clone());
     let prefix = match Virtualenv::of(&executable) {
         Some(virtualenv) => virtualenv.check(&place, &answer)?,
         None => answer.prefix.clone(),
@@ -154,7 +174,7 @@ fn check_answer(
     let libpython = library_candidates(&answer).into_iter().find(|file| file.is_file());
     // A libpython that the interpreter does not use itself (Debian's) is slower, because it is position-independent
     // code.
-    let uses_library = !answer.library_mapped.as_os_str().is_empty();
+    let uses_library = !answer.library_mapped.as_os_str().is_empty() && !needs_loader(environment.as_deref());
     let launch = match (wanted, &libpython) {
         (None, Some(library)) if uses_library => LaunchMode::LoadLibrary(library.clone()),
         (Some(LaunchOverride::ExecPython) | None, _) => LaunchMode::ExecPython,
@@ -166,7 +186,26 @@ fn check_answer(
     };
     let ProbeAnswer { version, release, implementation, .. } = answer;
     let named_by = place.named_by;
-    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch, named_by })
+    Ok(Interpreter { executable, version, release, implementation, prefix, libpython, launch, environment, named_by })
+}
+
+/// True if a wrapper may have set variables that the loader reads only at the start of a program (ld.so(8)).
+fn needs_loader(environment: Option<&[(OsString, OsString)]>) -> bool {
+    environment.into_iter().flatten().any(|(name, _)| name.as_encoded_bytes().starts_with(b"LD_"))
+}
+
+/// Fails if `PYTHONHOME` has no standard library of this version: Python would end at its start.
+fn check_home(choice: &PythonChoice<'_>, found: &Interpreter) -> Result<(), InterpreterError> {
+    let Some(home) = choice.python_home.filter(|home| !home.is_empty()) else { return Ok(()) };
+    let (major, minor, _) = found.version;
+    // Two directories, separated by a colon: the first has the modules in Python.
+    let prefix = Path::new(home.split(':').next().unwrap_or(home));
+    let modules = ["lib", "lib64"].map(|lib| prefix.join(format!("{lib}/python{major}.{minor}/os.py")));
+    let archive = prefix.join(format!("lib/python{major}{minor}.zip"));
+    if modules.iter().chain([&archive]).any(|file| file.exists()) {
+        return Ok(());
+    }
+    Err(InterpreterError::WrongHome { home: home.to_owned(), release: found.release.clone() })
 }
 
 /// Checks that the engine can run in this kind of Python.

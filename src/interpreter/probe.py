@@ -19,6 +19,8 @@ try:
 except EnvironmentError:
     pass
 os.write(1, b"\0")
+# What a wrapper has set. The rest is written together: it may be long.
+os.write(1, b"".join(b"environ=%s=%s\0" % pair for pair in os.environb.items()))
 for key, value in [
     ("implementation", sys.implementation.name),
     ("version", "%d.%d.%d" % sys.version_info[:3]),

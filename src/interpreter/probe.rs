@@ -34,6 +34,8 @@ pub(super) struct ProbeAnswer {
     pub(super) library_mapped: PathBuf,
     /// LIBDIR.
     pub(super) library_directory: PathBuf,
+    /// Its environment variables.
+    pub(super) environment: Vec<(OsString, OsString)>,
 }
 
 /// The reason for a missing answer.
@@ -50,8 +52,9 @@ pub(super) enum ProbeFailure {
 /// Generous: 12 ms on a warm disk, seconds on a cold network file system.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest answer, in bytes; a long one has 600.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// The largest answer, in bytes; a long one has 600 and the environment, which has at most 2 MiB with 8 MiB of stack
+/// (execve(2)).
+const LONGEST_ANSWER: usize = 4 << 20;
 
 /// The code of the probe. It runs without `site` (-S: no .pth file, no sitecustomize) and without the user's PYTHON
 /// variables (-I). It answers in `key=value` pairs, each ended by NUL: paths are bytes, and importing `json` would
@@ -178,6 +181,11 @@ fn parse(said: &[u8]) -> Option<ProbeAnswer> {
             .find_map(|rest| rest.strip_prefix(b"="))
     };
     let text = |wanted: &str| value(wanted).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
+    let pair = |field: &[u8]| {
+        let rest = field.strip_prefix(b"environ=")?;
+        let at = rest.iter().position(|byte| *byte == b'=')?;
+        Some((OsString::from_vec(rest[..at].to_vec()), OsString::from_vec(rest[at + 1..].to_vec())))
+    };
     let path = |wanted: &str| value(wanted).map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
     Some(ProbeAnswer {
         implementation: text("implementation")?,
@@ -190,6 +198,7 @@ fn parse(said: &[u8]) -> Option<ProbeAnswer> {
         library: OsString::from_vec(value("library")?.to_vec()),
         library_mapped: path("library_mapped")?,
         library_directory: path("library_directory")?,
+        environment: said.split(|byte| *byte == 0).filter_map(pair).collect(),
         // The last key: an answer that has it is complete.
         base_prefix: path("base_prefix")?,
     })

@@ -11,6 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::line::{self, Line};
+use super::mirror;
 use super::writer::Writer;
 use super::{CRITICAL, Level};
 use crate::os::clock;
@@ -46,10 +47,15 @@ impl<S: Subscriber> Layer<S> for ErrorLog {
         };
         let mut found = Found::default();
         event.record(&mut found);
+        let is_applications = event.metadata().target() == "wsgi.errors";
         let Found { event, message, fields } = found;
         let line = Line { wall: clock::wall(), pid: std::process::id(), level, event, message, fields };
         self.writer.error(&line.encode(self.writer.format()));
         self.writer.send_line(&line);
+        // Text of the application is no line of the server.
+        if !is_applications {
+            mirror::note(&line);
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 mod access_log;
 mod error_log;
 mod line;
+mod mirror;
 mod sink;
 mod socket;
 mod syslog;
@@ -31,6 +32,7 @@ pub use access_log::AccessLog;
 use access_log::LONGEST_LINE;
 use error_log::ErrorLog;
 pub use line::{escaped, escaped_json};
+pub use mirror::{mirror, take_mirrored};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::Writer;

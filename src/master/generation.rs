@@ -22,7 +22,7 @@ use crate::os::place;
 use crate::os::process;
 use crate::os::scoreboard::{MAX_SLOTS, Scoreboard, Slot};
 use crate::os::std_streams;
-use crate::settings::{Defined, Settings, Workers};
+use crate::settings::{Defined, ReloadOrder, Settings, Workers};
 use crate::supervisor::{Moment, Plan, Scaling};
 
 /// One reading of the settings, and the resources opened for it.
@@ -134,6 +134,7 @@ impl Generation {
             shutdown_delay: settings.shutdown_delay.duration(),
             boot_timeout: settings.boot_timeout.limit().unwrap_or(FOR_EVER),
             step: if step == 0 { (workers / 10).max(1) } else { step },
+            stop_first: settings.reload_order == ReloadOrder::StopFirst,
             room: room(settings),
         }
     }

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::zygote::ZygoteStage;
 use super::{Generation, Master, Processes};
+use crate::log;
 use crate::message::{Gone, Note, ToZygote};
 use crate::settings::Defined;
 use crate::settings::python_file::HOOKS;
@@ -19,12 +20,15 @@ pub(super) struct Hooks {
     defined: Vec<&'static str>,
     /// The events that a new zygote is to be told.
     missed: Vec<Note>,
+    /// True if the file configures Python's logging by a dictionary.
+    has_logconfig: bool,
 }
 
 impl Hooks {
     pub(super) fn of(defined: &Defined) -> Hooks {
         let is_defined = |hook: &&str| defined.has_hook(hook);
-        Hooks { defined: HOOKS.iter().copied().filter(is_defined).collect(), missed: Vec::new() }
+        let has_logconfig = defined.has_logconfig_dict();
+        Hooks { defined: HOOKS.iter().copied().filter(is_defined).collect(), missed: Vec::new(), has_logconfig }
     }
 
     pub(super) fn has(&self, hook: &str) -> bool {
@@ -69,6 +73,23 @@ impl Generation {
         }
     }
 
+    /// True if the server's own lines go through Python's logging as well.
+    pub(super) fn is_logged_by_python(&self) -> bool {
+        self.hooks.has_logconfig || self.settings.is_logged_by_python()
+    }
+
+    /// Passes lines of the master to the zygote, for Python's logging. True if it takes them.
+    fn pass_lines(&self) -> bool {
+        let Some(zygote) = self.zygote.as_ref().filter(|zygote| zygote.stage == ZygoteStage::Ready) else {
+            return false;
+        };
+        for line in log::take_mirrored() {
+            // A line that finds no room is in the error log all the same.
+            let _ = zygote.channel.say(&ToZygote::Line(line), &[]);
+        }
+        true
+    }
+
     /// Has the zygote close its sockets: it forks no more.
     pub(super) fn retire_zygote(&self) {
         let ready = self.zygote.as_ref().filter(|zygote| zygote.stage == ZygoteStage::Ready);
@@ -77,9 +98,10 @@ impl Generation {
         }
     }
 
-    /// True if the zygote has hooks to call after the server has stopped. The zygote stays then.
+    /// True if the zygote has hooks to call after the server has stopped, or its last lines to log. It stays
+    /// then.
     pub(super) fn keep_zygote(&mut self) -> bool {
-        let stays = self.hooks.have_final_hooks();
+        let stays = self.hooks.have_final_hooks() || self.is_logged_by_python();
         let Some(zygote) = self.zygote.as_mut().filter(|zygote| stays && zygote.stage == ZygoteStage::Ready) else {
             return false;
         };
@@ -124,6 +146,12 @@ impl Processes {
 }
 
 impl Master<'_> {
+    /// Passes the master's lines to Python's logging. True if that is to have them and the zygote in charge takes them.
+    pub(super) fn pass_lines(&self) -> bool {
+        let generation = self.processes.in_charge();
+        !self.startup.check && generation.is_logged_by_python() && generation.pass_lines()
+    }
+
     /// Tells the zygote to call `on_exit`, as all workers are gone. A hook process does that instead, if there is one.
     pub(super) fn note_end(&mut self) {
         if self.processes.hook_process.is_none() && !self.startup.check {

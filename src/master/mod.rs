@@ -136,9 +136,10 @@ struct Master<'a> {
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
-        let Launch { announcer, addressed, check, background, directories, .. } = launch;
+        let Launch { announcer, addressed, check, directory, background, directories, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
+        log::mirror(first.is_logged_by_python() && !check);
         let poll = Poll::new()?;
         let lookups = Lookups::of_first(&mut first, check, poll.registry())?;
         let other = OtherMaster::of(predecessor.as_ref(), addressed, &poll)?;
@@ -158,6 +159,7 @@ impl<'a> Master<'a> {
                 arguments,
                 command_line,
                 check,
+                directory,
                 background,
                 program,
                 restart_only,
@@ -258,8 +260,9 @@ impl<'a> Master<'a> {
         self.look_at_leftovers(now());
         self.bind_again();
         self.tell(&Event::Tick);
-        self.processes.forget_generations(!self.succession.other.is_there());
+        self.processes.forget_generations(self.supervisor.tried(), !self.succession.other.is_there());
         self.tell_statsd();
+        self.pass_lines();
         let gap = self.measurements.watchdog.rests(now());
         self.log_gap(gap);
     }

@@ -102,15 +102,16 @@ impl Processes {
         }
     }
 
-    /// Drops generations with no live process, except the one in charge. `unlink` as in [`Processes::release_sockets`].
-    pub(super) fn forget_generations(&mut self, unlink: bool) {
+    /// Drops generations with no live process, except the one in charge and the one that is `tried`. `unlink` as in [`Processes::release_sockets`].
+    pub(super) fn forget_generations(&mut self, tried: Option<u64>, unlink: bool) {
         let Processes { current, workers, .. } = self;
         self.generations.retain(|number, generation| {
             let is_alive = generation.zygote.is_some() || workers.of_generation(*number).next().is_some();
-            if number != current && !is_alive {
+            let stays = number == current || Some(*number) == tried || is_alive;
+            if !stays {
                 sockets::release(std::mem::take(&mut generation.sockets), unlink);
             }
-            number == current || is_alive
+            stays
         });
     }
 }

@@ -8,6 +8,7 @@ use super::load::Meter;
 use super::zygote::Zygote;
 use super::{Generation, Master, configuration, log_lines, log_targets, now};
 use crate::command::Command;
+use crate::log;
 use crate::os::pidfile::PidFile;
 use crate::os::proctitle;
 use crate::settings::Defined;
@@ -21,6 +22,7 @@ impl Master<'_> {
         let words = if signal.is_some() { "Hang up: Master" } else { "Reloading: Master" };
         tracing::info!(event = "reload_begins", signal, verb, generation = number, "{words}");
         self.processes.newest = number;
+        self.startup.enter_directory();
         self.renew_control();
         self.renew_pidfile();
         self.processes.read_at = now();
@@ -70,6 +72,7 @@ impl Master<'_> {
         self.measurements.meter = Meter::default();
         let Generation { settings, log_files, remotes, .. } = &self.processes.generations[&number];
         tracing::info!(generation = number, "first worker is ready, the others follow");
+        log::mirror(self.processes.in_charge().is_logged_by_python());
         self.requests.failure = None;
         if let Err(error) = log_files.take(settings) {
             tracing::error!(%error, "log file not taken");

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 /// The values of these settings at the start.
 pub(super) struct RestartOnly {
     limit_nofile: u64,
-    daemon: bool,
+    pub(super) daemon: bool,
 }
 
 impl RestartOnly {

@@ -21,6 +21,12 @@ impl Master<'_> {
         if let Some(pidfile) = &self.succession.pidfile {
             pidfile.remove();
         }
+        // After the last worker, as in gunicorn, while the process that has Python's logging is there.
+        let is_said = self.pass_lines();
+        if is_said {
+            log_lines::end(code);
+            self.pass_lines();
+        }
         self.note_end();
         let end = self.end_of_exit_handlers();
         self.end_zygotes(end);
@@ -31,7 +37,7 @@ impl Master<'_> {
         let hook_process = self.processes.end_hook_process().into_iter().collect();
         self.wait_and_kill(hook_process, end.max(now() + ZYGOTE_END));
         self.end_leftovers();
-        if !self.startup.check {
+        if !self.startup.check && !is_said {
             log_lines::end(code);
         }
     }

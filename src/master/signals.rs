@@ -45,6 +45,10 @@ impl Master<'_> {
             Command::Quit => self.stop(by, Stop::Quick),
             Command::Reload => self.reload(by),
             Command::Reopen => drop(self.reopen(by)),
+            // Docker passes on each change of a terminal's size. A new master may need the old one's workers to rest.
+            Command::Rest if !self.startup.restart_only.daemon && !self.succession.other.is_there() => {
+                tracing::info!(signal = by.signal(), "SIGWINCH ignored. Not daemonized");
+            }
             Command::Rest => {
                 tracing::info!(signal = by.signal(), verb = by.verb(), "the workers retire, the master stays");
                 self.processes.note(Note::Workers { new: 0, old: self.supervisor.workers() });

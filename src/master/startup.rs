@@ -7,6 +7,7 @@ use super::restart_only::RestartOnly;
 use super::{AnyError, Generation, LogFiles, ReadSettings};
 use crate::message::Predecessor;
 use crate::os::daemonize::Background;
+use crate::os::place;
 use crate::os::program::Program;
 use crate::os::reexec::CommandLine;
 use crate::os::sd_notify::Announcer;
@@ -34,6 +35,8 @@ pub struct Launch<'a> {
     pub addressed: Vec<&'static str>,
     /// True for a check: loads the application, reports the result and serves nothing.
     pub check: bool,
+    /// The directory in which it was started, if its path leads through a symbolic link.
+    pub directory: Option<PathBuf>,
     /// The state of this process as a daemon, if it is one.
     pub background: Option<&'a Background>,
 }
@@ -45,6 +48,8 @@ pub(super) struct Startup<'a> {
     pub(super) arguments: Vec<String>,
     pub(super) command_line: CommandLine,
     pub(super) check: bool,
+    /// The directory in which it was started, if its path leads through a symbolic link.
+    pub(super) directory: Option<PathBuf>,
     /// The background process, until the process that started it has been told that the server serves.
     pub(super) background: Option<&'a Background>,
     pub(super) program: Program,
@@ -53,6 +58,16 @@ pub(super) struct Startup<'a> {
 }
 
 impl Startup<'_> {
+    /// Enters the directory again in which the server was started: its link may lead to another one by now.
+    pub(super) fn enter_directory(&self) {
+        if let Some(directory) = &self.directory {
+            if let Err(error) = place::enter(directory) {
+                let directory = directory.display();
+                tracing::warn!(%directory, %error, "working directory not entered again, the old one stays");
+            }
+        }
+    }
+
     /// Reads the settings for a reload, with the values that a Python file defined, and opens a generation by them.
     pub(super) fn read_generation(&self, number: u64, defined: Option<&Defined>) -> Result<Generation, AnyError> {
         let mut generation = Generation::new(number, (self.read)(defined)?, LogFiles::open)?;

@@ -29,7 +29,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{FsType, fstatfs};
-use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, fchdir, getegid, geteuid, unlinkat};
 
 use super::identity::Identity;
 
@@ -138,6 +138,11 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Makes a directory the working directory.
+pub fn enter(path: &Path) -> io::Result<()> {
+    Ok(fchdir(Place::at(&path.join("entry"))?.directory)?)
 }
 
 /// Gives an open file to a user and a group, if it is a regular file with one name that root or this process's user owns.

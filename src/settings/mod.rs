@@ -39,7 +39,7 @@ pub use source_value::{Origin, SourceValue, Value};
 pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,
-    HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, Suite,
-    TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields,
+    Seconds, Suite, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 pub use views::TlsTerms;

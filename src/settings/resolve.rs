@@ -147,11 +147,12 @@ impl Resolved {
         }
     }
 
-    /// Sets `timeout_mode` to `warn` for gthread workers by default. gunicorn does not limit requests in threads.
+    /// Sets `timeout_mode` to `warn` by default: for gthread workers, because gunicorn does not limit requests in threads,
+    /// and with `reload`, because a debugger holds a request (`breakpoint()`).
     fn settle_timeout(&mut self) {
         let is_default = |name| self.origins[name] == Origin::Default;
-        let unasked = is_default("timeout") && is_default("timeout_mode");
-        if unasked && self.settings.class() == WorkerClass::Gthread {
+        let is_threaded = is_default("timeout") && self.settings.class() == WorkerClass::Gthread;
+        if is_default("timeout_mode") && (is_threaded || self.settings.reload) {
             self.settings.timeout_mode = TimeoutMode::Warn;
         }
     }

@@ -16,8 +16,8 @@ use super::problem::{Problem, ProblemCause};
 use super::source_value::Value;
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
-    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, SchemeFields, Seconds, StatsdHost, SyslogAddress,
-    SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields, Seconds, StatsdHost,
+    SyslogAddress, SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
 };
 
 /// The row of a setting, except for its value.
@@ -107,7 +107,8 @@ settings! {
          a file only if it ends in `.py`: `mysite.wsgi` is a module, `./mysite.wsgi` a file.";
     chdir: Option<PathBuf> = None, optional, Application,
         ["--chdir"], "DIR", "working directory of the application",
-        "The default is the directory in which rwsgi was started. A relative path is relative to that directory, in \
+        "The default is the directory in which rwsgi was started, by the path in `$PWD`: if that leads through a \
+         symbolic link, a reload follows the link again. A relative path is relative to that directory, in \
          the configuration file too. The directory comes first in `sys.path`. Other relative paths are relative to \
          it, except those of the configuration file and of `python`.";
     pythonpath: Vec<PathBuf> = Vec::new(), list, Application,
@@ -233,14 +234,16 @@ settings! {
         ["-t", "--timeout"], "SECONDS", "longest time of a request in the application",
         "Afterwards its Python stack is logged, and it is ended as `timeout_mode` says, in every worker class. With \
          `gthread` it is ended only if `timeout` or `timeout_mode` was set; otherwise it is only logged. Seconds, \
-         fractions allowed (`0.3`); 0 is no limit. Waiting for a slow client or for a free thread does not count. A \
-         request can get more time by `rwsgi.extend_deadline` in its environ ([the guide](../guides/timeouts.md)).";
+         fractions allowed (`0.3`); 0 is no limit. Waiting for a slow client or for a free thread does not count. With \
+         `gthread` it counts from the last piece of the response that the application gave, unless `timeout_mode` is \
+         `hard`. A request can get more time by `rwsgi.extend_deadline` in its environ ([the guide](../guides/timeouts.md)).";
     timeout_mode: TimeoutMode = TimeoutMode::Soft, one, Workers,
         ["--timeout-mode"], "MODE", "treatment of requests beyond timeout: soft, hard or warn",
         "`soft` raises `rwsgi.RequestTimeout` in the request, which is answered 504, and continues as `hard` if the \
          request has not ended after `timeout_grace`. `hard` answers 504 and abandons the thread. The worker is then \
          replaced: it ends when its other threads have finished their requests, at the latest after \
-         `graceful_timeout`. `warn` only logs the stack. gunicorn kills sync workers.";
+         `graceful_timeout`. `warn` only logs the stack; it is the default with `reload`, so that `breakpoint()` is \
+         not interrupted. gunicorn kills sync workers.";
     timeout_grace: Seconds = Seconds::whole(2), one, Workers,
         ["--timeout-grace"], "SECONDS", "time after the exception of timeout_mode soft",
         "Code that waits in C may not see the exception. Counted from `timeout` on. Seconds, fractions allowed.";
@@ -286,6 +289,11 @@ settings! {
         "By a reload and by everything else that recycles workers. This many are started beyond the number wanted, \
          and an old worker ends only when a new one is ready. 0 is a tenth of the workers, at least 1. gunicorn \
          replaces all at once, and stops the old ones first.";
+    reload_order: ReloadOrder = ReloadOrder::StartFirst, one, Workers,
+        ["--reload-order"], "ORDER", "order of replacing workers: start-first or stop-first",
+        "`start-first`: new workers are ready before old ones end, and no client waits. `stop-first`: all old workers end \
+         before new ones are started, for applications with an exclusive lock, such as Zope's FileStorage \
+         ([when](../guides/reloading.md#an-exclusive-lock)). Clients wait meanwhile.";
     reload: bool = false, switch, Workers,
         ["--reload"], "", "reload when code changes, for development",
         "Watches the files of loaded modules, the Python configuration file and `reload_extra_files`. A change causes \

@@ -14,7 +14,7 @@ mod warmup;
 pub use crate::http::ProxyMode;
 pub use app_name::{AppCallable, AppName, AppSource};
 pub use bind::Bind;
-pub use choices::{LogFormat, LogLevel, ReloadEngine, TimeoutMode, WorkerClass};
+pub use choices::{LogFormat, LogLevel, ReloadEngine, ReloadOrder, TimeoutMode, WorkerClass};
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
 pub use strings::{ControlSocket, EnvPair, LogTarget};

@@ -75,6 +75,15 @@ impl Supervisor {
         })
     }
 
+    /// True if a generation is to replace the current one that could not run beside it.
+    pub(super) fn is_next_to_replace(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.plan.stop_first)
+    }
+
+    pub(super) fn is_ending(&self, slot: usize) -> bool {
+        matches!(self.state(slot), State::Ending { .. })
+    }
+
     /// True if a stop is under way or waits for `shutdown_delay`.
     pub fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Leaving { .. } | Phase::Stopping { .. })
@@ -93,6 +102,11 @@ impl Supervisor {
     /// True if a generation is being tried or replaces an earlier one.
     pub fn is_reloading(&self) -> bool {
         self.next.is_some() || self.rolling
+    }
+
+    /// Returns the generation that is being tried.
+    pub fn tried(&self) -> Option<u64> {
+        self.next.as_ref().map(|next| next.number)
     }
 
     /// Returns the state of the server.
@@ -127,7 +141,11 @@ impl Supervisor {
         let vacant = self.workers().saturating_sub(ready + starting);
         let missing = self.workers().saturating_sub(self.fresh() + starting);
         let beyond = (ready + starting).saturating_sub(self.workers());
-        let step = if self.next.is_some() { 0 } else { self.current.plan.step.saturating_sub(beyond) };
+        if self.current.plan.stop_first && self.slots.iter().any(|slot| matches!(slot.state, State::Ending { .. })) {
+            return 0;
+        }
+        let none_beside = self.next.is_some() || self.current.plan.stop_first;
+        let step = if none_beside { 0 } else { self.current.plan.step.saturating_sub(beyond) };
         let wanted = missing.min(vacant + step);
         if self.phase == Phase::Booting || self.failures > 0 {
             wanted.min(1_usize.saturating_sub(starting))

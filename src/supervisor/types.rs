@@ -26,6 +26,8 @@ pub struct Plan {
     pub boot_timeout: Duration,
     /// The number of workers replaced at a time, at least 1.
     pub step: usize,
+    /// True if workers and their zygote end before those that replace them are started.
+    pub stop_first: bool,
     /// The number of slots for workers, replacements and ending workers of all generations.
     pub room: usize,
 }

@@ -104,8 +104,8 @@ fn unfit(terms: &TlsTerms, error: &Error) -> TlsProblem {
             TlsProblem::at(setting, path, text)
         }
         Error::General(_) => {
-            let text =
-                "expected a key of RSA (2048 to 8192 bits), ECDSA (P-256 or P-384) or Ed25519, found another one";
+            let text = "expected a key of RSA (2048 to 4096 bits), ECDSA (P-256 or P-384) or Ed25519, found another one\n\
+                 hint: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE makes one";
             TlsProblem::at(setting, path, text)
         }
         error => TlsProblem::at(

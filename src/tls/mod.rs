@@ -7,11 +7,13 @@
 //! | `problem` | error messages |
 //! | `identity` | rustls's configuration of the server |
 //! | `session` | handshake, reading and writing of one connection |
+//! | `names` | names in certificates, as texts |
 //! | `variables` | the variables of the environ, by mod_ssl's names |
 
 mod files;
 mod identity;
 mod material;
+mod names;
 mod problem;
 mod session;
 mod variables;

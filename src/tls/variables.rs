@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use rustls::{ProtocolVersion, ServerConnection};
 use x509_cert::Certificate;
-use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::pem::LineEnding;
-use x509_cert::der::{DateTime, Decode, EncodePem};
+use x509_cert::der::pem::{self, LineEnding};
+use x509_cert::der::{DateTime, Decode, Error as DerError};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
+
+use super::names;
 
 /// Environ keys and their values.
 #[derive(Debug, Default)]
@@ -32,9 +33,9 @@ impl Variables {
             variables.add("SSL_TLS_SNI", name);
         }
         let shown = connection.peer_certificates().and_then(<[_]>::first);
-        match shown.and_then(|der| Certificate::from_der(der).ok()) {
-            Some(certificate) => variables.add_client(&certificate),
+        match shown.map(|der| (der, Certificate::from_der(der))) {
             None => variables.add("SSL_CLIENT_VERIFY", "NONE"),
+            Some((der, certificate)) => variables.add_shown(der, certificate),
         }
         variables
     }
@@ -48,12 +49,23 @@ impl Variables {
         self.0.push((key.into(), value.into()));
     }
 
+    /// Adds a certificate that a trusted authority has signed. One that cannot be read is not passed off as none.
+    fn add_shown(&mut self, der: &[u8], certificate: Result<Certificate, DerError>) {
+        if let Ok(pem) = pem::encode_string("CERTIFICATE", LineEnding::LF, der) {
+            self.add("SSL_CLIENT_CERT", pem);
+        }
+        match certificate {
+            Ok(certificate) => self.add_client(&certificate),
+            Err(error) => {
+                tracing::warn!(%error, "client certificate cannot be read\nhint: SSL_CLIENT_CERT has it in PEM");
+                self.add("SSL_CLIENT_VERIFY", format!("FAILED:{UNREADABLE}"));
+            }
+        }
+    }
+
     fn add_client(&mut self, certificate: &Certificate) {
         let about = &certificate.tbs_certificate;
         self.add("SSL_CLIENT_VERIFY", "SUCCESS");
-        if let Ok(pem) = certificate.to_pem(LineEnding::LF) {
-            self.add("SSL_CLIENT_CERT", pem);
-        }
         let serial = about.serial_number.as_bytes().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02X}");
             text
@@ -69,11 +81,11 @@ impl Variables {
             for name in &names.0 {
                 match name {
                     GeneralName::Rfc822Name(name) => {
-                        self.add(format!("SSL_CLIENT_SAN_Email_{emails}"), name.to_string());
+                        self.add(format!("SSL_CLIENT_SAN_Email_{emails}"), names::without_controls(name.as_str()));
                         emails += 1;
                     }
                     GeneralName::DnsName(name) => {
-                        self.add(format!("SSL_CLIENT_SAN_DNS_{hosts}"), name.to_string());
+                        self.add(format!("SSL_CLIENT_SAN_DNS_{hosts}"), names::without_controls(name.as_str()));
                         hosts += 1;
                     }
                     _ => {}
@@ -84,7 +96,7 @@ impl Variables {
 
     /// Adds a whole name (RFC 4514), and the parts that mod_ssl has keys for. Repeated parts are numbered.
     fn add_name(&mut self, key: &str, name: &Name) {
-        self.add(key, name.to_string());
+        self.add(key, names::whole(name));
         for part in name.0.iter().flat_map(|parts| parts.0.iter()) {
             let Some((_, short)) = PARTS.iter().find(|(oid, _)| *oid == part.oid) else { continue };
             let mut key = format!("{key}_{short}");
@@ -92,7 +104,7 @@ impl Variables {
             if before > 0 {
                 let _ = write!(key, "_{before}");
             }
-            self.add(key, text(part));
+            self.add(key, names::part(part));
         }
     }
 }
@@ -101,11 +113,6 @@ impl Variables {
 fn is_numbered(known: &str, key: &str) -> bool {
     let rest = known.strip_prefix(key).and_then(|rest| rest.strip_prefix('_'));
     rest.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Returns the text of an ASN.1 string. Of the types in use, all except two are UTF-8 or a subset of it.
-fn text(part: &AttributeTypeAndValue) -> String {
-    String::from_utf8_lossy(part.value.value()).into_owned()
 }
 
 /// Formats a time as OpenSSL does: `Nov  5 09:00:00 2026 GMT`.
@@ -124,6 +131,8 @@ fn cipher_name(suite: &str) -> String {
     name.replace("AES-256", "AES256").replace("AES-128", "AES128").replace("POLY1305-SHA256", "POLY1305")
 }
 
+/// The reason after `FAILED:`, in the form of mod_ssl and nginx.
+const UNREADABLE: &str = "the certificate cannot be read";
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Attributes of names (RFC 4519), with mod_ssl's names.

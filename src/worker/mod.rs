@@ -23,6 +23,7 @@ pub use connection::send_queue::SharedBody;
 pub use connection::send_timeout::SendLimits;
 pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;
+pub use exchange::body_reader::BodyReader;
 pub use exchange::hijack::HijackedStream;
 pub use exchange::warmup::warm_up;
 pub use exchange::{Delivery, Exchange};
@@ -113,6 +114,8 @@ pub struct Setup<'a> {
     pub serve: ServeRules,
     /// The rules for requests that take too long, if there are any.
     pub timeout: Option<TimeoutRules<'a>>,
+    /// Called when the worker is told to end at once, by whichever thread learns of it.
+    pub on_quit: Option<Box<dyn Fn() + Send + Sync + 'a>>,
     /// The access log and its format.
     pub access: Option<(AccessLog, AccessFormat)>,
 }

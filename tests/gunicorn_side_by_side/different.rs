@@ -38,6 +38,7 @@ pub(crate) const DIFFERENT: &[Different] = &[
     different("behind_nginx", "environ SERVER_PORT", "| `SERVER_NAME` on a unix socket, without Host |"),
     different("behind_nginx", "environ (url)", "| `SERVER_NAME` on a unix socket, without Host |"),
     different("", "POST chunked: environ CONTENT_LENGTH", "| a chunked body |"),
+    different("", "POST chunked: environ HTTP_TRANSFER_ENCODING", "| a chunked body |"),
     different("django", "POST chunked: environ (body)", "| a chunked body |"),
     different("", "no such version: status", "| HTTP/2.0 or 3.0 in a request line |"),
     different("", "of a refusal: field content-type", "| the page of a refused request |"),

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
 
 use rwsgi::http::Request;
-use rwsgi::log::CRITICAL;
-use rwsgi::message::{BootCause, BootFailure, Start};
+use rwsgi::log::{self, CRITICAL};
+use rwsgi::message::{BootCause, BootFailure, MirroredLine, Start};
 use rwsgi::os::{clock, thread};
 use rwsgi::settings::Settings;
 use rwsgi::settings::python_file::LOGCONFIG_DICT;
@@ -77,6 +77,23 @@ impl Loggers {
         self.slow.is_some()
     }
 
+    /// Begins to pass the server's own lines to Python's logging, if settings ask for that.
+    pub(crate) fn begin_relay(&self) {
+        log::mirror(self.slow.is_some());
+    }
+
+    /// Passes a line of the master to Python's logging.
+    pub(crate) fn relay_line(&self, py: Python<'_>, line: MirroredLine) {
+        relay(self.module.bind(py), self.log.bind(py), vec![line]);
+    }
+
+    /// Passes this process's own lines to Python's logging.
+    pub(crate) fn relay_own(&self, py: Python<'_>) {
+        if self.slow.is_some() {
+            relay(self.module.bind(py), self.log.bind(py), log::take_mirrored());
+        }
+    }
+
     /// Opens the files of Python's handlers anew, because they may have been renamed.
     pub(crate) fn reopen(&self, py: Python<'_>) {
         if let Err(error) = self.module.bind(py).call_method1("reopen", (self.log.bind(py),)) {
@@ -136,6 +153,7 @@ impl<'py> RequestLogger<'py> {
         if let Err(error) = call(exchange) {
             tracing::error!("the logger failed at a request\n{}", exceptions::traceback(py, &error));
         }
+        relay(&self.module, &self.log, log::take_mirrored());
     }
 
     /// Logs an exception of the application. True if the logger took it.
@@ -148,6 +166,17 @@ impl<'py> RequestLogger<'py> {
         });
         rwsgi::log::count_exception();
         told.inspect_err(|error| tracing::error!("the logger failed\n{}", exceptions::traceback(py, error))).is_ok()
+    }
+}
+
+/// Passes lines of the server to the logger. A handler that fails changes nothing.
+fn relay(module: &Bound<'_, PyModule>, log: &Bound<'_, PyAny>, lines: Vec<MirroredLine>) {
+    if lines.is_empty() {
+        return;
+    }
+    let lines: Vec<_> = lines.into_iter().map(|line| (line.level, line.text, line.pid, line.created)).collect();
+    if let Err(error) = module.call_method1("relay", (log, lines)) {
+        tracing::debug!("the logger failed at a line of the server\n{}", exceptions::traceback(module.py(), &error));
     }
 }
 
@@ -182,9 +211,6 @@ fn construct<'py>(
     start: &Start,
 ) -> PyResult<(Bound<'py, PyAny>, SlowLogger)> {
     let settings = &start.settings;
-    if names.is_none() {
-        python_modules::offer_gunicorn(py)?;
-    }
     for path in [&settings.logconfig, &settings.logconfig_json].into_iter().flatten() {
         module.call_method1("find", (path,))?;
     }

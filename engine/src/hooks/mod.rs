@@ -14,6 +14,7 @@ use pyo3::types::PyDict;
 
 use rwsgi::message::{BootCause, BootFailure, Fork, Note, Occasion, Start};
 use rwsgi::os::listener::Listener;
+use rwsgi::settings::Defined;
 use rwsgi::settings::python_file::HOOKS;
 use rwsgi::settings::types::AppName;
 
@@ -39,6 +40,8 @@ pub(crate) struct ServerFacts<'a> {
     pub(crate) start: &'a Start,
     pub(crate) listeners: &'a [Listener],
     pub(crate) loggers: Option<&'a Loggers>,
+    /// The names that the configuration file defines.
+    pub(crate) defined: &'a Defined,
 }
 
 impl ServerFacts<'_> {
@@ -47,6 +50,9 @@ impl ServerFacts<'_> {
         facts.set_item("master", self.start.master)?;
         facts.set_item("title", self.start.settings.title())?;
         facts.set_item("hooks", HOOKS)?;
+        let lines = PyDict::new(py);
+        self.defined.names.iter().try_for_each(|name| lines.set_item(&name.name, name.line))?;
+        facts.set_item("lines", lines)?;
         let listeners: Vec<String> = self.listeners.iter().map(|listener| listener.address().to_string()).collect();
         facts.set_item("listeners", listeners)?;
         facts.set_item("load", Bound::new(py, Load { name: self.start.settings.wsgi_app.clone() })?)?;

@@ -42,6 +42,7 @@ pub(crate) fn setup(
         max_requests: fork.max_requests,
         serve: rules(inheritance)?,
         timeout: None,
+        on_quit: None,
         access: access(inheritance)?,
     })
 }

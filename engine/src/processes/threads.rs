@@ -3,11 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
-use rwsgi::os::thread;
+use rwsgi::os::{signal, thread};
 use rwsgi::worker::{Application as _, Worker};
 
+use crate::exceptions;
 use crate::processes::inheritance::Inheritance;
 use crate::timeouts::caller::Caller;
 use crate::wsgi::call_application::CallApplication;
@@ -37,17 +38,42 @@ impl WorkerThreads {
     pub(crate) fn start(&'static self, py: Python<'_>) -> PyResult<MutexGuard<'static, ()>> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         thread::start("rwsgi-io", || self.worker.run_io_thread())?;
+        let patched_by = patched_by(py)?;
+        if let (Some(module), 2..) = (&patched_by, self.worker.threads()) {
+            tracing::info!(by = module, "threading is patched, requests are served by native threads all the same");
+        }
         for number in 1..self.worker.threads() {
-            let threading = py.import("threading")?;
-            let keywords = PyDict::new(py);
-            keywords.set_item("target", Bound::new(py, Thread { threads: self, number })?)?;
-            keywords.set_item("name", format!("rwsgi-{number}"))?;
-            // Not a daemon: threads that an application starts in a request would inherit that, and the exit would not wait
-            // for them.
-            keywords.set_item("daemon", false)?;
-            threading.call_method("Thread", (), Some(&keywords))?.call_method0("start")?;
+            match patched_by {
+                None => self.start_thread(py, number)?,
+                Some(_) => self.start_native(number)?,
+            }
         }
         Ok(gate)
+    }
+
+    fn start_thread(&'static self, py: Python<'_>, number: usize) -> PyResult<()> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("target", Bound::new(py, Thread { threads: self, number })?)?;
+        keywords.set_item("name", format!("rwsgi-{number}"))?;
+        // Not a daemon: threads that an application starts in a request would inherit that, and the exit would not wait
+        // for them.
+        keywords.set_item("daemon", false)?;
+        py.import("threading")?.call_method("Thread", (), Some(&keywords))?.call_method0("start")?;
+        Ok(())
+    }
+
+    /// Starts a thread without Python's help: what has replaced that makes a coroutine of the main thread of it, which would
+    /// wait for itself.
+    fn start_native(&'static self, number: usize) -> std::io::Result<()> {
+        thread::start_large(&format!("rwsgi-{number}"), move || {
+            // Programs that the application starts inherit the mask.
+            let _ = signal::release();
+            Python::attach(|py| {
+                if let Err(error) = (Thread { threads: self, number }).__call__(py) {
+                    tracing::error!("thread ended\n{}", exceptions::traceback(py, &error));
+                }
+            });
+        })
     }
 
     /// Returns the application for the calling thread, which has this number.
@@ -59,6 +85,16 @@ impl WorkerThreads {
         let call = call.with_hooks(hooks.as_ref().and_then(|hooks| hooks.of_requests(py)));
         Ok(call.with_logger(loggers.as_ref().and_then(|loggers| loggers.of_requests(py))))
     }
+}
+
+/// Returns the module that has replaced the start of threads in `threading`, as gevent and eventlet do.
+fn patched_by(py: Python<'_>) -> PyResult<Option<String>> {
+    let threading = py.import("threading")?;
+    // The first since Python 3.13.
+    let names = ["_start_joinable_thread", "_start_new_thread"];
+    let start = names.iter().find_map(|name| threading.getattr(*name).ok());
+    let start = start.filter(|start| !start.is_exact_instance_of::<PyCFunction>());
+    Ok(start.map(|start| start.getattr("__module__").map_or_else(|_| "unknown".to_owned(), |name| name.to_string())))
 }
 
 /// The target of a thread of Python's `threading`.

@@ -25,6 +25,7 @@ use crate::processes::threads::WorkerThreads;
 use crate::python::{self, Exit};
 use crate::timeouts::caller::Caller;
 use crate::timeouts::late_request;
+use crate::timeouts::quit;
 use crate::timeouts::sigabrt;
 
 /// Serves until told to end, and ends the process.
@@ -34,16 +35,14 @@ pub(crate) fn main(py: Python<'_>, inheritance: Inheritance, fork: Fork, zygote:
     let inheritance: &'static Inheritance = Box::leak(Box::new(inheritance));
     let channel: &'static Channel = Box::leak(Box::new(channel));
     let outcome = boot(py, inheritance, fork, channel).and_then(|threads| serve(py, threads, fork, channel));
-    python::log_exiting();
-    if let Some(hooks) = &inheritance.hooks {
-        if matches!(outcome, Ok(Ending::Quick)) {
-            hooks.call(py, "worker_int");
-        }
-        hooks.call(py, "worker_exit");
+    if matches!(outcome, Ok(Ending::Quick)) {
+        quit::end_worker(py, inheritance.hooks.as_ref());
     }
+    python::log_exiting();
+    inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
+    inheritance.hooks.iter().for_each(|hooks| hooks.call(py, "worker_exit"));
     match outcome {
-        Ok(Ending::Graceful) => python::exit(py, 0, Exit::Patient),
-        Ok(Ending::Quick) => python::exit(py, 0, Exit::Quick),
+        Ok(_) => python::exit(py, 0, Exit::Patient),
         Err(failure) => {
             let code = failure.cause.exit_code();
             let _ = channel.say(&FromWorker::Failed(failure.bounded()), &[]);
@@ -66,6 +65,7 @@ fn serve(
         tracing::warn!("changes of the code are not noticed\n{}", exceptions::traceback(py, &error));
     }
     set_title(settings, fork.slot, "");
+    threads.inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));
     channel.say(&FromWorker::Ready, &[]).map_err(|error| BootFailure::setup(&error))?;
     drop(gate);
     tracing::debug!(slot = fork.slot, age = fork.age, "worker serves");
@@ -106,6 +106,7 @@ fn boot(
     let callers: &'static [Caller] = Box::leak(callers.into_boxed_slice());
     let hooks = inheritance.hooks.as_ref();
     setup.timeout = late_request::rules(settings, fork.slot, callers, hooks);
+    setup.on_quit = hooks.map(|hooks| quit::on_quit(&callers[0], hooks));
     late_request::install(py, &callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;
     if let Some(hooks) = hooks.filter(|hooks| hooks.of_timeouts) {
         sigabrt::install(&callers[0], hooks).map_err(|error| BootFailure::setup(&error))?;

@@ -31,7 +31,9 @@ use crate::processes::spill_directory;
 use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python::{self, Exit};
+use crate::python_modules;
 use crate::timeouts::request_timeout;
+use crate::wsgi::banner;
 
 /// Takes over the interpreter's main thread, and does not return.
 pub(crate) fn main(py: Python<'_>, channel: i32, mode: &str) -> ! {
@@ -59,6 +61,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
     if inheritance.start.check {
         return Ok(());
     }
+    inheritance.loggers.iter().for_each(Loggers::begin_relay);
     let (mut warned, mut has_forked) = (false, false);
     while let Some((message, mut fds)) = py.detach(|| receive_between_signals(channel, &signals))? {
         match message {
@@ -82,6 +85,7 @@ fn serve(py: Python<'_>, channel: &Channel, mode: &str) -> Result<(), BootFailur
             }
             ToZygote::Reopen(reopen) => inheritance.reopen(py, reopen, fds),
             ToZygote::Connect(remotes) => inheritance::connect(&remotes),
+            ToZygote::Line(line) => inheritance.loggers.iter().for_each(|loggers| loggers.relay_line(py, line.clone())),
             ToZygote::Note(note) => {
                 note_event(py, &mut inheritance, note, channel)?;
                 fork_guard::keep_private(fork::private(channel, &signals).chain(inheritance.descriptors()).collect());
@@ -184,7 +188,7 @@ fn boot(
 fn hooks(py: Python<'_>, inheritance: &mut Inheritance) -> Result<Option<Hooks>, BootFailure> {
     let memory = inheritance.for_hooks.memory.take();
     let Inheritance { config: Some(config), start, listeners, loggers, .. } = &*inheritance else { return Ok(None) };
-    let facts = ServerFacts { start, listeners, loggers: loggers.as_ref() };
+    let facts = ServerFacts { start, listeners, loggers: loggers.as_ref(), defined: &config.defined };
     Hooks::new(py, config.names.bind(py), &facts, memory)
 }
 
@@ -289,9 +293,10 @@ fn prepare(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
 fn prepare_python(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
     let start = &inheritance.start;
     let environ = py.import("os")?.getattr("environ")?;
+    banner::read(py)?;
     // Libraries see by this that a server runs them.
     if !start.settings.raw_env.iter().any(|pair| pair.key == "SERVER_SOFTWARE") {
-        environ.set_item("SERVER_SOFTWARE", python::SOFTWARE)?;
+        environ.set_item("SERVER_SOFTWARE", banner::software())?;
     }
     if inheritance.config.is_some() {
         // Without a configuration file in Python they are set before this process starts.
@@ -302,6 +307,9 @@ fn prepare_python(py: Python<'_>, inheritance: &Inheritance) -> PyResult<()> {
     python::prepare_sys(py, &start.arguments, &start.settings.pythonpath)?;
     if start.error_log && start.settings.capture_output {
         python::print_by_lines(py)?;
+    }
+    if inheritance.config.is_none() {
+        python_modules::offer_gunicorn_later(py)?;
     }
     request_timeout::make_module(py)?;
     let faulthandler = py.import("faulthandler")?;

@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use rwsgi::os::scoreboard::{Scoreboard, Slot};
 use rwsgi::os::{clock, process};
 use rwsgi::settings::Settings;
+use rwsgi::settings::types::{TimeoutMode, WorkerClass};
 
 use crate::python;
 use crate::timeouts::request_timeout::{self, RequestTimeout};
@@ -20,6 +21,8 @@ use crate::timeouts::request_timeout::{self, RequestTimeout};
 pub(crate) struct Caller {
     slot: Slot,
     timeout: Option<Duration>,
+    /// True if the time of a request counts from the last piece of its response.
+    counts_from_pieces: bool,
     /// The number of the thread in Python's `threading`; 0 before it has started.
     ident: AtomicU64,
     /// True while it is in the application's code.
@@ -32,6 +35,8 @@ pub(crate) struct Caller {
     to_raise: AtomicBool,
     /// True if the worker is to end as after a SIGABRT.
     to_abort: AtomicBool,
+    /// True if the worker is to end at once.
+    to_quit: AtomicBool,
 }
 
 impl Caller {
@@ -39,12 +44,16 @@ impl Caller {
         Caller {
             slot,
             timeout: settings.timeout.limit(),
+            counts_from_pieces: settings.class() == WorkerClass::Gthread
+                && settings.timeout_mode != TimeoutMode::Hard
+                && settings.timeout.limit().is_some(),
             ident: AtomicU64::new(0),
             inside: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             to_call_hook: AtomicBool::new(false),
             to_raise: AtomicBool::new(false),
             to_abort: AtomicBool::new(false),
+            to_quit: AtomicBool::new(false),
         }
     }
 
@@ -56,11 +65,10 @@ impl Caller {
     }
 
     /// Notes that the calling thread is this one.
-    pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let ident = python::own_ident(py)?;
+    pub(crate) fn start(&self) {
+        let ident = python::own_ident();
         self.ident.store(ident, Ordering::Relaxed);
         self.slot.set_ident(ident);
-        Ok(())
     }
 
     /// Notes that the application's code runs from now on.
@@ -73,6 +81,18 @@ impl Caller {
     pub(crate) fn leave(&self) -> bool {
         self.inside.store(false, Ordering::Relaxed);
         self.ended.load(Ordering::Relaxed) && self.forget()
+    }
+
+    /// Notes that the application has given a piece of its response. With threads a response that goes on is not stuck: its time
+    /// counts from here.
+    pub(crate) fn gave_piece(&self) {
+        if !self.counts_from_pieces {
+            return;
+        }
+        if let Some((since, _)) = self.slot.busy_since() {
+            let elapsed = clock::monotonic().saturating_sub(since);
+            self.slot.extend(elapsed.saturating_sub(self.slot.extended()));
+        }
     }
 
     #[cold]
@@ -104,6 +124,19 @@ impl Caller {
         if self.ident() != 0 {
             self.interrupt();
         }
+    }
+
+    /// Has the main thread end the worker at once, if it is in the application and a signal reaches it there.
+    pub(crate) fn quit_main(&self) {
+        if self.ident() != 0 && self.inside.load(Ordering::SeqCst) {
+            self.to_quit.store(true, Ordering::SeqCst);
+            self.interrupt();
+        }
+    }
+
+    /// True if the worker is to end at once by the calling thread, which is in the application; true once.
+    pub(crate) fn takes_quit(&self) -> bool {
+        self.to_quit.swap(false, Ordering::SeqCst) && self.inside.load(Ordering::SeqCst)
     }
 
     fn interrupt(&self) {
@@ -155,14 +188,14 @@ struct ExtendDeadline {
 impl ExtendDeadline {
     /// Gives the request at least `seconds` from now on. It never shortens the time that is left.
     #[pyo3(signature = (seconds, /))]
-    fn extend_deadline(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+    fn extend_deadline(&self, seconds: f64) -> PyResult<()> {
         let caller = self.caller;
         let more = Duration::try_from_secs_f64(seconds).ok().filter(|more| *more <= MOST);
         let Some(more) = more else {
             let words = format!("expected seconds from 0 to {}, found {seconds}", MOST.as_secs());
             return Err(PyValueError::new_err(words));
         };
-        if !caller.inside.load(Ordering::Relaxed) || python::own_ident(py)? != caller.ident() {
+        if !caller.inside.load(Ordering::Relaxed) || python::own_ident() != caller.ident() {
             return Err(PyRuntimeError::new_err(
                 "a request's deadline can be extended by the thread that serves it, while it does",
             ));

@@ -14,6 +14,7 @@ use rwsgi::worker::{Late, Then, TimeoutRules};
 use crate::exceptions;
 use crate::hooks::Hooks;
 use crate::timeouts::caller::Caller;
+use crate::timeouts::quit;
 
 use crate::timeouts::request_timeout::RequestTimeout;
 use crate::timeouts::sigabrt;
@@ -121,6 +122,9 @@ impl Alarm {
     fn __call__(&self, py: Python<'_>, _signal: &Bound<'_, PyAny>, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(hooks) = self.hooks.filter(|_| self.main.takes_abort()) {
             sigabrt::end(py, hooks);
+        }
+        if let Some(hooks) = self.hooks.filter(|_| self.main.takes_quit()) {
+            quit::end(py, Some(hooks));
         }
         if self.main.takes_hook() {
             // On top of the frame that is stuck, as in gunicorn.

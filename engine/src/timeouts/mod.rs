@@ -2,5 +2,6 @@
 
 pub(crate) mod caller;
 pub(crate) mod late_request;
+pub(crate) mod quit;
 pub(crate) mod request_timeout;
 pub(crate) mod sigabrt;

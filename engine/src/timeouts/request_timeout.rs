@@ -34,9 +34,7 @@ pub(crate) fn take_back(ident: u64) {
 
 /// Raises in this thread as soon as that is possible: the exception has come where nothing can be raised.
 pub(crate) fn raise_later(py: Python<'_>) {
-    if let Ok(ident) = python::own_ident(py) {
-        raise_in(py, ident);
-    }
+    raise_in(py, python::own_ident());
 }
 
 /// Makes `import rwsgi` possible, which gives an application the exception's class by name.

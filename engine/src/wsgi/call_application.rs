@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use rwsgi::os::clock;
 use rwsgi::os::fork_guard;
@@ -20,14 +20,14 @@ use crate::gil::Detach;
 use crate::held_bytes::{self, OutgoingBody};
 use crate::hooks::loggers::RequestLogger;
 use crate::hooks::request_hooks::RequestHooks;
-use crate::native_string;
-use crate::python;
 use crate::timeouts::caller::{self, Caller};
 use crate::timeouts::request_timeout::RequestTimeout;
+use crate::wsgi::banner;
 use crate::wsgi::client_socket::ClientSocket;
 use crate::wsgi::environ::Environs;
 use crate::wsgi::errors::ErrorStream;
 use crate::wsgi::file_wrapper::{FileWrapper, Rest};
+use crate::wsgi::logged_environ::LoggedKey;
 use crate::wsgi::start_response::{Callables, check_started};
 
 /// An application that one thread calls.
@@ -40,19 +40,6 @@ pub(crate) struct CallApplication<'py> {
     logger: Option<RequestLogger<'py>>,
     /// The keys of the environ that the access log reads after the application has returned.
     logged: Vec<LoggedKey<'py>>,
-}
-
-/// A key of the environ as the format spells it, in capitals, and in small letters, because gunicorn takes any spelling.
-struct LoggedKey<'py>([Bound<'py, PyString>; 3]);
-
-impl<'py> LoggedKey<'py> {
-    fn new(py: Python<'py>, key: &str) -> LoggedKey<'py> {
-        LoggedKey([key, &key.to_ascii_uppercase(), &key.to_ascii_lowercase()].map(|key| PyString::intern(py, key)))
-    }
-
-    fn of(&self, environ: &Bound<'py, PyDict>) -> Option<Bound<'py, PyAny>> {
-        self.0.iter().find_map(|key| environ.get_item(key).ok().flatten())
-    }
 }
 
 /// The parts that change while a request is served.
@@ -69,10 +56,10 @@ impl<'py> CallApplication<'py> {
         settings: &Settings,
         caller: &'static Caller,
     ) -> PyResult<CallApplication<'py>> {
-        caller.start(py)?;
+        caller.start();
         let keys = shared_keys(py, settings)?;
         keys.update(caller::environ_keys(py, caller)?.as_mapping())?;
-        let callables = Callables::new(py)?;
+        let callables = Callables::new(py, caller)?;
         keys.set_item("wsgi.early_hints", callables.current().getattr("early_hints")?)?;
         keys.set_item("gunicorn.socket", Bound::new(py, ClientSocket::of_thread(callables.current()))?)?;
         let environs = Environs::new(py, &keys, listeners, settings.trust())?;
@@ -187,9 +174,7 @@ impl<'py> CallApplication<'py> {
         }
         let outcome = self.answer(exchange, environ.clone(), start_response);
         for (place, key) in self.logged.iter().enumerate() {
-            if let Some(text) = key.of(&environ).and_then(|value| value.str().ok()) {
-                exchange.environ().set(place, &native_string::to_bytes_or_utf8(&text.to_string_lossy()));
-            }
+            key.note(place, &environ, exchange);
         }
         outcome
     }
@@ -204,7 +189,7 @@ impl<'py> CallApplication<'py> {
         self.caller.enter();
         let result = call(&self.application, &environ, &start_response)?;
         drop((environ, start_response));
-        let sent = send(py, exchange, &result);
+        let sent = send(py, exchange, &result, self.caller);
         // The iterable is closed once, also after an error.
         let closed = close(py, &result);
         sent.and(closed)
@@ -252,7 +237,12 @@ fn call<'py>(
 }
 
 /// Sends the response that the application returned, each piece as it comes.
-fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, PyAny>) -> PyResult<()> {
+fn send<'py>(
+    py: Python<'py>,
+    exchange: &mut Exchange<'_>,
+    result: &Bound<'py, PyAny>,
+    caller: &Caller,
+) -> PyResult<()> {
     let app = Detach(py);
     let file =
         result.cast_exact::<FileWrapper>().ok().filter(|_| exchange.takes_file()).and_then(|file| file.get().rest(py));
@@ -273,6 +263,7 @@ fn send<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, result: &Bound<'py, P
             if !bytes.as_bytes().is_empty() && exchange.send(&app, bytes.as_bytes()) == Delivery::Gone {
                 return Ok(());
             }
+            caller.gave_piece();
             if exchange.drops_rest() {
                 break;
             }
@@ -317,7 +308,7 @@ fn shared_keys<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py,
     keys.set_item("wsgi.run_once", false)?;
     keys.set_item("wsgi.input_terminated", true)?;
     keys.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-    keys.set_item("SERVER_SOFTWARE", python::SOFTWARE)?;
+    keys.set_item("SERVER_SOFTWARE", banner::software())?;
     if settings.tls().is_some() {
         keys.set_item("HTTPS", "on")?;
     }

@@ -3,18 +3,18 @@
 //! With `post_buffering = 0` a buffered reader receives the body while the application reads it.
 
 use std::os::fd::IntoRawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::{PyConnectionAbortedError, PyOSError, PyTimeoutError};
+use pyo3::exceptions::{PyConnectionAbortedError, PyMemoryError, PyOSError, PyRuntimeError, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySlice};
 
-use rwsgi::worker::{Body, BodyError, Exchange};
+use rwsgi::worker::{Body, BodyError, BodyReader, Exchange};
 
 use crate::gil::Detach;
 use crate::held_bytes::IncomingBody;
-use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// Makes the streams `wsgi.input`.
 pub(crate) struct Inputs<'py> {
@@ -22,8 +22,6 @@ pub(crate) struct Inputs<'py> {
     bytes_io: Bound<'py, PyAny>,
     open: Bound<'py, PyAny>,
     buffered: Bound<'py, PyAny>,
-    /// The stream of the request that runs, if its body is received while it is read.
-    streamed: Option<Bound<'py, StreamedInput>>,
     /// The stream of the request that runs, if its body is in a file.
     file: Option<Bound<'py, PyAny>>,
 }
@@ -36,7 +34,6 @@ impl<'py> Inputs<'py> {
             bytes_io: io.getattr("BytesIO")?,
             open: io.getattr("open")?,
             buffered: io.getattr("BufferedReader")?,
-            streamed: None,
             file: None,
         })
     }
@@ -50,8 +47,8 @@ impl<'py> Inputs<'py> {
     pub(crate) fn of(&mut self, py: Python<'py>, exchange: &mut Exchange<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let stream = match exchange.take_body() {
             Body::Empty => return Ok(None),
-            Body::Received(bytes) => self.bytes_io.call1((PyBytes::new(py, bytes),)),
-            Body::Memory(bytes) => self.bytes_io.call1((PyBytes::new(py, &bytes),)),
+            Body::Received(bytes) => self.bytes_io.call1((copied(py, exchange, bytes)?,)),
+            Body::Memory(bytes) => self.bytes_io.call1((copied(py, exchange, &bytes)?,)),
             // The stream takes the object itself, and returns it to a reader that asks for all of it.
             Body::Given(memory) => match memory.into_any().downcast::<IncomingBody>() {
                 Ok(incoming) => self.bytes_io.call1((incoming.into_object(py),)),
@@ -62,24 +59,20 @@ impl<'py> Inputs<'py> {
                 self.file = Some(stream.clone());
             }),
             Body::Streamed => {
-                let streamed =
-                    Bound::new(py, StreamedInput { exchange: ExchangeRef::default(), closed: AtomicBool::new(false) })?;
-                streamed.get().exchange.set(exchange);
-                self.streamed = Some(streamed.clone());
+                let reader = exchange.body_reader();
+                let reader = reader.ok_or_else(|| PyOSError::new_err("the request body has no reader"))?;
+                let streamed = Bound::new(py, StreamedInput { reader, closed: AtomicBool::new(false) })?;
                 self.buffered.call1((streamed, STREAM_BUFFER))
             }
         };
         stream.map(Some)
     }
 
-    /// Ends the request: a stream that is still held raises for the rest of its body, and a body's file is closed.
+    /// Ends the request: the file of its body is closed.
     pub(crate) fn release(&mut self) {
         if let Some(file) = self.file.take() {
             // The application may have closed it; nothing was written to it.
             let _ = file.call_method0(intern!(file.py(), "close"));
-        }
-        if let Some(streamed) = self.streamed.take() {
-            streamed.get().exchange.clear();
         }
     }
 }
@@ -87,7 +80,7 @@ impl<'py> Inputs<'py> {
 /// The raw stream, in the sense of `io.RawIOBase`, of a body that is received while it is read.
 #[pyclass(frozen, name = "StreamedInput", module = "rwsgi")]
 struct StreamedInput {
-    exchange: ExchangeRef,
+    reader: Arc<BodyReader>,
     closed: AtomicBool,
 }
 
@@ -142,14 +135,21 @@ impl StreamedInput {
 
 impl StreamedInput {
     fn receive(&self, py: Python<'_>, bytes: &mut Vec<u8>, most: usize) -> PyResult<()> {
-        self.exchange.with(|exchange| {
-            exchange.read_body(&Detach(py), bytes, most).map_err(|error| match error {
-                BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
-                BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
-                BodyError::Refused(_) => PyOSError::new_err(error.to_string()),
-            })
+        self.reader.read(&Detach(py), bytes, most).map_err(|error| match error {
+            BodyError::Gone => PyConnectionAbortedError::new_err(error.to_string()),
+            BodyError::Slow(_) => PyTimeoutError::new_err(error.to_string()),
+            BodyError::Ended => PyRuntimeError::new_err(error.to_string()),
+            BodyError::Refused(_) | BodyError::NoDescriptor => PyOSError::new_err(error.to_string()),
         })
     }
+}
+
+/// Returns a new object of these bytes. Without memory for it the request is answered 503.
+fn copied<'py>(py: Python<'py>, exchange: &mut Exchange<'_>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    IncomingBody::copy_of(py, bytes).ok_or_else(|| {
+        exchange.refuse(503);
+        PyMemoryError::new_err("no memory for the request body")
+    })
 }
 
 /// Most bytes of a streamed body that are asked for at once.

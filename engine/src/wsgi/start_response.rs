@@ -16,6 +16,8 @@ use rwsgi::worker::{Delivery, Exchange};
 use crate::exceptions::{type_name, wrong_type};
 use crate::gil::Detach;
 use crate::native_string;
+use crate::timeouts::caller::Caller;
+use crate::wsgi::banner;
 use crate::wsgi::exchange_ref::ExchangeRef;
 
 /// The two callables of a request. They act on the exchange that they were made for, or on none.
@@ -28,8 +30,8 @@ pub(crate) struct Callables<'py> {
 }
 
 impl<'py> Callables<'py> {
-    pub(crate) fn new(py: Python<'py>) -> PyResult<Callables<'py>> {
-        let write = Bound::new(py, Write { exchange: ExchangeRef::default() })?;
+    pub(crate) fn new(py: Python<'py>, caller: &'static Caller) -> PyResult<Callables<'py>> {
+        let write = Bound::new(py, Write { exchange: ExchangeRef::default(), caller })?;
         let response = Bound::new(py, Response { exchange: ExchangeRef::default(), write: write.unbind() })?;
         let start = response.getattr(intern!(py, "start_response"))?;
         let current = Bound::new(py, CurrentExchange { response: Mutex::new(response.clone().unbind()) })?;
@@ -44,7 +46,8 @@ impl<'py> Callables<'py> {
     /// Makes the callables anew, for the next request.
     #[cold]
     fn renew(&mut self, py: Python<'py>) -> PyResult<()> {
-        let Callables { response, start, .. } = Callables::new(py)?;
+        let caller = self.response.get().write.get().caller;
+        let Callables { response, start, .. } = Callables::new(py, caller)?;
         *self.current.get().response.lock().unwrap_or_else(PoisonError::into_inner) = response.clone().unbind();
         (self.response, self.start) = (response, start);
         Ok(())
@@ -104,7 +107,9 @@ impl Response {
                 }
                 _ => {}
             }
-            fill(exchange, status, response_headers).inspect_err(|_| exchange.head().clear())
+            fill(exchange, status, response_headers).inspect_err(|_| exchange.head().clear())?;
+            banner::add_to(exchange);
+            Ok(())
         })?;
         Ok(self.write.clone_ref(py))
     }
@@ -143,6 +148,7 @@ impl CurrentExchange {
 #[pyclass(frozen, module = "rwsgi")]
 pub(crate) struct Write {
     exchange: ExchangeRef,
+    caller: &'static Caller,
 }
 
 #[pymethods]
@@ -153,7 +159,10 @@ impl Write {
             // A second start_response that failed has taken the first one back.
             check_started(exchange)?;
             match exchange.send(&Detach(py), data.as_bytes()) {
-                Delivery::Accepted => Ok(()),
+                Delivery::Accepted => {
+                    self.caller.gave_piece();
+                    Ok(())
+                }
                 Delivery::Gone => Err(PyConnectionError::new_err("the client is gone")),
             }
         })

@@ -96,6 +96,35 @@ impl Text for TimeoutMode {
     }
 }
 
+/// The order in which workers are replaced, in the words of Docker's `update_config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReloadOrder {
+    /// A replacement is ready before a worker ends.
+    StartFirst,
+    /// A worker has ended before its replacement is started.
+    StopFirst,
+}
+
+impl Text for ReloadOrder {
+    const EXPECTED: &'static str = "start-first or stop-first";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "start-first" => Ok(Self::StartFirst),
+            "stop-first" => Ok(Self::StopFirst),
+            _ => Err(ValueError::text(Self::EXPECTED, text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::StartFirst => "start-first",
+            Self::StopFirst => "stop-first",
+        }
+        .to_owned()
+    }
+}
+
 /// The method of detecting changed code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReloadEngine {

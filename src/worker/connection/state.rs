@@ -575,7 +575,8 @@ impl Connection {
             Refusal::Disk(error) => {
                 let directory = context.rules.spill_directory.display();
                 tracing::error!(%error, %directory, "cannot keep a request body");
-                self.refuse(500, None, context)
+                let passes = error.raw_os_error().is_some_and(|code| PASSING.contains(&code));
+                self.refuse(if passes { 503 } else { 500 }, None, context)
             }
             Refusal::Memory => {
                 tracing::warn!(peer = %self.origin.peer, "no memory for a request, answered 503");
@@ -760,6 +761,8 @@ fn known(length: BodyLength) -> Option<u64> {
 const FITTING: usize = 2 * 1024;
 /// The largest buffer that is kept for the next request.
 const LARGEST_SPARE: usize = 256 * 1024;
+/// Errors of files that pass: there is no descriptor, no space or no memory now.
+const PASSING: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::ENOMEM];
 /// The longest wait for room for a body, if `client_body_timeout` is none.
 const ROOM: Duration = Duration::from_secs(60);
 /// Beyond its time, for what has come already: the next turn reads it.

@@ -31,6 +31,10 @@ pub enum BodyError {
     Slow(Duration),
     /// The body's framing is broken, or it is too large.
     Refused(Reject),
+    /// The request has ended.
+    Ended,
+    /// There is no descriptor to read it by.
+    NoDescriptor,
 }
 
 impl BodyError {
@@ -40,6 +44,7 @@ impl BodyError {
             BodyError::Gone => 400,
             BodyError::Slow(_) => 408,
             BodyError::Refused(reject) => reject.status(),
+            BodyError::Ended | BodyError::NoDescriptor => 503,
         }
     }
 }
@@ -50,6 +55,8 @@ impl std::fmt::Display for BodyError {
             BodyError::Gone => f.write_str("the client closed the connection before the request body was whole"),
             BodyError::Slow(limit) => write!(f, "the client sent too little of the request body in {limit:?}"),
             BodyError::Refused(reject) => reject.fmt(f),
+            BodyError::Ended => f.write_str("the request of this object has ended"),
+            BodyError::NoDescriptor => f.write_str("the worker has no free descriptor to read the request body by"),
         }
     }
 }

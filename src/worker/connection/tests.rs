@@ -1,7 +1,7 @@
 //! The machine over a socket pair: nothing else runs.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -381,6 +381,11 @@ fn a_body_that_cannot_be_kept_is_answered_500() {
     let done = pair.connection.block(std::path::Path::new("/nowhere"));
     assert_eq!(pair.on(Event::Unblocked(done)), KEPT);
     assert!(pair.received().starts_with("HTTP/1.1 500 "));
+    // A lack that passes is no failure of the server.
+    let mut pair = Pair::new(&rules);
+    pair.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n0123456789");
+    pair.on(Event::Unblocked(Err(io::Error::from_raw_os_error(libc::ENOSPC))));
+    assert!(pair.received().starts_with("HTTP/1.1 503 "));
 }
 
 #[test]

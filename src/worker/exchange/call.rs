@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::body_reader::BodyReader;
 use super::cork::{Cork, Pace};
 use super::response_owner::ResponseOwner;
 use super::{Exchange, Received};
@@ -85,9 +86,10 @@ pub(crate) fn call<A: Application>(
     let request = connection.protocol.request(&connection.input);
     let body = if body_in_input > 0 { Body::Received(&connection.input[head_length..length]) } else { body };
     let behind = connection.input.get(length..).unwrap_or_default();
+    let reader = streamed.map(|body| BodyReader::new(body, &connection.stream, &context.slot));
     let mut exchange = Exchange {
         request,
-        received: Received { body, body_length, streamed, failure_status: None, behind },
+        received: Received { body, body_length, streamed: reader.clone(), failure_status: None, behind },
         origin: &connection.origin,
         scheme,
         head: &mut context.response,
@@ -112,7 +114,8 @@ pub(crate) fn call<A: Application>(
     if exchange.pace.is_held || exchange.hijacked.is_some() {
         exchange.finish_call();
     }
-    let (response, body_bytes, streamed) = (exchange.state, exchange.body_bytes, exchange.received.streamed.take());
+    let (response, body_bytes) = (exchange.state, exchange.body_bytes);
+    let streamed = reader.and_then(|reader| reader.end());
     context.end();
     Outcome { response, length, body_bytes, streamed, started }
 }

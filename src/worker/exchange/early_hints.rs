@@ -23,6 +23,10 @@ impl<'c> Exchange<'c> {
             head.encode_hints(&mut self.output.bytes);
             // A client that is gone is found out by what follows.
             let _ = self.output.flush(self.stream);
+            // A 100 must not come into its middle.
+            if let Some(reader) = self.body_reader().filter(|_| !self.output.is_empty()) {
+                reader.response_begins();
+            }
         }
         Ok(())
     }

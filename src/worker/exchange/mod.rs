@@ -2,6 +2,7 @@
 //! how the response is delimited; it does not know the reactor.
 
 mod bodiless;
+pub(crate) mod body_reader;
 pub(crate) mod call;
 pub(crate) mod cork;
 pub(crate) mod early_hints;
@@ -14,8 +15,8 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use body_reader::BodyReader;
 use call::CallTerms;
 use cork::Pace;
 use hijack::HijackedStream;
@@ -27,14 +28,13 @@ use super::connection::request_body::Body;
 use super::connection::send_buffer::SendBuffer;
 use super::connection::send_queue::{LONG, SharedBody};
 use super::connection::stream::Stream;
-use super::connection::streamed_body::{BodyError, StreamedBody};
 use crate::http::access_log::EnvironValues;
 use crate::http::error_page::error_response;
 use crate::http::response::{self, LAST_CHUNK, ResponseHead, ResponseTo, Transfer};
-use crate::http::{CONTINUE, Request, Scheme, imf_fixdate};
+use crate::http::{Request, Scheme, imf_fixdate};
 use crate::os::listener::Peer;
 use crate::os::scoreboard::Slot;
-use crate::os::socket::{self, More, Read};
+use crate::os::socket::{self, More};
 use crate::os::{clock, fork_guard, signal};
 
 /// One request and the response that is being made of it.
@@ -63,7 +63,7 @@ struct Received<'c> {
     body: Body<'c>,
     body_length: Option<u64>,
     /// A body that is received while the application reads it.
-    streamed: Option<Box<StreamedBody>>,
+    streamed: Option<Arc<BodyReader>>,
     /// The status of the error page, if it is not 500.
     failure_status: Option<u16>,
     /// The bytes behind the request.
@@ -79,6 +79,12 @@ pub enum Delivery {
     Gone,
 }
 
+impl Received<'_> {
+    fn failure_status(&self) -> Option<u16> {
+        self.failure_status.or_else(|| self.streamed.as_ref()?.failure())
+    }
+}
+
 impl<'c> Exchange<'c> {
     /// Returns the request.
     pub fn request(&self) -> Request<'c> {
@@ -90,39 +96,14 @@ impl<'c> Exchange<'c> {
         std::mem::replace(&mut self.received.body, Body::Empty)
     }
 
-    /// Appends up to `most` bytes of a [`Body::Streamed`] to `out`, none at its end. Waits for the client, detached.
-    pub fn read_body<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
-        let read = self.read_streamed(app, out, most);
-        if let Err(error) = &read {
-            self.received.failure_status = Some(error.status());
-        }
-        read
-    }
-
-    fn read_streamed<A: Application>(&mut self, app: &A, out: &mut Vec<u8>, most: usize) -> Result<(), BodyError> {
-        let Some(streamed) = &mut self.received.streamed else { return Ok(()) };
-        while !streamed.decode(out, most)? {
-            if streamed.take_awaits_continue() && self.state == ResponseState::Open {
-                self.output.bytes.extend_from_slice(CONTINUE);
-                self.output.flush(self.stream).map_err(|_| BodyError::Gone)?;
-            }
-            match streamed.receive(self.stream) {
-                Read::Bytes { .. } => {}
-                Read::Closed | Read::NoMemory => return Err(BodyError::Gone),
-                Read::Nothing => {
-                    let (stream, limit) = (self.stream, streamed.begin_wait().min(FOR_EVER));
-                    if !waiting(self.slot, app, || socket::wait_readable(stream.as_fd(), limit)) {
-                        return Err(BodyError::Slow(limit));
-                    }
-                }
-            }
-        }
-        Ok(())
+    /// Returns the reader of a [`Body::Streamed`].
+    pub fn body_reader(&self) -> Option<Arc<BodyReader>> {
+        self.received.streamed.clone()
     }
 
     /// True if the body could not be read to its end.
     pub fn body_failed(&self) -> bool {
-        self.received.failure_status.is_some()
+        self.received.failure_status().is_some()
     }
 
     /// Returns the body's length in bytes, if it is known.
@@ -316,7 +297,7 @@ impl<'c> Exchange<'c> {
         if !self.terms.owner.take() {
             return self.too_late();
         }
-        let status = self.received.failure_status.unwrap_or(500);
+        let status = self.received.failure_status().unwrap_or(500);
         self.head.start_error(status);
         let page = self.terms.rules.error_pages.of(status);
         let date = imf_fixdate(clock::wall_seconds());
@@ -337,7 +318,10 @@ impl<'c> Exchange<'c> {
             return self.too_late();
         }
         // What is not read by now may never be, and the next request stands behind it.
-        self.to.keep_alive &= self.received.streamed.as_ref().is_none_or(|streamed| streamed.is_done());
+        if let Some(reader) = &self.received.streamed {
+            reader.response_begins();
+            self.to.keep_alive &= reader.is_done();
+        }
         // The application could write to it meanwhile.
         self.to.keep_alive &= !self.is_hijacked();
         // Told to stop while the application ran: the client learns that the connection ends with this response.
@@ -423,5 +407,3 @@ fn consume(piece: &mut &[u8], written: &mut usize) {
 
 /// Copying this much costs less than a second entry in the kernel's list of pieces.
 const COPIED: usize = 4 * 1024;
-/// A limit that is none.
-const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -103,6 +103,9 @@ impl Reactor<'_> {
         self.serve.drain = Some(if how == Shutdown::Retiring { Drain::Retiring } else { Drain::Stopping });
         self.stopping.store(true, Ordering::Relaxed);
         self.acceptor.set(Accepting::Stopped);
+        if how == Shutdown::Stopping(Ending::Quick) {
+            self.setup.on_quit.iter().for_each(|quit| quit());
+        }
         tracing::debug!(?how, connections = self.connections.len(), "worker stops");
     }
 
