@@ -103,7 +103,8 @@ fn of_two_servers_in_a_directory_none_is_guessed_and_ls_lists_both() {
     servers[1].wait();
     let (code, out, _) = tell(files.path(), sockets.path(), &["ls"]);
     assert_eq!(code, 0);
-    assert!(out.starts_with("no server of this user runs"), "{out}");
+    // Servers of other tests can be there.
+    assert!(!out.contains(files.path().to_str().unwrap()), "{out}");
 }
 
 #[test]
