@@ -251,14 +251,7 @@ fn attempt(
         let env_place = resolved.origin_of("env_file");
         let mut settings = resolved.settings.seen_from_start();
         env_file::add(&mut settings, &env_place, |name| std::env::var_os(name).is_some())?;
-        let file = match &invocation.config {
-            Some(Config::Toml(path)) if invocation.read_once.get().is_none() => {
-                Some(("--config".to_owned(), PathBuf::from(path)))
-            }
-            // Its variables are set in a process that runs the file as root.
-            Some(Config::Python(_)) => settings.env_file.clone().map(|path| (env_place, path)),
-            _ => None,
-        };
+        let file = acted_by(invocation, settings.env_file.as_ref().map(|path| (env_place, path.clone())));
         Ok(ResolvedSettings { settings, origins: Origins(origins), file })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
@@ -280,6 +273,18 @@ fn attempt(
     };
     let code = python_file(invocation, me).and_then(|file| master::run(launch(file)))?;
     Ok(if code == 0 && check { print("configuration and application are sound\n") } else { code })
+}
+
+/// Returns the file that the application's user must not be able to change, with its source. `variables` is `env_file`.
+fn acted_by(invocation: &Invocation, variables: Option<(String, PathBuf)>) -> Option<(String, PathBuf)> {
+    match &invocation.config {
+        Some(Config::Toml(path)) if invocation.read_once.get().is_none() => {
+            Some(("--config".to_owned(), PathBuf::from(path)))
+        }
+        // The variables are set in a process that runs the configuration as root.
+        Some(Config::Python(_)) => variables,
+        _ => None,
+    }
 }
 
 /// Returns the directories of control sockets that no setting names.
