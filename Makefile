@@ -123,8 +123,13 @@ bench-report: ## docs/benchmarks.md again, from what make bench measured
 bench-floor: build $(TARGET)/floor.so $(VENV)/.filled ## CPU per request of hello, beside a C loop that calls the same application
 	$(BENCHES) --python $(VENV) --results $(TARGET)/bench/floor --servers floor,rwsgi hello $(BENCH)
 
-install: $(RWSGI) ## copy the binary to $(PREFIX)/bin, the units of systemd to $(PREFIX)/lib/systemd/system
+install: $(RWSGI) ## copy the binary to $(PREFIX)/bin, pages and completions to $(PREFIX)/share, the units of systemd to $(PREFIX)/lib/systemd/system
 	install -D -m 755 $(RWSGI) $(DESTDIR)$(PREFIX)/bin/rwsgi
+	install -D -m 644 packaging/man/rwsgi.1 $(DESTDIR)$(PREFIX)/share/man/man1/rwsgi.1
+	install -D -m 644 packaging/man/rwsgi.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/rwsgi.toml.5
+	install -D -m 644 packaging/completions/rwsgi.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rwsgi
+	install -D -m 644 packaging/completions/_rwsgi $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rwsgi
+	install -D -m 644 packaging/completions/rwsgi.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rwsgi.fish
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' packaging/systemd/rwsgi.service > $(DESTDIR)$(UNITS)/rwsgi.service
 	install -m 644 packaging/systemd/rwsgi.socket $(DESTDIR)$(UNITS)/rwsgi.socket

@@ -1,7 +1,8 @@
 //! Messages between `rwsgi VERB` and a master over the control socket, and the text of the answers: one line of JSON
 //! each way, and before a slow answer a line that says so. Values and words; opens no socket.
 
-mod words;
+pub mod name;
+pub mod words;
 
 use std::fmt;
 

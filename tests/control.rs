@@ -244,7 +244,7 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
 #[test]
 fn a_reload_with_wrong_settings_fails_with_their_words() {
     let files = directory(&[("version.py", VERSION)]);
-    let config = files.path().join("rwsgi.toml");
+    let config = files.path().join("site.toml");
     let text = "wsgi_app = \"version\"\nbind = [\"127.0.0.1:0\"]\ncontrol_socket = \"control\"\n";
     fs::write(&config, text).unwrap();
     let server = Server::start_in(files.path(), &["-c", config.to_str().unwrap()]);
@@ -453,7 +453,7 @@ fn without_a_server_the_exit_code_is_5_and_with_a_silent_one_6() {
     for (words, says) in [
         (
             &["status"][..],
-            "expected the control socket of a running server, found no setting that gives its path\nhint: --control",
+            "expected a running server that was started in this directory or at 127.0.0.1:8000, found none\nhint: rwsgi ls",
         ),
         (&["status", "--control-socket", "nowhere"], "nowhere: no such file or directory\nhint: is the server running"),
         (&["stop", "--pid", "site.pid"], "site.ctl: no such file or directory\nhint: is the server running"),
@@ -536,6 +536,8 @@ fn a_mistyped_verb_starts_no_server() {
         (&["recyle", "--pid", "x"], "did you mean rwsgi recycle?"),
         (&["restart", "-c", "site.toml"], "did you mean rwsgi reload?"),
         (&["reload-wait", "--pid", "x"], "did you mean rwsgi reload --wait?"),
+        (&["version"], "did you mean rwsgi --version?"),
+        (&["ps"], "did you mean rwsgi ls?"),
         (&["workers"], "did you mean rwsgi scale N?"),
         (&["start"], "no verb is needed to serve an application: rwsgi APP"),
     ] {
@@ -561,11 +563,10 @@ fn an_application_called_almost_like_a_verb_is_served() {
 }
 
 #[test]
-fn a_file_that_says_nothing_of_a_socket_is_named() {
-    let files = directory(&[("app.toml", "wsgi_app = \"hello\"\n")]);
+fn a_file_that_says_nothing_of_a_socket_names_it_by_its_address() {
+    let files = directory(&[("app.toml", "wsgi_app = \"hello\"\nbind = \"127.0.0.1:1\"\n")]);
     let (code, _, err) = run(files.path(), ["status", "--config", "app.toml"]);
-    let says =
-        "app.toml sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile";
+    let says = "expected a running server at 127.0.0.1:1, found none\nhint: rwsgi ls lists your servers";
     assert!(code == 5 && err.starts_with(says), "{code}\n{err}");
 }
 

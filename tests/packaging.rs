@@ -77,6 +77,15 @@ fn installed_units_start_the_installed_program() {
     let unit = fs::read_to_string(there("lib/systemd/system/rwsgi.service")).unwrap();
     assert!(unit.contains("\nExecStart=/opt/rwsgi/bin/rwsgi --config ") && !unit.contains(INSTALLED), "{unit}");
     assert!(there("lib/systemd/system/rwsgi.socket").is_file());
+    for path in [
+        "man/man1/rwsgi.1",
+        "man/man5/rwsgi.toml.5",
+        "bash-completion/completions/rwsgi",
+        "zsh/site-functions/_rwsgi",
+        "fish/vendor_completions.d/rwsgi.fish",
+    ] {
+        assert!(fs::metadata(there("share").join(path)).unwrap().len() > 1000, "{path}");
+    }
     let (code, out, _) = run_command(tool(there("bin/rwsgi"), ["--version"]));
     assert!(code == 0 && out.starts_with("rwsgi "), "{out}");
 }

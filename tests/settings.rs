@@ -129,6 +129,7 @@ wsgi_app = "mysite.wsgi:make('a', k=1)"
 chdir = "/srv/site"
 pythonpath = "lib,/opt/more"
 raw_env = ["A=1,2", "B="]
+env_file = ".env"
 python = "/srv/venv"
 preload_app = true
 warmup = "/polls/?page=1,https://example.com"
@@ -411,7 +412,7 @@ fn the_first_word_may_be_a_verb() {
 
 #[test]
 fn help_says_every_setting_in_lines_that_fit() {
-    let Ok(Call::Print(help)) = args::parse(["-h".into()]) else { panic!("no help") };
+    let Ok(Call::Print(help)) = args::parse(["--help-all".into()]) else { panic!("no help") };
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     for row in TABLE {
         assert!(row.flags.iter().all(|flag| help.contains(flag)), "{}: {help}", row.name);

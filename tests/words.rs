@@ -147,10 +147,10 @@ fn a_directory_in_memory_for_uploads_gets_a_warning() {
 #[test]
 fn a_problem_with_the_system_names_the_source_of_the_setting() {
     let file = "workers = 1\n\nchdir = 'nowhere'\n";
-    let files = directory(&[APP, ("rwsgi.toml", file), ("other.toml", "wsgi_app = 'app'\npidfile = 'nowhere/pid'\n")]);
-    let (code, _, log) = run(files.path(), ["app", "--config", "rwsgi.toml"]);
+    let files = directory(&[APP, ("site.toml", file), ("other.toml", "wsgi_app = 'app'\npidfile = 'nowhere/pid'\n")]);
+    let (code, _, log) = run(files.path(), ["app", "--config", "site.toml"]);
     assert_eq!(code, 1);
-    assert_eq!(log, "rwsgi.toml:3: chdir: nowhere: expected a directory, found no such file or directory\n");
+    assert_eq!(log, "site.toml:3: chdir: nowhere: expected a directory, found no such file or directory\n");
     let (code, _, log) = run(files.path(), ["check", "--config", "other.toml"]);
     assert_eq!(code, 1);
     assert!(log.starts_with("other.toml:2: pidfile: /") && log.ends_with("/nowhere/pid: no such file or directory\n"));
@@ -162,7 +162,7 @@ fn a_problem_with_the_system_names_the_source_of_the_setting() {
 
 #[test]
 fn what_is_not_read_gets_a_warning_and_the_server_starts() {
-    let files = directory(&[APP, ("rwsgi.toml", "")]);
+    let files = directory(&[APP, ("site.toml", "")]);
     let mut command = rwsgi(files.path(), ["app", "-b", "127.0.0.1:0"]);
     command.env("RWSGI_WORKER", "4").env("RWSGI_SERVICE_HOST", "10.0.0.1");
     let mut server = Server::spawn(command);

@@ -45,6 +45,7 @@ packed "$here/CHANGELOG.md" usr/share/doc/rwsgi/CHANGELOG.md.gz
 printf 'rwsgi (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- %s <%s>  %s\n' \
     "$version" "$name" "$email" "$(date -R -r "$here/CHANGELOG.md")" | gzip -9n >"$stage/usr/share/doc/rwsgi/changelog.gz"
 packed "$here/packaging/man/rwsgi.1" usr/share/man/man1/rwsgi.1.gz
+packed "$here/packaging/man/rwsgi.toml.5" usr/share/man/man5/rwsgi.toml.5.gz
 put "$here/packaging/completions/rwsgi.bash" usr/share/bash-completion/completions/rwsgi
 put "$here/packaging/completions/_rwsgi" usr/share/zsh/vendor-completions/_rwsgi
 put "$here/packaging/completions/rwsgi.fish" usr/share/fish/vendor_completions.d/rwsgi.fish

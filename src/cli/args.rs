@@ -8,10 +8,10 @@ use clap::ArgMatches;
 
 use super::ctl::ControlCall;
 use super::gunicorn::translate;
+use super::help;
 pub use super::invocation::{CMD_ARGS, Config, Invocation};
-use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
-pub use super::options::command;
-use super::options::{CHECK_CONFIG, PRINT_CONFIG, Unread, WORDS, flags, read};
+use super::invocation::{CONFIG, JSON, LIST, WAIT, WITHIN};
+use super::options::{CHECK_CONFIG, HELP, HELP_ALL, PRINT_CONFIG, Unread, WORDS, flags, read};
 use super::shell;
 pub use super::usage_error::UsageError;
 use super::verb;
@@ -32,6 +32,11 @@ pub enum Call {
     Settings(Invocation),
     /// Ask a running server, which the settings identify.
     Tell(ControlCall, Invocation),
+    /// List the servers of this user.
+    List {
+        /// True to print JSON, for programs.
+        json: bool,
+    },
     /// Print this text on standard output: help or version.
     Print(String),
 }
@@ -50,12 +55,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Call, UsageErr
     if let Some(config) = matches.get_one::<String>(CONFIG) {
         Config::refuse_foreign(config)?;
     }
-    let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
-    if plain.next_if_eq(&"help").is_some() {
-        return Ok(Call::Print(command().render_help().to_string()));
+    if let Some(text) = help(&matches) {
+        return Ok(Call::Print(text));
     }
-    if plain.next_if_eq(&"version").is_some() {
-        return Ok(Call::Print(command().render_version()));
+    let mut plain = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
+    if plain.next_if_eq(&LIST).is_some() {
+        return list(plain.next(), &matches);
     }
     if let Some(verb) = plain.peek().copied().and_then(Command::by_verb) {
         return tell(verb, &plain.skip(1).collect::<Vec<_>>(), &matches);
@@ -90,6 +95,23 @@ fn with_hint(words: String, hint: Option<String>) -> UsageError {
 
 fn is_given(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
+}
+
+/// Returns the help that is asked for by an option or the verb `help`.
+fn help(matches: &ArgMatches) -> Option<String> {
+    let mut words = matches.get_many::<String>(WORDS).unwrap_or_default().map(String::as_str).peekable();
+    let by_verb = words.next_if_eq(&HELP).is_some();
+    if matches.get_flag(HELP_ALL) {
+        return Some(help::all());
+    }
+    (by_verb || matches.get_flag(HELP)).then(|| words.next().and_then(help::of_verb).unwrap_or_else(help::short))
+}
+
+fn list(more: Option<&str>, matches: &ArgMatches) -> Result<Call, UsageError> {
+    match more {
+        Some(word) => Err(UsageError::usage(format!("expected nothing after {LIST}, found {}", quoted(word)))),
+        None => Ok(Call::List { json: matches.get_flag(JSON) }),
+    }
 }
 
 fn tell(verb: Command, words: &[&str], matches: &ArgMatches) -> Result<Call, UsageError> {
@@ -129,10 +151,11 @@ impl Invocation {
         let matches = match read(words) {
             Ok(matches) => matches,
             Err(Unread::Wrong(error)) => return Err(refuse(&error.to_string())),
-            Err(Unread::Text(_)) => {
-                return Err(refuse("expected options that are settings, found --help or --version"));
-            }
+            Err(Unread::Text(_)) => return Err(refuse(NO_SETTINGS)),
         };
+        if matches.get_flag(HELP) || matches.get_flag(HELP_ALL) {
+            return Err(refuse(NO_SETTINGS));
+        }
         if let Some(flag) = [CHECK_CONFIG, PRINT_CONFIG].into_iter().find(|flag| matches.get_flag(flag)) {
             let words =
                 format!("expected options that are settings, found --{flag}\nhint: it belongs on the command line");
@@ -146,3 +169,5 @@ impl Invocation {
         Ok(self)
     }
 }
+
+const NO_SETTINGS: &str = "expected options that are settings, found --help or --version";

@@ -26,13 +26,10 @@ pub struct ControlCall {
     pub within: Option<Duration>,
 }
 
-/// Sends the request, prints the answer and returns the exit code. `file` is the configuration file that was named.
-pub(super) fn run(call: &ControlCall, settings: &Settings, file: Option<&str>) -> i32 {
-    let no_path = || match file {
-        Some(file) if settings.control_socket.is_none() => NoAnswer::NoPathIn(file.to_owned()),
-        _ => NoAnswer::NoPath,
-    };
-    let asked = settings.control_path().ok_or_else(no_path).and_then(|path| ask(call, &path, settings));
+/// Sends the request to the socket at `path`, or has a sentence why there is none. Prints the answer and returns the exit
+/// code.
+pub(super) fn run(call: &ControlCall, settings: &Settings, path: Result<PathBuf, String>) -> i32 {
+    let asked = path.map_err(NoAnswer::NoPath).and_then(|path| ask(call, &path, settings));
     let (answer, code) = match asked {
         Ok(answer) => {
             let code = if answer.is_good() { 0 } else { EXIT_FAILED };
@@ -56,11 +53,9 @@ pub(super) fn run(call: &ControlCall, settings: &Settings, file: Option<&str>) -
 
 /// The reason why there is no answer.
 #[derive(Debug)]
-enum NoAnswer {
-    /// No setting gives the path of the socket.
-    NoPath,
-    /// This file, by which the server was started, does not give it.
-    NoPathIn(String),
+pub(super) enum NoAnswer {
+    /// There is no socket, with the reason.
+    NoPath(String),
     /// The socket cannot be connected to.
     Unreachable(PathBuf, io::Error),
     /// This user, which is not trusted, listens there.
@@ -76,9 +71,7 @@ enum NoAnswer {
 impl NoAnswer {
     fn exit_code(&self) -> i32 {
         match self {
-            NoAnswer::NoPath | NoAnswer::NoPathIn(_) | NoAnswer::Unreachable(..) | NoAnswer::Stranger(..) => {
-                EXIT_NO_SERVER
-            }
+            NoAnswer::NoPath(_) | NoAnswer::Unreachable(..) | NoAnswer::Stranger(..) => EXIT_NO_SERVER,
             NoAnswer::Silent(..) | NoAnswer::Unfinished(..) | NoAnswer::Garbled(_) => EXIT_NO_ANSWER,
         }
     }
@@ -87,16 +80,7 @@ impl NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::NoPath => write!(
-                f,
-                "expected the control socket of a running server, found no setting that gives its path\nhint: --control-socket \
-                 PATH, or the --pid FILE or --config FILE with which the server was started"
-            ),
-            NoAnswer::NoPathIn(file) => write!(
-                f,
-                "{file} sets neither pidfile nor control_socket, so its server has no control socket\nhint: set pidfile \
-                 and restart the server; until then it obeys signals: kill -HUP reloads the code, kill -TERM stops it"
-            ),
+            NoAnswer::NoPath(reason) => f.write_str(reason),
             NoAnswer::Unreachable(path, error) => {
                 write!(f, "{}: {}\nhint: {}", path.display(), os::words(error), reach(error))
             }
@@ -146,7 +130,7 @@ fn reach(error: &io::Error) -> &'static str {
     }
 }
 
-fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, NoAnswer> {
+pub(super) fn ask(call: &ControlCall, path: &Path, settings: &Settings) -> Result<Answer, NoAnswer> {
     let unreachable = |error| NoAnswer::Unreachable(path.to_owned(), error);
     let mut stream = match socket::connect_unix(path, AT_ONCE) {
         // The socket listens, and accepts no connection.
@@ -218,7 +202,7 @@ fn hear(lines: &mut BufReader<UnixStream>, path: &Path, limit: Option<Duration>)
 }
 
 /// The time for a master to acknowledge a request; its work takes milliseconds.
-const AT_ONCE: Duration = Duration::from_secs(5);
+pub(super) const AT_ONCE: Duration = Duration::from_secs(5);
 /// The kernel takes no limit of 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The server has answered that it was not done.

@@ -144,3 +144,5 @@ pub(super) const WAIT: &str = "wait";
 pub(super) const JSON: &str = "json";
 pub(super) const WITHIN: &str = "within";
 pub(super) const CONFIG: &str = "config";
+/// The verb that lists servers.
+pub(super) const LIST: &str = "ls";

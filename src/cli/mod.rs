@@ -1,10 +1,14 @@
 //! The command line: parses the words and runs the call. The environment is read only here.
 
 pub mod args;
+mod config_file;
 pub mod ctl;
+mod env_file;
 mod gunicorn;
+pub mod help;
 mod invocation;
 mod options;
+mod servers;
 mod shell;
 mod unknown;
 mod usage_error;
@@ -27,10 +31,13 @@ use crate::message::Predecessor;
 use crate::os::daemonize::{self, Background, Side};
 use crate::os::read_file::{self, Source};
 use crate::os::reexec::CommandLine;
+use crate::os::runtime_directory;
 use crate::os::sd_notify::Announcer;
 use crate::os::{self, process};
 use crate::settings::foreign::unknown_env::unknown_variables;
-use crate::settings::{Defined, Resolved, Script, Sources, resolve, socket_activation, valid_settings};
+use crate::settings::{
+    Defined, Origin, Resolved, Script, Settings, Sources, resolve, socket_activation, valid_settings,
+};
 
 /// Runs the call and returns the exit code. `engine` is the engine inside the executable, empty if it contains none.
 pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
@@ -49,6 +56,7 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
         Call::Print(text) => print(&text),
         Call::Settings(invocation) => show(&invocation, engine),
         Call::Tell(call, invocation) => tell(&call, &invocation, engine),
+        Call::List { json } => servers::list(json, &directories()),
         Call::Check(invocation) => serve(&invocation, engine, true),
         Call::Start(invocation) => serve(&invocation, engine, false),
     }
@@ -56,33 +64,24 @@ pub fn run(words: Vec<OsString>, engine: &[u8]) -> i32 {
 
 /// Adds gunicorn's other sources to the call: its variable, and its file in this directory.
 fn complete(call: Call) -> Result<Call, UsageError> {
+    let is_verb = matches!(call, Call::Tell(..));
     let complete = |mut invocation: Invocation| {
         if let Some(words) = variable(CMD_ARGS) {
             invocation = invocation.with_words(&words)?;
         }
-        if invocation.config.is_none() && Path::new(DEFAULT_FILE).is_file() {
-            invocation.config = Some(Config::Python(Script::File(DEFAULT_FILE.to_owned())));
+        if invocation.config.is_none() {
+            invocation.config = config_file::of_directory(is_verb)?;
         }
-        decide_by_content(&mut invocation);
+        config_file::decide_by_content(&mut invocation);
         Ok(invocation)
     };
     Ok(match call {
-        Call::Print(text) => Call::Print(text),
+        Call::Print(_) | Call::List { .. } => call,
         Call::Start(invocation) => Call::Start(complete(invocation)?),
         Call::Check(invocation) => Call::Check(complete(invocation)?),
         Call::Settings(invocation) => Call::Settings(complete(invocation)?),
         Call::Tell(call, invocation) => Call::Tell(call, complete(invocation)?),
     })
-}
-
-/// Looks into a configuration file whose name does not tell what it is. What cannot be read, or only once, stays TOML.
-fn decide_by_content(invocation: &mut Invocation) {
-    let undecided = invocation.config.as_ref().and_then(Config::undecided);
-    let Some(path) = undecided.filter(|path| Path::new(path).is_file()) else { return };
-    let Ok(Source { text, .. }) = read_file::read(Path::new(path)) else { return };
-    let (config, remark) = Config::decided(path, &text);
-    invocation.skipped.extend(remark);
-    invocation.config = Some(config);
 }
 
 fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
@@ -100,13 +99,16 @@ fn show(invocation: &Invocation, engine: &[u8]) -> i32 {
 }
 
 fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
-    // If the path of the socket is given, a broken configuration file does not matter.
+    // If the path of the socket is given, a configuration file in Python is not run.
     let me = std::process::id();
     let is_said = |resolved: &Resolved| resolved.settings.control_path().is_some();
     let said = settings(invocation, me, None).ok().filter(is_said);
     match said.map_or_else(|| settings_of_all(invocation, engine), Ok) {
         Ok(resolved) => {
-            ctl::run(call, &resolved.settings.seen_from_start(), invocation.config.as_ref().map(Config::place))
+            let has_address = resolved.origins["bind"] != Origin::Default;
+            let settings = resolved.settings.seen_from_start();
+            let path = socket_of(&settings, has_address);
+            ctl::run(call, &settings, path)
         }
         Err(problems) => {
             complain(&problems);
@@ -116,18 +118,28 @@ fn tell(call: &ControlCall, invocation: &Invocation, engine: &[u8]) -> i32 {
             }
             // The running server was started with a valid file. The valid settings of this one may still name its
             // socket.
-            match with_sources(invocation, me, None, valid_settings)
-                .ok()
-                .filter(|settings| settings.control_path().is_some())
-            {
-                Some(settings) => ctl::run(call, &settings.seen_from_start(), None),
-                None => {
+            let settings = with_sources(invocation, me, None, valid_settings).unwrap_or_default().seen_from_start();
+            match socket_of(&settings, false) {
+                Ok(path) => ctl::run(call, &settings, Ok(path)),
+                Err(_) => {
                     complain(&"hint: --pid FILE finds the running server without the other settings");
                     EXIT_CONFIG
                 }
             }
         }
     }
+}
+
+/// Returns the path of the running server's control socket. An error is a sentence.
+fn socket_of(settings: &Settings, has_address: bool) -> Result<PathBuf, String> {
+    if settings.has_default_control() {
+        return servers::find(settings, has_address, &directories()).map_err(|error| error.to_string());
+    }
+    settings.control_path().ok_or_else(|| {
+        "expected the control socket of a running server, found control_socket turned off\nhint: the server obeys signals: \
+         kill -HUP reloads the code, kill -TERM stops it"
+            .to_owned()
+    })
 }
 
 /// Reads the settings from all sources, including a Python file.
@@ -236,11 +248,11 @@ fn attempt(
         resolved.warnings.iter().for_each(|line| warn(line));
         process::close_on_exec(resolved.passed.descriptors());
         let origins = resolved.origins.keys().map(|name| (*name, resolved.origin_of(name))).collect();
-        let file = match &invocation.config {
-            Some(Config::Toml(path)) if invocation.read_once.get().is_none() => Some(PathBuf::from(path)),
-            _ => None,
-        };
-        Ok(ResolvedSettings { settings: resolved.settings.seen_from_start(), origins: Origins(origins), file })
+        let env_place = resolved.origin_of("env_file");
+        let mut settings = resolved.settings.seen_from_start();
+        env_file::add(&mut settings, &env_place, |name| std::env::var_os(name).is_some())?;
+        let file = acted_by(invocation, settings.env_file.as_ref().map(|path| (env_place, path.clone())));
+        Ok(ResolvedSettings { settings, origins: Origins(origins), file })
     };
     let announcer = if check { Announcer::silent() } else { announcer(me) };
     let addressed = ["LISTEN_PID", "WATCHDOG_PID"].into_iter().filter(|name| variable(name) == Some(me.to_string()));
@@ -253,6 +265,7 @@ fn attempt(
         predecessor,
         engine,
         announcer,
+        directories: directories(),
         addressed,
         check,
         directory: start_directory(),
@@ -260,6 +273,23 @@ fn attempt(
     };
     let code = python_file(invocation, me).and_then(|file| master::run(launch(file)))?;
     Ok(if code == 0 && check { print("configuration and application are sound\n") } else { code })
+}
+
+/// Returns the file that the application's user must not be able to change, with its source. `variables` is `env_file`.
+fn acted_by(invocation: &Invocation, variables: Option<(String, PathBuf)>) -> Option<(String, PathBuf)> {
+    match &invocation.config {
+        Some(Config::Toml(path)) if invocation.read_once.get().is_none() => {
+            Some(("--config".to_owned(), PathBuf::from(path)))
+        }
+        // The variables are set in a process that runs the configuration as root.
+        Some(Config::Python(_)) => variables,
+        _ => None,
+    }
+}
+
+/// Returns the directories of control sockets that no setting names.
+fn directories() -> Vec<PathBuf> {
+    runtime_directory::candidates(variable("XDG_RUNTIME_DIR").as_deref())
 }
 
 /// Returns `$PWD`, if it names the working directory by a symbolic link.
@@ -379,8 +409,6 @@ fn print(text: &str) -> i32 {
     0
 }
 
-/// gunicorn's default file, used when no file is named.
-const DEFAULT_FILE: &str = "gunicorn.conf.py";
 /// gunicorn's code for a configuration that cannot be used.
 const EXIT_CONFIG: i32 = 1;
 /// gunicorn's code for an application that cannot be booted.

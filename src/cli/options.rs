@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::invocation::{CONFIG, JSON, WAIT, WITHIN};
+use super::invocation::{CONFIG, JSON, LIST, WAIT, WITHIN};
 use super::unknown;
 use super::usage_error::UsageError;
 use crate::command;
@@ -39,10 +39,8 @@ pub(super) fn read(words: Vec<OsString>) -> Result<ArgMatches, Unread> {
         };
         let argument = argument_of(&error);
         match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion if errors.is_empty() => {
-                return Err(Unread::Text(error.to_string()));
-            }
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => break,
+            ErrorKind::DisplayVersion if errors.is_empty() => return Err(Unread::Text(error.to_string())),
+            ErrorKind::DisplayVersion => break,
             ErrorKind::UnknownArgument => {
                 errors.push(unknown::refusal(argument));
                 // Left out, so that the next one is found.
@@ -95,8 +93,11 @@ pub(super) const WORDS: &str = "words";
 /// gunicorn's flags for `check` and `settings`.
 pub(super) const CHECK_CONFIG: &str = "check-config";
 pub(super) const PRINT_CONFIG: &str = "print-config";
+/// The options that ask for help.
+pub(super) const HELP: &str = "help";
+pub(super) const HELP_ALL: &str = "help-all";
 /// The width of the help, which fits any terminal.
-const WIDTH: usize = 100;
+pub(super) const WIDTH: usize = 100;
 const USAGE: &str = "\
 rwsgi [OPTIONS] [APP]           serve APP
        rwsgi check [OPTIONS] [APP]     load settings and APP, and report errors
@@ -107,8 +108,8 @@ Options can also be set in a file (TOML or gunicorn's Python) and in the environ
 max_requests = 100 in the file and RWSGI_MAX_REQUESTS=100 in the environment. `rwsgi settings`
 prints every name and value.";
 
-/// Returns the definition of the command line.
-pub fn command() -> clap::Command {
+/// Returns the options for the parser.
+pub(super) fn command() -> clap::Command {
     let app = Row::named("wsgi_app").expect("the table has a row for the application");
     clap::Command::new("rwsgi")
         .no_binary_name(true)
@@ -139,11 +140,12 @@ pub fn command() -> clap::Command {
 /// Lists the verbs for running servers, one per line.
 fn verbs() -> String {
     let lines = command::TABLE.iter().filter_map(|row| Some(format!("  {:16} {}", row.usage?, row.help)));
-    format!("Verbs:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    let list = format!("  {LIST:16} list the servers of this user");
+    format!("Verbs:\n{}", lines.chain([list]).collect::<Vec<_>>().join("\n"))
 }
 
 /// Returns the options that are no settings.
-fn others() -> [Arg; 8] {
+pub(super) fn others() -> [Arg; 9] {
     let hidden = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).hide(true);
     [
         Arg::new(CONFIG)
@@ -151,7 +153,12 @@ fn others() -> [Arg; 8] {
             .long(CONFIG)
             .value_name("FILE")
             .help("read settings from this file, TOML or Python"),
-        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print this help"),
+        Arg::new(HELP)
+            .short('h')
+            .long(HELP)
+            .action(ArgAction::SetTrue)
+            .help("print the usual commands, or the help of a verb"),
+        Arg::new(HELP_ALL).long(HELP_ALL).action(ArgAction::SetTrue).help("print this help"),
         Arg::new("version")
             .short('v')
             .short_alias('V')
@@ -169,8 +176,12 @@ fn others() -> [Arg; 8] {
     ]
 }
 
-fn argument(row: &'static Row) -> Arg {
-    let mut arg = Arg::new(row.name).help(row.help).help_heading(row.section.title());
+/// Returns the option of a setting, with its default in the help.
+pub(super) fn argument(row: &'static Row) -> Arg {
+    let default = (row.show)(&Settings::default())
+        .filter(|value| row.kind != FlagKind::Switch && !["[]", "\"\""].contains(&value.as_str()));
+    let help = default.map_or_else(|| row.help.to_owned(), |value| format!("{} [default: {value}]", row.help));
+    let mut arg = Arg::new(row.name).help(help).help_heading(row.section.title());
     for flag in row.flags {
         arg = match (flag.strip_prefix("--"), flag.strip_prefix('-').and_then(|letter| letter.chars().next())) {
             (Some(name), _) if arg.get_long().is_none() => arg.long(name),

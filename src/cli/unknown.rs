@@ -50,7 +50,7 @@ fn flag_of_setting(argument: &str) -> Option<String> {
 
 /// Returns a hint for a misspelled option.
 fn nearest_flag(argument: &str) -> Option<String> {
-    let others = [CONFIG, WAIT, JSON, WITHIN, "help", "version"].into_iter();
+    let others = [CONFIG, WAIT, JSON, WITHIN, "help", "help-all", "version"].into_iter();
     let names = TABLE.iter().flat_map(|row| row.flags).filter_map(|flag| flag.strip_prefix("--")).chain(others);
     let flag = nearest(argument.strip_prefix("--")?, names)?;
     Some(format!("did you mean --{flag}?"))

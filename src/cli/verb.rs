@@ -61,7 +61,8 @@ const STARTS: [&str; 4] = ["serve", "start", "run", "runserver"];
 /// Verbs that take a number of workers.
 const COUNTS: [&str; 3] = ["workers", "worker", "processes"];
 /// Verbs of systemctl, apachectl, supervisorctl and pm2, with their counterparts.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 17] = [
+    ("version", "--version"),
     ("reload-wait", "reload --wait"),
     ("reload_wait", "reload --wait"),
     ("hup", "reload"),
@@ -69,8 +70,8 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("graceful", "reload"),
     ("kill", "quit"),
     ("shutdown", "stop"),
-    ("ps", "status"),
-    ("list", "status"),
+    ("ps", "ls"),
+    ("list", "ls"),
     ("info", "status"),
     ("top", "requests"),
     ("threads", "stack"),
@@ -91,6 +92,8 @@ mod tests {
             ("recyle", Some("did you mean rwsgi recycle?")),
             ("relaod", Some("did you mean rwsgi reload?")),
             ("reopen-log", Some("did you mean rwsgi reopen-logs?")),
+            ("version", Some("did you mean rwsgi --version?")),
+            ("ps", Some("did you mean rwsgi ls?")),
             ("restart", Some("did you mean rwsgi reload?")),
             ("reload-wait", Some("did you mean rwsgi reload --wait?")),
             ("workers", Some("did you mean rwsgi scale N?")),

@@ -32,7 +32,7 @@ pub(super) struct Generation {
     pub(super) origins: Origins,
     pub(super) identity: Identity,
     /// The configuration file, if it is in TOML and can be read again.
-    file: Option<PathBuf>,
+    file: Option<(String, PathBuf)>,
     board: Scoreboard,
     board_file: OwnedFd,
     pub(super) log_files: LogFiles,
@@ -75,7 +75,7 @@ impl Generation {
         sockets::check_directories(&settings, &origins)?;
         check_watched(&settings, &origins)?;
         let identity = look_up(&settings, &origins)?;
-        check_file(file.as_deref(), &identity)?;
+        check_file(file.as_ref(), &identity)?;
         place::suspect(&identity);
         let log_files = open_logs(&settings, &origins, &identity)?;
         sockets::warn_of_memory(&settings, &origins);
@@ -102,7 +102,7 @@ impl Generation {
 
     /// Fails if the user of this generation's application could have changed the file that the next one is read from.
     pub(super) fn check_file(&self) -> Result<(), AnyError> {
-        check_file(self.file.as_deref(), &self.identity)
+        check_file(self.file.as_ref(), &self.identity)
     }
 
     /// Takes the hooks of the file that the settings come from.
@@ -281,12 +281,12 @@ fn random_up_to(most: u64) -> u64 {
 }
 
 /// Fails if the application's user can change a configuration file, by which the master acts with rights of its own.
-fn check_file(file: Option<&Path>, identity: &Identity) -> Result<(), AnyError> {
-    let Some(file) = file.filter(|_| identity.is_change()) else { return Ok(()) };
+fn check_file(file: Option<&(String, PathBuf)>, identity: &Identity) -> Result<(), AnyError> {
+    let Some((place, file)) = file.filter(|_| identity.is_change()) else { return Ok(()) };
     identity.distrust(file).map_err(|untrusted| {
         let (file, found, user) = (file.display(), untrusted.found.display(), untrusted.user);
         let words = format!(
-            "--config: {file}: expected a file that the application's user cannot change, since the master acts by it as \
+            "{place}: {file}: expected a file that the application's user cannot change, since the master acts by it as \
              root; found {found}, which user {user} can change\nhint: `chown root {found}` and `chmod go-w {found}`"
         );
         words.into()

@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -90,8 +91,9 @@ pub struct ResolvedSettings {
     pub settings: Settings,
     /// Their sources.
     pub origins: Origins,
-    /// The configuration file, if it is in TOML and can be read again.
-    pub file: Option<std::path::PathBuf>,
+    /// A file that the application's user must not be able to change, with the source that names it: the configuration, if
+    /// it is in TOML and can be read again, or variables of a process that runs a configuration in Python.
+    pub file: Option<(String, PathBuf)>,
 }
 
 /// Reads the settings, with the definitions of a Python file.
@@ -134,7 +136,7 @@ struct Master<'a> {
 impl<'a> Master<'a> {
     fn new(launch: Launch<'a>) -> Result<Master<'a>, AnyError> {
         let Launch { file, read, arguments, command_line, predecessor, engine, .. } = launch;
-        let Launch { announcer, addressed, check, directory, background, .. } = launch;
+        let Launch { announcer, addressed, check, directory, background, directories, .. } = launch;
         let program = Program::open(engine)?;
         let mut first = first_generation(&program, file.as_ref(), read, &arguments, check)?;
         log::mirror(first.is_logged_by_python() && !check);
@@ -147,8 +149,8 @@ impl<'a> Master<'a> {
         first.limit_files()?;
         proctitle::set(&format!("rwsgi: master [{}]", first.settings.title()));
         let signals = catch_signals(&poll)?;
-        let control =
-            control(check, &other, &first, &poll).inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
+        let control = control(check, &other, &first, &poll, &directories)
+            .inspect_err(|_| pidfile.iter().for_each(PidFile::remove))?;
         let restart_only = RestartOnly::of(&first.settings);
         Ok(Master {
             startup: Startup {
@@ -161,6 +163,7 @@ impl<'a> Master<'a> {
                 background,
                 program,
                 restart_only,
+                directories,
             },
             poll,
             signals,
@@ -374,13 +377,19 @@ fn first_generation(
 }
 
 /// Opens the control socket; an old master keeps it until it ends.
-fn control(check: bool, other: &OtherMaster, first: &Generation, poll: &Poll) -> Result<ControlSocket, AnyError> {
+fn control(
+    check: bool,
+    other: &OtherMaster,
+    first: &Generation,
+    poll: &Poll,
+    directories: &[PathBuf],
+) -> Result<ControlSocket, AnyError> {
     if check {
         ControlSocket::check(&first.settings, &first.origins)
     } else if other.is_successor() {
         Ok(ControlSocket::default())
     } else {
-        ControlSocket::open(&first.settings, &first.origins, poll.registry())
+        ControlSocket::open(&first.settings, &first.origins, poll.registry(), directories)
     }
 }
 

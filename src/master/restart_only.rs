@@ -21,6 +21,8 @@ impl RestartOnly {
         let wanted = settings.control_path().map(|path| std::path::absolute(&path).unwrap_or(path));
         let at = |path: &PathBuf| format!("would be {}", path.display());
         let socket = match (control, wanted) {
+            // No setting names it, as before, or the one of before is left out: it stays.
+            (Some(_), None) if settings.has_default_control() => None,
             (Some(now), wanted) if wanted.as_deref() != Some(now) => {
                 let (now, then) = (now.display(), wanted.as_ref().map_or_else(|| "would not be".to_owned(), at));
                 Some(format!("control_socket: stays {now} until the server is restarted, where it {then}"))

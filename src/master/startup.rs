@@ -29,6 +29,8 @@ pub struct Launch<'a> {
     pub engine: &'a [u8],
     /// The service manager, if one has started this process.
     pub announcer: Announcer,
+    /// The directories in which a control socket may be that no setting names, the preferred one first.
+    pub directories: Vec<PathBuf>,
     /// The variables of the environment by which it names this process.
     pub addressed: Vec<&'static str>,
     /// True for a check: loads the application, reports the result and serves nothing.
@@ -52,6 +54,7 @@ pub(super) struct Startup<'a> {
     pub(super) background: Option<&'a Background>,
     pub(super) program: Program,
     pub(super) restart_only: RestartOnly,
+    pub(super) directories: Vec<PathBuf>,
 }
 
 impl Startup<'_> {

@@ -205,7 +205,7 @@ impl Master<'_> {
         }
         self.service_manager.take_turn();
         let Generation { settings, origins, .. } = self.processes.in_charge();
-        match ControlSocket::open(settings, origins, self.poll.registry()) {
+        match ControlSocket::open(settings, origins, self.poll.registry(), &self.startup.directories) {
             Ok(control) => self.requests.socket = control,
             Err(error) => tracing::error!(%error, "no control socket"),
         }

@@ -30,6 +30,7 @@ pub mod program;
 pub mod read_file;
 pub mod reexec;
 pub mod rights;
+pub mod runtime_directory;
 pub mod scoreboard;
 pub mod sd_notify;
 pub mod sigabrt;

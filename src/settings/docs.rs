@@ -43,8 +43,8 @@ A setting can be given in five places. For each setting, a later place has prece
 
 1. its default,
 2. the configuration file, `rwsgi --config FILE`. In TOML the key is the setting's name, at the top level. A path that
-   ends in `.py` and `python:MODULE` are in Python, as in gunicorn. Without `--config`, a `gunicorn.conf.py` in the
-   start directory is used ([details](../guides/from-gunicorn.md#the-file)). A pipe (`--config <(command)`) is read
+   ends in `.py` and `python:MODULE` are in Python, as in gunicorn. Without `--config`, `rwsgi.toml` or
+   `gunicorn.conf.py` in the start directory is used ([details](../guides/from-gunicorn.md#the-file)); both are an error. A pipe (`--config <(command)`) is read
    once, and a reload keeps its settings,
 3. gunicorn's variable `GUNICORN_CMD_ARGS`, which contains options,
 4. the environment, as `RWSGI_` and the name in capitals; an empty variable counts as not set,

@@ -118,6 +118,12 @@ settings! {
     raw_env: Vec<EnvPair> = Vec::new(), list, Application,
         ["-e", "--env"], "KEY=VALUE", "environment variable for the application; repeatable",
         "Set in the process that loads the application and in its workers, not in the master.";
+    env_file: Option<PathBuf> = None, optional, Application,
+        ["--env-file"], "FILE", "file of environment variables for the application",
+        "Lines `KEY=VALUE`, with the comments, quotes and `${NAME}` of other readers of `.env` files. Set where `raw_env` \
+         is, and not in the master. A variable that the environment has keeps its value there, and `raw_env` replaces \
+         it. Read by the master, with its rights, at the start and by each reload. A relative path is relative to \
+         `chdir`. With `user` and a configuration file in Python, the file must not be one that this user can change.";
     python: Option<PathBuf> = None, optional, Application,
         ["--python"], "PATH", "Python interpreter or virtualenv to run",
         "CPython 3.11 or newer. The default is the first of: the virtualenv in which rwsgi is installed, also if \
@@ -508,8 +514,9 @@ settings! {
     control_socket: Option<ControlSocket> = None, optional, Process,
         ["--control-socket"], "PATH", "path of the control socket for rwsgi status and other verbs, or off",
         "A unix socket with mode 0600, for root and the user that started the server. The default is beside \
-         `pidfile`, with the suffix `.ctl`: `/run/site.ctl` for `/run/site.pid`. Without either there is none. Opened \
-         at the start: a reload does not move it. A relative path is relative to `chdir`. gunicorn's has the same \
+         `pidfile`, with the suffix `.ctl`: `/run/site.ctl` for `/run/site.pid`. Without either it is in [a private \
+         directory](commands.md#finding-the-server) of that user, named by the first address. Opened at the start: a \
+         reload does not move it. A relative path is relative to `chdir`. gunicorn's has the same \
          name and another protocol.";
     limit_nofile: u64 = 0, whole::<0, 1_048_576>, Process,
         ["--limit-nofile"], "N", "most open files of each process",

@@ -172,13 +172,18 @@ impl Settings {
         }
     }
 
+    /// True if no setting names the control socket, and none turns it off: it is in a private directory of the user.
+    pub fn has_default_control(&self) -> bool {
+        self.control_socket.is_none() && self.control_path().is_none()
+    }
+
     /// Returns the settings with the paths of files that the server opens made relative to the start directory. They
     /// are given relative to `chdir`, as in gunicorn.
     #[must_use]
     pub fn seen_from_start(mut self) -> Settings {
         let Some(directory) = self.chdir.clone() else { return self };
         let place = |path: &mut PathBuf| *path = directory.join(&*path);
-        self.pidfile.iter_mut().for_each(place);
+        self.pidfile.iter_mut().chain(&mut self.env_file).for_each(place);
         for target in [Some(&mut self.errorlog), self.accesslog.as_mut()].into_iter().flatten() {
             if let LogTarget::File(path) = target {
                 place(path);

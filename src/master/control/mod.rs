@@ -12,9 +12,10 @@ pub(super) mod requests;
 mod status;
 
 use super::{AnyError, CLIENTS, CONTROL, Origins};
-use crate::control::{Answer, ControlRequest};
+use crate::control::{Answer, ControlRequest, name};
 use crate::os::listener::{Listener, PortUse, Where};
 use crate::os::rights;
+use crate::os::runtime_directory;
 use crate::os::socket::{self, More, Read};
 use crate::settings::Settings;
 
@@ -45,7 +46,16 @@ struct Client {
 impl ControlSocket {
     /// Opens the socket that the settings name. An error ends the start only if the setting names it, not for the
     /// default path beside the pid file.
-    pub(super) fn open(settings: &Settings, origins: &Origins, registry: &Registry) -> Result<ControlSocket, AnyError> {
+    /// `directories` are those for a socket that no setting names.
+    pub(super) fn open(
+        settings: &Settings,
+        origins: &Origins,
+        registry: &Registry,
+        directories: &[PathBuf],
+    ) -> Result<ControlSocket, AnyError> {
+        if settings.has_default_control() {
+            return Ok(ControlSocket::open_default(settings, registry, directories));
+        }
         let Some(path) = settings.control_path() else { return Ok(ControlSocket::default()) };
         let path = std::path::absolute(&path).unwrap_or(path);
         match ControlListener::open(path, registry) {
@@ -56,6 +66,28 @@ impl ControlSocket {
                 Ok(ControlSocket::default())
             }
         }
+    }
+
+    /// Opens a socket in the first directory that can be used, named by the first address. If another server has that
+    /// name, it is named by the process.
+    fn open_default(settings: &Settings, registry: &Registry, directories: &[PathBuf]) -> ControlSocket {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let address = name::address_of(&settings.bind, absolute);
+        let names: Vec<String> = address.into_iter().chain([format!("pid-{}", std::process::id())]).collect();
+        for directory in directories {
+            if let Err(error) = runtime_directory::make(directory) {
+                tracing::debug!(%error, "no control socket here");
+                continue;
+            }
+            for name in &names {
+                match ControlListener::open(directory.join(name::socket_name(name)), registry) {
+                    Ok(listening) => return ControlSocket { listening: Some(listening), ..ControlSocket::default() },
+                    Err(error) => tracing::debug!(%error, "no control socket of this name"),
+                }
+            }
+        }
+        tracing::info!("no control socket: no directory for it can be made; control_socket names another place");
+        ControlSocket::default()
     }
 
     /// Creates the socket's file again if it was removed. Connected clients stay.
