@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn children_and_their_children_are_found_in_that_order() {
         let mut shell = Command::new("sh")
-            .args(["-c", "cat & echo started; wait"])
+            // A background command has no standard input but the one it is given.
+            .args(["-c", "exec 3<&0; cat <&3 & echo started; wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
