@@ -38,6 +38,12 @@ fn kib(worker: Pid, name: &str) -> usize {
     status(worker, name).strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
+/// True if the first thread of a process sleeps.
+fn is_asleep(process: Pid) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    line.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))
+}
+
 /// Returns the sizes of files without a name that the worker has open.
 fn spilled(worker: Pid) -> Vec<u64> {
     let numbers = std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap();
@@ -105,6 +111,22 @@ fn bodies_wait_for_room_and_others_are_served_meanwhile() {
     // One read more than the largest body.
     let in_files: u64 = spilled(worker).iter().sum();
     assert!(in_files <= 200_000 + 65_536, "{in_files}");
+    first.write_all(&[b'x'; 10_000]).unwrap();
+    assert_eq!(json_of(&Response::read(&mut first).unwrap())["length"], 200_000);
+    assert_eq!(json_of(&Response::read(&mut second).unwrap())["length"], 150_000);
+}
+
+#[test]
+fn a_body_that_waits_for_room_in_files_does_not_keep_the_worker_awake() {
+    let words = ["-w", "1", "--post-buffering", "1000", "--spill-limit", "200000", "--spill-space", "1", "echo"];
+    let server = Server::start(&words);
+    let worker = server.workers()[0];
+    let mut first = begun(&server, 200_000, 190_000);
+    wait_until("the first body is in a file", || spilled(worker) == [190_000]);
+    // There is room in memory, but it is too long for that.
+    let mut second = begun(&server, 150_000, 150_000);
+    wait_until("the second body is begun", || spilled(worker).len() == 2);
+    wait_until("the worker sleeps", || (0..50).all(|_| is_asleep(worker)));
     first.write_all(&[b'x'; 10_000]).unwrap();
     assert_eq!(json_of(&Response::read(&mut first).unwrap())["length"], 200_000);
     assert_eq!(json_of(&Response::read(&mut second).unwrap())["length"], 150_000);

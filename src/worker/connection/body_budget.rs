@@ -46,6 +46,11 @@ impl BodyBudget {
         [&self.memory, &self.files].into_iter().any(|bound| bound.used().saturating_add(PIECE) <= bound.most)
     }
 
+    /// Returns the bytes in use, in memory and in files.
+    pub(crate) fn used(&self) -> [u64; 2] {
+        [self.memory.used(), self.files.used()]
+    }
+
     /// True, once, if a burst is over: most of the memory that bodies took is free again.
     pub(crate) fn take_burst_end(&self) -> bool {
         let (used, peak) = (self.memory.used(), self.memory.peak.load(Ordering::Relaxed));

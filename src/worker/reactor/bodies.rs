@@ -12,14 +12,18 @@ use crate::worker::connection::event::Event;
 pub(super) struct Bodies {
     /// Connections that wait for room for their bodies.
     lacking_room: VecDeque<u64>,
+    /// The bytes that all bodies took in memory and in files when the last of them found no room. Until less is taken
+    /// they are not asked again: what is free may be too little for them, or of the other kind.
+    taken: [u64; 2],
     /// True if a buffer of the application's side waits for an attached thread to release it.
     holds_dropped: bool,
 }
 
 impl Bodies {
-    /// Has a connection be told when there is room.
-    pub(super) fn wait_for_room(&mut self, token: u64) {
+    /// Has a connection be told when fewer bytes are in use than the `used` ones of now.
+    pub(super) fn wait_for_room(&mut self, token: u64, used: [u64; 2]) {
         self.lacking_room.push_back(token);
+        self.taken = used;
     }
 
     /// Notes that a connection ends, with what there is of its body.
@@ -39,13 +43,18 @@ impl Reactor<'_> {
         self.bodies.holds_dropped = false;
     }
 
-    /// True if there is room for a body that waits for it.
+    /// True if there may be room for a body that waits for it.
     pub(super) fn has_body_room(&self) -> bool {
-        !self.bodies.lacking_room.is_empty() && self.serve.rules.budget.has_room()
+        let budget = &self.serve.rules.budget;
+        let is_less = || budget.used().iter().zip(self.bodies.taken).any(|(now, then)| *now < then);
+        !self.bodies.lacking_room.is_empty() && budget.has_room() && is_less()
     }
 
     /// Has bodies that wait for room go on, in their order, as far as there is any.
     pub(super) fn use_body_room(&mut self) {
+        if !self.has_body_room() {
+            return;
+        }
         for _ in 0..self.bodies.lacking_room.len() {
             if !self.serve.rules.budget.has_room() {
                 return;

@@ -309,7 +309,7 @@ impl<'a> Reactor<'a> {
         let token = connection.token;
         let Parked { said, timer, watch } = self.connections.park(connection, standing);
         if standing.asks_for_room {
-            self.bodies.wait_for_room(token);
+            self.bodies.wait_for_room(token, self.serve.rules.budget.used());
         }
         if again {
             self.turn.ready.push_back(token);
