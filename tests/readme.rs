@@ -25,7 +25,7 @@ fn the_samples_of_the_readme_are_what_the_program_prints() {
     symlink(virtualenv(), site.path().join(".venv")).unwrap();
     let run = |words: &[&str]| {
         let mut command = tool(program(), words.iter().copied());
-        command.current_dir(site.path()).env_remove("VIRTUAL_ENV");
+        command.current_dir(site.path()).env_remove("VIRTUAL_ENV").env("XDG_RUNTIME_DIR", site.path());
         for name in ["RWSGI_TEST_PROGRAM", "RWSGI_TEST_VENV", "RWSGI_BUILD_ID", "RWSGI_ENGINE_FILE", "RWSGI_LAUNCH"] {
             command.env_remove(name);
         }
@@ -40,13 +40,13 @@ fn the_samples_of_the_readme_are_what_the_program_prints() {
             assert!(rest.any(|one| *one == line), "expected {line}\nfound {}", found.join("\n"));
         }
     };
-    let words = ["-w", "2", "-p", "rwsgi.pid", "-t", "1", "-b", "127.0.0.1:0", "mysite.wsgi"];
+    let words = ["-w", "2", "-t", "1", "-b", "127.0.0.1:0", "mysite.wsgi"];
     let mut server = Server::spawn(run(&words));
     check(start, &server.log());
-    check(status, &run_command(run(&["status", "-p", "rwsgi.pid"])).1);
+    check(status, &run_command(run(&["status"])).1);
     assert_eq!(server.get("/slow").status, 504);
     fs::write(site.path().join("mysite/wsgi.py"), APP.replace("import time", "import tim")).unwrap();
-    let (code, _, refused) = run_command(run(&["reload", "--wait", "-p", "rwsgi.pid"]));
+    let (code, _, refused) = run_command(run(&["reload", "--wait"]));
     assert_eq!(code, 1);
     check(deploy, &refused);
     check(hang, &server.stop());
