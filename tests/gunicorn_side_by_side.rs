@@ -293,7 +293,7 @@ fn hooks(conf: &Conf, kind: Kind) -> Facts {
         let notes = fs::read_to_string(site.path().join("notes")).unwrap_or_default();
         let wanted = notes.lines().find_map(|line| line.strip_prefix("server: when_ready ")?.parse().ok());
         let said = |text: &str, line: &str| text.matches(line).count() >= times * wanted.unwrap_or(usize::MAX);
-        said(&notes, ": post_worker_init\n") && (kind == Kind::Gunicorn || said(&server.log(), "worker ready"))
+        said(&notes, ": post_worker_init\n") && (kind == Kind::Gunicorn || said(&server.log(), "] worker ready"))
     };
     wait_until("every worker is ready", || are_ready(1));
     if conf.said("reloads").is_some() {

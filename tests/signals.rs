@@ -33,6 +33,9 @@ def forked(number, prepare=lambda: None):
     os.read(ready, 1)
     os.close(ready)
     os.close(tell)
+    # A signal between two instructions of Python would be noted, and the pause not ended.
+    while open(f"/proc/{child}/stat").read().rsplit(")")[1].split()[0] != "S":
+        pass
     os.kill(child, number)
     status = os.waitpid(child, os.WUNTRACED)[1]
     if os.WIFSTOPPED(status):
