@@ -105,8 +105,8 @@ fn winch_to_a_daemon_retires_the_workers_and_hup_brings_them_back() {
     assert_eq!(code, 0, "{log}");
     let master = pid(&files);
     let workers = || children(master).into_iter().filter(|(_, title)| title.contains("worker")).map(|(pid, _)| pid);
+    wait_until("both workers are there", || workers().count() == 2);
     let old: Vec<_> = workers().collect();
-    assert_eq!(old.len(), 2);
     kill(master, Signal::SIGWINCH).unwrap();
     wait_gone(&old);
     assert_eq!(children(master).len(), 1, "the zygote stays");

@@ -22,6 +22,8 @@ def forked(number, prepare=lambda: None):
     if not child:
         code = 99
         try:
+            # TTIN and TTOU stop no process of a group whose parents are all gone, as that of the tests may be (setpgid(2)).
+            os.setpgid(0, 0)
             prepare()
             os.write(tell, b".")
             signal.pause()
