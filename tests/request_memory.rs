@@ -79,10 +79,10 @@ fn a_length_that_is_announced_takes_no_memory() {
     let server = Server::start(&["-w", "1", "--limit-nofile", "2048", "echo"]);
     let worker = server.workers()[0];
     assert_eq!(server.get("/").status, 200);
-    let before = kib(worker, "VmSize");
+    let before = kib(worker, "VmData");
     let clients: Vec<TcpStream> = (0..300).map(|_| begun(&server, MIB, 1)).collect();
     clients.iter().for_each(wait_read);
-    let taken = kib(worker, "VmSize") - before;
+    let taken = kib(worker, "VmData") - before;
     assert!(taken < 16 * 1024, "{taken} KiB for 300 bytes");
 }
 

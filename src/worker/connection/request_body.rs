@@ -311,7 +311,7 @@ impl PartialBody {
 /// Smaller bodies mostly come with their head, and may have to be handed off to another worker with it.
 const WORTH_A_BUFFER: usize = 64 * 1024;
 /// A buffer of a body's whole length is had once this part of it has come, so that announcing takes no memory.
-const BUFFER_AFTER: usize = 4;
+const BUFFER_AFTER: usize = 16;
 /// One read. nginx reads heads by 1 KiB and bodies by 16 KiB.
 pub(super) const READ_SIZE: usize = 64 * 1024;
 /// The same for bytes that are not looked at: copying this amount takes the kernel less than an application takes for a

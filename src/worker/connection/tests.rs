@@ -349,10 +349,10 @@ fn a_large_body_asks_for_a_buffer_and_a_larger_one_for_a_disk() {
     let mut pair = Pair::new(&rules);
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 100_000);
     assert_eq!(pair.send(head.as_bytes()), KEPT);
-    assert_eq!(pair.send(&vec![b'x'; 24_999]), KEPT);
+    assert_eq!(pair.send(&vec![b'x'; 6_249]), KEPT);
     assert_eq!(pair.send(b"x"), Plain::Buffer(100_000));
     assert_eq!(pair.on(Event::Buffer(None)), KEPT);
-    let body = vec![b'x'; 37_500];
+    let body = vec![b'x'; 46_875];
     let mut next = KEPT;
     for _ in 0..2 {
         next = pair.send(&body);
