@@ -29,14 +29,14 @@ const WORDS: &[&str] = &[
 ];
 
 const APP: &str = "
-import os, time
+import os, threading
 
 def application(environ, start_response):
     path = environ['PATH_INFO']
     if path == '/raise':
         raise RuntimeError
     if path == '/stuck':
-        time.sleep(60)
+        threading.Event().wait()
     start_response('200 OK', [('Content-Length', '0')])
     return [b'']
 ";

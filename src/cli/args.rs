@@ -1,5 +1,5 @@
-//! Parses the command line: verb, options, application. Starts nothing, reads no file and no environment, checks no value: `settings::resolve` gets
-//! the word of a flag unchanged.
+//! Parses the command line: verb, options, application. Starts nothing, reads no file and no environment, checks no
+//! value: `settings::resolve` gets the word of a flag unchanged.
 
 use std::ffi::OsString;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The hook process: `when_ready` runs here, with the rights that the server was started with. It is the first zygote, which then
-//! forks the zygote that follows it: so everything that the hook imports and sets is there in the workers, as under gunicorn, and
-//! whatever it starts, the thread of a metrics server for one, lives here as long as the server.
+//! The hook process: `when_ready` runs here, with the rights that the server was started with. It is the first zygote,
+//! which then forks the zygote that follows it: so everything that the hook imports and sets is there in the workers,
+//! as under gunicorn, and whatever it starts, the thread of a metrics server for one, lives here as long as the server.
 
 use nix::sys::signal::Signal;
 use pyo3::prelude::*;

@@ -1,7 +1,7 @@
 //! Connections that give way when there are as many as there may be, or no descriptor is left for a new one: those
 //! without a request under way. Silent ones and heads that have been unfinished for five seconds go first, the oldest
-//! at the front, then the connection that has idled the longest, or is only read to its end after a refusal. Where none gives way, the log says what the worker is
-//! full of.
+//! at the front, then the connection that has idled the longest, or is only read to its end after a refusal. Where none
+//! gives way, the log says what the worker is full of.
 
 use super::Reactor;
 use super::accept::Accepting;
