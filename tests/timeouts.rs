@@ -1,9 +1,9 @@
 //! Clients that are slow: each limit of time, and that nobody else waits meanwhile.
 
 use std::io::{Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::support::{Response, Server, is_over, patient_seconds};
+use crate::support::{Gate, Response, Server, is_over, patient_seconds};
 
 /// One worker, which a client must not occupy.
 fn server(more: &[&str]) -> Server {
@@ -19,6 +19,24 @@ fn a_head_that_does_not_become_whole_gets_408() {
     assert_eq!(server.get("/").status, 200);
     let response = Response::read(&mut slow).unwrap();
     assert_eq!((response.status, response.field("connection")), (408, Some("close")));
+}
+
+#[test]
+fn a_deadline_that_is_set_while_another_thread_sleeps_is_kept() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("gate");
+    let server = server(&["--threads", "2", "--keep-alive", "0.3", "--client-header-timeout", "600", "stuck"]);
+    let gate = Gate::closed(path.clone());
+    let mut kept = server.begin(&format!("/gate{}", path.display()));
+    server.wait_for("under way: gate");
+    // The thread that answers this sleeps in epoll_wait from then on, without a deadline before that of a head.
+    assert_eq!(server.get("/").status, 200);
+    let began = Instant::now();
+    let open = gate.open();
+    assert_eq!(Response::read(&mut kept).unwrap().status, 200);
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0, "{}", server.log());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(open);
 }
 
 #[test]

@@ -387,14 +387,14 @@ impl<'a> Reactor<'a> {
         if self.is_in_turn() || self.bodies.want_a_thread() || self.has_body_room() {
             return Some(Duration::ZERO);
         }
-        let copies = (self.handed.len() > 0).then(|| millis::now() + LOOK_AT_COPIES);
-        let next = self.timers.next().into_iter().chain(self.acceptor.opens_at()).chain(copies).min()?;
-        Some(Duration::from_millis(next.saturating_sub(millis::now()).saturating_add(1)))
+        let next = self.next_deadline();
+        (next < Millis::MAX).then(|| Duration::from_millis(next.saturating_sub(millis::now()).saturating_add(1)))
     }
 
-    /// True if a connection is taken at a moment that no event of the kernel announces.
-    pub(crate) fn opens_by_itself(&self) -> bool {
-        self.acceptor.opens_at().is_some()
+    /// Returns the next moment at which something is to be done that no event of the kernel announces.
+    pub(crate) fn next_deadline(&self) -> Millis {
+        let copies = (self.handed.len() > 0).then(|| self.serve.now + LOOK_AT_COPIES);
+        self.timers.next().into_iter().chain(self.acceptor.opens_at()).chain(copies).min().unwrap_or(Millis::MAX)
     }
 
     /// Takes new connections: a thread is free.

@@ -137,6 +137,7 @@ impl<'a> Worker<'a> {
             self.watch_streams(&mut locked);
         }
         self.wake_sleeper(&locked);
+        self.wake_for_deadline(&mut locked);
         Ok(locked)
     }
 

@@ -37,7 +37,7 @@ use super::connection::request::PendingRequest;
 use super::exchange::call::{CallTerms, ThreadContext, call};
 use super::exchange::cork::Cork;
 use super::exchange::response_owner::ResponseOwner;
-use super::millis;
+use super::millis::{self, Millis};
 use super::reactor::poll::{EVENTS, WAKE, wait};
 use super::reactor::shutdown::Ending;
 use super::reactor::{Job, Reactor};
@@ -71,6 +71,8 @@ struct Shared<'a> {
     reactor: Reactor<'a>,
     states: ThreadStates,
     timeouts: RequestTimeouts,
+    /// The moment at which the thread that sleeps in epoll_wait looks at the deadlines again.
+    sleeps_until: Millis,
     /// True once the log says that a stream holds its thread.
     has_slow_stream: bool,
 }
@@ -105,6 +107,7 @@ impl<'a> Worker<'a> {
             reactor,
             states: ThreadStates::new(threads),
             timeouts: RequestTimeouts::new(threads),
+            sleeps_until: Millis::MAX,
             has_slow_stream: false,
         };
         Ok(Worker {
@@ -203,6 +206,14 @@ impl<'a> Worker<'a> {
         self.io_thread.notify_all();
     }
 
+    /// Wakes the thread that sleeps in epoll_wait if a deadline has been set since that comes before its own end.
+    fn wake_for_deadline(&self, locked: &mut Shared<'a>) {
+        if !locked.states.may_sleep() && locked.reactor.next_deadline() < locked.sleeps_until {
+            locked.sleeps_until = 0;
+            let _ = self.wake.write(1);
+        }
+    }
+
     /// Does a job, attached.
     fn perform<'w, A: Application>(
         &'w self,
@@ -219,6 +230,7 @@ impl<'a> Worker<'a> {
                 if locked.states.set_calling(context.number, context.thread, request.started) {
                     self.io_thread.notify_one();
                 }
+                self.wake_for_deadline(&mut locked);
                 drop(locked);
                 let outcome = call(app, &mut connection, request, context, &terms);
                 locked = self.lock();
@@ -330,6 +342,7 @@ impl<'a> Worker<'a> {
         loop {
             let ended = locked.ended().is_some();
             let limit = if ended { Some(Duration::ZERO) } else { locked.reactor.sleep_limit() };
+            locked.sleeps_until = locked.reactor.next_deadline();
             locked.reactor.publish();
             drop(locked);
             // Nothing is expected of it until it wakes up.
@@ -361,10 +374,7 @@ impl<'a> Worker<'a> {
         app: &A,
         context: &mut ThreadContext,
     ) -> Locked<'w, 'a> {
-        if locked.reactor.opens_by_itself() {
-            // The thread that sleeps in epoll_wait has gone to sleep before, and is to wake up for that.
-            let _ = self.wake.write(1);
-        }
+        self.wake_for_deadline(&mut locked);
         loop {
             locked.states.set(context.number, ThreadState::Parked);
             drop(locked);
