@@ -74,6 +74,32 @@ fn bodies_that_do_not_end_take_bounded_memory_and_give_it_back() {
     wait_until("the files are closed", || spilled(worker).is_empty());
 }
 
+/// Returns how many pages a process has got so far.
+fn faults(process: Pid) -> usize {
+    let line = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    line.rsplit(')').next().unwrap().split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_pages_of_bodies_are_used_again() {
+    let server = Server::start(&["-w", "1", "echo"]);
+    let worker = server.workers()[0];
+    let upload_four = || {
+        let mut clients: Vec<TcpStream> = (0..4).map(|_| begun(&server, MIB, MIB / 2)).collect();
+        clients.iter().for_each(wait_read);
+        for client in &mut clients {
+            client.write_all(&vec![b'x'; MIB / 2]).unwrap();
+            assert_eq!(json_of(&Response::read(client).unwrap())["length"], MIB);
+        }
+    };
+    (0..3).for_each(|_| upload_four());
+    let before = faults(worker);
+    (0..10).for_each(|_| upload_four());
+    // Each body is 256 pages.
+    let pages = faults(worker) - before;
+    assert!(pages < 5 * 256, "{pages} pages for 40 bodies");
+}
+
 #[test]
 fn a_length_that_is_announced_takes_no_memory() {
     let server = Server::start(&["-w", "1", "--limit-nofile", "2048", "echo"]);

@@ -96,8 +96,8 @@ fn unmap(reserve: *mut libc::c_void) -> bool {
     !reserve.is_null() && unsafe { libc::munmap(reserve, RESERVE) } == 0
 }
 
-/// Gives what was freed back to the kernel. The allocator keeps pages that lie between others, and large blocks up to
-/// 32 MiB once some were freed (mallopt(3), `M_MMAP_THRESHOLD`). Takes milliseconds after a large burst.
+/// Gives what was freed back to the kernel. The allocator keeps pages that lie between others, and what
+/// [`keep_freed`] has it keep. Takes milliseconds after a large burst.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointer, and locks the heap itself.
@@ -106,6 +106,25 @@ pub fn give_back() {
     }
 }
 
+/// Keeps up to 8 MiB of what was freed for the next allocation. glibc's own limits follow the sizes of blocks that were
+/// freed: where several bodies of 1 MiB come at a time, it gives the pages of each back to the kernel, and has them
+/// zeroed again for the next one. Variables of the environment ([`KEPT_BY`]) are the user's word, and come before this.
+pub fn keep_freed() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes no pointer.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    }
+}
+
+/// Variables by which users choose how much glibc keeps (mallopt(3)).
+pub const KEPT_BY: [&str; 3] = ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"];
+/// Blocks of this size and more go back to the kernel as soon as they are freed.
+#[cfg(target_env = "gnu")]
+const OWN_MAPPING: libc::c_int = 4 << 20;
+#[cfg(target_env = "gnu")]
+const KEPT: libc::c_int = 8 << 20;
 /// Enough for the refusals and the log lines of a turn.
 const RESERVE: usize = 8 << 20;
 /// Larger allocations fail: the reserve would not last.

@@ -29,6 +29,9 @@ pub(crate) fn setup(
     let slots = (fork.slot * threads..(fork.slot + 1) * threads).map(|number| inheritance.scoreboard.slot(number));
     let slots: Vec<Slot> = slots.collect::<Option<_>>().ok_or_else(|| BootFailure::setup(&"no such slot"))?;
     slots.iter().for_each(Slot::clear);
+    if heap::KEPT_BY.iter().all(|name| std::env::var_os(name).is_none()) {
+        heap::keep_freed();
+    }
     Ok(Setup {
         listeners: &inheritance.listeners,
         tls: inheritance.tls.clone(),
