@@ -153,6 +153,8 @@ pub enum Answer {
     Done(String),
     /// It was tried, and failed: the reason, with a traceback if there is one.
     Failed(String),
+    /// The new code of a reload does not load, or does not answer what it is tried with; the reason as before.
+    Unsound(String),
     /// It was not tried: invalid, or not possible now.
     Refused(String),
     /// The state of the server.
@@ -166,7 +168,7 @@ pub enum Answer {
 impl Answer {
     /// True unless the request failed or was refused.
     pub fn is_good(&self) -> bool {
-        !matches!(self, Answer::Failed(_) | Answer::Refused(_))
+        !matches!(self, Answer::Failed(_) | Answer::Unsound(_) | Answer::Refused(_))
     }
 
     /// Returns the answer for programs: one value, on one line.
@@ -175,6 +177,7 @@ impl Answer {
             Answer::Status(status) => serde_json::to_string(status),
             Answer::Requests(running) => serde_json::to_string(running),
             Answer::Stacks(stacks) => serde_json::to_string(stacks),
+            Answer::Unsound(reason) => serde_json::to_string(&Answer::Failed(reason.clone())),
             other => serde_json::to_string(other),
         };
         text.unwrap_or_default()

@@ -300,6 +300,8 @@ pub struct Fork {
     pub age: u64,
     /// Requests after which the worker asks to be replaced; 0 = never. Jitter is drawn already.
     pub max_requests: u64,
+    /// True if it answers the requests of `reload_check` before it is ready: it is the first one of a reload.
+    pub is_tried: bool,
 }
 
 /// A message from a zygote to the master.
@@ -435,10 +437,7 @@ impl fmt::Display for BootFailure {
 /// Keeps the end of a long text: the last lines of a traceback give the error.
 fn cut_front(text: &mut String, limit: usize) {
     if text.len() > limit {
-        let mut from = text.len() - limit;
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
+        let from = (text.len() - limit..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
         text.replace_range(..from, "[...]\n");
     }
 }

@@ -218,7 +218,7 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
     write("raise RuntimeError('not today')");
     for words in [&["reload"][..], &["reload", "--wait"]] {
         let (exit, out, err) = site.tell(words);
-        assert_eq!((exit, out.as_str()), (1, ""), "{err}");
+        assert_eq!((exit, out.as_str()), (3, ""), "{err}");
         assert!(
             err.starts_with("version: the application raised RuntimeError while it was loaded\nTraceback"),
             "{err}"
@@ -228,7 +228,7 @@ fn reload_says_when_the_new_code_serves_and_what_is_wrong_with_it() {
     }
     let (exit, out, err) = site.tell(&["reload", "--json"]);
     let failed: Value = serde_json::from_str(&out).unwrap();
-    assert!(exit == 1 && err.is_empty() && failed["failed"].as_str().unwrap().contains("not today"), "{out}{err}");
+    assert!(exit == 3 && err.is_empty() && failed["failed"].as_str().unwrap().contains("not today"), "{out}{err}");
     assert_eq!(site.server.get("/").text(), "another");
     let status = site.json(&["status"]);
     let failure = status["failure"].as_str().unwrap();

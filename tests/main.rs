@@ -50,6 +50,7 @@ mod random;
 mod readme;
 mod refusals;
 mod reload;
+mod reload_check;
 mod request_memory;
 mod scaling;
 mod serve;

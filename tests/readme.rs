@@ -47,7 +47,7 @@ fn the_samples_of_the_readme_are_what_the_program_prints() {
     assert_eq!(server.get("/slow").status, 504);
     fs::write(site.path().join("mysite/wsgi.py"), APP.replace("import time", "import tim")).unwrap();
     let (code, _, refused) = run_command(run(&["reload", "--wait"]));
-    assert_eq!(code, 1);
+    assert_eq!(code, 3);
     check(deploy, &refused);
     check(hang, &server.stop());
 }

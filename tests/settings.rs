@@ -133,6 +133,7 @@ env_file = ".env"
 python = "/srv/venv"
 preload_app = true
 warmup = "/polls/?page=1,https://example.com"
+warmup_required = true
 bind = ["[::1]:8000", "unix:/run/app.sock"]
 backlog = 64
 reuse_port = true
@@ -162,6 +163,7 @@ max_requests_jitter = 50
 max_worker_lifetime = 86_400
 max_worker_lifetime_jitter = 3600.5
 reload_on_rss = "512 MiB"
+reload_check = ["/healthz", "/polls/"]
 reload_step = 2
 reload_order = "stop-first"
 lame_duck = 1.5
@@ -343,6 +345,7 @@ fn every_setting_can_be_given_in_the_environment() {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
             "warmup" => "/polls/?page=1,https://example.com".to_owned(),
+            "reload_check" => "/healthz,/polls/".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),
             "secure_scheme_headers" => "X-FORWARDED-PROTO=https, x!=\"on\"".to_owned(),

@@ -107,7 +107,7 @@ _rwsgi() {
 
     case "${cmd}" in
         rwsgi)
-            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c -h -v --chdir --pythonpath --env --env-file --python --preload --warmup --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config --help --help-all --version --wait --json --within --check-config --print-config stop quit reload reopen-logs upgrade status requests stack scale recycle check settings ls help"
+            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c -h -v --chdir --pythonpath --env --env-file --python --preload --warmup --warmup-required --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --request --reload-check --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config --help --help-all --version --wait --json --within --check-config --print-config stop quit reload reopen-logs upgrade status requests stack scale recycle check settings ls help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,6 +272,14 @@ _rwsgi() {
                     return 0
                     ;;
                 --reload-on-rss)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reload-check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -545,7 +553,7 @@ _rwsgi() {
             return 0
             ;;
         rwsgi__subcmd__check)
-            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c --chdir --pythonpath --env --env-file --python --preload --warmup --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config"
+            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c --chdir --pythonpath --env --env-file --python --preload --warmup --warmup-required --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --request --reload-check --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -710,6 +718,14 @@ _rwsgi() {
                     return 0
                     ;;
                 --reload-on-rss)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reload-check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1479,7 +1495,7 @@ _rwsgi() {
             return 0
             ;;
         rwsgi__subcmd__settings)
-            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c --chdir --pythonpath --env --env-file --python --preload --warmup --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config"
+            opts="-e -b -m -w -k -t -u -g -D -p -n -R -c --chdir --pythonpath --env --env-file --python --preload --warmup --warmup-required --bind --backlog --reuse-port --umask --unix-socket-mode --workers --workers-min --workers-max --workers-step --workers-cooldown --busyness-max --busyness-min --idle --die-on-idle --worker-class --threads --worker-connections --queue-timeout --timeout --timeout-mode --timeout-grace --boot-timeout --graceful-timeout --shutdown-delay --max-requests --max-requests-jitter --max-worker-lifetime --max-worker-lifetime-jitter --reload-on-rss --request --reload-check --reload-step --reload-order --reload --reload-engine --reload-extra-file --lame-duck --keep-alive --client-header-timeout --client-body-timeout --minimum-receive-rate --send-timeout --minimum-send-rate --lingering-timeout --post-buffering --request-memory --spill-limit --response-memory --spill-space --worker-tmp-dir --limit-request-line --limit-request-fields --limit-request-field-size --limit-request-head --limit-request-body --forwarded-allow-ips --forwarder-headers --header-map --proxy-protocol --proxy-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --error-pages --certfile --keyfile --ca-certs --cert-reqs --ssl-version --ciphers --do-handshake-on-connect --suppress-ragged-eofs --user --group --daemon --pid --control-socket --limit-nofile --limit-as --name --log-file --error-logfile --log-level --log-format --access-logfile --access-logformat --capture-output --enable-stdio-inheritance --logger-class --log-config --log-config-json --log-syslog --log-syslog-to --log-syslog-prefix --log-syslog-facility --disable-redirect-access-to-syslog --statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1644,6 +1660,14 @@ _rwsgi() {
                     return 0
                     ;;
                 --reload-on-rss)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reload-check)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

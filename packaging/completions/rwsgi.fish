@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rwsgi_global_optspecs
-    string join \n chdir= pythonpath= e/env= env-file= python= preload warmup= b/bind= backlog= reuse-port m/umask= unix-socket-mode= w/workers= workers-min= workers-max= workers-step= workers-cooldown= busyness-max= busyness-min= idle= die-on-idle k/worker-class= threads= worker-connections= queue-timeout= t/timeout= timeout-mode= timeout-grace= boot-timeout= graceful-timeout= shutdown-delay= max-requests= max-requests-jitter= max-worker-lifetime= max-worker-lifetime-jitter= reload-on-rss= reload-step= reload-order= reload reload-engine= reload-extra-file= lame-duck= keep-alive= client-header-timeout= client-body-timeout= minimum-receive-rate= send-timeout= minimum-send-rate= lingering-timeout= post-buffering= request-memory= spill-limit= response-memory= spill-space= worker-tmp-dir= limit-request-line= limit-request-fields= limit-request-field-size= limit-request-head= limit-request-body= forwarded-allow-ips= forwarder-headers= header-map= proxy-protocol= proxy-allow-from= permit-obsolete-folding strip-header-spaces permit-unconventional-http-method permit-unconventional-http-version casefold-http-method error-pages= certfile= keyfile= ca-certs= cert-reqs= ssl-version= ciphers= do-handshake-on-connect suppress-ragged-eofs u/user= g/group= D/daemon p/pid= control-socket= limit-nofile= limit-as= n/name= error-logfile= log-level= log-format= access-logfile= access-logformat= capture-output R/enable-stdio-inheritance logger-class= log-config= log-config-json= log-syslog log-syslog-to= log-syslog-prefix= log-syslog-facility= disable-redirect-access-to-syslog statsd-host= statsd-prefix= dogstatsd-tags= enable-backlog-metric c/config= h/help help-all v/version wait json within= check-config print-config
+    string join \n chdir= pythonpath= e/env= env-file= python= preload warmup= warmup-required b/bind= backlog= reuse-port m/umask= unix-socket-mode= w/workers= workers-min= workers-max= workers-step= workers-cooldown= busyness-max= busyness-min= idle= die-on-idle k/worker-class= threads= worker-connections= queue-timeout= t/timeout= timeout-mode= timeout-grace= boot-timeout= graceful-timeout= shutdown-delay= max-requests= max-requests-jitter= max-worker-lifetime= max-worker-lifetime-jitter= reload-on-rss= reload-check= reload-step= reload-order= reload reload-engine= reload-extra-file= lame-duck= keep-alive= client-header-timeout= client-body-timeout= minimum-receive-rate= send-timeout= minimum-send-rate= lingering-timeout= post-buffering= request-memory= spill-limit= response-memory= spill-space= worker-tmp-dir= limit-request-line= limit-request-fields= limit-request-field-size= limit-request-head= limit-request-body= forwarded-allow-ips= forwarder-headers= header-map= proxy-protocol= proxy-allow-from= permit-obsolete-folding strip-header-spaces permit-unconventional-http-method permit-unconventional-http-version casefold-http-method error-pages= certfile= keyfile= ca-certs= cert-reqs= ssl-version= ciphers= do-handshake-on-connect suppress-ragged-eofs u/user= g/group= D/daemon p/pid= control-socket= limit-nofile= limit-as= n/name= error-logfile= log-level= log-format= access-logfile= access-logformat= capture-output R/enable-stdio-inheritance logger-class= log-config= log-config-json= log-syslog log-syslog-to= log-syslog-prefix= log-syslog-facility= disable-redirect-access-to-syslog statsd-host= statsd-prefix= dogstatsd-tags= enable-backlog-metric c/config= h/help help-all v/version wait json within= check-config print-config
 end
 
 function __fish_rwsgi_needs_command
@@ -57,6 +57,7 @@ complete -c rwsgi -n "__fish_rwsgi_needs_command" -l max-requests-jitter -d 'lar
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l max-worker-lifetime -d 'replace a worker after this time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l max-worker-lifetime-jitter -d 'largest random addition to max_worker_lifetime [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload-on-rss -d 'replace a worker with more resident memory than this [default: 0]' -r
+complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload-check -l request -d 'requests that new code answers before a reload replaces old code' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload-step -d 'workers replaced at a time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload-order -d 'order of replacing workers: start-first or stop-first [default: "start-first"]' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload-engine -d 'detection of changes: auto, inotify or poll [default: "auto"]' -r
@@ -116,6 +117,7 @@ complete -c rwsgi -n "__fish_rwsgi_needs_command" -l dogstatsd-tags -d 'tags of 
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -s c -l config -d 'read settings from this file, TOML or Python' -r -F
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l within -d 'verbs: longest time to wait for the answer' -r
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l preload -d 'load the application once, before the workers are forked'
+complete -c rwsgi -n "__fish_rwsgi_needs_command" -l warmup-required -d 'refuse to start or reload if a request of warmup fails'
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reuse-port -d 'share TCP ports with other servers of this user'
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l die-on-idle -d 'end the server, with exit code 0, after idle'
 complete -c rwsgi -n "__fish_rwsgi_needs_command" -l reload -d 'reload when code changes, for development'
@@ -247,6 +249,7 @@ complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l max-requests-jitte
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l max-worker-lifetime -d 'replace a worker after this time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l max-worker-lifetime-jitter -d 'largest random addition to max_worker_lifetime [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload-on-rss -d 'replace a worker with more resident memory than this [default: 0]' -r
+complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload-check -l request -d 'requests that new code answers before a reload replaces old code' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload-step -d 'workers replaced at a time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload-order -d 'order of replacing workers: start-first or stop-first [default: "start-first"]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload-engine -d 'detection of changes: auto, inotify or poll [default: "auto"]' -r
@@ -305,6 +308,7 @@ complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l statsd-prefix -d '
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l dogstatsd-tags -d 'tags of each metric, separated by commas, for Datadog\'s statsd' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -s c -l config -d 'read settings from this file, TOML or Python' -r -F
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l preload -d 'load the application once, before the workers are forked'
+complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l warmup-required -d 'refuse to start or reload if a request of warmup fails'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reuse-port -d 'share TCP ports with other servers of this user'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l die-on-idle -d 'end the server, with exit code 0, after idle'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand check" -l reload -d 'reload when code changes, for development'
@@ -354,6 +358,7 @@ complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l max-requests-ji
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l max-worker-lifetime -d 'replace a worker after this time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l max-worker-lifetime-jitter -d 'largest random addition to max_worker_lifetime [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload-on-rss -d 'replace a worker with more resident memory than this [default: 0]' -r
+complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload-check -l request -d 'requests that new code answers before a reload replaces old code' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload-step -d 'workers replaced at a time [default: 0]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload-order -d 'order of replacing workers: start-first or stop-first [default: "start-first"]' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload-engine -d 'detection of changes: auto, inotify or poll [default: "auto"]' -r
@@ -412,6 +417,7 @@ complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l statsd-prefix -
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l dogstatsd-tags -d 'tags of each metric, separated by commas, for Datadog\'s statsd' -r
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -s c -l config -d 'read settings from this file, TOML or Python' -r -F
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l preload -d 'load the application once, before the workers are forked'
+complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l warmup-required -d 'refuse to start or reload if a request of warmup fails'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reuse-port -d 'share TCP ports with other servers of this user'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l die-on-idle -d 'end the server, with exit code 0, after idle'
 complete -c rwsgi -n "__fish_rwsgi_using_subcommand settings" -l reload -d 'reload when code changes, for development'

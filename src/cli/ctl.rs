@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::control::{Answer, ControlRequest};
 use crate::log;
+use crate::message::BootCause;
 use crate::os::{self, pidfile, process, socket};
 use crate::settings::Settings;
 
@@ -32,7 +33,11 @@ pub(super) fn run(call: &ControlCall, settings: &Settings, path: Result<PathBuf,
     let asked = path.map_err(NoAnswer::NoPath).and_then(|path| ask(call, &path, settings));
     let (answer, code) = match asked {
         Ok(answer) => {
-            let code = if answer.is_good() { 0 } else { EXIT_FAILED };
+            let code = match &answer {
+                Answer::Unsound(_) => BootCause::Raised.exit_code(),
+                other if other.is_good() => 0,
+                _ => EXIT_FAILED,
+            };
             (answer, code)
         }
         Err(trouble) if call.json => (Answer::Refused(trouble.to_string()), trouble.exit_code()),

@@ -11,7 +11,9 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Begun => f.write_str("begun"),
-            Answer::Done(text) | Answer::Failed(text) | Answer::Refused(text) => f.write_str(text.trim_end()),
+            Answer::Done(text) | Answer::Failed(text) | Answer::Unsound(text) | Answer::Refused(text) => {
+                f.write_str(text.trim_end())
+            }
             Answer::Status(status) => status.fmt(f),
             Answer::Requests(running) if running.is_empty() => f.write_str("no request is under way"),
             Answer::Requests(running) => {

@@ -12,7 +12,7 @@ use super::workers::WorkerReport;
 use super::zygote::ZygoteStage;
 use super::{AnyError, FIRST, Generation, Master, log_lines, sockets};
 use crate::log;
-use crate::message::{BootFailure, FoundPython, FromZygote, Occasion};
+use crate::message::{BootCause, BootFailure, FoundPython, FromZygote, Occasion};
 use crate::os::channel::Received;
 use crate::os::process;
 use crate::supervisor::Event;
@@ -132,6 +132,7 @@ impl Master<'_> {
     fn report(&mut self, failure: &BootFailure) {
         if self.supervisor.is_reloading() {
             self.requests.failure = Some(failure.to_string());
+            self.requests.blames_code = failure.cause != BootCause::Setup;
         }
         if self.startup.check || (self.processes.in_charge().log_files.error.is_some() && !self.supervisor.has_served())
         {

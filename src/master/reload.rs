@@ -27,6 +27,7 @@ impl Master<'_> {
         self.renew_pidfile();
         self.processes.read_at = now();
         self.requests.failure = None;
+        self.requests.blames_code = false;
         self.service_manager.reload_begins(now());
         if self.startup.file.is_some() {
             return self.start_evaluation(number);
@@ -153,6 +154,7 @@ impl Master<'_> {
             "reload failed, nothing has changed"
         );
         let why = self.requests.failure.take();
+        self.requests.blames_code |= why.is_none();
         self.reload_failed(
             number,
             why.as_deref().unwrap_or("its first worker did not become ready; the log says more"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use super::{Generation, log_lines, now};
+use super::{FIRST, Generation, log_lines, now};
 use crate::message::{BootFailure, Fork, FromWorker, ToWorker, ToZygote};
 use crate::os::channel::{Channel, Packet, Received};
 use crate::os::process::{self, Exit};
@@ -21,6 +21,8 @@ pub(super) struct WorkerSlots {
     slots: Vec<Option<ForkedWorker>>,
     /// The number of workers requested over the master's life.
     age: u64,
+    /// The newest generation of which a worker was requested.
+    newest: u64,
     /// The zygotes that were asked for workers; they are children of the master, and no workers.
     zygotes: Vec<Pid>,
     /// Exits of processes whose slot is not known yet.
@@ -95,7 +97,10 @@ impl WorkerSlots {
         ours.pass_credentials()?;
         let (stacks, written) = Stacks::pipe()?;
         self.age += 1;
-        let fork = Fork { slot, age: self.age, max_requests: generation.draw_max_requests() };
+        // The server's own start is no reload: a database that is still down then must not end it.
+        let is_tried = generation.number > FIRST && generation.number > self.newest;
+        self.newest = self.newest.max(generation.number);
+        let fork = Fork { slot, age: self.age, max_requests: generation.draw_max_requests(), is_tried };
         zygote.channel.say(&ToZygote::Fork(fork), &[theirs.as_fd(), written.as_fd()])?;
         if !self.zygotes.contains(&zygote.pid) {
             self.zygotes.push(zygote.pid);

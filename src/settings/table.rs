@@ -145,6 +145,9 @@ settings! {
          Resources that processes must not share, such as database connections, must be closed by the application at \
          the end of a request, as Django does by default. The requests count against `boot_timeout`. Without \
          `preload_app` there is no such process, and no request is made; `rwsgi check` makes none either.";
+    warmup_required: bool = false, switch, Application,
+        ["--warmup-required"], "", "refuse to start or reload if a request of warmup fails",
+        "A status of 500 or above ends the start or the reload, instead of a warning.";
 
     bind: Vec<Bind> = vec![Bind::default()], some, Socket,
         ["-b", "--bind"], "ADDRESS", "address to listen on; repeatable",
@@ -284,6 +287,13 @@ settings! {
         "Resident memory as shown by ps and top, including memory shared with other workers. Checked every few \
          seconds. Bytes, or with a unit: `\"512M\"` or `\"512 MiB\"`; 0 is never. uWSGI has a setting of this name, \
          in MiB; gunicorn has none.";
+    reload_check: Vec<WarmupRequest> = Vec::new(), list, Workers,
+        ["--reload-check", "--request"], "URLS", "requests that new code answers before a reload replaces old code",
+        "Paths, or URLs where the application checks the host (Django's `ALLOWED_HOSTS`). A list, or one string with \
+         commas. The first worker of a reload makes each of them by GET, before it is ready. A status of 500 or above \
+         fails the reload, with the traceback in the log, and so does none within `boot_timeout`: the old code serves \
+         on ([how](../guides/reloading.md#a-deploy-that-is-checked)). Not made at the start of the server, when there is \
+         no old code. `rwsgi check` makes them, too, and `--request` is the name for there.";
     reload_step: u32 = 0, whole_u32::<0, 1024>, Workers,
         ["--reload-step"], "N", "workers replaced at a time",
         "By a reload and by everything else that recycles workers. This many are started beyond the number wanted, \

@@ -25,7 +25,7 @@ pub use connection::streamed_body::BodyError;
 pub use error_pages::ErrorPages;
 pub use exchange::body_reader::BodyReader;
 pub use exchange::hijack::HijackedStream;
-pub use exchange::warmup::warm_up;
+pub use exchange::own_request::{OwnRequest, answer};
 pub use exchange::{Delivery, Exchange};
 pub use reactor::handoff::{Handoff, HandoffEnds};
 pub use reactor::shutdown::Ending;

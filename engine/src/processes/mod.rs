@@ -3,6 +3,7 @@
 pub(crate) mod fork;
 pub(crate) mod hook_process;
 pub(crate) mod inheritance;
+pub(crate) mod own_requests;
 pub(crate) mod privileges;
 pub(crate) mod program_limits;
 pub(crate) mod setup;
@@ -10,6 +11,5 @@ pub(crate) mod signals;
 pub(crate) mod spill_directory;
 pub(crate) mod threads;
 pub(crate) mod title;
-pub(crate) mod warmup;
 pub(crate) mod worker;
 pub(crate) mod zygote;

@@ -19,6 +19,7 @@ use crate::file_watcher;
 use crate::loading::app;
 use crate::processes::fork;
 use crate::processes::inheritance::{self, Inheritance};
+use crate::processes::own_requests;
 use crate::processes::setup;
 use crate::processes::signals;
 use crate::processes::threads::WorkerThreads;
@@ -64,6 +65,9 @@ fn serve(
     let gate = threads.start(py).map_err(|error| BootFailure::setup(&error))?;
     if let Err(error) = file_watcher::start(py, settings, channel) {
         tracing::warn!("changes of the code are not noticed\n{}", exceptions::traceback(py, &error));
+    }
+    if fork.is_tried {
+        own_requests::try_requests(&call, settings)?;
     }
     set_title(settings, fork.slot, "");
     threads.inheritance.loggers.iter().for_each(|loggers| loggers.relay_own(py));

@@ -24,12 +24,12 @@ use crate::loading::guard::Guard;
 use crate::processes::fork;
 use crate::processes::hook_process;
 use crate::processes::inheritance::{self, Inheritance};
+use crate::processes::own_requests;
 use crate::processes::privileges;
 use crate::processes::program_limits;
 use crate::processes::signals;
 use crate::processes::spill_directory;
 use crate::processes::title;
-use crate::processes::warmup;
 use crate::processes::worker as worker_process;
 use crate::python::{self, Exit};
 use crate::python_modules;
@@ -223,7 +223,10 @@ fn load(py: Python<'_>, inheritance: &mut Inheritance, hooks: Option<&Hooks>) ->
         let loaded = app::load_configured(py, settings)?;
         hooks.map_or(Ok(()), |hooks| hooks.preloaded(py, &loaded))?;
         if settings.preload_app {
-            warmup::warm_up(py, &loaded, inheritance).map_err(|error| BootFailure::setup(&error))?;
+            own_requests::warm_up(py, &loaded, inheritance)?;
+        }
+        if inheritance.start.check {
+            own_requests::check(py, &loaded, settings)?;
         }
         inheritance.application = Some(loaded.unbind());
     }

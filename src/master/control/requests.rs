@@ -24,6 +24,8 @@ pub(in crate::master) struct ControlRequests {
     pub(super) born: Moment,
     /// The reason why the last reload failed, until the next one begins.
     pub(in crate::master) failure: Option<String>,
+    /// True if that is a fault of the new code.
+    pub(in crate::master) blames_code: bool,
     /// Sentences about the last reload that did not fail.
     pub(in crate::master) remarks: Vec<String>,
     reloads: Vec<WaitingForReload>,
@@ -63,6 +65,7 @@ impl ControlRequests {
             socket,
             born,
             failure: None,
+            blames_code: false,
             remarks: Vec::new(),
             reloads: Vec::new(),
             fading: None,
@@ -196,7 +199,10 @@ impl Master<'_> {
             1 => format!("nothing has changed: generation {number} serves on with 1 worker"),
             workers => format!("nothing has changed: generation {number} serves on with {workers} workers"),
         };
-        self.settle_reload(generation, |_| true, &Answer::Failed(format!("{}\n{rest}", why.trim_end())));
+        let text = format!("{}\n{rest}", why.trim_end());
+        let is_unsound = std::mem::take(&mut self.requests.blames_code);
+        let answer = if is_unsound { Answer::Unsound(text) } else { Answer::Failed(text) };
+        self.settle_reload(generation, |_| true, &answer);
     }
 
     /// Returns the number of workers that serve, including those to be replaced.

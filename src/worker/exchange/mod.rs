@@ -7,9 +7,9 @@ pub(crate) mod call;
 pub(crate) mod cork;
 pub(crate) mod early_hints;
 pub(crate) mod hijack;
+pub(crate) mod own_request;
 pub(crate) mod response_owner;
 mod slow_client;
-pub(crate) mod warmup;
 
 use std::fs::File;
 use std::os::fd::AsFd;

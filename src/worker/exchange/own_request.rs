@@ -1,5 +1,5 @@
-//! Requests that no client sends, made before workers are forked: what an application loads, compiles and caches with
-//! its first requests is then there for all of them, once. The answers are dropped.
+//! Requests that no client sends: those that warm an application up before workers are forked, and those that try new
+//! code before it serves. The answers are dropped, except for their status.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,14 +27,28 @@ use crate::worker::connection::{Connection, Origin};
 use crate::worker::error_pages::ErrorPages;
 use crate::worker::millis::Millis;
 
-/// Has `app` answer a GET for `target` of `host` once, as a client of this machine, and returns the status. The body is
-/// made and dropped. Errors: `InvalidInput` for what is no request.
-pub fn warm_up<A: Application>(app: &A, target: &str, host: &str, is_https: bool) -> io::Result<u16> {
+/// A GET of the server itself.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnRequest<'r> {
+    /// The path and the query.
+    pub target: &'r str,
+    /// The value of the Host field.
+    pub host: &'r str,
+    /// True if it is made as if a proxy had received it over TLS.
+    pub is_https: bool,
+    /// The value of the User-Agent field.
+    pub user_agent: &'r str,
+}
+
+/// Has `app` answer a request once, as a client of this machine, and returns the status. The body is made and dropped.
+/// Errors: `InvalidInput` for what is no request.
+pub fn answer<A: Application>(app: &A, request: OwnRequest<'_>) -> io::Result<u16> {
+    let OwnRequest { target, host, is_https, user_agent } = request;
     let (ours, _theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let origin = Origin::new(Peer::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), 0);
     let mut connection = Connection::accepted(Stream::plain(ours.into()), origin, 0, Millis::MAX);
-    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rwsgi-warmup\r\n\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\n\r\n");
     connection.input.extend_from_slice(head.as_bytes());
     let rules = rules();
     let mut serve = ServeContext::new(&rules, None);
