@@ -270,7 +270,7 @@ fn a_dead_worker_is_replaced() {
         ("/abort", "was sent SIGABRT! slot="),
         ("/kill/9", "was sent SIGKILL! Perhaps out of memory?"),
         ("/segfault", "was sent SIGSEGV!"),
-        ("", "was sent SIGKILL!"),
+        ("", "was sent SIGKILL! Perhaps out of memory?"),
     ];
     thread::scope(|scope| {
         for (path, said) in cases {
@@ -285,6 +285,14 @@ fn a_dead_worker_is_replaced() {
                 assert_ne!(server.get("/").text(), first.to_string(), "{path}");
                 let log = server.stop();
                 assert!(log.contains(said), "{path}: expected {said}\n{log}");
+                let cut_off = format!("request cut off by the end of its worker method=GET path={path} elapsed=0.");
+                assert_eq!(log.contains(&cut_off), !path.is_empty(), "{path}\n{log}");
+                let has_died = path != "/_exit/0";
+                assert_eq!(log.contains(" peak_rss="), has_died, "{path}\n{log}");
+                // The kernel's counter says so where there is one.
+                let hint = ["hint: the kernel's OOM killer did not end it", "hint: `journalctl -k` says"];
+                let is_hinted = hint.iter().any(|hint| log.contains(hint));
+                assert_eq!(is_hinted, said.contains("SIGKILL"), "{path}\n{log}");
             });
         }
     });

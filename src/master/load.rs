@@ -10,6 +10,7 @@ use super::watchdog::Watchdog;
 use super::{Generation, Master, Processes, now};
 use crate::control;
 use crate::message::Note;
+use crate::os::oom_kills::OomKills;
 use crate::supervisor::{Event, Load, Moment};
 
 /// The values that the master keeps between two measurements.
@@ -40,6 +41,7 @@ pub(super) struct Measurements {
     pub(super) meter: Meter,
     pub(super) last_scaling: Option<LastScaling>,
     pub(super) metrics: Metrics,
+    pub(super) oom_kills: OomKills,
 }
 
 impl Measurements {
@@ -49,6 +51,7 @@ impl Measurements {
             meter: Meter::default(),
             last_scaling: None,
             metrics: Metrics::default(),
+            oom_kills: OomKills::of_this_process(),
         }
     }
 }

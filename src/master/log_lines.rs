@@ -125,43 +125,66 @@ pub(super) fn spent(slot: usize, pid: Pid, why: SpentReason) {
     }
 }
 
-/// Logs that a worker is killed; for a stop also the requests that are lost with it. The other reasons have been logged
-/// before.
-pub(super) fn kill(slot: usize, pid: i32, why: Why, threads: impl Iterator<Item = Slot>) {
+/// Logs that a worker is killed. The other reasons have been logged before.
+pub(super) fn kill(slot: usize, pid: i32, why: Why) {
     match why {
-        Why::Timeout | Why::Boot => return tracing::debug!(slot, pid, "worker killed"),
+        Why::Timeout | Why::Boot => tracing::debug!(slot, pid, "worker killed"),
         Why::Stop => tracing::warn!(slot, pid, "worker did not end when asked, killed"),
     }
-    for (thread, state) in threads.enumerate() {
-        let Some((since, _)) = state.busy_since() else { continue };
-        let line = state.request_line();
-        let mut words = line.split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let path = target.split('?').next().unwrap_or_default();
-        let elapsed = Duration::from_nanos(clock::monotonic().saturating_sub(since));
-        let elapsed = format!("{:.1}", elapsed.as_secs_f64());
-        tracing::warn!(method, path, elapsed, slot, thread, "request cut off by the end of its worker");
-    }
+}
+
+/// Logs the request that a thread of a worker was in when that died, if it was in one.
+pub(super) fn cut_off(slot: usize, thread: usize, state: &Slot) {
+    let Some((since, _)) = state.busy_since() else { return };
+    let line = state.request_line();
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = target.split('?').next().unwrap_or_default();
+    let elapsed = Duration::from_nanos(clock::monotonic().saturating_sub(since));
+    let elapsed = format!("{:.1}", elapsed.as_secs_f64());
+    tracing::warn!(method, path, elapsed, slot, thread, "request cut off by the end of its worker");
+}
+
+/// What is known of the memory of a worker that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// The most resident bytes that it had.
+    pub(super) peak: u64,
+    /// True if the kernel has killed it for want of memory, as far as the kernel says.
+    pub(super) oom: Option<bool>,
 }
 
 /// Logs how a worker ended. `expected` is true if it was told to end, killed, or has said why it ends. A kill of the
 /// master's own is not blamed on the memory.
-pub(super) fn exit(slot: usize, pid: Option<Pid>, expected: bool, exit: Exit) {
+pub(super) fn exit(slot: usize, pid: Option<Pid>, expected: bool, exit: Exit, memory: Memory) {
     let pid = pid.map_or(0, Pid::as_raw);
     match exit {
         Exit::Code(0) => tracing::info!(event = "worker_ended", slot, pid, "worker ended"),
         // The reason was logged when it was killed, or failed to boot.
         _ if expected => tracing::info!(event = "worker_ended", slot, pid, by = %exit, "worker ended"),
         Exit::Code(code) => tracing::error!(
-            event = "worker_died", slot, said.pid = pid, said.by = %exit, "Worker (pid:{pid}) exited with code {code}."
+            event = "worker_died", slot, said.pid = pid, said.by = %exit, peak_rss = memory.peak,
+            "Worker (pid:{pid}) exited with code {code}."
         ),
-        Exit::Signal(signal) => {
-            let remark = if signal == libc::SIGKILL { " Perhaps out of memory?" } else { "" };
+        Exit::Signal(libc::SIGKILL) => {
+            let hint = match memory.oom {
+                Some(true) => {
+                    "it was: the kernel's OOM killer ended it, by the limit of the cgroup or for want of memory"
+                }
+                Some(false) => {
+                    "the kernel's OOM killer did not end it; an operator, a container runtime or systemd-oomd may have"
+                }
+                None => "`journalctl -k` says whether the kernel's OOM killer ended it",
+            };
             tracing::error!(
-                event = "worker_died", slot, said.pid = pid, said.by = %exit,
-                "Worker (pid:{pid}) was sent {exit}!{remark}"
+                event = "worker_died", slot, said.pid = pid, said.by = %exit, peak_rss = memory.peak,
+                "Worker (pid:{pid}) was sent {exit}! Perhaps out of memory?\nhint: {hint}"
             );
         }
+        Exit::Signal(_) => tracing::error!(
+            event = "worker_died", slot, said.pid = pid, said.by = %exit, peak_rss = memory.peak,
+            "Worker (pid:{pid}) was sent {exit}!"
+        ),
     }
 }
 

@@ -208,8 +208,8 @@ impl Master<'_> {
             }
             self.tell(&heard.event(slot));
         }
-        if let Some(exit) = self.processes.workers.take_early_exit(slot) {
-            self.worker_exited(slot, exit);
+        if let Some((exit, peak)) = self.processes.workers.take_early_exit(slot) {
+            self.worker_exited(slot, exit, peak);
         }
     }
 }

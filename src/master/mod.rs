@@ -304,9 +304,7 @@ impl<'a> Master<'a> {
             }
             Action::Trace(slot, pid, why) => self.trace(slot, pid, why),
             Action::Kill(slot, pid, why) => {
-                let generation = self.processes.generation_of(slot);
-                let threads = generation.into_iter().flat_map(|generation| generation.threads_of(slot));
-                log_lines::kill(slot, pid, why, threads);
+                log_lines::kill(slot, pid, why);
                 self.signal(slot, pid, Signal::SIGKILL);
             }
             Action::Outlived(slot, pid) => {
@@ -314,7 +312,10 @@ impl<'a> Master<'a> {
                 self.processes.note_leaving(slot);
             }
             Action::Scaled { old, new } => self.scaled(old, new),
-            Action::BackOff(delay) => tracing::warn!(wait = ?delay, "starts are held back"),
+            Action::BackOff(delay) => tracing::warn!(
+                wait = ?delay,
+                "starts are held back\nhint: workers die soon after their start; the next one is started after this time"
+            ),
             Action::Promote(generation) => self.promote(generation),
             Action::GiveUp(generation, cause) => self.give_up(generation, cause),
             Action::Reloaded(generation) => self.reloaded(generation),

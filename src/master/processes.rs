@@ -13,13 +13,15 @@ use nix::unistd::Pid;
 use super::configuration::Evaluation;
 use super::hook_process::HookProcess;
 use super::leftovers::Leftovers;
+use super::log_lines::{self, Memory};
 use super::sockets::{self, BoundSocket};
 use super::workers::WorkerSlots;
 use super::zygote::{Zygote, ZygoteRights, ZygoteStage};
-use super::{Generation, Master, WORKERS, ZYGOTES, log_lines, now, zygote};
+use super::{Generation, Master, WORKERS, ZYGOTES, now, zygote};
 use crate::log::CRITICAL;
 use crate::message::{BootFailure, ToWorker};
 use crate::os::process::{self, Change, Exit};
+use crate::os::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::supervisor::{Event, Moment};
 
@@ -226,7 +228,7 @@ impl Master<'_> {
     pub(super) fn reap(&mut self) {
         while let Some((pid, change)) = process::reap() {
             match change {
-                Change::Ended(exit) => self.reaped(pid, exit),
+                Change::Ended(exit, peak) => self.reaped(pid, exit, peak),
                 Change::Stopped => self.stopped_or_continued(pid, Some(now())),
                 Change::Continued => self.stopped_or_continued(pid, None),
             }
@@ -276,7 +278,7 @@ impl Master<'_> {
         generation.kill_zygote();
     }
 
-    fn reaped(&mut self, pid: Pid, exit: Exit) {
+    fn reaped(&mut self, pid: Pid, exit: Exit, peak: u64) {
         self.processes.leftovers.forget(pid);
         if self.is_successor(pid, exit) || self.is_evaluator(pid) || self.is_hook_process(pid, exit) {
             return;
@@ -285,10 +287,10 @@ impl Master<'_> {
             self.zygote_ended(number, exit);
         } else if let Some(slot) = self.processes.workers.slot_of(pid) {
             self.read_worker(slot);
-            self.worker_exited(slot, exit);
+            self.worker_exited(slot, exit, peak);
         } else {
             // This is a worker whose first message has not been read, or an orphan of the application.
-            self.processes.workers.keep_exit(pid, exit);
+            self.processes.workers.keep_exit(pid, exit, peak);
         }
     }
 
@@ -308,16 +310,24 @@ impl Master<'_> {
         self.tell(&Event::ZygoteGone(number));
     }
 
-    pub(super) fn worker_exited(&mut self, slot: usize, exit: Exit) {
+    /// Records the end of a worker that had at most `peak` bytes resident.
+    pub(super) fn worker_exited(&mut self, slot: usize, exit: Exit, peak: u64) {
         if let Some(fd) = self.processes.workers.channel(slot) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
+        let generation = self.processes.generation_of(slot);
+        let threads: Vec<Slot> = generation.into_iter().flat_map(|generation| generation.threads_of(slot)).collect();
         let worker = self.processes.workers.forget(slot);
         if let Some(worker) = &worker {
             self.processes.note_exit(worker.age, worker.pid);
         }
         let (pid, expected) = worker.map(|worker| (worker.pid, worker.expected)).unwrap_or_default();
-        log_lines::exit(slot, pid, expected, exit);
+        let is_kill = exit == Exit::Signal(libc::SIGKILL);
+        let oom = if is_kill && !expected { self.measurements.oom_kills.claim(now()) } else { None };
+        log_lines::exit(slot, pid, expected, exit, Memory { peak, oom });
+        if !expected || is_kill {
+            threads.iter().enumerate().for_each(|(thread, state)| log_lines::cut_off(slot, thread, state));
+        }
         self.tell(&Event::Exited(slot));
     }
 

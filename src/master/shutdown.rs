@@ -95,7 +95,7 @@ impl Master<'_> {
         let _ = self.poll.poll(&mut events, Some(ROUND_UP * 10));
         let asked: Vec<i32> = std::iter::from_fn(|| self.signals.next()).collect();
         while let Some((gone, change)) = process::reap() {
-            if matches!(change, Change::Ended(_)) {
+            if matches!(change, Change::Ended(..)) {
                 pids.retain(|pid| *pid != gone);
                 self.processes.leftovers.forget(gone);
             }

@@ -26,7 +26,7 @@ pub(super) struct WorkerSlots {
     /// The zygotes that were asked for workers; they are children of the master, and no workers.
     zygotes: Vec<Pid>,
     /// Exits of processes whose slot is not known yet.
-    early: VecDeque<(Pid, Exit)>,
+    early: VecDeque<(Pid, Exit, u64)>,
 }
 
 /// The report of a worker.
@@ -191,9 +191,9 @@ impl WorkerSlots {
                 let pid = Pid::from_raw(packet.sender?);
                 if process::is_child(pid) {
                     // The child has not been reaped, so an exit of this pid is that of an orphan which had it before.
-                    self.early.retain(|(early, _)| *early != pid);
+                    self.early.retain(|(early, ..)| *early != pid);
                 }
-                let known = self.early.iter().any(|(early, _)| *early == pid) || process::is_child(pid);
+                let known = self.early.iter().any(|(early, ..)| *early == pid) || process::is_child(pid);
                 let taken =
                     self.zygotes.contains(&pid) || self.slots.iter().flatten().any(|other| other.pid == Some(pid));
                 if !known || taken {
@@ -262,19 +262,19 @@ impl WorkerSlots {
         self.slots.get_mut(slot)?.take()
     }
 
-    /// Keeps the exit of a child without a known slot. Orphans of the application end here, too.
-    pub(super) fn keep_exit(&mut self, pid: Pid, exit: Exit) {
+    /// Keeps the exit of a child without a known slot, and its peak of resident bytes. Orphans of the application end here, too.
+    pub(super) fn keep_exit(&mut self, pid: Pid, exit: Exit, peak: u64) {
         if self.early.len() == EARLY {
             self.early.pop_front();
         }
-        self.early.push_back((pid, exit));
+        self.early.push_back((pid, exit, peak));
     }
 
-    /// Returns the exit of the worker in `slot`, if it came before its first message was read.
-    pub(super) fn take_early_exit(&mut self, slot: usize) -> Option<Exit> {
+    /// Returns the exit and the peak of the worker in `slot`, if it came before its first message was read.
+    pub(super) fn take_early_exit(&mut self, slot: usize) -> Option<(Exit, u64)> {
         let pid = self.slots.get(slot)?.as_ref()?.pid?;
-        let at = self.early.iter().position(|(early, _)| *early == pid)?;
-        self.early.remove(at).map(|(_, exit)| exit)
+        let at = self.early.iter().position(|(early, ..)| *early == pid)?;
+        self.early.remove(at).map(|(_, exit, peak)| (exit, peak))
     }
 
     /// Returns the generation of the worker in `slot`.

@@ -22,6 +22,7 @@ pub mod late_close;
 pub mod limits;
 pub mod listener;
 pub mod memfd;
+pub mod oom_kills;
 pub mod pidfile;
 pub mod place;
 pub mod process;

@@ -247,8 +247,8 @@ pub fn die_with_parent(signal: Signal) -> io::Result<()> {
 /// A change of a child's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It has ended.
-    Ended(Exit),
+    /// It has ended; the most resident memory that it had, in bytes.
+    Ended(Exit, u64),
     /// A signal has stopped it.
     Stopped,
     /// It runs again.
@@ -256,11 +256,11 @@ pub enum Change {
 }
 
 impl Change {
-    fn of(status: i32) -> Option<Change> {
+    fn of(status: i32, peak: u64) -> Option<Change> {
         if libc::WIFEXITED(status) {
-            Some(Change::Ended(Exit::Code(libc::WEXITSTATUS(status))))
+            Some(Change::Ended(Exit::Code(libc::WEXITSTATUS(status)), peak))
         } else if libc::WIFSIGNALED(status) {
-            Some(Change::Ended(Exit::Signal(libc::WTERMSIG(status))))
+            Some(Change::Ended(Exit::Signal(libc::WTERMSIG(status)), peak))
         } else if libc::WIFSTOPPED(status) {
             Some(Change::Stopped)
         } else {
@@ -275,12 +275,16 @@ impl Change {
 pub fn reap() -> Option<(Pid, Change)> {
     loop {
         let mut status = 0;
-        // SAFETY: waitpid(2) writes an integer, and touches no other memory.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED) };
+        // SAFETY: the kernel fills it; all of it are integers.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
+        // SAFETY: wait4(2) writes an integer and the usage, and touches no other memory.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, options, &raw mut usage) };
         if pid == 0 || (pid < 0 && Errno::last() != Errno::EINTR) {
             return None;
         }
-        if let Some(change) = Change::of(status).filter(|_| pid > 0) {
+        let peak = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+        if let Some(change) = Change::of(status, peak).filter(|_| pid > 0) {
             return Some((Pid::from_raw(pid), change));
         }
     }
