@@ -165,3 +165,42 @@ fn names_that_mean_nothing_are_warned_of() {
     let server = Server::start_in(files.path(), &["--access-logfile", "-", "--access-logformat", "%(z)s", "app"]);
     server.wait_for("--access-logformat: %(z)s is always -, names are");
 }
+
+#[test]
+fn the_format_json_is_an_object_with_numbers_as_numbers() {
+    let files = site();
+    let words = ["--access-logfile", "-", "--access-logformat", "json", "app"];
+    let mut server = Server::start_in(files.path(), &words);
+    let asked = "GET /a%20b?n=12 HTTP/1.1\r\nHost: site.test\r\nX-Request-ID: 7f3a\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.ask(asked).status, 200);
+    assert_eq!(server.ask("GET / HTTP/1.1\r\n\r\n").status, 400);
+    for request in HOSTILE {
+        assert_eq!(server.ask(request).status, 200);
+    }
+    server.stop();
+    let text = server.output.stdout();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = lines[0].as_object().unwrap();
+    let expected = [("method", "GET"), ("path", "/a b"), ("query", "n=12"), ("host", "site.test")];
+    for (name, value) in expected.into_iter().chain([("request_id", "7f3a"), ("protocol", "HTTP/1.1")]) {
+        assert_eq!(first[name], value, "{text}");
+    }
+    assert!(first["status"] == 200 && first["bytes"] == 12 && first["pid"].is_u64(), "{text}");
+    assert!(first["duration"].is_f64() && first["referer"].is_null(), "{text}");
+    assert_eq!(first["time"].as_str().unwrap().len(), "2026-11-20T08:10:07Z".len());
+    assert_eq!((&lines[1]["status"], &lines[1]["path"]), (&400.into(), &"/".into()));
+    assert_eq!(lines[2]["path"], "/a\nforged\r\0\u{1b}\u{7f}");
+    assert_eq!((lines.len(), &lines[4]["path"]), (5, &"/\u{e4}\\\"".into()));
+}
+
+#[test]
+fn paths_that_are_skipped_have_no_line_unless_they_fail() {
+    let files = site();
+    let words = ["--access-logfile", "-", "--access-logformat", "%(U)s %(q)s", "--access-log-skip", "/healthz,/ready"];
+    let mut server = Server::start_in(files.path(), &[&words[..], &["app"]].concat());
+    for target in ["/healthz", "/healthz?n=1", "/healthz?s=500+Broken", "/ready", "/readyx", "/healthz/"] {
+        server.get(target);
+    }
+    server.stop();
+    assert_eq!(server.output.stdout(), "/healthz s=500+Broken\n/readyx \n/healthz/ \n");
+}

@@ -392,7 +392,7 @@ fn a_traceback_of_a_failed_reload_does_not_reach_the_terminal_as_it_is() {
     let mut site = Site::start(HELLO, &[]);
     fs::write(site.files.path().join("app.py"), "raise RuntimeError('\\x1b]0;owned\\x07')\n").unwrap();
     let (code, out, err) = site.tell(&["reload"]);
-    assert!(code == 1 && err.contains("RuntimeError: \\u{1b}]0;owned\\u{7}"), "{out}{err}");
+    assert!(code == 3 && err.contains("RuntimeError: \\u{1b}]0;owned\\u{7}"), "{out}{err}");
     assert!(!err.contains('\x1b') && !err.contains('\x07'), "{err}");
     site.server.stop();
 }

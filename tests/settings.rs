@@ -222,6 +222,7 @@ loglevel = "Warning"
 log_format = "json"
 accesslog = "-"
 access_log_format = "%(h)s"
+access_log_skip = ["/healthz", "/ready"]
 capture_output = true
 enable_stdio_inheritance = true
 logger_class = "site.logs.Logger"
@@ -345,6 +346,7 @@ fn every_setting_can_be_given_in_the_environment() {
             "raw_env" => "A=1,2\nB=".to_owned(),
             "bind" => "[::1]:8000,unix:/run/app.sock".to_owned(),
             "warmup" => "/polls/?page=1,https://example.com".to_owned(),
+            "access_log_skip" => "/healthz,/ready".to_owned(),
             "reload_check" => "/healthz,/polls/".to_owned(),
             "pythonpath" => "lib, /opt/more".to_owned(),
             "forwarded_allow_ips" => "10.0.0.0/8 , ::1".to_owned(),

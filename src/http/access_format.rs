@@ -24,11 +24,13 @@ pub(crate) use super::access_keys as keys;
 ///
 /// A missing value is `-`, and so is any other name, as in gunicorn. Flags, width, precision and the conversions `s`, `d`,
 /// `i`, `u`, `x`, `X`, `o`, `f` and `F` work as in Python. A format that begins with `{` and ends with `}` makes objects of
-/// JSON: its values are escaped by JSON's rules.
+/// JSON: its values are escaped by JSON's rules. The format `json` alone is an object with numbers as numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessFormat {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) is_json: bool,
+    /// True for the format `json`: a line is an object with all fields, each of its own type.
+    pub(crate) is_object: bool,
     unknown: Vec<String>,
 }
 
@@ -112,6 +114,9 @@ pub(crate) enum Atom {
     Unknown,
 }
 
+/// The format of objects.
+const JSON: &str = "json";
+
 impl AccessFormat {
     /// Compiles `format`.
     pub fn parse(format: &str) -> Result<AccessFormat, AccessFormatError> {
@@ -142,7 +147,8 @@ impl AccessFormat {
             pieces.push(Piece::Text(text));
         }
         let whole = format.trim();
-        Ok(AccessFormat { pieces, is_json: whole.starts_with('{') && whole.ends_with('}'), unknown })
+        let (is_json, is_object) = (whole.starts_with('{') && whole.ends_with('}'), whole == JSON);
+        Ok(AccessFormat { pieces, is_json, is_object, unknown })
     }
 
     /// Returns the conversions with unknown names, as written: `%(z)s`.
@@ -156,6 +162,9 @@ impl AccessFormat {
     /// Returns the keys of the environ to look up after the application has run: middleware changes `REMOTE_ADDR` and, for
     /// an application below a path, `PATH_INFO`; an application removes secrets from the others.
     pub fn environ_keys(&self) -> Vec<String> {
+        if self.is_object {
+            return keys::OF_OBJECT.map(str::to_owned).to_vec();
+        }
         let atoms = self.pieces.iter().filter_map(|piece| match piece {
             Piece::Value { atom, .. } => Some(atom),
             Piece::Text(_) => None,
@@ -171,7 +180,12 @@ impl AccessFormat {
 impl Default for AccessFormat {
     /// Returns gunicorn's default.
     fn default() -> Self {
-        AccessFormat::parse(DEFAULT).unwrap_or(AccessFormat { pieces: Vec::new(), is_json: false, unknown: Vec::new() })
+        AccessFormat::parse(DEFAULT).unwrap_or(AccessFormat {
+            pieces: Vec::new(),
+            is_json: false,
+            is_object: false,
+            unknown: Vec::new(),
+        })
     }
 }
 

@@ -18,8 +18,22 @@ pub(crate) const QUERY_STRING: &str = "QUERY_STRING";
 pub(crate) const HTTP_REFERER: &str = "HTTP_REFERER";
 /// The value of `%(a)s`.
 pub(crate) const HTTP_USER_AGENT: &str = "HTTP_USER_AGENT";
+/// The id of the request, as a proxy or the application names it.
+pub(crate) const HTTP_X_REQUEST_ID: &str = "HTTP_X_REQUEST_ID";
 /// The parts of `%(r)s`.
 pub(crate) const REQUEST_LINE: [&str; 3] = [REQUEST_METHOD, RAW_URI, SERVER_PROTOCOL];
+
+/// Those of the format `json`.
+pub(crate) const OF_OBJECT: [&str; 8] = [
+    HTTP_REFERER,
+    HTTP_USER_AGENT,
+    HTTP_X_REQUEST_ID,
+    PATH_INFO,
+    QUERY_STRING,
+    REMOTE_ADDR,
+    REQUEST_METHOD,
+    SERVER_PROTOCOL,
+];
 
 /// True if the environ has this value of the request as it came.
 pub fn is_part(key: &str) -> bool {

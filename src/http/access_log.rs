@@ -1,43 +1,25 @@
 //! Renders a request's line of the access log. Writes to no file, reads no clock.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::access_format::{Atom, Fill, Kind, Piece, Shape, keys};
+use super::access_json;
 use super::basic_auth::basic_user;
 use super::cgi;
 use super::grammar;
 use super::request::Request;
-use super::response::ResponseHead;
 
 pub use super::access_format::{AccessFormat, AccessFormatError};
+pub use super::access_record::AccessRecord;
 pub use super::environ_values::EnvironValues;
-
-/// The values of an access log line.
-#[derive(Clone, Copy, Debug)]
-pub struct AccessRecord<'a> {
-    /// The request; of a refused one what is known, see [`Head::so_far`](super::Head::so_far). Unknown values are `-`.
-    pub request: Option<Request<'a>>,
-    /// Its response.
-    pub response: &'a ResponseHead,
-    /// Values of the environ after the application.
-    pub environ: &'a EnvironValues,
-    /// The client's address, used if `environ` has none; `None` on Unix sockets, for which the line has an empty text.
-    pub remote_addr: Option<IpAddr>,
-    /// Bytes of the response's body that were sent; `None` if unknown.
-    pub body_bytes: Option<u64>,
-    /// `[20/Nov/2026:08:10:07 +0000]`.
-    pub time_text: &'a str,
-    /// Time from the whole head to the last byte sent.
-    pub elapsed: Duration,
-    /// The worker's process id.
-    pub pid: u32,
-}
 
 impl AccessFormat {
     /// Appends the line of `record` to `out`, without an end of line. It stays one line, whatever a client sent: control
     /// bytes and bytes beyond ASCII are written `\xNN`, in JSON `\u00NN`; `"` and `\` have a `\` before them.
     pub fn render(&self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+        if self.is_object {
+            return access_json::render(record, out);
+        }
         let escapes = if self.is_json { Escapes::Json } else { Escapes::Text };
         for piece in &self.pieces {
             match piece {
@@ -273,7 +255,10 @@ const PLAIN: [bool; 256] = grammar::table(b" !#$%&'()*+,-./:;<=>?@[]^_`{|}~");
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::http::response::ResponseHead;
     use crate::http::{Head, Limits};
 
     const REQUEST: &[u8] = b"GET /a%20%22%0ab?q=\"1\" HTTP/1.1\r\nHost: h\r\nReferer: http://r/\r\n\

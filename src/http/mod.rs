@@ -30,8 +30,10 @@
 //! All functions are total: any bytes give a value, however they were cut into pieces.
 
 pub mod access_format;
+mod access_json;
 pub mod access_keys;
 pub mod access_log;
+mod access_record;
 pub mod bad_response;
 mod basic_auth;
 pub mod body;

@@ -40,6 +40,6 @@ pub use table::{Row, Section, Settings, TABLE};
 pub use types::{
     AppCallable, AppName, AppSource, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName,
     HeaderMap, LogFormat, LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields,
-    Seconds, Suite, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    Seconds, Suite, TimeoutMode, TlsVersion, UrlPath, WarmupRequest, WorkerClass, Workers,
 };
 pub use views::TlsTerms;

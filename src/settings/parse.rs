@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::problem::{ValueError, bare};
 use super::source_value::{Item, Value, quoted};
 use super::types::{
-    Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, WarmupRequest, parse_whole,
+    Bind, EnvPair, FieldName, InToml, Peers, ProxyMode, SchemeFields, Text, UrlPath, WarmupRequest, parse_whole,
 };
 
 /// A value, or everything that is wrong with it.
@@ -77,6 +77,11 @@ impl Element for FieldName {
 
 impl Element for WarmupRequest {
     const LIST: &'static str = "a list of paths and URLs";
+    const SEPARATOR: char = ',';
+}
+
+impl Element for UrlPath {
+    const LIST: &'static str = "a list of paths";
     const SEPARATOR: char = ',';
 }
 

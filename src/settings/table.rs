@@ -17,7 +17,7 @@ use super::source_value::Value;
 use super::types::{
     AppName, Bind, Bytes, Ciphers, ClientCertificates, ControlSocket, EnvPair, FieldName, HeaderMap, LogFormat,
     LogLevel, LogTarget, Mode, Peers, ProxyMode, ReloadEngine, ReloadOrder, SchemeFields, Seconds, StatsdHost,
-    SyslogAddress, SyslogFacility, Text as _, TimeoutMode, TlsVersion, WarmupRequest, WorkerClass, Workers,
+    SyslogAddress, SyslogFacility, Text as _, TimeoutMode, TlsVersion, UrlPath, WarmupRequest, WorkerClass, Workers,
 };
 
 /// The row of a setting, except for its value.
@@ -566,7 +566,13 @@ settings! {
          the environ, as the application has left it. `%(h)s` is `REMOTE_ADDR`, and `%(U)s` is `PATH_INFO`, both as \
          the application has left them. Any other name is `-`. Widths, precisions and number conversions are \
          Python's: `%(a).80s`, `%(D)09d`. Characters that could end a line or a quote are escaped; in a format that \
-         begins with `{` and ends with `}` they are escaped as in JSON.";
+         begins with `{` and ends with `}` they are escaped as in JSON. `json` alone is an object for each request, with \
+         numbers as numbers ([its fields](../guides/logging.md#the-access-log-as-json)).";
+    access_log_skip: Vec<UrlPath> = Vec::new(), list, Logs,
+        ["--access-log-skip"], "PATHS", "paths whose successful requests are not in the access log",
+        "For health checks: `[\"/healthz\"]`. A list, or one string with commas. The path of a request has to be the \
+         same, letter by letter, whatever its query. Answers with a status of 400 and more are logged. They are \
+         counted for statsd all the same. With `logger_class` and `logconfig` a filter of Python does this instead.";
     capture_output: bool = false, switch, Logs,
         ["--capture-output"], "", "write the application's output to the error log's file",
         "Standard output and standard error of the application's processes, including output of C code. Requires \

@@ -17,7 +17,7 @@ pub use bind::Bind;
 pub use choices::{LogFormat, LogLevel, ReloadEngine, ReloadOrder, TimeoutMode, WorkerClass};
 pub use numbers::{Bytes, Mode, Seconds, Workers, parse_whole};
 pub use remote::{HostPort, StatsdHost, SyslogAddress, SyslogFacility, UnixKind};
-pub use strings::{ControlSocket, EnvPair, LogTarget};
+pub use strings::{ControlSocket, EnvPair, LogTarget, UrlPath};
 pub use tls::{Ciphers, ClientCertificates, Suite, TlsVersion};
 pub use trust::{FieldName, HeaderMap, Peers, SchemeFields};
 pub use warmup::WarmupRequest;

@@ -16,7 +16,7 @@ mod threads;
 use std::os::fd::BorrowedFd;
 
 pub use connection::body_budget::BodyBudget;
-pub use connection::context::{ResponseRoom, ServeRules, Timeouts};
+pub use connection::context::{AccessRules, ResponseRoom, ServeRules, Timeouts};
 pub use connection::receive_rate::ReceiveLimits;
 pub use connection::request_body::{Body, BodyBuffer};
 pub use connection::send_queue::SharedBody;
@@ -33,8 +33,6 @@ pub use spill_file::try_spilling;
 pub use threads::Worker;
 pub use threads::request_timeout::{Late, Then, TimeoutRules};
 
-use crate::http::access_log::AccessFormat;
-use crate::log::AccessLog;
 use crate::os::listener::Listener;
 use crate::os::scoreboard::Slot;
 use crate::os::signal::Signals;
@@ -116,6 +114,6 @@ pub struct Setup<'a> {
     pub timeout: Option<TimeoutRules<'a>>,
     /// Called when the worker is told to end at once, by whichever thread learns of it.
     pub on_quit: Option<Box<dyn Fn() + Send + Sync + 'a>>,
-    /// The access log and its format.
-    pub access: Option<(AccessLog, AccessFormat)>,
+    /// The access log.
+    pub access: Option<AccessRules>,
 }

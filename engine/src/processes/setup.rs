@@ -11,7 +11,8 @@ use rwsgi::os::signal::Signals;
 use rwsgi::os::{heap, limits};
 use rwsgi::settings::Settings;
 use rwsgi::worker::{
-    BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup, Timeouts,
+    AccessRules, BodyBudget, ErrorPages, Handoff, Orders, ReceiveLimits, ResponseRoom, SendLimits, ServeRules, Setup,
+    Timeouts,
 };
 
 use crate::hooks::loggers::Loggers;
@@ -107,7 +108,7 @@ fn error_pages(settings: &Settings) -> Result<ErrorPages, BootFailure> {
         .map_err(|error| BootFailure::setup(&format!("error_pages: {}: {error}", directory.display())))
 }
 
-fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>, BootFailure> {
+fn access(inheritance: &Inheritance) -> Result<Option<AccessRules>, BootFailure> {
     let file = inheritance.access_log.lock().unwrap_or_else(PoisonError::into_inner);
     let file = file.as_ref().map(OwnedFd::try_clone).transpose().map_err(|error| BootFailure::setup(&error))?;
     let is_elsewhere = inheritance.loggers.as_ref().is_some_and(Loggers::write_access);
@@ -115,11 +116,12 @@ fn access(inheritance: &Inheritance) -> Result<Option<(AccessLog, AccessFormat)>
     let Some(log) = log else { return Ok(None) };
     if is_elsewhere {
         // It only counts lines.
-        return Ok(Some((log, AccessFormat::default())));
+        return Ok(Some(AccessRules { log, format: AccessFormat::default(), skipped: Vec::new() }));
     }
     let format = AccessFormat::parse(&inheritance.start.settings.access_log_format)
         .map_err(|error| BootFailure::setup(&error))?;
-    Ok(Some((log, format)))
+    let skipped = inheritance.start.settings.access_log_skip.iter().map(|path| path.as_str().to_owned()).collect();
+    Ok(Some(AccessRules { log, format, skipped }))
 }
 
 /// Most workers started by TTIN to which connections are handed.

@@ -36,6 +36,31 @@ impl Text for ControlSocket {
     }
 }
 
+/// The path of a URL, as requests have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlPath(String);
+
+impl UrlPath {
+    /// Returns the path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text for UrlPath {
+    const EXPECTED: &'static str = "the path of a URL, such as /healthz";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let is_path =
+            text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        is_path.then(|| UrlPath(text.to_owned())).ok_or_else(|| ValueError::text(Self::EXPECTED, text))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// The target of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {

@@ -68,6 +68,16 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
+/// The access log of a worker.
+pub struct AccessRules {
+    /// Its file.
+    pub log: AccessLog,
+    /// The format of its lines.
+    pub format: AccessFormat,
+    /// Paths of requests that have no line if their status is below 400.
+    pub skipped: Vec<String>,
+}
+
 /// The effect of a worker's shutdown on its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
@@ -87,13 +97,13 @@ pub(crate) struct ServeContext<'a> {
     /// Buffers that a connection borrows while it is served, so that an idle one holds none.
     pub(crate) spare_input: Vec<u8>,
     pub(crate) spare_output: Vec<u8>,
-    access: Option<&'a (AccessLog, AccessFormat)>,
+    access: Option<&'a AccessRules>,
     line: Vec<u8>,
     pid: u32,
 }
 
 impl<'a> ServeContext<'a> {
-    pub(crate) fn new(rules: &'a ServeRules, access: Option<&'a (AccessLog, AccessFormat)>) -> ServeContext<'a> {
+    pub(crate) fn new(rules: &'a ServeRules, access: Option<&'a AccessRules>) -> ServeContext<'a> {
         ServeContext {
             rules,
             now: 0,
@@ -121,11 +131,11 @@ impl<'a> ServeContext<'a> {
 
     /// Writes a line into the access log. `started` is none for a request that was not served.
     pub(crate) fn note(&mut self, entry: &Entry<'_>, started: Option<u64>) {
-        let Some((log, format)) = self.access else { return };
+        let Some(AccessRules { log, format, skipped }) = self.access else { return };
         let elapsed = started.map_or(0, |started| clock::monotonic().saturating_sub(started));
         let elapsed = Duration::from_nanos(elapsed);
         log.count(entry.response.code(), elapsed);
-        if !log.takes_lines() {
+        if !log.takes_lines() || is_skipped(skipped, entry) {
             return;
         }
         let record = AccessRecord {
@@ -145,10 +155,17 @@ impl<'a> ServeContext<'a> {
 
     /// Hands the lines that were written to the thread of the logs.
     pub(crate) fn flush_access(&self) {
-        if let Some((log, _)) = self.access {
-            log.hand_over();
+        if let Some(access) = self.access {
+            access.log.hand_over();
         }
     }
+}
+
+/// True if the line of a request is left out: its path is one of these, and it was answered without an error.
+fn is_skipped(paths: &[String], entry: &Entry<'_>) -> bool {
+    !paths.is_empty()
+        && entry.response.code() < 400
+        && entry.request.is_some_and(|request| paths.iter().any(|path| path.as_bytes() == request.path()))
 }
 
 /// A line of the access log, as far as the connection and the application know it.

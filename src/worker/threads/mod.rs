@@ -130,7 +130,7 @@ impl<'a> Worker<'a> {
 
     /// Returns the keys of the environ whose values after the call the access log wants to know.
     pub fn environ_keys(&self) -> Vec<String> {
-        self.setup.access.as_ref().map(|(_, format)| format.environ_keys()).unwrap_or_default()
+        self.setup.access.as_ref().map(|access| access.format.environ_keys()).unwrap_or_default()
     }
 
     /// Returns how many threads are to [`work`](Self::work).
