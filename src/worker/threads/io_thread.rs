@@ -123,7 +123,8 @@ impl<'a> Worker<'a> {
             }
             locked = self.attend(locked, Until::Done);
             locked = self.send_for_calls(locked);
-            if computes(&mut locked) {
+            // Both may have let go of the lock: a thread that has come back since takes new connections itself.
+            if locked.states.is_attended() || computes(&mut locked) {
                 break;
             }
             let pause = self.find_thread(&mut locked);
