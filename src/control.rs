@@ -2,6 +2,7 @@
 //! each way, and before a slow answer a line that says so. Values and words; opens no socket.
 
 pub mod name;
+mod stack_words;
 pub mod words;
 
 use std::fmt;

@@ -84,7 +84,7 @@ fn stack() -> Stack {
         seconds: request.map(|_| 1.23),
         request: request.map(str::to_owned),
     };
-    let text = "Thread 0x00000000000000ff [x] (most recent call first):\n  File \"a.py\", line 2 in f\n\n\
+    let text = "Thread 0x00000000000000ff [x] (most recent call first):\n  File \"a.py\", line 2 in f\n  File \"a.py\", line 1 in application\n\n\
                 Thread 0x0000000000000001 (most recent call first):\n  File \"b.py\", line 3 in g\n\n\
                 Current thread 0x00000000000000aa (most recent call first):\n  File \"c.py\", line 4 in h\n";
     Stack {
@@ -98,20 +98,28 @@ fn stack() -> Stack {
 #[test]
 fn stacks_name_the_threads_that_serve_by_number_and_say_what_they_do() {
     let text = "slot 1, pid 7, 1 request under way
-thread 1, for 1.2 s in GET / HTTP/1.1 [x] (most recent call first):
+thread 1, for 1.2 s in GET / HTTP/1.1 [x] (most recent call last):
+  File \"a.py\", line 1 in application
   File \"a.py\", line 2 in f
 
-Thread 0x0000000000000001 (most recent call first):
+Thread 0x0000000000000001 (most recent call last):
   File \"b.py\", line 3 in g
-
-thread 0, idle (most recent call first):
-  File \"c.py\", line 4 in h";
+idle: thread 0";
     assert_eq!(stack().to_string(), text);
     let mut idle = stack();
     idle.threads[1].request = None;
-    assert!(idle.to_string().starts_with("slot 1, pid 7, idle: no request is under way\nthread 1, idle [x]"), "{idle}");
+    let text = "slot 1, pid 7, idle: no request is under way
+Thread 0x0000000000000001 (most recent call last):
+  File \"b.py\", line 3 in g
+idle: threads 0, 1";
+    assert_eq!(idle.to_string(), text);
     let booting = Stack { threads: Vec::new(), ..stack() };
-    assert!(booting.to_string().starts_with("slot 1, pid 7\nThread 0x00000000000000ff [x] ("), "{booting}");
+    let text = "slot 1, pid 7\nThread 0x00000000000000ff [x] (most recent call last):\n  File \"a.py\", line 1 in app";
+    assert!(booting.to_string().starts_with(text), "{booting}");
+    assert!(
+        booting.to_string().contains("\n\nCurrent thread 0x00000000000000aa (most recent call last):\n"),
+        "{booting}"
+    );
     let silent = Stack { text: None, ..stack() };
     assert_eq!(silent.to_string(), "slot 1, pid 7\n  no answer: it is stopped, or has not loaded the application");
 }

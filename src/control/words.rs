@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    Answer, ConnectionCounts, Running, ScalingChange, ScalingStatus, Stack, Status, ThreadStatus, WorkerStatus,
-};
+use super::{Answer, ConnectionCounts, Running, ScalingChange, ScalingStatus, Status, ThreadStatus, WorkerStatus};
 
 /// Writes the answer for people: several lines, no newline at the end.
 impl fmt::Display for Answer {
@@ -32,37 +30,6 @@ impl fmt::Display for Answer {
                 Ok(())
             }
         }
-    }
-}
-
-/// Writes the threads that call the application by their numbers, with what they do; others as faulthandler names them.
-impl fmt::Display for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slot {}, pid {}", self.slot, self.pid)?;
-        let Some(text) = &self.text else {
-            return f.write_str("\n  no answer: it is stopped, or has not loaded the application");
-        };
-        let known = |thread: &&ThreadStatus| thread.ident != 0;
-        match self.threads.iter().filter(|thread| thread.request.is_some()).count() {
-            0 if self.threads.iter().any(|thread| known(&thread)) => f.write_str(", idle: no request is under way")?,
-            0 => {}
-            1 => f.write_str(", 1 request under way")?,
-            count => write!(f, ", {count} requests under way")?,
-        }
-        for line in text.trim_end().lines() {
-            let words = line.strip_prefix("Current ").unwrap_or(line);
-            let named = words.strip_prefix("Thread 0x").or_else(|| words.strip_prefix("thread 0x")).and_then(|rest| {
-                let digits = rest.split(' ').next().unwrap_or_default();
-                let ident = u64::from_str_radix(digits, 16).ok()?;
-                let thread = self.threads.iter().filter(known).find(|thread| thread.ident == ident)?;
-                Some((thread, &rest[digits.len()..]))
-            });
-            match named {
-                Some((thread, rest)) => write!(f, "\n{thread}{rest}")?,
-                None => write!(f, "\n{line}")?,
-            }
-        }
-        Ok(())
     }
 }
 
