@@ -135,8 +135,7 @@ impl Reactor<'_> {
             self.give_way(Lack::Connections);
         }
         if self.connections.len() >= most && self.first_to_give_way().is_none() {
-            let until = self.connections.oldest_head().map_or(Millis::MAX, |since| since.saturating_add(UNFINISHED));
-            self.acceptor.set(Accepting::ConnectionLimit { until });
+            self.wait_for_heads();
             self.gave_way.note_full(self.connections.counts(), self.serve.now);
         }
     }
@@ -146,7 +145,16 @@ impl Reactor<'_> {
         let has_room = || self.connections.len() < self.setup.worker_connections;
         if has_room() || self.first_to_give_way().is_some() {
             self.acceptor.set(Accepting::Yes);
+        } else {
+            // One that was not read yet when the worker became full may be an unfinished head since.
+            self.wait_for_heads();
         }
+    }
+
+    /// Takes no new connections until the oldest head gives way.
+    fn wait_for_heads(&mut self) {
+        let until = self.connections.oldest_head().map_or(Millis::MAX, |since| since.saturating_add(UNFINISHED));
+        self.acceptor.set(Accepting::ConnectionLimit { until });
     }
 
     /// Tries to hold the reserve again where memory is short; after a while it asks for a replacement.
