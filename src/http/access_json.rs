@@ -24,7 +24,7 @@ struct Line<'a> {
     protocol: Option<Cow<'a, str>>,
     status: u16,
     /// Of the body.
-    bytes: u64,
+    bytes: Option<u64>,
     /// From the whole head to the last byte sent, in seconds.
     duration: f64,
     referer: Option<Cow<'a, str>>,
@@ -50,7 +50,7 @@ pub(crate) fn render(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
         query: part(record, keys::QUERY_STRING).filter(|query| !query.is_empty()),
         protocol: part(record, keys::SERVER_PROTOCOL),
         status: record.response.code(),
-        bytes: record.body_bytes.unwrap_or(0),
+        bytes: record.body_bytes,
         duration: (record.elapsed.as_secs_f64() * 1e6).round() / 1e6,
         referer: part(record, keys::HTTP_REFERER),
         user_agent: part(record, keys::HTTP_USER_AGENT),

@@ -136,10 +136,7 @@ pub(super) fn kill(slot: usize, pid: i32, why: Why) {
 /// Logs the request that a thread of a worker was in when that died, if it was in one.
 pub(super) fn cut_off(slot: usize, thread: usize, state: &Slot) {
     let Some((since, _)) = state.busy_since() else { return };
-    let line = state.request_line();
-    let mut words = line.split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = target.split('?').next().unwrap_or_default();
+    let (method, path) = state.method_and_path();
     let elapsed = Duration::from_nanos(clock::monotonic().saturating_sub(since));
     let elapsed = format!("{:.1}", elapsed.as_secs_f64());
     tracing::warn!(method, path, elapsed, slot, thread, "request cut off by the end of its worker");

@@ -250,6 +250,13 @@ impl Slot {
         line.map(|byte| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' }).collect()
     }
 
+    /// Returns the method and the path of that line.
+    pub fn method_and_path(&self) -> (String, String) {
+        let line = self.request_line();
+        let mut words = line.split(' ').map(|word| word.split('?').next().unwrap_or_default().to_owned());
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    }
+
     /// Returns how many requests were begun in this slot.
     pub fn requests(&self) -> u64 {
         self.words().requests.load(Ordering::Relaxed)

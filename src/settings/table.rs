@@ -571,7 +571,7 @@ settings! {
     access_log_skip: Vec<UrlPath> = Vec::new(), list, Logs,
         ["--access-log-skip"], "PATHS", "paths whose successful requests are not in the access log",
         "For health checks: `[\"/healthz\"]`. A list, or one string with commas. The path of a request has to be the \
-         same, letter by letter, whatever its query. Answers with a status of 400 and more are logged. They are \
+         same as it was sent, with its percent escapes, whatever its query. Answers with a status of 400 and more are logged. They are \
          counted for statsd all the same. With `logger_class` and `logconfig` a filter of Python does this instead.";
     capture_output: bool = false, switch, Logs,
         ["--capture-output"], "", "write the application's output to the error log's file",

@@ -58,9 +58,12 @@ fn what_one_mapping_writes_the_other_reads() {
     writes.end();
     assert_eq!((reads.busy_since(), reads.requests()), (None, 1));
     assert_eq!(reads.request_line(), "GET /polls/ HTTP/1.1");
+    writes.begin(1, b"GET /a?b=c HTTP/1.1\r\n");
+    assert_eq!(reads.method_and_path(), ("GET".to_owned(), "/a".to_owned()));
+    writes.end();
     writes.begin(0, b"GET /");
     assert_eq!(reads.extended(), 0, "that was another request's");
-    assert_eq!(reads.busy_since(), Some((1, 2)), "time 0 would say idle");
+    assert_eq!(reads.busy_since(), Some((1, 3)), "time 0 would say idle");
     assert_eq!(reads.request_line(), "GET /");
     writes.end();
     writes.wait(9);

@@ -88,9 +88,7 @@ impl<'a> Worker<'a> {
             calls.find(|(at, (slot, owner))| locked.states.is_calling(*at) && owner.has_begun() && is_slow(slot));
         let Some((_, (found, _))) = slow else { return };
         locked.has_slow_stream = true;
-        let (line, threads) = (found.request_line(), self.threads());
-        let target = line.split(' ').nth(1).unwrap_or_default();
-        let path = target.split('?').next().unwrap_or_default();
+        let ((_, path), threads) = (found.method_and_path(), self.threads());
         tracing::warn!(
             path,
             threads,

@@ -206,10 +206,7 @@ impl RequestTimeouts {
 
 /// Logs a request that has taken too long.
 fn log_late(rules: &TimeoutRules<'_>, slot: &Slot, thread: usize) {
-    let line = slot.request_line();
-    let mut words = line.split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = target.split('?').next().unwrap_or_default();
+    let (method, path) = slot.method_and_path();
     let since = slot.busy_since().map_or(0, |(since, _)| clock::monotonic().saturating_sub(since));
     let elapsed = format!("{:.1}", Duration::from_nanos(since).as_secs_f64());
     let (worker, timeout) = (rules.worker, rules.timeout.as_secs_f64());
